@@ -1,0 +1,34 @@
+# make demo: set up, then play a recorded agent session through a real daemon
+# make test: set up, then run every test         make check: lint, types, docs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup
+
+.PHONY: demo test check format clean wheel-test
+.DEFAULT_GOAL := test
+
+$(SETUP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "treadle needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(SETUP)
+	@$(BIN)/python tests/demo.py
+
+test: $(SETUP)
+	$(BIN)/python -m pytest -n auto
+
+check: $(SETUP)
+	$(BIN)/ruff check daemon tests
+	$(BIN)/ruff format --check daemon tests
+	$(BIN)/mypy
+
+format: $(SETUP)
+	$(BIN)/ruff check --fix daemon tests
+	$(BIN)/ruff format daemon tests
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

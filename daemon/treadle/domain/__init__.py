@@ -1,0 +1,1 @@
+"""The pure core: what may happen, and what has."""

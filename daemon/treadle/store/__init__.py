@@ -1,0 +1,1 @@
+"""SQLite: the event log and its projections."""
