@@ -1,0 +1,445 @@
+"""The rules: what a command makes happen, given the state. Pure: no clock, no random, no I/O.
+
+The contract of three is `initial_state`, `decide`, `evolve` (state.py); `names` says what `decide` will look at.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.ids import Timestamp
+from treadle.domain.state import (
+    ActivityState,
+    Key,
+    ProjectState,
+    State,
+    ThreadState,
+    evolve,
+    initial_state,
+    json_text,
+)
+
+__all__ = ["Stamp", "decide", "evolve", "initial_state", "names"]
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What the engine adds to a command that it takes: the time, and the daemon that runs what it starts."""
+
+    at: Timestamp
+    runner: str
+
+
+def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
+    """The events that follow from the command; none where it changes nothing.
+
+    The command has all its ids, and `state` holds all that `names(command)` gives. Raises Rejected, NotFound or
+    Conflict, and leaves the state alone either way.
+    """
+    expected = getattr(command, "expected_version", None)
+    if expected is not None:
+        _expect_version(state, command, expected)
+    return list(_DECIDE[type(command)](state, command, stamp))
+
+
+def names(command: c.Command) -> set[Key]:
+    """The keys that `decide` and `evolve` look at for this command."""
+    return set(_names(command))
+
+
+def _names(command: c.Command) -> Iterator[Key]:
+    match command:
+        case c.CreateProject(id=id, path=path):
+            yield from (("project", str(id)), ("path", normalized(path)))
+        case c.UpdateProject(id=id, path=path):
+            yield ("project", id)
+            if path is not None:
+                yield ("path", normalized(path))
+        case c.DeleteProject(id=id):
+            yield from (("project", id), ("members", id))
+        case c.CreateThread(thread_id=thread_id, project_id=project_id):
+            yield from (("thread", str(thread_id)), ("project", project_id))
+        case c.ChangeSetting(key=key):
+            yield ("setting", key)
+        case c.ThreadCommand(thread_id=thread_id):
+            yield ("thread", thread_id)
+            if isinstance(command, c.StartTurn):
+                yield ("message", thread_id, str(command.message_id))
+            entity = _ENTITY_OF.get(type(command))
+            if entity is not None and getattr(command, "id", None) is not None:
+                yield (entity, thread_id, command.id)  # type: ignore[attr-defined]
+            if getattr(command, "turn_id", None) is not None:
+                yield ("turn", thread_id, command.turn_id)  # type: ignore[attr-defined]
+
+
+_ENTITY_OF: dict[type[c.Command], str] = {
+    c.StartTurn: "turn",
+    c.CompleteTurn: "turn",
+    c.FailTurn: "turn",
+    c.InterruptTurn: "turn",
+    c.AddMessage: "message",
+    c.AppendMessage: "message",
+    c.CompleteMessage: "message",
+    c.RecordActivity: "activity",
+    c.RequestApproval: "approval",
+    c.ResolveApproval: "approval",
+    c.CreateCheckpoint: "checkpoint",
+    c.RestoreCheckpoint: "checkpoint",
+}
+
+
+def normalized(path: str) -> str:
+    """The one way to write an absolute path: no `.`, `..`, doubled or trailing slash. Symbolic links are not read."""
+    path = posixpath.normpath(path)
+    return path[1:] if path.startswith("//") else path
+
+
+def _expect_version(state: State, command: Any, expected: int) -> None:
+    thread_id = command.thread_id
+    if not isinstance(command, c.CreateThread):
+        _thread(state, thread_id)
+    thread = state[("thread", thread_id)]
+    actual = 0 if thread is None else thread.version
+    if actual != expected:
+        raise Conflict(
+            "versionConflict",
+            f"thread {thread_id!r} is at version {actual}, not {expected}: read it again and decide anew",
+            expected=expected,
+            actual=actual,
+        )
+
+
+# Projects
+
+
+def _project(state: State, id: str) -> ProjectState:
+    project: ProjectState | None = state[("project", id)]
+    if project is None or project.deleted:
+        raise NotFound("project", id)
+    return project
+
+
+def _unused(state: State, entity: str, *scope_and_id: str) -> None:
+    if state[(entity, *scope_and_id)] is not None:
+        raise Rejected(
+            "idTaken",
+            f"there is or was a {entity} {scope_and_id[-1]!r} already",
+            entity=entity,
+            id=scope_and_id[-1],
+        )
+
+
+def _free_path(state: State, path: str) -> str:
+    if not path.startswith("/"):
+        raise Rejected("pathNotAbsolute", f"a project's path is absolute, {path!r} is not")
+    path = normalized(path)
+    holder = state[("path", path)]
+    if holder is not None:
+        raise Rejected("pathTaken", f"{path!r} is the path of project {holder!r}", projectId=holder)
+    return path
+
+
+def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Iterator[e.Event]:
+    id = str(command.id)
+    _unused(state, "project", id)
+    path = _free_path(state, command.path)
+    yield e.ProjectCreated(id=id, name=command.name, path=path, at=stamp.at)
+
+
+def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Iterator[e.Event]:
+    project = _project(state, command.id)
+    name = None if command.name == project.name else command.name
+    path = command.path
+    if path is not None:
+        path = None if normalized(path) == project.path else _free_path(state, path)
+    if name is not None or path is not None:
+        yield e.ProjectUpdated(id=command.id, name=name, path=path, at=stamp.at)
+
+
+def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Iterator[e.Event]:
+    _project(state, command.id)
+    members: tuple[str, ...] = state[("members", command.id)] or ()
+    if members and not command.cascade:
+        raise Rejected(
+            "projectHasThreads",
+            f"project {command.id!r} has {len(members)} threads: delete these first, or say cascade",
+            threads=len(members),
+        )
+    for thread_id in members:
+        yield from _interrupt(thread_id, _thread(state, thread_id), "project deleted", stamp)
+        yield e.ThreadDeleted(thread_id=thread_id, at=stamp.at)
+    yield e.ProjectDeleted(id=command.id, at=stamp.at)
+
+
+# Threads
+
+
+def _thread(state: State, id: str) -> ThreadState:
+    thread: ThreadState | None = state[("thread", id)]
+    if thread is None or thread.deleted:
+        raise NotFound("thread", id)
+    return thread
+
+
+def _create_thread(state: State, command: c.CreateThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = str(command.thread_id)
+    _unused(state, "thread", thread_id)
+    _project(state, command.project_id)
+    yield e.ThreadCreated(thread_id=thread_id, project_id=command.project_id, title=command.title, at=stamp.at)
+
+
+def _rename_thread(state: State, command: c.RenameThread, stamp: Stamp) -> Iterator[e.Event]:
+    if _thread(state, command.thread_id).title != command.title:
+        yield e.ThreadRenamed(thread_id=command.thread_id, title=command.title, at=stamp.at)
+
+
+def _archive_thread(state: State, command: c.ArchiveThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread = _thread(state, command.thread_id)
+    if not thread.archived:
+        yield from _interrupt(command.thread_id, thread, "thread archived", stamp)
+        yield e.ThreadArchived(thread_id=command.thread_id, at=stamp.at)
+
+
+def _unarchive_thread(state: State, command: c.UnarchiveThread, stamp: Stamp) -> Iterator[e.Event]:
+    if _thread(state, command.thread_id).archived:
+        yield e.ThreadUnarchived(thread_id=command.thread_id, at=stamp.at)
+
+
+def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread = _thread(state, command.thread_id)
+    yield from _interrupt(command.thread_id, thread, "thread deleted", stamp)
+    yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
+
+
+# Turns
+
+
+def _running(state: State, thread_id: str, turn_id: str) -> ThreadState:
+    """The thread, in which this turn runs."""
+    thread = _thread(state, thread_id)
+    if thread.turn is None or thread.turn.id != turn_id:
+        if state[("turn", thread_id, turn_id)] is None:
+            raise NotFound("turn", turn_id)
+        raise Rejected("turnEnded", f"turn {turn_id!r} has ended", turnId=turn_id)
+    return thread
+
+
+def _start_turn(state: State, command: c.StartTurn, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, turn_id, message_id = command.thread_id, str(command.id), str(command.message_id)
+    thread = _thread(state, thread_id)
+    if thread.archived:
+        raise Rejected("threadArchived", f"thread {thread_id!r} is archived: unarchive it first")
+    if thread.turn is not None:
+        raise Rejected("turnRunning", f"turn {thread.turn.id!r} is still running", turnId=thread.turn.id)
+    _unused(state, "turn", thread_id, turn_id)
+    _unused(state, "message", thread_id, message_id)
+    yield e.TurnStarted(id=turn_id, thread_id=thread_id, runner=stamp.runner, at=stamp.at)
+    yield e.MessageAdded(
+        id=message_id,
+        thread_id=thread_id,
+        turn_id=turn_id,
+        role="user",
+        text=command.prompt,
+        streaming=False,
+        at=stamp.at,
+    )
+
+
+def _end_of_parts(thread_id: str, thread: ThreadState, status: Any, stamp: Stamp) -> Iterator[e.Event]:
+    """What ends with a turn: its open messages, its pending approvals, its unfinished activities."""
+    turn = thread.turn
+    if turn is None:
+        return
+    for id in turn.messages:
+        yield e.MessageCompleted(id=id, thread_id=thread_id, at=stamp.at)
+    for id in turn.approvals:
+        yield e.ApprovalResolved(id=id, thread_id=thread_id, outcome=None, at=stamp.at)
+    for id, activity in turn.activities:
+        yield e.ActivityRecorded(
+            id=id,
+            thread_id=thread_id,
+            turn_id=activity.turn_id,
+            kind=activity.kind,
+            title=activity.title,
+            status=status,
+            detail=activity.detail,
+            at=stamp.at,
+        )
+
+
+def _complete_turn(state: State, command: c.CompleteTurn, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = command.thread_id
+    yield from _end_of_parts(thread_id, _running(state, thread_id, command.id), "completed", stamp)
+    yield e.TurnCompleted(
+        id=command.id, thread_id=thread_id, stop_reason=command.stop_reason, usage=command.usage, at=stamp.at
+    )
+
+
+def _fail_turn(state: State, command: c.FailTurn, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = command.thread_id
+    yield from _end_of_parts(thread_id, _running(state, thread_id, command.id), "failed", stamp)
+    yield e.TurnFailed(id=command.id, thread_id=thread_id, error=command.error, at=stamp.at)
+
+
+def _interrupt_turn(state: State, command: c.InterruptTurn, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = command.thread_id
+    thread = _thread(state, thread_id) if command.id is None else _running(state, thread_id, command.id)
+    yield from _interrupt(thread_id, thread, command.reason or "interrupted by the client", stamp)
+
+
+def _interrupt(thread_id: str, thread: ThreadState, reason: str, stamp: Stamp) -> Iterator[e.Event]:
+    """Interrupt whatever runs in the thread."""
+    if thread.turn is not None:
+        yield from _end_of_parts(thread_id, thread, "failed", stamp)
+        yield e.TurnInterrupted(id=thread.turn.id, thread_id=thread_id, reason=reason, at=stamp.at)
+
+
+# What a turn holds
+
+
+def _add_message(state: State, command: c.AddMessage, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id = command.thread_id, str(command.id)
+    _running(state, thread_id, command.turn_id)
+    _unused(state, "message", thread_id, id)
+    yield e.MessageAdded(
+        id=id,
+        thread_id=thread_id,
+        turn_id=command.turn_id,
+        role=command.role,
+        text=command.text,
+        streaming=command.streaming,
+        at=stamp.at,
+    )
+
+
+def _message_status(state: State, thread_id: str, id: str) -> str:
+    _thread(state, thread_id)
+    status: str | None = state[("message", thread_id, id)]
+    if status is None:
+        raise NotFound("message", id)
+    return status
+
+
+def _append_message(state: State, command: c.AppendMessage, stamp: Stamp) -> Iterator[e.Event]:
+    if _message_status(state, command.thread_id, command.id) != "streaming":
+        raise Rejected("messageComplete", f"message {command.id!r} is complete")
+    if command.text:
+        yield e.MessageAppended(id=command.id, thread_id=command.thread_id, text=command.text, at=stamp.at)
+
+
+def _complete_message(state: State, command: c.CompleteMessage, stamp: Stamp) -> Iterator[e.Event]:
+    if _message_status(state, command.thread_id, command.id) == "streaming":
+        yield e.MessageCompleted(id=command.id, thread_id=command.thread_id, at=stamp.at)
+
+
+def _record_activity(state: State, command: c.RecordActivity, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id = command.thread_id, str(command.id)
+    _running(state, thread_id, command.turn_id)
+    before: ActivityState | None = state[("activity", thread_id, id)]
+    if before is not None and before.turn_id != command.turn_id:
+        _unused(state, "activity", thread_id, id)
+    after = ActivityState(command.turn_id, command.kind, command.title, command.status, command.detail)
+    if before is None or json_text(before) != json_text(after):
+        yield e.ActivityRecorded(
+            id=id,
+            thread_id=thread_id,
+            turn_id=command.turn_id,
+            kind=command.kind,
+            title=command.title,
+            status=command.status,
+            detail=command.detail,
+            at=stamp.at,
+        )
+
+
+def _request_approval(state: State, command: c.RequestApproval, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id = command.thread_id, str(command.id)
+    _running(state, thread_id, command.turn_id)
+    _unused(state, "approval", thread_id, id)
+    if len({option.id for option in command.options}) < len(command.options):
+        raise Rejected("duplicateOption", "two options have the same id")
+    yield e.ApprovalRequested(
+        id=id,
+        thread_id=thread_id,
+        turn_id=command.turn_id,
+        title=command.title,
+        options=command.options,
+        detail=command.detail,
+        at=stamp.at,
+    )
+
+
+def _resolve_approval(state: State, command: c.ResolveApproval, stamp: Stamp) -> Iterator[e.Event]:
+    _thread(state, command.thread_id)
+    approval = state[("approval", command.thread_id, command.id)]
+    if approval is None:
+        raise NotFound("approval", command.id)
+    if not approval.pending:
+        if approval.outcome == command.outcome:
+            return
+        raise Rejected("approvalResolved", f"approval {command.id!r} was answered already", outcome=approval.outcome)
+    if command.outcome is not None and command.outcome not in approval.options:
+        raise Rejected("unknownOption", f"{command.outcome!r} is no option of it", options=list(approval.options))
+    yield e.ApprovalResolved(id=command.id, thread_id=command.thread_id, outcome=command.outcome, at=stamp.at)
+
+
+# Checkpoints and settings
+
+
+def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id, turn_id = command.thread_id, str(command.id), command.turn_id
+    _thread(state, thread_id)
+    _unused(state, "checkpoint", thread_id, id)
+    if turn_id is not None and state[("turn", thread_id, turn_id)] is None:
+        raise NotFound("turn", turn_id)
+    yield e.CheckpointCreated(
+        id=id,
+        thread_id=thread_id,
+        turn_id=turn_id,
+        git_ref=command.git_ref,
+        message=command.message,
+        at=stamp.at,
+    )
+
+
+def _restore_checkpoint(state: State, command: c.RestoreCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    _thread(state, command.thread_id)
+    if state[("checkpoint", command.thread_id, command.id)] is None:
+        raise NotFound("checkpoint", command.id)
+    yield e.CheckpointRestored(id=command.id, thread_id=command.thread_id, at=stamp.at)
+
+
+def _change_setting(state: State, command: c.ChangeSetting, stamp: Stamp) -> Iterator[e.Event]:
+    before = state[("setting", command.key)]
+    after = None if command.value is None else json_text(command.value)
+    if before != after:
+        yield e.SettingChanged(key=command.key, value=command.value, at=stamp.at)
+
+
+_DECIDE: dict[type[c.Command], Callable[[State, Any, Stamp], Iterator[e.Event]]] = {
+    c.CreateProject: _create_project,
+    c.UpdateProject: _update_project,
+    c.DeleteProject: _delete_project,
+    c.CreateThread: _create_thread,
+    c.RenameThread: _rename_thread,
+    c.ArchiveThread: _archive_thread,
+    c.UnarchiveThread: _unarchive_thread,
+    c.DeleteThread: _delete_thread,
+    c.StartTurn: _start_turn,
+    c.CompleteTurn: _complete_turn,
+    c.FailTurn: _fail_turn,
+    c.InterruptTurn: _interrupt_turn,
+    c.AddMessage: _add_message,
+    c.AppendMessage: _append_message,
+    c.CompleteMessage: _complete_message,
+    c.RecordActivity: _record_activity,
+    c.RequestApproval: _request_approval,
+    c.ResolveApproval: _resolve_approval,
+    c.CreateCheckpoint: _create_checkpoint,
+    c.RestoreCheckpoint: _restore_checkpoint,
+    c.ChangeSetting: _change_setting,
+}

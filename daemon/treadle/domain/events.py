@@ -1,0 +1,185 @@
+"""What has happened: one frozen struct an event; the class name is its type on the wire and in the log.
+
+Every event has `at`; every event of a thread has `threadId`. A log outlives the release that wrote it: a new field
+has a default, a changed meaning is a new event, and a class or field is never renamed (tests/golden/events.json).
+"""
+
+from typing import get_args
+
+import msgspec
+from msgspec import Struct
+
+from treadle.domain.commands import ApprovalOption
+from treadle.domain.ids import ActivityStatus, Json, Role, Timestamp
+
+
+class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
+    """at: when it was decided."""
+
+    at: Timestamp
+
+
+class ProjectCreated(Event, frozen=True, kw_only=True):
+    id: str
+    name: str
+    path: str
+
+
+class ProjectUpdated(Event, frozen=True, kw_only=True):
+    """name, path: what changed, and only that."""
+
+    id: str
+    name: str | None = None
+    path: str | None = None
+
+
+class ProjectDeleted(Event, frozen=True, kw_only=True):
+    id: str
+
+
+class ThreadEvent(Event, frozen=True, kw_only=True):
+    """thread_id: the thread that it belongs to."""
+
+    thread_id: str
+
+
+class ThreadCreated(ThreadEvent, frozen=True, kw_only=True):
+    project_id: str
+    title: str
+
+
+class ThreadRenamed(ThreadEvent, frozen=True, kw_only=True):
+    title: str
+
+
+class ThreadArchived(ThreadEvent, frozen=True, kw_only=True):
+    pass
+
+
+class ThreadUnarchived(ThreadEvent, frozen=True, kw_only=True):
+    pass
+
+
+class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
+    pass
+
+
+class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
+    """runner: the daemon that runs it, named as its lock file is."""
+
+    id: str
+    runner: str
+
+
+class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    stop_reason: str
+    usage: Json = None
+
+
+class TurnFailed(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    error: str
+
+
+class TurnInterrupted(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    reason: str
+
+
+class MessageAdded(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    turn_id: str
+    role: Role
+    text: str
+    streaming: bool
+
+
+class MessageAppended(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    text: str
+
+
+class MessageCompleted(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+
+
+class ActivityRecorded(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    turn_id: str
+    kind: str
+    title: str
+    status: ActivityStatus
+    detail: Json = None
+
+
+class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    turn_id: str
+    title: str
+    options: list[ApprovalOption]
+    detail: Json = None
+
+
+class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
+    """outcome: the id of the option that was chosen, or null: cancelled."""
+
+    id: str
+    outcome: str | None
+
+
+class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+    turn_id: str | None = None
+    git_ref: str
+    message: str
+
+
+class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
+    id: str
+
+
+class SettingChanged(Event, frozen=True, kw_only=True):
+    """value: null when the setting was removed."""
+
+    key: str
+    value: Json
+
+
+AnyEvent = (
+    ProjectCreated
+    | ProjectUpdated
+    | ProjectDeleted
+    | ThreadCreated
+    | ThreadRenamed
+    | ThreadArchived
+    | ThreadUnarchived
+    | ThreadDeleted
+    | TurnStarted
+    | TurnCompleted
+    | TurnFailed
+    | TurnInterrupted
+    | MessageAdded
+    | MessageAppended
+    | MessageCompleted
+    | ActivityRecorded
+    | ApprovalRequested
+    | ApprovalResolved
+    | CheckpointCreated
+    | CheckpointRestored
+    | SettingChanged
+)
+
+EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)
+EVENT_TYPES: frozenset[str] = frozenset(str(e.__struct_config__.tag) for e in EVENTS)
+
+
+class StoredEvent(Struct, frozen=True):
+    """An event and its place in the log: sequences start at 1 and have no gaps."""
+
+    sequence: int
+    event: AnyEvent
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(AnyEvent).decode

@@ -1,0 +1,25 @@
+"""Identifiers, times and the other scalar types that commands and events are made of."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+# `(?![\s\S])` is the end of the text in both Python and ECMA 262, where `$` would let a line feed through.
+ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}(?![\s\S])"
+
+Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 128 of A-Z a-z 0-9 . _ : -")]
+Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096, description="an absolute path")]
+SettingKey = Annotated[str, Meta(min_length=1, max_length=256)]
+Word = Annotated[str, Meta(min_length=1, max_length=128)]
+Version = Annotated[int, Meta(ge=0, description="the sequence of a thread's last event but its deltas")]
+
+Timestamp = str
+"""UTC, ISO 8601 with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
+
+Json = Any
+"""Free JSON, kept as it came: `detail`, `usage` and a setting's `value`."""
+
+Role = Literal["user", "assistant", "system"]
+ActivityStatus = Literal["pending", "running", "completed", "failed"]
+UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")

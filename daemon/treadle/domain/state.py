@@ -1,0 +1,261 @@
+"""What decisions are made against: a partial replica of the projections, and how events change it.
+
+The state holds only what commands named (`decider.names`), each under its key: an entity, or None for «there is none».
+The engine loads a key before a command that names it is decided; a key that was not loaded raises KeyError, which is a
+defect. Events change what is loaded and leave the rest alone, so any part may be dropped and loaded again.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from treadle.domain import events as e
+from treadle.domain.ids import UNFINISHED
+
+Key = tuple[str, ...]
+"""("project", id) · ("path", path) · ("members", projectId) · ("thread", id) · ("turn" | "message" | "activity" |
+"approval" | "checkpoint", threadId, id) · ("setting", key)"""
+
+
+class ProjectState(Struct, frozen=True):
+    name: str
+    path: str
+    deleted: bool = False
+
+
+class ActivityState(Struct, frozen=True):
+    turn_id: str
+    kind: str
+    title: str
+    status: str
+    detail: Any = None
+
+
+class RunningTurn(Struct, frozen=True):
+    """What a turn's end has to end with it: open messages, unfinished activities, pending approvals, oldest first."""
+
+    id: str
+    runner: str
+    messages: tuple[str, ...] = ()
+    activities: tuple[tuple[str, ActivityState], ...] = ()
+    approvals: tuple[str, ...] = ()
+
+
+class ThreadState(Struct, frozen=True):
+    project_id: str
+    title: str
+    version: int
+    archived: bool = False
+    deleted: bool = False
+    turn: RunningTurn | None = None
+
+
+class ApprovalState(Struct, frozen=True):
+    """options: the ids to choose from."""
+
+    options: tuple[str, ...]
+    pending: bool = True
+    outcome: str | None = None
+
+
+# ("turn", …) → its status · ("message", …) → "streaming" or "complete" · ("checkpoint", …) → True
+# ("path", …) → the project's id · ("members", …) → ids of its live threads · ("setting", …) → its JSON text
+Entity = Any
+
+_ABSENT: Final = object()
+
+
+class State:
+    """sequence: how much of the log it has seen."""
+
+    def __init__(self, sequence: int = 0) -> None:
+        self.sequence = sequence
+        self._entities: dict[Key, Entity] = {}
+        self._journal: list[tuple[Key, Entity]] = []
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entities
+
+    def __len__(self) -> int:
+        return len(self._entities)
+
+    def __getitem__(self, key: Key) -> Entity:
+        return self._entities[key]
+
+    def items(self) -> list[tuple[Key, Entity]]:
+        return list(self._entities.items())
+
+    def load(self, entities: dict[Key, Entity]) -> None:
+        """Add what was read from the projections at this state's sequence."""
+        self._entities.update(entities)
+
+    def put(self, key: Key, entity: Entity) -> None:
+        """Change what is loaded under the key; nothing where nothing is loaded."""
+        before = self._entities.get(key, _ABSENT)
+        if before is not _ABSENT:
+            self._journal.append((key, before))
+            self._entities[key] = entity
+
+    def change(self, key: Key, **fields: object) -> None:
+        """Replace fields of the entity under the key, where one is loaded."""
+        entity = self._entities.get(key)
+        if entity is not None:
+            self._journal.append((key, entity))
+            self._entities[key] = msgspec.structs.replace(entity, **fields)
+
+    def mark(self) -> tuple[int, int]:
+        """A point to come back to."""
+        return self.sequence, len(self._journal)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Undo every change since the mark."""
+        self.sequence, length = mark
+        while len(self._journal) > length:
+            key, before = self._journal.pop()
+            self._entities[key] = before
+
+    def commit(self) -> None:
+        """What was changed is in the log: forget how to undo it."""
+        self._journal.clear()
+
+
+def initial_state(sequence: int = 0) -> State:
+    """Nothing loaded yet."""
+    return State(sequence)
+
+
+def evolve(state: State, event: e.Event) -> None:
+    """Apply the event that follows `state.sequence` in the log."""
+    state.sequence += 1
+    if isinstance(event, e.ThreadEvent) and not isinstance(event, e.ThreadCreated | e.MessageAppended):
+        state.change(("thread", event.thread_id), version=state.sequence)
+    apply = _EVOLVE.get(type(event))
+    if apply is not None:
+        apply(state, event)
+
+
+def _project_created(state: State, event: e.ProjectCreated) -> None:
+    state.put(("project", event.id), ProjectState(event.name, event.path))
+    state.put(("path", event.path), event.id)
+    state.put(("members", event.id), ())
+
+
+def _project_updated(state: State, event: e.ProjectUpdated) -> None:
+    key = ("project", event.id)
+    if event.path is not None:
+        before = state[key]
+        state.put(("path", before.path), None)
+        state.put(("path", event.path), event.id)
+        state.change(key, path=event.path)
+    if event.name is not None:
+        state.change(key, name=event.name)
+
+
+def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
+    key = ("project", event.id)
+    state.put(("path", state[key].path), None)
+    state.change(key, deleted=True)
+
+
+def _thread_created(state: State, event: e.ThreadCreated) -> None:
+    state.put(("thread", event.thread_id), ThreadState(event.project_id, event.title, version=state.sequence))
+    members = ("members", event.project_id)
+    if members in state:
+        state.put(members, (*(state[members] or ()), event.thread_id))
+
+
+def _thread_deleted(state: State, event: e.ThreadDeleted) -> None:
+    key = ("thread", event.thread_id)
+    members = ("members", state[key].project_id)
+    if members in state:
+        state.put(members, tuple(m for m in state[members] or () if m != event.thread_id))
+    state.change(key, deleted=True)
+
+
+def _turn_started(state: State, event: e.TurnStarted) -> None:
+    state.change(("thread", event.thread_id), turn=RunningTurn(event.id, event.runner))
+    state.put(("turn", event.thread_id, event.id), "running")
+
+
+def _turn_ended(status: str) -> Callable[[State, Any], None]:
+    def apply(state: State, event: Any) -> None:
+        state.change(("thread", event.thread_id), turn=None)
+        state.put(("turn", event.thread_id, event.id), status)
+
+    return apply
+
+
+def _change_turn(state: State, thread_id: str, **fields: object) -> None:
+    thread = state[("thread", thread_id)]
+    state.change(("thread", thread_id), turn=msgspec.structs.replace(thread.turn, **fields))
+
+
+def _message_added(state: State, event: e.MessageAdded) -> None:
+    state.put(("message", event.thread_id, event.id), "streaming" if event.streaming else "complete")
+    if event.streaming:
+        turn = state[("thread", event.thread_id)].turn
+        _change_turn(state, event.thread_id, messages=(*turn.messages, event.id))
+
+
+def _message_completed(state: State, event: e.MessageCompleted) -> None:
+    state.put(("message", event.thread_id, event.id), "complete")
+    turn = state[("thread", event.thread_id)].turn
+    _change_turn(state, event.thread_id, messages=tuple(m for m in turn.messages if m != event.id))
+
+
+def _activity_recorded(state: State, event: e.ActivityRecorded) -> None:
+    activity = ActivityState(event.turn_id, event.kind, event.title, event.status, event.detail)
+    state.put(("activity", event.thread_id, event.id), activity)
+    unfinished = dict(state[("thread", event.thread_id)].turn.activities)
+    if event.status in UNFINISHED:
+        unfinished[event.id] = activity
+    else:
+        unfinished.pop(event.id, None)
+    _change_turn(state, event.thread_id, activities=tuple(unfinished.items()))
+
+
+def _approval_requested(state: State, event: e.ApprovalRequested) -> None:
+    state.put(("approval", event.thread_id, event.id), ApprovalState(tuple(o.id for o in event.options)))
+    turn = state[("thread", event.thread_id)].turn
+    _change_turn(state, event.thread_id, approvals=(*turn.approvals, event.id))
+
+
+def _approval_resolved(state: State, event: e.ApprovalResolved) -> None:
+    state.change(("approval", event.thread_id, event.id), pending=False, outcome=event.outcome)
+    turn = state[("thread", event.thread_id)].turn
+    _change_turn(state, event.thread_id, approvals=tuple(a for a in turn.approvals if a != event.id))
+
+
+def _setting_changed(state: State, event: e.SettingChanged) -> None:
+    value = None if event.value is None else json_text(event.value)
+    state.put(("setting", event.key), value)
+
+
+def json_text(value: object) -> str:
+    """One text for one JSON value, to tell whether it changed: keys sorted, 1 and 1.0 and true apart."""
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
+_EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
+    e.ProjectCreated: _project_created,
+    e.ProjectUpdated: _project_updated,
+    e.ProjectDeleted: _project_deleted,
+    e.ThreadCreated: _thread_created,
+    e.ThreadRenamed: lambda s, ev: s.change(("thread", ev.thread_id), title=ev.title),
+    e.ThreadArchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=True),
+    e.ThreadUnarchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=False),
+    e.ThreadDeleted: _thread_deleted,
+    e.TurnStarted: _turn_started,
+    e.TurnCompleted: _turn_ended("completed"),
+    e.TurnFailed: _turn_ended("failed"),
+    e.TurnInterrupted: _turn_ended("interrupted"),
+    e.MessageAdded: _message_added,
+    e.MessageCompleted: _message_completed,
+    e.ActivityRecorded: _activity_recorded,
+    e.ApprovalRequested: _approval_requested,
+    e.ApprovalResolved: _approval_resolved,
+    e.CheckpointCreated: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), True),
+    e.SettingChanged: _setting_changed,
+}
