@@ -62,6 +62,7 @@ class ApprovalState(Struct, frozen=True):
 
 # ("turn", …) → its status · ("message", …) → "streaming" or "complete" · ("checkpoint", …) → True
 # ("path", …) → the project's id · ("members", …) → ids of its live threads · ("setting", …) → its JSON text
+# Who loads ("members", …) loads ("thread", …) of each of them as well: DeleteProject looks at both.
 Entity = Any
 
 _ABSENT: Final = object()
@@ -83,6 +84,10 @@ class State:
 
     def __getitem__(self, key: Key) -> Entity:
         return self._entities[key]
+
+    def get(self, key: Key) -> Entity:
+        """What is under the key; None also where nothing is loaded (another daemon's events name anything)."""
+        return self._entities.get(key)
 
     def items(self) -> list[tuple[Key, Entity]]:
         return list(self._entities.items())
@@ -145,8 +150,7 @@ def _project_created(state: State, event: e.ProjectCreated) -> None:
 def _project_updated(state: State, event: e.ProjectUpdated) -> None:
     key = ("project", event.id)
     if event.path is not None:
-        before = state[key]
-        state.put(("path", before.path), None)
+        _release_path(state, event.id)
         state.put(("path", event.path), event.id)
         state.change(key, path=event.path)
     if event.name is not None:
@@ -154,24 +158,34 @@ def _project_updated(state: State, event: e.ProjectUpdated) -> None:
 
 
 def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
-    key = ("project", event.id)
-    state.put(("path", state[key].path), None)
-    state.change(key, deleted=True)
+    _release_path(state, event.id)
+    state.change(("project", event.id), deleted=True)
+
+
+def _release_path(state: State, project_id: str) -> None:
+    # By a look at all: a path may be loaded without the project that holds it.
+    for key, holder in state.items():
+        if key[0] == "path" and holder == project_id:
+            state.put(key, None)
 
 
 def _thread_created(state: State, event: e.ThreadCreated) -> None:
-    state.put(("thread", event.thread_id), ThreadState(event.project_id, event.title, version=state.sequence))
+    key = ("thread", event.thread_id)
     members = ("members", event.project_id)
     if members in state:
+        if key not in state:
+            state.load({key: None})
         state.put(members, (*(state[members] or ()), event.thread_id))
+    state.put(key, ThreadState(event.project_id, event.title, version=state.sequence))
 
 
 def _thread_deleted(state: State, event: e.ThreadDeleted) -> None:
     key = ("thread", event.thread_id)
-    members = ("members", state[key].project_id)
-    if members in state:
-        state.put(members, tuple(m for m in state[members] or () if m != event.thread_id))
-    state.change(key, deleted=True)
+    thread = state.get(key)
+    if thread is not None:
+        members = ("members", thread.project_id)
+        state.put(members, tuple(m for m in state.get(members) or () if m != event.thread_id))
+        state.change(key, deleted=True)
 
 
 def _turn_started(state: State, event: e.TurnStarted) -> None:
@@ -187,45 +201,47 @@ def _turn_ended(status: str) -> Callable[[State, Any], None]:
     return apply
 
 
-def _change_turn(state: State, thread_id: str, **fields: object) -> None:
-    thread = state[("thread", thread_id)]
-    state.change(("thread", thread_id), turn=msgspec.structs.replace(thread.turn, **fields))
+def _change_turn(state: State, thread_id: str, change: Callable[[RunningTurn], dict[str, object]]) -> None:
+    thread = state.get(("thread", thread_id))
+    if thread is not None and thread.turn is not None:
+        turn = msgspec.structs.replace(thread.turn, **change(thread.turn))
+        state.change(("thread", thread_id), turn=turn)
 
 
 def _message_added(state: State, event: e.MessageAdded) -> None:
     state.put(("message", event.thread_id, event.id), "streaming" if event.streaming else "complete")
     if event.streaming:
-        turn = state[("thread", event.thread_id)].turn
-        _change_turn(state, event.thread_id, messages=(*turn.messages, event.id))
+        _change_turn(state, event.thread_id, lambda turn: {"messages": (*turn.messages, event.id)})
 
 
 def _message_completed(state: State, event: e.MessageCompleted) -> None:
     state.put(("message", event.thread_id, event.id), "complete")
-    turn = state[("thread", event.thread_id)].turn
-    _change_turn(state, event.thread_id, messages=tuple(m for m in turn.messages if m != event.id))
+    _change_turn(state, event.thread_id, lambda turn: {"messages": tuple(m for m in turn.messages if m != event.id)})
 
 
 def _activity_recorded(state: State, event: e.ActivityRecorded) -> None:
     activity = ActivityState(event.turn_id, event.kind, event.title, event.status, event.detail)
     state.put(("activity", event.thread_id, event.id), activity)
-    unfinished = dict(state[("thread", event.thread_id)].turn.activities)
-    if event.status in UNFINISHED:
-        unfinished[event.id] = activity
-    else:
-        unfinished.pop(event.id, None)
-    _change_turn(state, event.thread_id, activities=tuple(unfinished.items()))
+
+    def change(turn: RunningTurn) -> dict[str, object]:
+        unfinished = dict(turn.activities)
+        if event.status in UNFINISHED:
+            unfinished[event.id] = activity
+        else:
+            unfinished.pop(event.id, None)
+        return {"activities": tuple(unfinished.items())}
+
+    _change_turn(state, event.thread_id, change)
 
 
 def _approval_requested(state: State, event: e.ApprovalRequested) -> None:
     state.put(("approval", event.thread_id, event.id), ApprovalState(tuple(o.id for o in event.options)))
-    turn = state[("thread", event.thread_id)].turn
-    _change_turn(state, event.thread_id, approvals=(*turn.approvals, event.id))
+    _change_turn(state, event.thread_id, lambda turn: {"approvals": (*turn.approvals, event.id)})
 
 
 def _approval_resolved(state: State, event: e.ApprovalResolved) -> None:
     state.change(("approval", event.thread_id, event.id), pending=False, outcome=event.outcome)
-    turn = state[("thread", event.thread_id)].turn
-    _change_turn(state, event.thread_id, approvals=tuple(a for a in turn.approvals if a != event.id))
+    _change_turn(state, event.thread_id, lambda turn: {"approvals": tuple(a for a in turn.approvals if a != event.id)})
 
 
 def _setting_changed(state: State, event: e.SettingChanged) -> None:

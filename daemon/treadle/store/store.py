@@ -1,0 +1,224 @@
+"""One data directory, open: the log, the reads, and who else is here."""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from treadle.store import migrations, projections
+from treadle.store.database import (
+    FILE_NAME,
+    Connection,
+    Durability,
+    FileLock,
+    make_private_folder,
+    open_or_create_db,
+    open_reader,
+)
+from treadle.store.errors import Refused
+from treadle.store.log import EventStore, position
+from treadle.store.runners import Runner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+REBUILDING = "rebuilding.lock"
+
+
+class Store:
+    """events: the log. runner: this daemon as one that runs turns. log_id: tells this log from any other."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        durability: Durability,
+        writer: Connection,
+        reader: Connection,
+        present: FileLock,
+        log_id: str,
+    ) -> None:
+        self.data_dir = data_dir
+        self.path = data_dir / FILE_NAME
+        self.durability = durability
+        self.writer = writer
+        self.events = EventStore(writer)
+        self.runner = Runner(data_dir)
+        self.log_id = log_id
+        self._reads = ReadQueue(reader)
+        self._present = present
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: Path,
+        *,
+        durability: Durability = "full",
+        progress: projections.Progress = lambda done, total: None,
+    ) -> "Store":
+        """Make or open the database, migrate it and bring its projections up to date; `progress` tells of a rebuild.
+
+        Raises Refused, with a sentence that says what to do.
+        """
+        make_private_folder(data_dir)
+        present = FileLock(data_dir / "present.lock")
+        opening = FileLock(data_dir / "opening.lock")
+        async with opening.held(on_wait=lambda: log.info("waiting for another treadle that opens %s", data_dir)):
+            writer = await open_or_create_db(data_dir, durability=durability)
+            try:
+                await _bring_up_to_date(writer, data_dir, present, progress)
+                log_id = await writer.call(_log_id)
+                present.acquire(shared=True)
+                reader = await open_reader(data_dir)
+            except BaseException:
+                await writer.close()
+                present.release()
+                raise
+        return cls(data_dir, durability, writer, reader, present, log_id)
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` in a read transaction; those that wait at the same time share one."""
+        return await self._reads.submit(function)
+
+    async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` on the writing connection's thread."""
+        return await self.writer.call(function)
+
+    async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
+        """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
+        async with FileLock(self.data_dir / REBUILDING).held():
+            return await self.writer.call(projections.rebuild, on_loop(progress))
+
+    def is_rebuilding(self) -> bool:
+        """Whether some process fills the projections anew, for which it is worth to wait."""
+        lock = FileLock(self.data_dir / REBUILDING)
+        try:
+            return not lock.acquire(shared=True)
+        finally:
+            lock.release()
+
+    async def close(self) -> None:
+        """Close the connections and let go of the locks."""
+        try:
+            await self._reads.close()
+            await self.writer.close()
+        finally:
+            self.runner.release()
+            self._present.release()
+
+
+class ReadQueue:
+    """Reads that come while one runs are run together after it: one hop to the thread, one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """The future result of the read."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((function, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return future
+
+    async def close(self) -> None:
+        """After what waits has run."""
+        if self._running is not None:
+            await self._running
+        await self._connection.close()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [(f, future) for f, future in self._waiting if not future.done()]
+                self._waiting.clear()
+                try:
+                    results = await self._connection.call(_read_together, [function for function, _ in batch])
+                except (sqlite3.Error, Refused, ValueError) as error:
+                    results = [error] * len(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    if future.done():
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(result)
+        finally:
+            self._running = None
+
+
+def _read_together(connection: sqlite3.Connection, functions: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+    results: list[Any] = []
+    connection.execute("BEGIN")
+    try:
+        position(connection)
+        for function in functions:
+            try:
+                results.append(function(connection))
+            except Exception as error:
+                results.append(error)
+    finally:
+        connection.execute("ROLLBACK")
+    return results
+
+
+async def _bring_up_to_date(
+    writer: Connection, data_dir: Path, present: FileLock, progress: projections.Progress
+) -> None:
+    todo = await writer.call(migrations.pending)
+    current = not todo and await writer.call(projections.is_current)
+    if current:
+        return
+    if not present.acquire():
+        raise Refused(
+            f"{data_dir} has to be brought up to date, but another treadle has it open: close the editors that use it, "
+            "and start again"
+        )
+    if await writer.call(_has_events):
+        copy = await writer.call(_keep_copy, data_dir)
+        log.info("kept a copy of the database as %s", copy)
+    await writer.call(migrations.migrate)
+    if not await writer.call(projections.is_current):
+        await writer.call(projections.rebuild, on_loop(progress))
+
+
+def on_loop(progress: projections.Progress) -> projections.Progress:
+    """The same, callable from a connection's thread."""
+    loop = asyncio.get_running_loop()
+
+    def call(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(progress, done, total)
+
+    return call
+
+
+def _has_events(connection: sqlite3.Connection) -> bool:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'").fetchone():
+        return False
+    return connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is not None
+
+
+def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
+    """A whole copy beside the database, before it is changed: `before-DATE.db`."""
+    target = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
+    target.touch(mode=0o600)
+    with closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
+    return target
+
+
+def _log_id(connection: sqlite3.Connection) -> str:
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('logId', ?) ON CONFLICT (key) DO NOTHING", (secrets.token_hex(16),)
+    )
+    return str(connection.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()[0])

@@ -1,0 +1,203 @@
+-- The log, what is remembered of commands, and the tables of the projections.
+-- Applied once, in one transaction with its record in schema_migrations; never edited after release.
+
+CREATE TABLE schema_migrations (
+  version    INTEGER PRIMARY KEY,
+  name       TEXT NOT NULL,
+  checksum   TEXT NOT NULL,
+  applied_at TEXT NOT NULL
+) STRICT;
+
+-- logId: random, tells this log from any other · projectionVersion, projectionChecksum: what filled the tables below
+CREATE TABLE meta (
+  key   TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+  payload    TEXT NOT NULL,
+  event_type TEXT NOT NULL GENERATED ALWAYS AS (payload ->> '$.type') VIRTUAL,
+  thread_id  TEXT GENERATED ALWAYS AS (payload ->> '$.threadId') VIRTUAL,
+  at         TEXT NOT NULL GENERATED ALWAYS AS (payload ->> '$.at') VIRTUAL
+) STRICT;
+
+-- With the sequence, which every index on a rowid table ends in.
+CREATE INDEX idx_events_thread ON events (thread_id) WHERE thread_id IS NOT NULL;
+
+-- RAISE(ABORT) also survives INSERT OR IGNORE and OR REPLACE (SQLite, CREATE TRIGGER, section 6).
+CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN
+  SELECT RAISE(ABORT, 'events are never changed');
+END;
+
+CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN
+  SELECT RAISE(ABORT, 'events are never deleted');
+END;
+
+-- A REPLACE deletes without firing the trigger above. In a BEFORE trigger the sequence is -1 when SQLite is to choose.
+CREATE TRIGGER events_refuse_replace BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE sequence = NEW.sequence) BEGIN
+  SELECT RAISE(ABORT, 'events are never replaced');
+END;
+
+CREATE TRIGGER events_refuse_gap AFTER INSERT ON events
+WHEN NEW.sequence <> 1 + (SELECT coalesce(max(sequence), 0) FROM events WHERE sequence < NEW.sequence) BEGIN
+  SELECT RAISE(ABORT, 'sequences have no gaps');
+END;
+
+-- Which types the log holds, so that a start need not scan it for one that this release does not know.
+CREATE TABLE event_types (
+  event_type     TEXT PRIMARY KEY,
+  first_sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER events_note_type AFTER INSERT ON events
+WHEN NOT EXISTS (SELECT 1 FROM event_types WHERE event_type = NEW.event_type) BEGIN
+  INSERT INTO event_types (event_type, first_sequence) VALUES (NEW.event_type, NEW.sequence);
+END;
+
+-- Every projection is a set of INSTEAD OF INSERT triggers on this view: sql/projections/.
+CREATE VIEW projector (sequence, payload, event_type, thread_id, at) AS
+  SELECT sequence, payload, event_type, thread_id, at FROM events;
+
+CREATE TRIGGER events_project AFTER INSERT ON events BEGIN
+  INSERT INTO projector (sequence, payload, event_type, thread_id, at)
+  VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
+END;
+
+-- The answers of commands that came with an id. Without events, last_sequence is first_sequence - 1.
+-- parts: for a batch of commands, how many events each of them had, as a JSON array.
+CREATE TABLE commands (
+  command_id     TEXT PRIMARY KEY,
+  digest         TEXT NOT NULL,
+  first_sequence INTEGER NOT NULL,
+  last_sequence  INTEGER NOT NULL,
+  parts          TEXT
+) STRICT, WITHOUT ROWID;
+
+-- The tables of the projections. `sequence` is that of the event that made the row: the same in every rebuild.
+-- Deleted projects and threads stay as rows, since an id is never used twice.
+
+CREATE TABLE projection_projects (
+  sequence   INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  name       TEXT NOT NULL,
+  path       TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  deleted    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX idx_projects_path ON projection_projects (path) WHERE deleted = 0;
+CREATE INDEX idx_projects_live ON projection_projects (sequence) WHERE deleted = 0;
+
+CREATE TABLE projection_threads (
+  sequence          INTEGER PRIMARY KEY,
+  id                TEXT NOT NULL UNIQUE,
+  project_id        TEXT NOT NULL,
+  title             TEXT NOT NULL,
+  version           INTEGER NOT NULL,
+  running           INTEGER NOT NULL DEFAULT 0,
+  pending_approvals INTEGER NOT NULL DEFAULT 0,
+  created_at        TEXT NOT NULL,
+  updated_at        TEXT NOT NULL,
+  archived_at       TEXT,
+  deleted           INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX idx_threads_version ON projection_threads (version) WHERE deleted = 0;
+CREATE INDEX idx_threads_archived ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_project ON projection_threads (project_id, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_project_archived
+  ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
+
+CREATE TABLE projection_turns (
+  sequence    INTEGER PRIMARY KEY,
+  thread_id   TEXT NOT NULL,
+  id          TEXT NOT NULL,
+  runner      TEXT NOT NULL,
+  status      TEXT NOT NULL,
+  stop_reason TEXT,
+  error       TEXT,
+  usage       TEXT,
+  started_at  TEXT NOT NULL,
+  ended_at    TEXT,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_turns_thread ON projection_turns (thread_id);
+CREATE INDEX idx_turns_running ON projection_turns (thread_id) WHERE status = 'running';
+
+CREATE TABLE projection_messages (
+  sequence     INTEGER PRIMARY KEY,
+  thread_id    TEXT NOT NULL,
+  id           TEXT NOT NULL,
+  turn_id      TEXT NOT NULL,
+  role         TEXT NOT NULL,
+  text         TEXT NOT NULL,
+  status       TEXT NOT NULL,
+  created_at   TEXT NOT NULL,
+  completed_at TEXT,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_messages_turn ON projection_messages (thread_id, turn_id);
+CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status = 'streaming';
+
+-- Text of open messages, a row a delta, so that a token costs a token; folded into the message when it ends.
+-- message: the sequence of its row.
+CREATE TABLE message_chunks (
+  message  INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  text     TEXT NOT NULL,
+  PRIMARY KEY (message, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE projection_activities (
+  sequence   INTEGER PRIMARY KEY,
+  thread_id  TEXT NOT NULL,
+  id         TEXT NOT NULL,
+  turn_id    TEXT NOT NULL,
+  kind       TEXT NOT NULL,
+  title      TEXT NOT NULL,
+  status     TEXT NOT NULL,
+  detail     TEXT,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_activities_turn ON projection_activities (thread_id, turn_id);
+CREATE INDEX idx_activities_unfinished
+  ON projection_activities (thread_id) WHERE status IN ('pending', 'running');
+
+CREATE TABLE projection_approvals (
+  sequence    INTEGER PRIMARY KEY,
+  thread_id   TEXT NOT NULL,
+  id          TEXT NOT NULL,
+  turn_id     TEXT NOT NULL,
+  title       TEXT NOT NULL,
+  options     TEXT NOT NULL,
+  detail      TEXT,
+  status      TEXT NOT NULL,
+  outcome     TEXT,
+  created_at  TEXT NOT NULL,
+  resolved_at TEXT,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_approvals_turn ON projection_approvals (thread_id, turn_id);
+CREATE INDEX idx_approvals_pending ON projection_approvals (thread_id) WHERE status = 'pending';
+
+CREATE TABLE checkpoints (
+  sequence    INTEGER PRIMARY KEY,
+  thread_id   TEXT NOT NULL,
+  id          TEXT NOT NULL,
+  turn_id     TEXT,
+  git_ref     TEXT NOT NULL,
+  message     TEXT NOT NULL,
+  created_at  TEXT NOT NULL,
+  restored_at TEXT,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id);
+
+CREATE TABLE settings (
+  key        TEXT PRIMARY KEY,
+  value      TEXT NOT NULL,
+  updated_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,26 @@
+-- checkpoints, by (thread_id, id): CheckpointCreated, CheckpointRestored, ThreadDeleted.
+
+CREATE TRIGGER checkpoints_created INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'CheckpointCreated' BEGIN
+  INSERT INTO checkpoints (sequence, thread_id, id, turn_id, git_ref, message, created_at)
+  VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId',
+          NEW.payload ->> '$.gitRef', NEW.payload ->> '$.message', NEW.at);
+END;
+
+CREATE TRIGGER checkpoints_restored INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'CheckpointRestored' BEGIN
+  UPDATE checkpoints SET restored_at = NEW.at
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+END;
+
+CREATE TRIGGER checkpoints_deleted INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'ThreadDeleted' BEGIN
+  DELETE FROM checkpoints WHERE thread_id = NEW.thread_id;
+END;
+
+CREATE VIEW checkpoint_entities AS
+  SELECT sequence, thread_id, id, json_object(
+    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'gitRef', git_ref, 'message', message,
+    'createdAt', created_at, 'restoredAt', restored_at
+  ) AS value
+  FROM checkpoints;

@@ -1,0 +1,31 @@
+-- projection_turns, by (thread_id, id): TurnStarted, TurnCompleted, TurnFailed, TurnInterrupted, ThreadDeleted.
+
+CREATE TRIGGER projection_turns_started INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'TurnStarted' BEGIN
+  INSERT INTO projection_turns (sequence, thread_id, id, runner, status, started_at)
+  VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.runner', 'running', NEW.at);
+END;
+
+CREATE TRIGGER projection_turns_ended INSTEAD OF INSERT ON projector
+WHEN NEW.event_type IN ('TurnCompleted', 'TurnFailed', 'TurnInterrupted') BEGIN
+  UPDATE projection_turns
+  SET status = CASE NEW.event_type
+        WHEN 'TurnCompleted' THEN 'completed' WHEN 'TurnFailed' THEN 'failed' ELSE 'interrupted' END,
+      stop_reason = coalesce(NEW.payload ->> '$.stopReason', NEW.payload ->> '$.reason'),
+      error = NEW.payload ->> '$.error',
+      usage = NEW.payload -> '$.usage',
+      ended_at = NEW.at
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+END;
+
+CREATE TRIGGER projection_turns_deleted INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'ThreadDeleted' BEGIN
+  DELETE FROM projection_turns WHERE thread_id = NEW.thread_id;
+END;
+
+CREATE VIEW turn_entities AS
+  SELECT sequence, thread_id, id, json_object(
+    'id', id, 'threadId', thread_id, 'status', status, 'stopReason', stop_reason, 'error', error,
+    'usage', json(usage), 'startedAt', started_at, 'endedAt', ended_at
+  ) AS value
+  FROM projection_turns;

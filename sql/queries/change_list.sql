@@ -1,0 +1,3 @@
+-- Which entities the log after a sequence names.
+SELECT sequence, event_type, thread_id, coalesce(payload ->> '$.id', payload ->> '$.key') AS id
+FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;

@@ -1,0 +1,2 @@
+-- The log after a sequence.
+SELECT sequence, payload FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;

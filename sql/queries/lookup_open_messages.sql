@@ -1,0 +1,2 @@
+-- For deciding: what the running turn of a thread has to close.
+SELECT id FROM projection_messages WHERE thread_id = :thread AND status = 'streaming' ORDER BY sequence;

@@ -1,0 +1,2 @@
+-- One thread.
+SELECT value FROM thread_entities WHERE id = :thread;
