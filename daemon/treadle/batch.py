@@ -1,6 +1,7 @@
 """What the engine decides in one go: submissions in, payloads and answers out. No I/O."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -38,9 +39,10 @@ class Submission:
     """Commands that are accepted together or not at all; without any it only marks a place in the queue.
 
     commands: each with the ids that were made up for it. taken: the engine has it, and it cannot be taken back.
+    future: of the answer, as `present` shows it.
     """
 
-    __slots__ = ("batch", "command_id", "commands", "digest", "future", "taken")
+    __slots__ = ("batch", "command_id", "commands", "digest", "future", "present", "taken")
 
     def __init__(
         self,
@@ -48,13 +50,14 @@ class Submission:
         command_id: str | None,
         digest: str,
         batch: bool,
-        future: "asyncio.Future[Answer]",
+        present: Callable[["Answer"], object],
     ) -> None:
         self.commands = commands
         self.command_id = command_id
         self.digest = digest
         self.batch = batch
-        self.future = future
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.present = present
         self.taken = False
 
     @property
@@ -65,9 +68,13 @@ class Submission:
         command = self.commands[0][0]
         return isinstance(command, c.AppendMessage) and command.expected_version is None
 
+    def cancel(self) -> bool:
+        """Take it back, where the engine has not taken it."""
+        return not self.taken and self.future.cancel()
+
     def answer(self, answer: Answer) -> None:
         if not self.future.done():
-            self.future.set_result(answer)
+            self.future.set_result(self.present(answer))
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -152,7 +159,7 @@ class Plan:
             if any(s.command_id == submission.command_id for s, _ in self._accepted):
                 self.deferred.append(submission)
                 return
-        if submission.mergeable and submission.command_id is None and self._join(submission):
+        if submission.mergeable and self._join(submission):
             return
         mark, length = self._state.mark(), len(self._events)
         ranges: list[tuple[int, int]] = []

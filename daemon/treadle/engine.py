@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,11 @@ class Overloaded(Exception):
     """Nothing was done: too many commands wait, or other processes are in the way."""
 
 
+def now() -> Timestamp:
+    """The time, as events have it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 class Engine:
     """Runs as one task; `submit` is how a command gets in, whoever sends it.
 
@@ -46,7 +52,7 @@ class Engine:
         self,
         store: Store,
         *,
-        clock: Callable[[], Timestamp],
+        clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
         published: Callable[[], None] = lambda: None,
     ) -> None:
@@ -79,38 +85,38 @@ class Engine:
         return self._queued
 
     def submit(
-        self, commands: list[c.Command], *, command_id: str | None = None, digest: str = "", batch: bool = False
-    ) -> "asyncio.Future[Answer]":
+        self,
+        commands: list[c.Command],
+        *,
+        command_id: str | None = None,
+        digest: str = "",
+        batch: bool = False,
+        present: Callable[[Answer], object] = lambda answer: answer,
+    ) -> Submission:
         """Queue commands that are accepted together or not at all; their answer comes when they are on disk.
 
-        digest: of the request, where it has a command_id. The future raises Rejected, NotFound, Conflict or
-        StorageError. Cancelling it takes the commands back, as long as the engine has not taken them.
-        Raises Overloaded.
+        digest: of the request, where it has a command_id. present: makes of the answer what the future gives.
+        The future raises Rejected, NotFound, Conflict, StorageError or Overloaded. Raises Overloaded.
         """
-        if self._queued + len(commands) > max(MAX_QUEUE, len(commands)):
+        if self._queued and self._queued + len(commands) > MAX_QUEUE:
             raise Overloaded(f"{self._queued} commands wait already")
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._put(Submission([self._with_ids(command) for command in commands], command_id, digest, batch, future))
-        return future
+        return self._put(Submission([_with_ids(command) for command in commands], command_id, digest, batch, present))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was submitted has been answered."""
+        return not self._queue and self._idle.is_set()
 
     async def settled(self) -> None:
         """Return when everything that was submitted before has been answered."""
-        if self._queue or not self._idle.is_set():
-            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            self._put(Submission([], None, "", False, future))
-            await asyncio.wait([future])
+        if not self.is_settled:
+            await asyncio.wait([self._put(Submission([], None, "", False, lambda answer: answer)).future])
 
-    def _put(self, submission: Submission) -> None:
+    def _put(self, submission: Submission) -> Submission:
         self._queue.append(submission)
         self._queued += len(submission.commands)
         self._arrived.set()
-
-    def _with_ids(self, command: c.Command) -> tuple[c.Command, tuple[str, ...]]:
-        fields = c.missing_ids(command)
-        if not fields:
-            return command, ()
-        ids = {field: str(uuid_utils.uuid7()) for field in fields}
-        return c.with_ids(command, ids), tuple(ids.values())
+        return submission
 
     async def _run(self) -> None:
         while True:
@@ -227,6 +233,14 @@ class Engine:
                 self._state.load(dict.fromkeys(fresh) | found)
                 return True, stored
             self._state = State(sequence)
+
+
+def _with_ids(command: c.Command) -> tuple[c.Command, tuple[str, ...]]:
+    fields = c.missing_ids(command)
+    if not fields:
+        return command, ()
+    ids = {field: str(uuid_utils.uuid7()) for field in fields}
+    return c.with_ids(command, ids), tuple(ids.values())
 
 
 class Linger:

@@ -32,7 +32,10 @@ REBUILDING = "rebuilding.lock"
 
 
 class Store:
-    """events: the log. runner: this daemon as one that runs turns. log_id: tells this log from any other."""
+    """events: the log. reads: a queue of them. runner: this daemon as one that runs turns.
+
+    log_id: tells this log from any other.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class Store:
         self.events = EventStore(writer)
         self.runner = Runner(data_dir)
         self.log_id = log_id
-        self._reads = ReadQueue(reader)
+        self.reads = ReadQueue(reader)
         self._present = present
 
     @classmethod
@@ -83,7 +86,7 @@ class Store:
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` in a read transaction; those that wait at the same time share one."""
-        return await self._reads.submit(function)
+        return await self.reads.submit(function)
 
     async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on the writing connection's thread."""
@@ -105,7 +108,7 @@ class Store:
     async def close(self) -> None:
         """Close the connections and let go of the locks."""
         try:
-            await self._reads.close()
+            await self.reads.close()
             await self.writer.close()
         finally:
             self.runner.release()

@@ -1,0 +1,229 @@
+"""The command line. Each command imports what it needs: an editor waits for `serve` to start."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from treadle import __version__
+
+EPILOG = """\
+An editor plugin, a program or a script spawns `treadle serve` and talks JSON-RPC 2.0 over its stdin and stdout:
+with Content-Length headers, as language servers do, or one JSON text a line.
+
+  $ treadle serve --data-dir /tmp/try <<< '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}'
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 1 it failed or found something, 2 it was asked for wrongly."""
+    options = parser().parse_args(arguments)
+    _set_up_logging(options.log_level, getattr(options, "log_file", None))
+    from treadle.store.errors import StorageError
+
+    try:
+        return int(options.run(options))
+    except StorageError as error:
+        print(f"treadle: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it flushes stdout
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the database lies (default: the user's data directory)"
+    )
+    common.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="warning", help="default: %(default)s"
+    )
+    top = argparse.ArgumentParser(
+        prog="treadle",
+        description="A daemon that keeps coding-agent work: projects, threads, turns, messages, approvals.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"treadle {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = _command(commands, "serve", "serve one client on stdin and stdout", common, _serve)
+    serve.add_argument(
+        "--durability",
+        choices=["full", "normal"],
+        default="full",
+        help="full: answered means on disk; normal: a power cut may take the last moments (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--max-message-bytes", type=_positive, default=32 * 1024 * 1024, metavar="N", help="default: %(default)s"
+    )
+    serve.add_argument(
+        "--linger-ms",
+        type=_natural,
+        default=50,
+        metavar="N",
+        help="how long a streamed token may wait for company, 0 for not at all (default: %(default)s)",
+    )
+    serve.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
+
+    _command(commands, "verify", "replay the log and compare every row of the projections", common, _verify)
+    _command(commands, "rebuild", "fill the projections anew from the log", common, _rebuild)
+
+    importer = commands.add_parser("import", help="record what another program has kept")
+    formats = importer.add_subparsers(metavar="FORMAT", required=True)
+    acp = _command(formats, "acp", "a recording of Agent Client Protocol frames, one JSON a line", common, _import_acp)
+    acp.add_argument("file", type=Path, metavar="FILE")
+    return top
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    does: str,
+    common: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.", parents=[common])
+    command.set_defaults(run=run)
+    return command
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def _set_up_logging(level: str, file: Path | None) -> None:
+    handler = logging.StreamHandler() if file is None else logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    for name in ("pygls", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _data_dir(options: argparse.Namespace) -> Path:
+    if options.data_dir is not None:
+        return Path(options.data_dir).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("treadle", appauthor=False)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # stdout carries the protocol alone: whatever else prints there goes to stderr.
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    from treadle.rpc.methods import add_methods
+    from treadle.rpc.server import Daemon, Options, run
+
+    async def serve() -> int:
+        daemon = Daemon(
+            Options(
+                data_dir=_data_dir(options),
+                durability=options.durability,
+                max_message_bytes=options.max_message_bytes,
+                linger=options.linger_ms / 1000,
+            )
+        )
+        add_methods(daemon)
+        return await run(daemon, 0, stdout)
+
+    return asyncio.run(serve())
+
+
+class Progress:
+    """Of long work: a bar on a terminal, else a line now and then."""
+
+    WIDTH = 30
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._terminal = sys.stderr.isatty()
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last < (0.1 if self._terminal else 5.0):
+            return
+        self._last = now
+        share = 1.0 if total == 0 else done / total
+        if self._terminal:
+            bar = ("#" * round(share * self.WIDTH)).ljust(self.WIDTH, ".")
+            end = "\n" if done == total else ""
+            print(f"\r{self._what} [{bar}] {done:,} of {total:,} events", end=end, file=sys.stderr, flush=True)
+        else:
+            print(f"{self._what}: {done:,} of {total:,} events", file=sys.stderr, flush=True)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from treadle.store import projections
+    from treadle.store.store import Store
+
+    data_dir = _data_dir(options)
+    _require_database(data_dir)
+
+    async def check() -> None:
+        store = await Store.open(data_dir, progress=Progress("rebuilding"))
+        await store.close()
+
+    asyncio.run(check())
+    from treadle.store.database import FILE_NAME
+
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix="verify-") as folder:
+        total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db", Progress("replaying"))
+    for difference in differences:
+        print(f"{difference.table}: {difference.side} row {difference.row}")
+    if differences:
+        print(f"the projections differ from the log of {total:,} events: `treadle rebuild` fills them anew")
+        return 1
+    print(f"{total:,} events, and every row of {len(projections.TABLES)} tables is what they say")
+    return 0
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from treadle.store.store import Store
+
+    data_dir = _data_dir(options)
+    _require_database(data_dir)
+
+    async def rebuild() -> int:
+        store = await Store.open(data_dir)
+        try:
+            return await store.rebuild(Progress("rebuilding"))
+        finally:
+            await store.close()
+
+    print(f"rebuilt from {asyncio.run(rebuild()):,} events")
+    return 0
+
+
+def _require_database(data_dir: Path) -> None:
+    from treadle.store.database import FILE_NAME
+    from treadle.store.errors import Refused
+
+    if not (data_dir / FILE_NAME).exists():
+        raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+
+
+def _import_acp(options: argparse.Namespace) -> int:
+    from treadle.importing import import_acp
+
+    return asyncio.run(import_acp(options.file, _data_dir(options)))

@@ -1,0 +1,169 @@
+"""JSON text (RFC 8259) looked at without making values of it: what a decoder refuses, or lets pass unseen.
+
+Everything here is linear in the text, and nothing recurses, whatever the text is. What `holds_nul`,
+`holds_lone_surrogate` and `is_deeper_than` say has a meaning only where the grammar holds.
+"""
+
+import codecs
+import enum
+import itertools
+import json
+import re
+from typing import Final
+
+_SLICE: Final = 1 << 16
+
+_STRING: Final = re.compile(rb'"[^"]*"')
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one deeper, one less deep
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+_SURROGATE_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONG_ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
+_SHORT_ESCAPE: Final = re.compile(rb'\\["/bfnrt]')
+
+# For text whose escapes are blotted out: a backslash that is left is an error.
+_BLANK: Final = re.compile(rb"[ \t\r\n]*")
+_TOKEN: Final = re.compile(
+    rb'[ \t\r\n]*("[^"\\\x00-\x1f]*"|[\[\]{},:]|true|false|null'
+    rb"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
+)
+# Many openings or closings in one step: what is nested absurdly deep consists of little else.
+_RUN: Final = 128
+_OPENINGS: Final = re.compile(rb'(?:[ \t\r\n]*(?:\[|\{[ \t\r\n]*"[^"\\\x00-\x1f]*"[ \t\r\n]*:)){1,%d}' % _RUN)
+_CLOSINGS: Final = re.compile(rb"(?:[ \t\r\n]*[\]}]){1,%d}" % _RUN)
+_CLOSER: Final = bytes.maketrans(b"[{", b"]}")
+
+
+class NotJson(ValueError):
+    """The text breaks the grammar; the message says where."""
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether `text` is UTF-8 throughout. Takes no memory that grows with it."""
+    if text.isascii():
+        return True
+    try:
+        if len(text) <= _SLICE:
+            text.decode()
+            return True
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        view = memoryview(text)
+        for start in range(0, len(text), _SLICE):
+            decoder.decode(view[start : start + _SLICE], start + _SLICE >= len(text))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def holds_nul(text: bytes) -> bool:
+    """Whether a string holds U+0000, which JSON can only write as an escape."""
+    return b"\\u0000" in text and b"\\u0000" in _blot_backslashes(text)
+
+
+def holds_lone_surrogate(text: bytes) -> bool:
+    """Whether a string holds half of a surrogate pair, which is no character (RFC 8259, section 8.2)."""
+    return _SURROGATE.search(_SURROGATE_PAIR.sub(b"", _blot_backslashes(text))) is not None
+
+
+def is_deeper_than(limit: int, text: bytes) -> bool:
+    """Whether arrays and objects nest deeper than `limit`."""
+    if text.count(b"[") + text.count(b"{") <= limit:
+        return False
+    bare = _STRING.sub(b"", _blot_backslashes(text).replace(b'\\"', b""))
+    steps = memoryview(bare.translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    return max(itertools.accumulate(steps), default=0) > limit
+
+
+def _blot_backslashes(text: bytes) -> bytes:
+    """`text` with its escaped backslashes blotted out, so that each backslash that is left begins an escape."""
+    return text.replace(b"\\\\", b"__")
+
+
+class _Wanted(enum.Enum):
+    VALUE = enum.auto()
+    VALUE_OR_END = enum.auto()
+    NAME = enum.auto()
+    NAME_OR_END = enum.auto()
+    COLON = enum.auto()
+    COMMA_OR_END = enum.auto()
+
+
+_VALUE: Final = (_Wanted.VALUE, _Wanted.VALUE_OR_END)
+_NAME: Final = (_Wanted.NAME, _Wanted.NAME_OR_END)
+_END: Final = (_Wanted.COMMA_OR_END, _Wanted.VALUE_OR_END, _Wanted.NAME_OR_END)
+
+
+def walk(text: bytes, names: frozenset[str], most: int) -> dict[str, bytes] | list[bytes] | None:
+    """The texts of what the object or the array `text`, which is UTF-8, holds; None when it is another value.
+
+    Of an object, the values that have one of `names` (of a name that is there twice, the last); of an array, the first
+    `most` items. Raises NotJson wherever the grammar breaks. It takes about 0.5 µs a token: for what a decoder written
+    in C refuses to look at.
+    """
+    plain = _SHORT_ESCAPE.sub(b"__", _LONG_ESCAPE.sub(b"______", _blot_backslashes(text)))
+    members: dict[str, bytes] = {}
+    items: list[bytes] = []
+    name, opening = "", b""
+    begin = end = 0  # of a value one level down; of the last token
+    closers = bytearray()  # of what is open, the innermost last
+    wanted = _Wanted.VALUE
+    while closers or not end:
+        if len(closers) > _RUN and (run := _skip_run(plain, end, closers, wanted)):
+            end, wanted = run
+        token = _TOKEN.match(plain, end)
+        if token is None:
+            raise _malformed(end)
+        start = token.start(1)
+        mark = plain[start : start + 1]
+        if wanted is _Wanted.COMMA_OR_END and len(closers) == 1:
+            if opening == b"[" and len(items) < most:
+                items.append(text[begin:end])
+            elif name in names:
+                members[name] = text[begin:end]
+        if mark in (b"]", b"}") and wanted in _END and closers.endswith(mark):
+            closers.pop()
+            wanted = _Wanted.COMMA_OR_END
+        elif mark == b"," and wanted is _Wanted.COMMA_OR_END:
+            wanted = _Wanted.VALUE if closers.endswith(b"]") else _Wanted.NAME
+        elif mark == b":" and wanted is _Wanted.COLON:
+            wanted = _Wanted.VALUE
+        elif mark == b'"' and wanted in _NAME:
+            if len(closers) == 1:
+                name = json.loads(text[start : token.end()])
+            wanted = _Wanted.COLON
+        elif mark not in (b"]", b"}", b",", b":") and wanted in _VALUE:
+            if len(closers) == 1:
+                begin = start
+            wanted = _Wanted.COMMA_OR_END
+            if mark in (b"[", b"{"):
+                opening = opening or mark
+                closers += mark.translate(_CLOSER)
+                wanted = _Wanted.VALUE_OR_END if mark == b"[" else _Wanted.NAME_OR_END
+        else:
+            raise _malformed(start)
+        end = token.end()
+    if not _BLANK.fullmatch(plain, end):
+        raise _malformed(end)
+    if opening == b"[":
+        return items
+    return members if opening == b"{" else None
+
+
+def _skip_run(plain: bytes, end: int, closers: bytearray, wanted: _Wanted) -> tuple[int, _Wanted] | None:
+    """Step over openings or closings from `end` on, keeping `closers`; the new end, and what is wanted there."""
+    if wanted in _VALUE:
+        if run := _OPENINGS.match(plain, end):
+            closers += _STRING.sub(b"", run[0]).translate(_CLOSER, _NOT_BRACKETS)
+            return run.end(), _Wanted.VALUE_OR_END if run[0].endswith(b"[") else _Wanted.VALUE
+    elif wanted is _Wanted.COMMA_OR_END and (run := _CLOSINGS.match(plain, end)):
+        ended = run[0].translate(None, b" \t\r\n")
+        if not closers.endswith(ended[::-1]):
+            raise _malformed(end)
+        del closers[-len(ended) :]
+        return run.end(), wanted
+    return None
+
+
+def _malformed(position: int) -> NotJson:
+    return NotJson(f"JSON is malformed (byte {position})")

@@ -1,0 +1,169 @@
+"""What methods answer, as clients see it; the rows in them are JSON that SQLite made of the entities."""
+
+from typing import Annotated, Any, Generic, TypeVar
+
+from msgspec import Meta, Struct
+
+from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
+from treadle.domain.events import StoredEvent
+from treadle.store.database import Durability
+
+T = TypeVar("T")
+
+
+class ServerInfo(Struct, frozen=True):
+    name: str
+    version: str
+
+
+class Initialized(Struct, frozen=True, kw_only=True, rename="camel"):
+    """capabilities: empty, and there for LSP clients. log_id: tells this log from any other."""
+
+    capabilities: dict[str, Any]
+    server_info: ServerInfo
+    protocol_version: int
+    log_id: str
+
+
+class Dispatched(Struct, frozen=True):
+    """sequence: of the last event; of the log where the command changed nothing."""
+
+    sequence: int
+    events: list[StoredEvent]
+
+
+class BatchDispatched(Struct, frozen=True):
+    """results: one a command, in their order."""
+
+    sequence: int
+    results: list[Dispatched]
+
+
+class Page(Struct, Generic[T], frozen=True, rename="camel"):
+    """next_cursor: where the next page begins, null at the end."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class ThreadSnapshot(Struct, frozen=True, rename="camel"):
+    """Each list oldest first. before_cursor: where older turns are, null where there are none."""
+
+    sequence: int
+    threads: list[Thread]
+    turns: list[Turn]
+    messages: list[Message]
+    activities: list[Activity]
+    approvals: list[Approval]
+    checkpoints: list[Checkpoint]
+    before_cursor: str | None
+
+
+class IndexSnapshot(Struct, frozen=True):
+    """Newest first; the 500 threads that changed last."""
+
+    sequence: int
+    projects: list[Project]
+    threads: list[Thread]
+
+
+class SettingsSnapshot(Struct, frozen=True):
+    sequence: int
+    settings: list[Setting]
+
+
+def _one_of(*types: type) -> dict[str, Any]:
+    # Structs without a tag: the schema can tell what msgspec's decoder could not.
+    return {"oneOf": [{"$ref": f"#/components/schemas/{t.__name__}"} for t in types]}
+
+
+OneEntity = Annotated[
+    dict[str, Any],
+    Meta(extra_json_schema=_one_of(Project, Thread, Turn, Message, Activity, Approval, Checkpoint, Setting)),
+]
+OneSnapshot = Annotated[
+    dict[str, Any], Meta(extra_json_schema=_one_of(IndexSnapshot, ThreadSnapshot, SettingsSnapshot))
+]
+
+
+class UpsertChange(Struct, frozen=True, tag_field="type", tag="upsert"):
+    """The entity is new, or has changed: here it is, whole."""
+
+    entity: str
+    value: OneEntity
+
+
+class AppendChange(Struct, frozen=True, tag_field="type", tag="append"):
+    """More text of an open message. offset: where it begins, in code points."""
+
+    entity: str
+    id: str
+    text: str
+    offset: int
+
+
+class RemoveChange(Struct, frozen=True, tag_field="type", tag="remove"):
+    """The entity is gone, and with a thread all that is in it. id: a setting's key."""
+
+    entity: str
+    id: str
+
+
+Change = UpsertChange | AppendChange | RemoveChange
+
+
+class SubscriptionOpened(Struct, frozen=True, rename="camel"):
+    """snapshot: what the topic shows at `sequence`; null for `events`, and where `changes` say what is new instead."""
+
+    subscription_id: str
+    log_id: str
+    sequence: int
+    snapshot: OneSnapshot | None
+    changes: list[Change] | None
+
+
+class ProjectionChanged(Struct, frozen=True, rename="camel"):
+    """projection/changed: a replica that applies the changes in order is at `sequence`."""
+
+    subscription_id: str
+    sequence: int
+    changes: list[Change]
+
+
+class EventAppended(Struct, frozen=True, rename="camel"):
+    """event/appended: what came after what was told before. sequence: of the last of the events."""
+
+    subscription_id: str
+    sequence: int
+    events: list[StoredEvent]
+
+
+class Sizes(Struct, frozen=True, rename="camel"):
+    """In bytes, on disk."""
+
+    database_bytes: int
+    wal_bytes: int
+
+
+class Queues(Struct, frozen=True, rename="camel"):
+    """commands: that wait for the engine. requests: not yet answered, this one included. output_bytes: not yet read."""
+
+    commands: int
+    requests: int
+    output_bytes: int
+    subscriptions: int
+
+
+class Status(Struct, frozen=True, kw_only=True, rename="camel"):
+    version: str
+    protocol_version: int
+    projection_version: int
+    python_version: str
+    sqlite_version: str
+    pid: int
+    data_dir: str
+    durability: Durability
+    log_id: str
+    sequence: int
+    sizes: Sizes
+    queues: Queues

@@ -1,0 +1,283 @@
+"""One daemon: stdin to frames to messages to methods, and back out; its beginning and its end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from pygls.server import JsonRPCServer
+
+from treadle.domain.commands import InterruptTurn
+from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.engine import Engine, Overloaded
+from treadle.rpc import errors
+from treadle.rpc.errors import RpcError
+from treadle.rpc.framing import FrameDecoder, Framing, frame
+from treadle.rpc.protocol import MAX_IN_FLIGHT, TreadleProtocol
+from treadle.rpc.stdio import FdReader, FdWriter
+from treadle.store.database import Durability
+from treadle.store.errors import Refused, StorageError
+from treadle.store.reads import BadCursor
+from treadle.store.sql import query
+from treadle.store.store import Store
+from treadle.subscriptions import Subscriptions
+from treadle.watch import Watch
+
+log = logging.getLogger(__name__)
+
+OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
+NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
+LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """data_dir: where the database lies. max_message_bytes: of one frame. linger: seconds a delta may wait."""
+
+    data_dir: Path
+    durability: Durability = "full"
+    max_message_bytes: int = 32 * 1024 * 1024
+    linger: float = 0.05
+
+
+class Daemon(JsonRPCServer):
+    """What the methods work on: the store, its engine, and the subscriptions of the one client."""
+
+    protocol: TreadleProtocol
+    store: Store
+    engine: Engine
+    subscriptions: Subscriptions
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(TreadleProtocol, cast(Any, lambda: None))
+        self.options = options
+        self.protocol.translate = translate
+        self.output: FdWriter | None = None
+        self.progress_token: str | int | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._watch: Watch | None = None
+        self._progress_begun = False
+
+    # The beginning
+
+    def begin_opening(self) -> None:
+        """Open the data directory while the client is still saying hello."""
+        self._opening = asyncio.create_task(self._open())
+        # Who asks for it is told; where nobody does, `run` tells stderr.
+        self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def opened(self) -> None:
+        """Return when there is a store. Raises Refused."""
+        assert self._opening is not None
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        options = self.options
+        self.store = store = await Store.open(
+            options.data_dir, durability=options.durability, progress=self._tell_progress
+        )
+        self.subscriptions = Subscriptions(store, self.protocol.notify, self._output_ready)
+        self.engine = Engine(store, linger=options.linger, published=self.subscriptions.wake)
+        self.engine.start()
+        self._watch = Watch(options.data_dir, self.subscriptions.wake)
+        self._background = [
+            asyncio.create_task(self.subscriptions.run(), name="subscriptions"),
+            asyncio.create_task(self._interrupt_what_is_gone(), name="recovery"),
+        ]
+        for task in self._background:
+            task.add_done_callback(_log_failure)
+        await self.interrupt_turns_of_gone_runners()
+
+    def watch(self) -> None:
+        """From now on somebody wants to know what other processes append."""
+        if self._watch is not None:
+            self._watch.start()
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        """Of a rebuild: LSP's $/progress under the token that came with `initialize`, else a line in the log."""
+        log.info("rebuilding the projections: %d of %d events", done, total)
+        if self.progress_token is None:
+            return
+        percentage = 100 if total == 0 else done * 100 // total
+        kind = "end" if done == total else "report" if self._progress_begun else "begin"
+        if kind == "end" and not self._progress_begun:
+            return
+        self._progress_begun = kind != "end"
+        value: dict[str, object] = {"kind": kind, "message": f"{done} of {total} events"}
+        if kind == "begin":
+            value["title"] = "Rebuilding projections"
+        if kind != "end":
+            value["percentage"] = percentage
+        self.protocol.notify("$/progress", {"token": self.progress_token, "value": value})
+
+    async def _output_ready(self) -> None:
+        if self.output is not None:
+            await self.output.drain(NOTIFY_BELOW)
+
+    # Turns of daemons that are gone
+
+    async def _interrupt_what_is_gone(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_FOR_GONE)
+            try:
+                await self.interrupt_turns_of_gone_runners()
+            except StorageError as error:
+                log.warning("looking for turns of daemons that are gone: %s", error)
+
+    async def interrupt_turns_of_gone_runners(self) -> None:
+        """Give every running turn of a daemon that has ended its TurnInterrupted."""
+        runner = self.store.runner
+        turns = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
+        gone = {name for _, _, name in turns if name != runner.name and runner.is_gone(name)}
+        await self._interrupt([turn for turn in turns if turn[2] in gone], "the daemon that ran it is gone")
+        for name in gone:
+            runner.forget(name)
+
+    async def _interrupt(self, turns: list[tuple[str, str, str]], reason: str) -> None:
+        answers = [
+            self.engine.submit([InterruptTurn(thread_id=thread, id=turn, reason=reason)]).future
+            for thread, turn, _ in turns
+        ]
+        for answer in answers:
+            with contextlib.suppress(Rejected):  # another daemon was faster
+                await answer
+
+    # The end
+
+    async def close(self) -> None:
+        """End what this daemon runs, then let go of the data directory."""
+        if self._opening is None:
+            return
+        try:
+            await self._opening
+        except Refused:
+            return
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.stop()
+        try:
+            await self.engine.settled()
+            own = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
+            own = [turn for turn in own if turn[2] == self.store.runner.name]
+            await self._interrupt(own, "the daemon ended")
+        except StorageError as error:
+            log.error("turns of this daemon stay for the next one to interrupt: %s", error)
+        finally:
+            await self.engine.stop()
+            await self.store.close()
+
+
+def translate(error: Exception) -> RpcError | None:
+    """What to answer where a method raised; None for what is a defect."""
+    match error:
+        case NotFound():
+            return RpcError(errors.NOT_FOUND, str(error), {"kind": error.kind, **error.details})
+        case Conflict():
+            return RpcError(errors.CONFLICT, str(error), {"kind": error.kind, **error.details})
+        case Rejected():
+            return RpcError(errors.REJECTED, str(error), {"kind": error.kind, **error.details})
+        case BadCursor():
+            return errors.invalid_params(str(error), "$.params.cursor")
+        case Overloaded():
+            return errors.overloaded(str(error), retry_after_ms=100)
+        case StorageError():
+            return RpcError(errors.INTERNAL_ERROR, str(error), {"kind": error.kind})
+    return None
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended", task.get_name(), exc_info=error)
+
+
+async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
+    """Serve one client on two descriptors until it says `exit`, closes its end or is gone; the exit status."""
+    loop = asyncio.get_running_loop()
+    protocol = daemon.protocol
+    reader, writer = FdReader(stdin), FdWriter(stdout)
+    decoder = FrameDecoder(daemon.options.max_message_bytes)
+    daemon.output = writer
+
+    def write(body: bytes) -> None:
+        writer.write(frame(decoder.framing or Framing.LINES, body))
+
+    protocol.write = write
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, protocol.exiting.set)
+    daemon.begin_opening()
+    reading = asyncio.create_task(_read(reader, decoder, protocol, writer))
+    ends = [
+        reading,
+        asyncio.create_task(protocol.exiting.wait()),
+        asyncio.create_task(writer.wait_closed()),
+    ]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in ends:
+        task.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
+    status = protocol.exit_status or 0
+    await protocol.settled()
+    try:
+        await daemon.close()
+        await daemon.opened()
+    except Refused as error:
+        log.error("%s", error)
+        status = 1
+    await writer.flush_and_close(timeout=5.0)
+    reader.close()
+    return status
+
+
+async def _read(reader: FdReader, decoder: FrameDecoder, protocol: TreadleProtocol, writer: FdWriter) -> None:
+    """Take what comes, as fast as the answers go out."""
+    while data := await reader.read():
+        for body in decoder.feed(data):
+            protocol.receive(body)
+            if protocol.exiting.is_set():
+                return
+            if protocol.in_flight >= MAX_IN_FLIGHT:
+                await protocol.settled(MAX_IN_FLIGHT // 2)
+            if writer.pending_bytes > OUTPUT_HIGH_WATER:
+                await writer.drain(OUTPUT_HIGH_WATER // 2)
+    if (last := decoder.end()) is not None:
+        protocol.receive(last)
+
+
+def watch_process(pid: int, gone: asyncio.Event) -> None:
+    """Set `gone` when the process ends (LSP's `processId`)."""
+    loop = asyncio.get_running_loop()
+    if hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            gone.set()
+            return
+        except OSError as error:
+            log.info("process %d cannot be watched: %s", pid, error)
+            return
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            gone.set()
+
+        loop.add_reader(descriptor, ended)
+        return
+
+    def look() -> None:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            gone.set()
+        except PermissionError:
+            pass
+        else:
+            loop.call_later(1.0, look)
+
+    look()

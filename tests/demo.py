@@ -1,0 +1,253 @@
+"""The main job, live: a recorded agent session through a real daemon, which is killed in the middle of an answer.
+
+Plays tests/recordings/opencode-retry-helper.jsonl, shows what a subscriber is told, kills the daemon with SIGKILL while
+text streams, starts it again, proves that every acknowledged event is there and that the turn is marked interrupted,
+asks once more, verifies, and prints what it counted. Exit status 0 only if all of it held.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.acp import SessionMapper, read_frames
+from treadle.client import Client, Disconnected, Subscription, connect
+from treadle.domain.commands import AppendMessage, Command, StartTurn
+
+RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
+PACE = 0.012  # seconds between commands: about the speed at which an agent streams
+
+COLOUR = sys.stdout.isatty()
+
+
+def paint(code: str, text: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if COLOUR else text
+
+
+class Screen:
+    """Shows the changes of one thread as a person would want to see them."""
+
+    def __init__(self) -> None:
+        self.in_text = False
+        self.statuses: dict[str, str] = {}
+        self.notifications = 0
+        self.more = asyncio.Event()
+
+    async def shown(self, subscription: Subscription, sequence: int) -> None:
+        """Return when the replica is at the sequence."""
+        while subscription.replica.sequence < sequence:
+            self.more.clear()
+            await self.more.wait()
+
+    def line(self, text: str) -> None:
+        if self.in_text:
+            print()
+            self.in_text = False
+        print(text, flush=True)
+
+    def show(self, params: dict[str, Any]) -> None:
+        self.notifications += 1
+        for change in params["changes"]:
+            if change["type"] == "append":
+                self.text(change["text"])
+            elif change["type"] == "upsert":
+                getattr(self, change["entity"], lambda value: None)(change["value"])
+
+    def text(self, text: str) -> None:
+        print(text, end="", flush=True)
+        self.in_text = True
+
+    def changed(self, value: dict[str, Any]) -> bool:
+        key = f"{value['turnId']} {value['id']}" if "turnId" in value else value["id"]
+        before = self.statuses.get(key)
+        self.statuses[key] = value["status"]
+        return bool(before != value["status"])
+
+    def turn(self, value: dict[str, Any]) -> None:
+        if self.changed(value) and value["status"] != "running":
+            self.line(paint("2", f"── turn {value['status']} ({value['stopReason']}) " + "─" * 30))
+
+    def message(self, value: dict[str, Any]) -> None:
+        if value["role"] == "user":
+            self.line(paint("1;36", f"▌ {value['text']}"))
+        elif self.changed(value) and value["status"] == "streaming":
+            self.line("")
+            self.text(value["text"])
+
+    def activity(self, value: dict[str, Any]) -> None:
+        if self.changed(value) and value["kind"] == "tool_call":
+            self.line(paint("33", f"  ⚙ {value['title']}") + paint("2", f"  {value['status']}"))
+
+    def approval(self, value: dict[str, Any]) -> None:
+        if not self.changed(value):
+            return
+        if value["status"] == "pending":
+            names = " / ".join(option["name"] for option in value["options"])
+            self.line(paint("35", f"  ? may it? {value['title']}  [{names}]"))
+        else:
+            self.line(paint("32", f"  ✓ {value['outcome'] or 'cancelled'}"))
+
+
+class Player:
+    """Sends commands as a live session does, without waiting for the answers, and keeps what was acknowledged."""
+
+    def __init__(self) -> None:
+        self.acknowledged: dict[int, Any] = {}
+        self.commands = 0
+        self.answered = 0
+
+    def send(self, client: Client, command: Command) -> "asyncio.Future[Any]":
+        self.commands += 1
+        answer = client.request("command/dispatch", msgspec.to_builtins(command))
+        answer.add_done_callback(self.answer)
+        return answer
+
+    def answer(self, answer: "asyncio.Future[Any]") -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        self.answered += 1
+        for stored in answer.result()["events"]:
+            self.acknowledged[stored["sequence"]] = stored["event"]
+
+
+async def follow(subscription: Subscription, screen: Screen) -> None:
+    with contextlib.suppress(Disconnected):
+        while True:
+            screen.show(await subscription.next())
+            screen.more.set()
+
+
+async def play(client: Client, player: Player, commands: Iterable[Command]) -> list["asyncio.Future[Any]"]:
+    """Send the commands at the pace of an agent; their answers, some of which may still be on the way."""
+    answers = []
+    for command in commands:
+        answers.append(player.send(client, command))
+        await asyncio.sleep(PACE)
+    return answers
+
+
+async def everything(client: Client) -> dict[int, Any]:
+    """The whole log, page by page."""
+    events: dict[int, Any] = {}
+    cursor: dict[str, str] = {}
+    while True:
+        page = await client.call("event/list", cursor)
+        events.update((stored["sequence"], stored["event"]) for stored in page["items"])
+        if page["nextCursor"] is None:
+            return events
+        cursor = {"cursor": page["nextCursor"]}
+
+
+def again(command: Command) -> Command:
+    """The same in another turn: a person who asks once more gets new turns, messages and tool calls."""
+    ids = {
+        field: f"{value}-again"
+        for field in ("id", "turn_id", "message_id")
+        if (value := getattr(command, field, None)) is not None
+    }
+    return msgspec.structs.replace(command, **ids)
+
+
+def session() -> tuple[Command, list[Command], list[Command]]:
+    """The recorded session: what makes the thread, the first exchange, the second."""
+    mapper = SessionMapper("demo")
+    commands = [command for frame in read_frames(RECORDING) for command in mapper.feed(frame)] + mapper.end()
+    starts = [i for i, command in enumerate(commands) if isinstance(command, StartTurn)]
+    assert (len(starts), starts[0]) == (2, 1), "the recording has a thread and two prompts"
+    return commands[0], commands[1 : starts[1]], commands[starts[1] :]
+
+
+async def demo(data_dir: Path) -> bool:
+    began = time.monotonic()
+    create_thread, first, second = session()
+    thread_id = str(create_thread.thread_id)  # type: ignore[attr-defined]
+    deltas = [i for i, command in enumerate(second) if isinstance(command, AppendMessage)]
+    kill_at = deltas[len(deltas) // 2]
+    player, screen = Player(), Screen()
+
+    async with connect(data_dir) as client:
+        await client.dispatch("CreateProject", id="demo", name="demo", path="/workspace/demo")
+        await player.send(client, create_thread)
+        watching = asyncio.create_task(follow(await client.subscribe("thread", threadId=thread_id), screen))
+        await asyncio.gather(*await play(client, player, first))
+        answers = await play(client, player, second[:kill_at])
+        client.process.send_signal(signal.SIGKILL)
+        await asyncio.gather(*answers, return_exceptions=True)
+        await client.process.wait()
+        await watching
+    acknowledged = dict(player.acknowledged)
+    before = (player.commands, player.answered, max(acknowledged))
+    screen.line(paint("1;31", f"✗ killed in the middle of an answer, after {player.commands} commands"))
+
+    async with connect(data_dir) as client:
+        found = await everything(client)
+        lost = [sequence for sequence, event in acknowledged.items() if found.get(sequence) != event]
+        turns = (await client.call("thread/read", {"threadId": thread_id}))["turns"]
+        interrupted = turns[-1]["status"] == "interrupted"
+        screen.line(paint("1;32", f"✓ started again: {len(found)} events, the turn is {turns[-1]['status']}"))
+        subscription = await client.subscribe("thread", threadId=thread_id)
+        watching = asyncio.create_task(follow(subscription, screen))
+        await asyncio.gather(*await play(client, player, map(again, second)))
+        total = await everything(client)
+        finished = await client.call("thread/read", {"threadId": thread_id})
+        await screen.shown(subscription, finished["threads"][0]["version"])
+        follows = {
+            entity: {value["id"]: value for value in finished[plural]}
+            for plural, entity in (("turns", "turn"), ("messages", "message"), ("activities", "activity"))
+        }
+        same = all(subscription.replica.entities[entity] == values for entity, values in follows.items())
+        status = await client.shut_down()
+        await watching
+    verify = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "treadle", "verify", "--data-dir", str(data_dir)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    verdict = (await verify.communicate())[0].decode().strip()
+    gapless = sorted(total) == list(range(1, len(total) + 1))
+    statuses = [turn["status"] for turn in finished["turns"]]
+
+    screen.line("")
+    rows = [
+        ("commands sent, answered before the kill", f"{before[0]}, {before[1]}"),
+        ("events acknowledged before the kill", f"{len(acknowledged)}, up to sequence {before[2]}"),
+        ("of these there after it", f"{len(acknowledged) - len(lost)}"),
+        ("lost", f"{len(lost)}"),
+        ("events at the end", f"{len(total)}, sequences 1 to {max(total)}, {'no gap' if gapless else 'GAPS'}"),
+        ("turns", ", ".join(statuses)),
+        ("notifications to the subscriber", f"{screen.notifications}"),
+        ("its replica is what a fresh read gives", "yes" if same else "NO"),
+        ("verify", verdict),
+        ("exit status of the daemon", f"{status}"),
+        ("time", f"{time.monotonic() - began:.1f} s"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"  {name:<{width}}  {paint('1', value)}")
+    held = (
+        not lost
+        and interrupted
+        and gapless
+        and same
+        and statuses == ["completed", "interrupted", "completed"]
+        and verify.returncode == 0
+        and status == 0
+    )
+    print(paint("1;32", "all of it held") if held else paint("1;31", "NOT all of it held"))
+    return held
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="treadle-demo-") as folder:
+        return 0 if asyncio.run(demo(Path(folder) / "data")) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,680 @@
+"""Recorded Agent Client Protocol sessions become commands that the decider takes, and nothing of them is lost."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from treadle.acp import BadRecording, Frame, SessionMapper, read_frames
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.decider import Stamp, decide, evolve, initial_state, names
+
+RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
+SESSION = "ses_1"
+STAMP = Stamp(at="2026-01-31T12:00:00.000Z", runner="test")
+
+Json = dict[str, Any]
+
+
+def client(method: str, id: Any = None, **params: Any) -> Frame:
+    return frame("client", {"method": method, "params": {"sessionId": SESSION, **params}}, id)
+
+
+def agent(method: str, id: Any = None, **params: Any) -> Frame:
+    return frame("agent", {"method": method, "params": {"sessionId": SESSION, **params}}, id)
+
+
+def frame(sender: Any, message: Json, id: Any = None) -> Frame:
+    return Frame(0.0, sender, {"jsonrpc": "2.0", **message, **({} if id is None else {"id": id})})
+
+
+def update(kind: str, /, **fields: Any) -> Frame:
+    return agent("session/update", update={"sessionUpdate": kind, **fields})
+
+
+def chunk(text: str, message_id: str | None = None, kind: str = "agent_message_chunk") -> Frame:
+    native = {} if message_id is None else {"messageId": message_id}
+    return update(kind, content={"type": "text", "text": text}, **native)
+
+
+def prompt(text: str = "Do it", id: int = 1) -> Frame:
+    return client("session/prompt", id, prompt=[{"type": "text", "text": text}])
+
+
+def answer(id: Any = 1, sender: str = "agent", **result: Any) -> Frame:
+    return frame(sender, {"result": result or {"stopReason": "end_turn"}}, id)
+
+
+def ask(id: int, title: str = "Run it?", options: tuple[str, ...] = ("once", "reject")) -> Frame:
+    choices = [{"optionId": o, "name": o.title(), "kind": f"allow_{o}"} for o in options]
+    return agent("session/request_permission", id, toolCall={"toolCallId": "call", "title": title}, options=choices)
+
+
+def mapped(*frames: Frame, **of_the_thread: str) -> list[c.Command]:
+    """All commands of a session, each of which the wire and the decider take."""
+    mapper = SessionMapper("project", **of_the_thread)
+    commands = [command for each in frames for command in mapper.feed(each)] + mapper.end()
+    decided(commands)
+    return commands
+
+
+def decided(commands: list[c.Command]) -> list[e.Event]:
+    state, log = initial_state(), []
+    for command in [c.CreateProject(id="project", name="Demo", path="/workspace/demo"), *commands]:
+        assert not c.missing_ids(command)
+        assert msgspec.json.decode(msgspec.json.encode(command), type=c.AnyCommand) == command
+        state.load({key: None for key in names(command) if key not in state})
+        for event in decide(state, command, STAMP):
+            evolve(state, event)
+            log.append(event)
+    return log
+
+
+def of(kind: type[Any], commands: list[c.Command]) -> list[Any]:
+    return [command for command in commands if isinstance(command, kind)]
+
+
+def activities(commands: list[c.Command], kind: str | None = None) -> list[c.RecordActivity]:
+    return [a for a in of(c.RecordActivity, commands) if kind in (None, a.kind)]
+
+
+def texts(commands: list[c.Command]) -> dict[str, str]:
+    """Every message's text by id, as its commands build it."""
+    text: dict[str, str] = {}
+    for command in commands:
+        if isinstance(command, c.AddMessage | c.AppendMessage):
+            text[str(command.id)] = text.get(str(command.id), "") + command.text
+    return text
+
+
+# The recording
+
+
+@pytest.fixture
+def recording() -> list[Frame]:
+    return list(read_frames(RECORDING))
+
+
+def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[Frame]) -> None:
+    commands = mapped(*recording)
+    assert Counter(type(command).__name__ for command in commands) == {
+        "CreateThread": 1,
+        "StartTurn": 2,
+        "AddMessage": 8,
+        "AppendMessage": 242 - 8,
+        "CompleteMessage": 6,
+        "RecordActivity": 8 + 24 + 2 * 4 + 2,
+        "RequestApproval": 8,
+        "ResolveApproval": 8,
+        "CompleteTurn": 2,
+    }
+
+
+def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(recording: list[Frame]) -> None:
+    commands = mapped(*recording)
+    assert commands[0] == c.CreateThread(
+        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV", project_id="project", title="Add a retry helper with a test"
+    )
+    assert commands[1] == c.StartTurn(
+        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
+        id="turn-1",
+        prompt="Add a retry helper with a test",
+        message_id="prompt-1",
+    )
+
+
+def test_the_assistants_text_is_that_of_the_recordings_chunks(recording: list[Frame]) -> None:
+    chunks: dict[str, str] = {}
+    for each in recording:
+        told = each.msg.get("params", {}).get("update", {})
+        if told.get("sessionUpdate") == "agent_message_chunk":
+            chunks[told["messageId"]] = chunks.get(told["messageId"], "") + told["content"]["text"]
+    assert texts(mapped(*recording)) == chunks
+    assert len(chunks) == 8
+
+
+def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(recording: list[Frame]) -> None:
+    told: dict[str, Json] = {}
+    for each in recording:
+        fields = dict(each.msg.get("params", {}).get("update", {}))
+        if fields.pop("sessionUpdate", "").startswith("tool_call"):
+            told.setdefault(fields["toolCallId"], {}).update(fields)
+    last = {a.id: a for a in activities(mapped(*recording), "tool_call")}
+    assert {id: a.detail for id, a in last.items()} == told
+    assert {a.status for a in last.values()} == {"completed"}
+    assert last["call_1795411176164116"].title == "retry.py"
+    assert set(last["call_1795411176164116"].detail) == {
+        "toolCallId",
+        "title",
+        "kind",
+        "status",
+        "locations",
+        "rawInput",
+        "content",
+        "rawOutput",
+    }
+
+
+def test_its_approvals_are_answered_although_both_sides_number_their_requests_alike(recording: list[Frame]) -> None:
+    commands = mapped(*recording)
+    assert [a.id for a in of(c.RequestApproval, commands)] == [f"approval-{n}" for n in range(1, 9)]
+    assert [(a.id, a.outcome) for a in of(c.ResolveApproval, commands)] == [
+        (f"approval-{n}", "once") for n in range(1, 9)
+    ]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-1", "turn-2"]
+    assert of(c.CompleteTurn, commands)[0].usage == {"inputTokens": 1200, "outputTokens": 90, "totalTokens": 1290}
+
+
+def test_every_update_of_the_recording_asks_for_something(recording: list[Frame]) -> None:
+    mapper = SessionMapper("project")
+    for each in recording:
+        commands = mapper.feed(each)
+        if each.msg.get("method") == "session/update":
+            assert commands, each
+    assert mapper.end() == []
+
+
+def test_the_same_recording_gives_the_same_commands_again(recording: list[Frame]) -> None:
+    assert mapped(*recording) == mapped(*recording)
+
+
+def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording: list[Frame]) -> None:
+    for length in range(0, len(recording), 7):
+        commands = mapped(*recording[:length])
+        ends = of(c.CompleteTurn, commands) + of(c.InterruptTurn, commands)
+        assert len(ends) == len(of(c.StartTurn, commands))
+
+
+# Reading
+
+
+def test_a_bad_line_is_named_by_its_number() -> None:
+    good = b'{"t": 0, "dir": "client", "msg": {}}'
+    with pytest.raises(BadRecording, match=r"^line 3 is no frame of a recording: "):
+        list(read_frames([good, b"\n", b'{"t": 0, "dir": "client"', good]))
+    with pytest.raises(BadRecording, match=r"^line 2 .*\$\.dir"):
+        list(read_frames([good, b'{"t": 0, "dir": "editor", "msg": {}}']))
+    with pytest.raises(BadRecording, match=r"^line 1 .*msg"):
+        list(read_frames([b'{"t": 0, "dir": "client"}']))
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b'"\xff"', b"[" * 100_000, b"[]", b"null"])
+def test_a_line_of_anything_else_is_a_bad_line(line: bytes) -> None:
+    with pytest.raises(BadRecording, match="line 1"):
+        list(read_frames([line]))
+
+
+def test_blank_lines_are_nothing() -> None:
+    assert list(read_frames([b"", b"\n", b"  \r\n"])) == []
+
+
+def test_a_nul_that_a_tool_printed_is_read_as_a_replacement_character() -> None:
+    lines = [rb'{"t": 0, "dir": "agent", "msg": {"text": "a\u0000\u0000\\u0000\\\u0000"}}']
+    assert next(read_frames(lines)).msg == {"text": "a\ufffd\ufffd\\u0000\\\ufffd"}
+
+
+# Turns
+
+
+def test_a_thread_waits_for_the_first_prompt_and_its_first_line() -> None:
+    mapper = SessionMapper("project")
+    assert mapper.feed(frame("client", {"method": "session/new", "params": {"cwd": "/"}}, 1)) == []
+    assert mapper.feed(answer(1, sessionId=SESSION)) == []
+    thread, _ = mapper.feed(prompt(f"\n  {'x' * 100}\nmore"))
+    assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80)
+
+
+def test_an_empty_prompt_makes_a_new_session() -> None:
+    assert of(c.CreateThread, mapped(prompt("")))[0].title == "New session"
+
+
+def test_the_first_thread_has_the_id_and_title_that_were_given() -> None:
+    other = frame("client", {"method": "session/prompt", "params": {"sessionId": "b", "prompt": []}}, 2)
+    threads = of(c.CreateThread, mapped(prompt(), other, thread_id="mine", title="Mine"))
+    assert [(t.thread_id, t.title) for t in threads] == [("mine", "Mine"), ("b", "New session")]
+
+
+def test_a_session_id_that_is_no_treadle_id_is_replaced_always_alike() -> None:
+    mapper, another = SessionMapper("project"), SessionMapper("project")
+    told = frame("client", {"method": "session/prompt", "params": {"sessionId": "/a b/ü", "prompt": []}}, 1)
+    thread_id = mapper.feed(told)[0].thread_id  # type: ignore[attr-defined]
+    assert thread_id.startswith("_a_b__-")
+    assert another.feed(told)[0].thread_id == thread_id  # type: ignore[attr-defined]
+
+
+def test_several_sessions_are_threads_beside_each_other() -> None:
+    def in_b(each: Frame) -> Frame:
+        return Frame(0, each.dir, {**each.msg, "params": {**each.msg["params"], "sessionId": "b"}})
+
+    commands = mapped(
+        prompt("A", 1), in_b(prompt("B", 2)), chunk("a", "m"), in_b(chunk("b", "m")), answer(2), answer(1)
+    )
+    assert [(t.thread_id, t.prompt) for t in of(c.StartTurn, commands)] == [(SESSION, "A"), ("b", "B")]
+    assert [(m.thread_id, m.id, m.text) for m in of(c.AddMessage, commands)] == [(SESSION, "m", "a"), ("b", "m", "b")]
+    assert [t.thread_id for t in of(c.CompleteTurn, commands)] == ["b", SESSION]
+
+
+def test_a_prompts_blocks_that_are_no_text_are_shown_by_what_or_where_they_are_and_kept() -> None:
+    image = {"type": "image", "mimeType": "image/png", "data": "AAAA"}
+    file = {"type": "resource", "resource": {"uri": "file:///a.py", "text": "pass"}}
+    link = {"type": "resource_link", "name": "b", "uri": "file:///b.py"}
+    commands = mapped(client("session/prompt", 1, prompt=[{"type": "text", "text": "Look:"}, image, file, link]))
+    assert of(c.StartTurn, commands)[0].prompt == "Look:\n[image]\nfile:///a.py\nfile:///b.py"
+    assert [(a.title, a.detail) for a in activities(commands, "content")] == [
+        ("[image]", image),
+        ("file:///a.py", file),
+    ]
+
+
+def test_a_cancelled_prompt_interrupts_its_turn() -> None:
+    commands = mapped(prompt(), client("session/cancel"), answer(stopReason="cancelled"))
+    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ({"code": -32603, "message": "Internal error"}, "Internal error"),
+        (
+            {"code": -32603, "message": "Internal error", "data": {"details": "quota"}},
+            'Internal error: {"details":"quota"}',
+        ),
+        ("broken", "the agent failed"),
+    ],
+)
+def test_a_prompt_that_is_answered_with_an_error_fails_its_turn(error: Any, told: str) -> None:
+    commands = mapped(prompt(), frame("agent", {"error": error}, 1))
+    assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told)]
+
+
+def test_a_prompt_whose_request_was_cancelled_interrupts_its_turn() -> None:
+    error = {"code": -32800, "message": "Request cancelled"}
+    commands = mapped(prompt(), frame("agent", {"error": error}, 1))
+    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled")]
+
+
+def test_a_turn_that_runs_at_the_end_is_interrupted() -> None:
+    commands = mapped(prompt(), chunk("so far"))
+    assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="the recording ends here")
+
+
+def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None:
+    commands = mapped(prompt("A", 1), prompt("B", 2), chunk("a"), answer(1), chunk("b"), answer(2))
+    assert [type(command).__name__ for command in commands[1:]] == [
+        "StartTurn",
+        "AddMessage",
+        "CompleteTurn",
+        "StartTurn",
+        "AddMessage",
+        "CompleteTurn",
+    ]
+
+
+def test_prompts_that_are_answered_in_another_order_keep_theirs() -> None:
+    commands = mapped(prompt("A", 1), prompt("B", 2), answer(2, stopReason="refusal"), answer(1))
+    assert [(t.id, t.stop_reason) for t in of(c.CompleteTurn, commands)] == [
+        ("turn-1", "end_turn"),
+        ("turn-2", "refusal"),
+    ]
+
+
+def test_answers_to_nothing_that_was_asked_are_nothing() -> None:
+    assert mapped(answer(7), answer(7, "client"), frame("client", {"method": "initialize"}, 7)) == []
+
+
+# Messages
+
+
+def test_chunks_of_one_message_are_appended_and_another_one_completes_it() -> None:
+    commands = mapped(prompt(), chunk("a", "m1"), chunk("b", "m1"), chunk("c", "m2"))
+    assert commands[2:-1] == [
+        c.AddMessage(thread_id=SESSION, id="m1", turn_id="turn-1", role="assistant", text="a", streaming=True),
+        c.AppendMessage(thread_id=SESSION, id="m1", text="b"),
+        c.CompleteMessage(thread_id=SESSION, id="m1"),
+        c.AddMessage(thread_id=SESSION, id="m2", turn_id="turn-1", role="assistant", text="c", streaming=True),
+    ]
+
+
+def test_a_message_goes_on_after_a_tool_call() -> None:
+    commands = mapped(prompt(), chunk("a", "m"), update("tool_call", toolCallId="t", title="T"), chunk("b", "m"))
+    assert texts(commands) == {"m": "ab"}
+
+
+def test_chunks_without_a_message_id_are_one_message_until_another_kind_of_update() -> None:
+    commands = mapped(
+        prompt(), chunk("a"), chunk("b"), update("tool_call", toolCallId="t", title="T"), chunk("c"), answer()
+    )
+    assert texts(commands) == {"message-1": "ab", "message-2": "c"}
+    assert [m.id for m in of(c.CompleteMessage, commands)] == ["message-1"]
+
+
+def test_a_message_that_comes_back_after_its_end_is_another_one() -> None:
+    commands = mapped(
+        prompt(), chunk("a", "m"), chunk("b", "n"), chunk("c", "m"), answer(), prompt("", 2), chunk("d", "m")
+    )
+    assert texts(commands) == {"m": "a", "n": "b", "m-2": "c", "m-3": "d"}
+
+
+def test_a_message_id_that_is_no_treadle_id_is_replaced() -> None:
+    commands = mapped(prompt(), chunk("a", "a b"), chunk("b", "a b"), chunk("c", ""))
+    assert list(texts(commands).values()) == ["ab", "c"]
+
+
+def test_what_the_user_said_elsewhere_is_the_users_message() -> None:
+    commands = mapped(prompt("Do it"), chunk("Stop", "u", "user_message_chunk"), chunk("Why?", "u"))
+    assert [(m.id, m.role, m.text) for m in of(c.AddMessage, commands)] == [
+        ("u", "user", "Stop"),
+        ("u-2", "assistant", "Why?"),
+    ]
+
+
+def test_an_agent_that_repeats_the_prompt_does_not_say_it_twice() -> None:
+    commands = mapped(prompt("Do it"), chunk("Do it", kind="user_message_chunk"), chunk("Done"))
+    assert [m.role for m in of(c.AddMessage, commands)] == ["assistant"]
+
+
+@pytest.mark.parametrize("kind", ["agent_message_chunk", "agent_thought_chunk", "user_message_chunk"])
+@pytest.mark.parametrize("content", [{"type": "image", "data": "AAAA"}, {"type": "text"}, "text", None])
+def test_content_that_is_no_text_is_kept_as_an_activity(kind: str, content: Any) -> None:
+    commands = mapped(prompt(), update(kind, content=content))
+    assert [a.detail for a in activities(commands, "content")] == [content]
+
+
+# Activities
+
+
+def test_a_thought_is_written_when_it_has_doubled_and_at_its_end() -> None:
+    commands = mapped(prompt(), *[chunk("x", kind="agent_thought_chunk")] * 1000, answer())
+    thoughts = activities(commands, "thought")
+    assert {a.id for a in thoughts} == {"thought-1"}
+    assert [a.status for a in thoughts] == ["running"] * 10 + ["completed"]
+    assert [len(a.detail["text"]) for a in thoughts] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
+    assert isinstance(commands[-1], c.CompleteTurn)
+
+
+def test_a_thought_ends_when_something_else_begins() -> None:
+    commands = mapped(
+        prompt(),
+        chunk("a", "m", "agent_thought_chunk"),
+        chunk("b", "m"),
+        chunk("c", "m", "agent_thought_chunk"),
+        chunk("d", "m"),
+        answer(),
+    )
+    thoughts = [(a.id, a.status, a.detail["text"]) for a in activities(commands, "thought")]
+    assert thoughts == [
+        ("m", "running", "a"),
+        ("m", "completed", "a"),
+        ("m-2", "running", "c"),
+        ("m-2", "completed", "c"),
+    ]
+    assert texts(commands) == {"m": "bd"}
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("pending", "pending"),
+        ("in_progress", "running"),
+        ("completed", "completed"),
+        ("failed", "failed"),
+        ("cancelled", "failed"),
+        ("paused", "running"),
+        (None, "pending"),
+    ],
+)
+def test_a_tool_calls_status_is_told_in_treadles_words(told: str | None, status: str) -> None:
+    (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title="T", status=told)), "tool_call")
+    assert call.status == status
+
+
+def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
+    commands = mapped(
+        prompt(),
+        update("tool_call", toolCallId="t", title="T", kind="edit", rawInput={"a": 1}, _meta={"x": 1}),
+        update("tool_call_update", toolCallId="t", status="completed", rawInput=None, title=None, rawOutput={"b": 2}),
+    )
+    last = activities(commands, "tool_call")[-1]
+    assert (last.id, last.title, last.status) == ("t", "T", "completed")
+    assert last.detail == {
+        "toolCallId": "t",
+        "title": "T",
+        "kind": "edit",
+        "rawInput": {"a": 1},
+        "_meta": {"x": 1},
+        "status": "completed",
+        "rawOutput": {"b": 2},
+    }
+
+
+def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detail() -> None:
+    one, two = activities(
+        mapped(
+            prompt(),
+            update("tool_call", toolCallId="a/b", title="T"),
+            update("tool_call_update", toolCallId="a/b", status="failed"),
+        ),
+        "tool_call",
+    )
+    assert one.id == two.id != "a/b"
+    assert two.detail["toolCallId"] == "a/b"
+
+
+def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -> None:
+    commands = mapped(
+        prompt("A", 1),
+        update("tool_call", toolCallId="t", title="Serve", status="in_progress"),
+        answer(1),
+        prompt("B", 2),
+        update("tool_call_update", toolCallId="t", status="completed"),
+        answer(2),
+    )
+    assert [(a.id, a.turn_id, a.title, a.status) for a in activities(commands, "tool_call")] == [
+        ("t", "turn-1", "Serve", "running"),
+        ("t-2", "turn-2", "Serve", "completed"),
+    ]
+
+
+def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
+    entries = [{"content": "Look", "priority": "high", "status": "pending"}]
+    turn = [update("plan", entries=[]), update("usage_update", used=1, size=9), update("plan", entries=entries)]
+    commands = mapped(prompt("A", 1), *turn, answer(1), prompt("B", 2), *turn, answer(2))
+    assert [(a.id, a.turn_id, a.detail) for a in activities(commands, "plan")] == [
+        ("plan-1", "turn-1", {"entries": []}),
+        ("plan-1", "turn-1", {"entries": entries}),
+        ("plan-2", "turn-2", {"entries": []}),
+        ("plan-2", "turn-2", {"entries": entries}),
+    ]
+    assert [(a.id, a.detail) for a in activities(commands, "usage")] == [
+        ("usage-1", {"used": 1, "size": 9}),
+        ("usage-2", {"used": 1, "size": 9}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["available_commands_update", "current_mode_update", "config_option_update", "session_info_update", "x/new kind"],
+)
+def test_any_other_update_is_kept_whole(kind: str) -> None:
+    first, second = activities(mapped(prompt(), update(kind, a=1), update(kind, b=[None])))
+    assert (first.kind, first.status, first.detail) == (kind, "completed", {"sessionUpdate": kind, "a": 1})
+    assert second.detail == {"sessionUpdate": kind, "b": [None]}
+    assert first.id != second.id
+
+
+def test_an_update_without_a_kind_is_kept_too() -> None:
+    (activity,) = activities(mapped(prompt(), agent("session/update", update={"a": 1})))
+    assert (activity.kind, activity.detail) == ("update", {"a": 1})
+
+
+def test_updates_between_turns_are_recorded_at_the_start_of_the_next() -> None:
+    commands = mapped(
+        update("available_commands_update", n=1), prompt("A", 1), answer(1), chunk("late", "m"), prompt("B", 2)
+    )
+    assert [type(command).__name__ for command in commands] == [
+        "CreateThread",
+        "StartTurn",
+        "RecordActivity",
+        "CompleteTurn",
+        "StartTurn",
+        "AddMessage",
+        "InterruptTurn",
+    ]
+
+
+def test_updates_after_the_last_turn_get_one_of_their_own() -> None:
+    commands = mapped(prompt(), answer(), update("session_info_update", title="Retry"))
+    started, recorded, completed = commands[-3:]
+    assert isinstance(started, c.StartTurn)
+    assert isinstance(recorded, c.RecordActivity)
+    assert isinstance(completed, c.CompleteTurn)
+    assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "turn-2", "outside_turn")
+
+
+def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
+    commands = mapped(
+        client("session/load", 1, cwd="/", mcpServers=[]),
+        update("current_mode_update", currentModeId="ask"),
+        chunk("First", "u1", "user_message_chunk"),
+        chunk("question", "u1", "user_message_chunk"),
+        chunk("First answer", "a1"),
+        update("tool_call", toolCallId="t", title="T", status="completed"),
+        chunk("Second question", "u2", "user_message_chunk"),
+        chunk("Second answer", "a2"),
+        frame("agent", {"result": None}, 1),
+        prompt("Third", 2),
+        answer(2),
+    )
+    assert of(c.CreateThread, commands)[0].title == "First"
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["First\nquestion", "Second question", "Third"]
+    assert [(m.turn_id, m.text) for m in of(c.AddMessage, commands)] == [
+        ("turn-1", "First answer"),
+        ("turn-2", "Second answer"),
+    ]
+    assert [(a.turn_id, a.kind) for a in activities(commands)] == [
+        ("turn-1", "current_mode_update"),
+        ("turn-1", "tool_call"),
+    ]
+    assert [t.stop_reason for t in of(c.CompleteTurn, commands)] == ["outside_turn", "outside_turn", "end_turn"]
+
+
+# Requests
+
+
+def test_requests_with_the_same_id_in_both_directions_are_two() -> None:
+    commands = mapped(prompt("A", 3), ask(3), answer(3, "client", outcome={"outcome": "selected", "optionId": "once"}))
+    assert [type(command).__name__ for command in commands[1:]] == [
+        "StartTurn",
+        "RequestApproval",
+        "ResolveApproval",
+        "InterruptTurn",
+    ]
+    other = mapped(prompt("A", 3), ask(3), answer(3, "agent"))
+    assert [type(command).__name__ for command in other[1:]] == ["StartTurn", "RequestApproval", "CompleteTurn"]
+
+
+def test_an_id_that_is_text_is_not_the_number_it_looks_like() -> None:
+    commands = mapped(prompt("A", 3), answer("3"), answer(3))
+    assert len(of(c.CompleteTurn, commands)) == 1
+
+
+def test_a_question_has_its_options_and_the_tool_call() -> None:
+    (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5)))
+    assert asked == c.RequestApproval(
+        thread_id=SESSION,
+        id="approval-1",
+        turn_id="turn-1",
+        title="Run it?",
+        options=[
+            c.ApprovalOption(id="once", name="Once", kind="allow_once"),
+            c.ApprovalOption(id="reject", name="Reject", kind="allow_reject"),
+        ],
+        detail={"toolCallId": "call", "title": "Run it?"},
+    )
+
+
+def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
+    ask_untitled = agent("session/request_permission", 5, toolCall={"toolCallId": "t", "title": None}, options=[])
+    commands = mapped(prompt(), ask_untitled, update("tool_call", toolCallId="t", title="Write a.py"), ask_untitled)
+    assert [a.title for a in of(c.RequestApproval, commands)] == ["t", "Write a.py"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"result": {"outcome": {"outcome": "cancelled"}}},
+        {"result": {"outcome": {"outcome": "selected", "optionId": "not offered"}}},
+        {"result": None},
+        {"error": {"code": -32603, "message": "closed"}},
+    ],
+)
+def test_a_question_without_a_choice_is_cancelled(reply: Json) -> None:
+    commands = mapped(prompt(), ask(5), frame("client", reply, 5))
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
+
+
+@pytest.mark.parametrize("option", ["", "x" * 200, "Allow all: *"])
+def test_an_option_id_of_any_length_can_be_chosen(option: str) -> None:
+    commands = mapped(
+        prompt(),
+        ask(5, options=(option, "b")),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": option}),
+    )
+    (asked,), (resolved,) = of(c.RequestApproval, commands), of(c.ResolveApproval, commands)
+    assert resolved.outcome == asked.options[0].id
+
+
+def test_an_option_that_is_offered_twice_is_one() -> None:
+    (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5, options=("once", "once"))))
+    assert [option.id for option in asked.options] == ["once"]
+
+
+def test_an_answer_that_comes_after_its_turn_changes_nothing() -> None:
+    late = answer(5, "client", outcome={"outcome": "selected", "optionId": "once"})
+    assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), late)) == []
+    assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), prompt("B", 2), late)) == []
+
+
+def test_a_question_between_turns_is_asked_and_answered_in_the_next() -> None:
+    commands = mapped(
+        client("session/load", 1),
+        ask(5),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": "once"}),
+        prompt("A", 2),
+    )
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == ["once"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ({"result": {"content": "text"}}, "completed"),
+        ({"result": None}, "completed"),
+        ({"error": {"code": -32000, "message": "no"}}, "failed"),
+    ],
+)
+def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: Json, status: str) -> None:
+    commands = mapped(prompt("A", 8), agent("fs/read_text_file", 8, path="/a.py"), frame("client", reply, 8))
+    asked, answered = activities(commands)
+    params = {"sessionId": SESSION, "path": "/a.py"}
+    assert (asked.kind, asked.title, asked.status, asked.detail) == (
+        "fs/read_text_file",
+        "/a.py",
+        "running",
+        {"params": params},
+    )
+    assert (answered.id, answered.status, answered.detail) == (asked.id, status, {"params": params, **reply})
+
+
+def test_a_request_that_names_no_session_is_of_the_one_spoken_of_last() -> None:
+    nameless = frame("agent", {"method": "elicitation/create", "params": {"message": "?"}}, 9)
+    assert mapped(nameless) == []
+    assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["elicitation/create"]
+
+
+def test_a_notification_that_is_no_update_is_kept_but_json_rpcs_own() -> None:
+    commands = mapped(prompt(), agent("_vendor/ping", n=1), agent("$/cancel_request", requestId=1))
+    assert [(a.kind, a.status) for a in activities(commands)] == [("_vendor/ping", "completed")]

@@ -1,0 +1,797 @@
+"""Given what has happened, when a command comes, then these events follow, or this rejection."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.decider import Stamp, decide, evolve, initial_state, names, normalized
+from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.state import ApprovalState, Key, RunningTurn, State, ThreadState
+
+AT = "2026-01-31T12:00:00.000Z"
+STAMP = Stamp(at=AT, runner="daemon-1")
+
+
+def given(*commands: c.Command) -> State:
+    """The state after these were accepted, one after the other."""
+    state = initial_state()
+    for command in commands:
+        for event in when(state, command):
+            evolve(state, event)
+    state.commit()
+    return state
+
+
+def when(state: State, command: c.Command) -> list[e.Event]:
+    """What the command makes happen; the state is as it was, whether it is accepted or not."""
+    keys = set(names(command))
+    if isinstance(command, c.CreateProject):
+        keys.add(("members", str(command.id)))
+    state.load({key: None for key in keys if key not in state})
+    before = contents(state)
+    try:
+        return decide(state, command, STAMP)
+    finally:
+        assert contents(state) == before
+
+
+def then_rejected(state: State, command: c.Command) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        when(state, command)
+    return caught.value
+
+
+def contents(state: State) -> tuple[int, dict[Key, Any]]:
+    return state.sequence, dict(state.items())
+
+
+PROJECT = c.CreateProject(id="p", name="Demo", path="/demo")
+PROJECT_2 = c.CreateProject(id="p2", name="Other", path="/other")
+THREAD = c.CreateThread(thread_id="t", project_id="p", title="Talk")
+THREAD_2 = c.CreateThread(thread_id="t2", project_id="p", title="More")
+TURN = c.StartTurn(thread_id="t", id="u", prompt="Do it", message_id="m")
+TURN_2 = c.StartTurn(thread_id="t", id="u2", prompt="Again", message_id="m2")
+MESSAGE = c.AddMessage(thread_id="t", id="a", turn_id="u", role="assistant", text="So", streaming=True)
+ACTIVITY = c.RecordActivity(
+    thread_id="t", id="c", turn_id="u", kind="tool_call", title="ls", status="running", detail={"x": 1}
+)
+OPTIONS = [
+    c.ApprovalOption(id="once", name="Allow", kind="allow_once"),
+    c.ApprovalOption(id="no", name="Reject", kind="reject_once"),
+]
+APPROVAL = c.RequestApproval(thread_id="t", id="q", turn_id="u", title="Run ls?", options=OPTIONS, detail=["x"])
+CHECKPOINT = c.CreateCheckpoint(thread_id="t", id="k", turn_id="u", git_ref="refs/treadle/k", message="Before")
+SETTING = c.ChangeSetting(key="theme", value={"a": 1, "b": [1.5, None]})
+COMPLETE = c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3})
+ARCHIVE = c.ArchiveThread(thread_id="t")
+DELETE = c.DeleteThread(thread_id="t")
+
+IN_THREAD = [PROJECT, THREAD]
+IN_TURN = [PROJECT, THREAD, TURN]
+BUSY = [*IN_TURN, MESSAGE, ACTIVITY, APPROVAL]
+AFTER_TURN = [*IN_TURN, COMPLETE]
+
+MESSAGE_COMPLETED = e.MessageCompleted(thread_id="t", id="a", at=AT)
+APPROVAL_CANCELLED = e.ApprovalResolved(thread_id="t", id="q", outcome=None, at=AT)
+
+
+def recorded(status: Any = "running", **changes: Any) -> e.ActivityRecorded:
+    event = e.ActivityRecorded(
+        thread_id="t", id="c", turn_id="u", kind="tool_call", title="ls", status=status, detail={"x": 1}, at=AT
+    )
+    return msgspec.structs.replace(event, **changes)
+
+
+def interrupted(reason: str) -> list[e.Event]:
+    """The end of all that BUSY has running."""
+    turn = e.TurnInterrupted(thread_id="t", id="u", reason=reason, at=AT)
+    return [MESSAGE_COMPLETED, APPROVAL_CANCELLED, recorded("failed"), turn]
+
+
+ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
+    "a project is created": ([], PROJECT, [e.ProjectCreated(id="p", name="Demo", path="/demo", at=AT)]),
+    "a project's path is written in its one way": (
+        [],
+        c.CreateProject(id="p", name="Demo", path="//a/./b//c/../d/"),
+        [e.ProjectCreated(id="p", name="Demo", path="/a/b/d", at=AT)],
+    ),
+    "the path of a deleted project is free": (
+        [PROJECT, c.DeleteProject(id="p")],
+        c.CreateProject(id="p3", name="Demo", path="/demo"),
+        [e.ProjectCreated(id="p3", name="Demo", path="/demo", at=AT)],
+    ),
+    "the path that a project left is free": (
+        [PROJECT, c.UpdateProject(id="p", path="/moved")],
+        c.CreateProject(id="p3", name="Demo", path="/demo"),
+        [e.ProjectCreated(id="p3", name="Demo", path="/demo", at=AT)],
+    ),
+    "a project is renamed": (
+        [PROJECT],
+        c.UpdateProject(id="p", name="New"),
+        [e.ProjectUpdated(id="p", name="New", at=AT)],
+    ),
+    "a project follows its folder": (
+        [PROJECT],
+        c.UpdateProject(id="p", path="/moved/"),
+        [e.ProjectUpdated(id="p", path="/moved", at=AT)],
+    ),
+    "a project's update says only what changed": (
+        [PROJECT],
+        c.UpdateProject(id="p", name="Demo", path="/moved"),
+        [e.ProjectUpdated(id="p", path="/moved", at=AT)],
+    ),
+    "an empty project is deleted": ([PROJECT], c.DeleteProject(id="p"), [e.ProjectDeleted(id="p", at=AT)]),
+    "a project whose threads are deleted is empty": (
+        [*IN_THREAD, DELETE],
+        c.DeleteProject(id="p"),
+        [e.ProjectDeleted(id="p", at=AT)],
+    ),
+    "a project is deleted with its threads, of which what runs is interrupted first": (
+        [PROJECT, THREAD_2, THREAD, *BUSY[2:]],
+        c.DeleteProject(id="p", cascade=True),
+        [
+            e.ThreadDeleted(thread_id="t2", at=AT),
+            *interrupted("project deleted"),
+            e.ThreadDeleted(thread_id="t", at=AT),
+            e.ProjectDeleted(id="p", at=AT),
+        ],
+    ),
+    "a thread is created": (
+        [PROJECT],
+        THREAD,
+        [e.ThreadCreated(thread_id="t", project_id="p", title="Talk", at=AT)],
+    ),
+    "a thread is renamed": (
+        IN_THREAD,
+        c.RenameThread(thread_id="t", title="New"),
+        [e.ThreadRenamed(thread_id="t", title="New", at=AT)],
+    ),
+    "a thread is archived": (IN_THREAD, ARCHIVE, [e.ThreadArchived(thread_id="t", at=AT)]),
+    "archiving a thread interrupts its turn first": (
+        BUSY,
+        ARCHIVE,
+        [*interrupted("thread archived"), e.ThreadArchived(thread_id="t", at=AT)],
+    ),
+    "a thread is unarchived": (
+        [*IN_THREAD, ARCHIVE],
+        c.UnarchiveThread(thread_id="t"),
+        [e.ThreadUnarchived(thread_id="t", at=AT)],
+    ),
+    "a thread is deleted": (IN_THREAD, DELETE, [e.ThreadDeleted(thread_id="t", at=AT)]),
+    "an archived thread is deleted": ([*IN_THREAD, ARCHIVE], DELETE, [e.ThreadDeleted(thread_id="t", at=AT)]),
+    "deleting a thread interrupts its turn first": (
+        BUSY,
+        DELETE,
+        [*interrupted("thread deleted"), e.ThreadDeleted(thread_id="t", at=AT)],
+    ),
+    "a turn starts with the user's message, and names its runner": (
+        IN_THREAD,
+        TURN,
+        [
+            e.TurnStarted(thread_id="t", id="u", runner="daemon-1", at=AT),
+            e.MessageAdded(thread_id="t", id="m", turn_id="u", role="user", text="Do it", streaming=False, at=AT),
+        ],
+    ),
+    "a turn starts after the one before has ended": (
+        AFTER_TURN,
+        c.StartTurn(thread_id="t", id="u2", prompt="", message_id="m2"),
+        [
+            e.TurnStarted(thread_id="t", id="u2", runner="daemon-1", at=AT),
+            e.MessageAdded(thread_id="t", id="m2", turn_id="u2", role="user", text="", streaming=False, at=AT),
+        ],
+    ),
+    "a turn in another thread may have the same ids and run beside it": (
+        [*IN_TURN, THREAD_2],
+        c.StartTurn(thread_id="t2", id="u", prompt="", message_id="m"),
+        [
+            e.TurnStarted(thread_id="t2", id="u", runner="daemon-1", at=AT),
+            e.MessageAdded(thread_id="t2", id="m", turn_id="u", role="user", text="", streaming=False, at=AT),
+        ],
+    ),
+    "a turn starts in a thread that was unarchived": (
+        [*IN_THREAD, ARCHIVE, c.UnarchiveThread(thread_id="t")],
+        TURN,
+        [
+            e.TurnStarted(thread_id="t", id="u", runner="daemon-1", at=AT),
+            e.MessageAdded(thread_id="t", id="m", turn_id="u", role="user", text="Do it", streaming=False, at=AT),
+        ],
+    ),
+    "a turn is completed": (
+        IN_TURN,
+        COMPLETE,
+        [e.TurnCompleted(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3}, at=AT)],
+    ),
+    "completing a turn completes what it holds": (
+        BUSY,
+        c.CompleteTurn(thread_id="t", id="u", stop_reason="refusal"),
+        [
+            MESSAGE_COMPLETED,
+            APPROVAL_CANCELLED,
+            recorded("completed"),
+            e.TurnCompleted(thread_id="t", id="u", stop_reason="refusal", at=AT),
+        ],
+    ),
+    "what has ended before its turn is left alone": (
+        [
+            *BUSY,
+            c.CompleteMessage(thread_id="t", id="a"),
+            c.ResolveApproval(thread_id="t", id="q", outcome="once"),
+            msgspec.structs.replace(ACTIVITY, status="completed"),
+        ],
+        c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn"),
+        [e.TurnCompleted(thread_id="t", id="u", stop_reason="end_turn", at=AT)],
+    ),
+    "what a turn holds ends in the order in which it began": (
+        [
+            *IN_TURN,
+            MESSAGE,
+            msgspec.structs.replace(MESSAGE, id="b"),
+            ACTIVITY,
+            msgspec.structs.replace(ACTIVITY, id="d", status="pending"),
+            msgspec.structs.replace(ACTIVITY, title="ls -l"),
+        ],
+        c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn"),
+        [
+            MESSAGE_COMPLETED,
+            e.MessageCompleted(thread_id="t", id="b", at=AT),
+            recorded("completed", title="ls -l"),
+            recorded("completed", id="d"),
+            e.TurnCompleted(thread_id="t", id="u", stop_reason="end_turn", at=AT),
+        ],
+    ),
+    "a turn fails, and what it holds with it": (
+        BUSY,
+        c.FailTurn(thread_id="t", id="u", error="no quota"),
+        [
+            MESSAGE_COMPLETED,
+            APPROVAL_CANCELLED,
+            recorded("failed"),
+            e.TurnFailed(thread_id="t", id="u", error="no quota", at=AT),
+        ],
+    ),
+    "a turn is interrupted by its id": (
+        BUSY,
+        c.InterruptTurn(thread_id="t", id="u", reason="changed my mind"),
+        interrupted("changed my mind"),
+    ),
+    "whichever turn runs is interrupted": (
+        BUSY,
+        c.InterruptTurn(thread_id="t"),
+        interrupted("interrupted by the client"),
+    ),
+    "a message is added": (
+        IN_TURN,
+        c.AddMessage(thread_id="t", id="a", turn_id="u", role="system", text="Note"),
+        [e.MessageAdded(thread_id="t", id="a", turn_id="u", role="system", text="Note", streaming=False, at=AT)],
+    ),
+    "a message that streams is added": (
+        IN_TURN,
+        MESSAGE,
+        [e.MessageAdded(thread_id="t", id="a", turn_id="u", role="assistant", text="So", streaming=True, at=AT)],
+    ),
+    "text is appended to an open message": (
+        [*IN_TURN, MESSAGE],
+        c.AppendMessage(thread_id="t", id="a", text=" it is"),
+        [e.MessageAppended(thread_id="t", id="a", text=" it is", at=AT)],
+    ),
+    "an open message is completed": (
+        [*IN_TURN, MESSAGE],
+        c.CompleteMessage(thread_id="t", id="a"),
+        [MESSAGE_COMPLETED],
+    ),
+    "an activity is recorded": (IN_TURN, ACTIVITY, [recorded()]),
+    "an activity is written anew under its id": (
+        [*IN_TURN, ACTIVITY],
+        msgspec.structs.replace(ACTIVITY, status="completed", detail=None),
+        [recorded("completed", detail=None)],
+    ),
+    "a finished activity may go on": (
+        [*IN_TURN, msgspec.structs.replace(ACTIVITY, status="failed")],
+        ACTIVITY,
+        [recorded()],
+    ),
+    "an activity whose detail differs only in the kind of a number is written anew": (
+        [*IN_TURN, ACTIVITY],
+        msgspec.structs.replace(ACTIVITY, detail={"x": True}),
+        [recorded(detail={"x": True})],
+    ),
+    "an approval is requested": (
+        IN_TURN,
+        APPROVAL,
+        [
+            e.ApprovalRequested(
+                thread_id="t", id="q", turn_id="u", title="Run ls?", options=OPTIONS, detail=["x"], at=AT
+            )
+        ],
+    ),
+    "an approval is resolved with one of its options": (
+        [*IN_TURN, APPROVAL],
+        c.ResolveApproval(thread_id="t", id="q", outcome="no"),
+        [e.ApprovalResolved(thread_id="t", id="q", outcome="no", at=AT)],
+    ),
+    "an approval is cancelled": (
+        [*IN_TURN, APPROVAL],
+        c.ResolveApproval(thread_id="t", id="q", outcome=None),
+        [APPROVAL_CANCELLED],
+    ),
+    "a checkpoint is created in a running turn": (
+        IN_TURN,
+        CHECKPOINT,
+        [e.CheckpointCreated(thread_id="t", id="k", turn_id="u", git_ref="refs/treadle/k", message="Before", at=AT)],
+    ),
+    "a checkpoint is created of a turn that has ended": (
+        AFTER_TURN,
+        CHECKPOINT,
+        [e.CheckpointCreated(thread_id="t", id="k", turn_id="u", git_ref="refs/treadle/k", message="Before", at=AT)],
+    ),
+    "a checkpoint is created between turns": (
+        IN_THREAD,
+        c.CreateCheckpoint(thread_id="t", id="k", git_ref="HEAD", message=""),
+        [e.CheckpointCreated(thread_id="t", id="k", git_ref="HEAD", message="", at=AT)],
+    ),
+    "a checkpoint is restored": (
+        [*IN_TURN, CHECKPOINT],
+        c.RestoreCheckpoint(thread_id="t", id="k"),
+        [e.CheckpointRestored(thread_id="t", id="k", at=AT)],
+    ),
+    "a checkpoint is restored a second time": (
+        [*IN_TURN, CHECKPOINT, c.RestoreCheckpoint(thread_id="t", id="k")],
+        c.RestoreCheckpoint(thread_id="t", id="k"),
+        [e.CheckpointRestored(thread_id="t", id="k", at=AT)],
+    ),
+    "a setting is set": (
+        [],
+        SETTING,
+        [e.SettingChanged(key="theme", value={"a": 1, "b": [1.5, None]}, at=AT)],
+    ),
+    "a setting is changed": (
+        [c.ChangeSetting(key="theme", value=1)],
+        c.ChangeSetting(key="theme", value=True),
+        [e.SettingChanged(key="theme", value=True, at=AT)],
+    ),
+    "a setting is removed": (
+        [SETTING],
+        c.ChangeSetting(key="theme", value=None),
+        [e.SettingChanged(key="theme", value=None, at=AT)],
+    ),
+}
+
+NOTHING: dict[str, tuple[list[c.Command], c.Command]] = {
+    "a project already has this name and path": ([PROJECT], c.UpdateProject(id="p", name="Demo", path="/x/../demo")),
+    "a project's update asks for nothing": ([PROJECT], c.UpdateProject(id="p")),
+    "a thread already has this title": (IN_THREAD, c.RenameThread(thread_id="t", title="Talk")),
+    "a thread is archived already": ([*IN_THREAD, ARCHIVE], ARCHIVE),
+    "a thread is not archived": (IN_THREAD, c.UnarchiveThread(thread_id="t")),
+    "no turn runs that could be interrupted": (AFTER_TURN, c.InterruptTurn(thread_id="t")),
+    "no text is appended": ([*IN_TURN, MESSAGE], c.AppendMessage(thread_id="t", id="a", text="")),
+    "a message is complete already": (AFTER_TURN, c.CompleteMessage(thread_id="t", id="m")),
+    "an activity is recorded as it was": ([*IN_TURN, ACTIVITY], ACTIVITY),
+    "an approval was answered the same": (
+        [*BUSY, c.ResolveApproval(thread_id="t", id="q", outcome="no")],
+        c.ResolveApproval(thread_id="t", id="q", outcome="no"),
+    ),
+    "an approval was cancelled with its turn": (
+        [*BUSY, COMPLETE],
+        c.ResolveApproval(thread_id="t", id="q", outcome=None),
+    ),
+    "a setting has this value, its keys in another order": (
+        [SETTING],
+        c.ChangeSetting(key="theme", value={"b": [1.5, None], "a": 1}),
+    ),
+    "a setting that is not there is removed": ([], c.ChangeSetting(key="theme", value=None)),
+}
+
+REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] = {
+    "a project's id is taken": (
+        [PROJECT],
+        c.CreateProject(id="p", name="Demo", path="/x"),
+        "idTaken",
+        {"entity": "project", "id": "p"},
+    ),
+    "a project's id was taken": (
+        [PROJECT, c.DeleteProject(id="p")],
+        PROJECT,
+        "idTaken",
+        {"entity": "project", "id": "p"},
+    ),
+    "a project's path is relative": ([], c.CreateProject(id="p", name="Demo", path="demo"), "pathNotAbsolute", {}),
+    "a project's path is another one's": (
+        [PROJECT],
+        c.CreateProject(id="p2", name="Demo", path="/demo/"),
+        "pathTaken",
+        {"projectId": "p"},
+    ),
+    "a project moves to a relative path": (
+        [PROJECT],
+        c.UpdateProject(id="p", path="demo"),
+        "pathNotAbsolute",
+        {},
+    ),
+    "a project moves to another one's path": (
+        [PROJECT, PROJECT_2],
+        c.UpdateProject(id="p", path="/other"),
+        "pathTaken",
+        {"projectId": "p2"},
+    ),
+    "a project with threads is deleted without a word about them": (
+        [*IN_THREAD, THREAD_2],
+        c.DeleteProject(id="p"),
+        "projectHasThreads",
+        {"threads": 2},
+    ),
+    "a thread's id is taken": (IN_THREAD, THREAD, "idTaken", {"entity": "thread", "id": "t"}),
+    "a thread's id was taken": ([*IN_THREAD, DELETE], THREAD, "idTaken", {"entity": "thread", "id": "t"}),
+    "a turn starts while one runs": (IN_TURN, TURN_2, "turnRunning", {"turnId": "u"}),
+    "a turn starts in an archived thread": ([*IN_THREAD, ARCHIVE], TURN, "threadArchived", {}),
+    "a turn's id was taken": (
+        AFTER_TURN,
+        msgspec.structs.replace(TURN_2, id="u"),
+        "idTaken",
+        {"entity": "turn", "id": "u"},
+    ),
+    "a prompt's message id was taken": (
+        AFTER_TURN,
+        msgspec.structs.replace(TURN_2, message_id="m"),
+        "idTaken",
+        {"entity": "message", "id": "m"},
+    ),
+    "a turn is completed twice": (AFTER_TURN, COMPLETE, "turnEnded", {"turnId": "u"}),
+    "an ended turn fails": (
+        AFTER_TURN,
+        c.FailTurn(thread_id="t", id="u", error=""),
+        "turnEnded",
+        {"turnId": "u"},
+    ),
+    "an ended turn is interrupted by its id": (
+        [*AFTER_TURN, TURN_2],
+        c.InterruptTurn(thread_id="t", id="u"),
+        "turnEnded",
+        {"turnId": "u"},
+    ),
+    "a message is added to an ended turn": (AFTER_TURN, MESSAGE, "turnEnded", {"turnId": "u"}),
+    "a message's id is taken": (
+        IN_TURN,
+        msgspec.structs.replace(MESSAGE, id="m"),
+        "idTaken",
+        {"entity": "message", "id": "m"},
+    ),
+    "text is appended to a complete message": (
+        IN_TURN,
+        c.AppendMessage(thread_id="t", id="m", text="!"),
+        "messageComplete",
+        {},
+    ),
+    "no text is appended to a complete message": (
+        IN_TURN,
+        c.AppendMessage(thread_id="t", id="m", text=""),
+        "messageComplete",
+        {},
+    ),
+    "text is appended after the turn": (
+        [*BUSY, COMPLETE],
+        c.AppendMessage(thread_id="t", id="a", text="!"),
+        "messageComplete",
+        {},
+    ),
+    "an activity is recorded in an ended turn": (AFTER_TURN, ACTIVITY, "turnEnded", {"turnId": "u"}),
+    "an activity's id was taken in another turn": (
+        [*BUSY, COMPLETE, TURN_2],
+        msgspec.structs.replace(ACTIVITY, turn_id="u2"),
+        "idTaken",
+        {"entity": "activity", "id": "c"},
+    ),
+    "an approval is requested in an ended turn": (AFTER_TURN, APPROVAL, "turnEnded", {"turnId": "u"}),
+    "an approval's id is taken": (BUSY, APPROVAL, "idTaken", {"entity": "approval", "id": "q"}),
+    "an approval has an option twice": (
+        IN_TURN,
+        msgspec.structs.replace(APPROVAL, options=[OPTIONS[0], OPTIONS[0]]),
+        "duplicateOption",
+        {},
+    ),
+    "an approval is resolved with an option that it has not": (
+        BUSY,
+        c.ResolveApproval(thread_id="t", id="q", outcome="always"),
+        "unknownOption",
+        {"options": ["once", "no"]},
+    ),
+    "an approval was answered otherwise": (
+        [*BUSY, c.ResolveApproval(thread_id="t", id="q", outcome="no")],
+        c.ResolveApproval(thread_id="t", id="q", outcome="once"),
+        "approvalResolved",
+        {"outcome": "no"},
+    ),
+    "an approval was cancelled with its turn and is answered": (
+        [*BUSY, COMPLETE],
+        c.ResolveApproval(thread_id="t", id="q", outcome="once"),
+        "approvalResolved",
+        {"outcome": None},
+    ),
+    "a checkpoint's id is taken": (
+        [*IN_TURN, CHECKPOINT],
+        CHECKPOINT,
+        "idTaken",
+        {"entity": "checkpoint", "id": "k"},
+    ),
+}
+
+IN_NO_THREAD: list[c.Command] = [
+    c.RenameThread(thread_id="t", title="New"),
+    ARCHIVE,
+    c.UnarchiveThread(thread_id="t"),
+    DELETE,
+    TURN,
+    COMPLETE,
+    c.FailTurn(thread_id="t", id="u", error=""),
+    c.InterruptTurn(thread_id="t"),
+    c.InterruptTurn(thread_id="t", id="u"),
+    MESSAGE,
+    c.AppendMessage(thread_id="t", id="a", text="!"),
+    c.CompleteMessage(thread_id="t", id="a"),
+    ACTIVITY,
+    APPROVAL,
+    c.ResolveApproval(thread_id="t", id="q", outcome=None),
+    CHECKPOINT,
+    c.RestoreCheckpoint(thread_id="t", id="k"),
+]
+
+NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
+    "a project that is updated": ([], c.UpdateProject(id="p", name="New"), "project", "p"),
+    "a deleted project that is updated": (
+        [PROJECT, c.DeleteProject(id="p")],
+        c.UpdateProject(id="p", name="New"),
+        "project",
+        "p",
+    ),
+    "a project that is deleted": ([], c.DeleteProject(id="p"), "project", "p"),
+    "a project that is deleted twice": ([PROJECT, c.DeleteProject(id="p")], c.DeleteProject(id="p"), "project", "p"),
+    "the project of a thread": ([], THREAD, "project", "p"),
+    "the deleted project of a thread": ([PROJECT, c.DeleteProject(id="p")], THREAD, "project", "p"),
+    "a turn that is completed": (IN_THREAD, COMPLETE, "turn", "u"),
+    "a turn that fails": (IN_THREAD, c.FailTurn(thread_id="t", id="u", error=""), "turn", "u"),
+    "a turn that is interrupted": (IN_TURN, c.InterruptTurn(thread_id="t", id="x"), "turn", "x"),
+    "the turn of a message": (IN_THREAD, MESSAGE, "turn", "u"),
+    "the turn of an activity": (IN_THREAD, ACTIVITY, "turn", "u"),
+    "the turn of an approval": (IN_THREAD, APPROVAL, "turn", "u"),
+    "the turn of a checkpoint": (IN_THREAD, CHECKPOINT, "turn", "u"),
+    "a message that is appended to": (IN_TURN, c.AppendMessage(thread_id="t", id="a", text="!"), "message", "a"),
+    "a message that is completed": (IN_TURN, c.CompleteMessage(thread_id="t", id="a"), "message", "a"),
+    "an approval that is resolved": (IN_TURN, c.ResolveApproval(thread_id="t", id="q", outcome=None), "approval", "q"),
+    "a checkpoint that is restored": (IN_THREAD, c.RestoreCheckpoint(thread_id="t", id="k"), "checkpoint", "k"),
+    "an entity of another thread": (
+        [*BUSY, THREAD_2],
+        c.AppendMessage(thread_id="t2", id="a", text="!"),
+        "message",
+        "a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)
+def test_accepted(before: list[c.Command], command: c.Command, events: list[e.Event]) -> None:
+    assert when(given(*before), command) == events
+
+
+@pytest.mark.parametrize(("before", "command"), NOTHING.values(), ids=NOTHING)
+def test_accepted_without_events_where(before: list[c.Command], command: c.Command) -> None:
+    assert when(given(*before), command) == []
+
+
+@pytest.mark.parametrize(("before", "command", "kind", "details"), REJECTED.values(), ids=REJECTED)
+def test_rejected_where(before: list[c.Command], command: c.Command, kind: str, details: dict[str, object]) -> None:
+    rejected = then_rejected(given(*before), command)
+    assert (rejected.kind, rejected.details) == (kind, details)
+    assert type(rejected) is Rejected
+    assert str(rejected)
+
+
+@pytest.mark.parametrize(("before", "command", "entity", "id"), NOT_FOUND.values(), ids=NOT_FOUND)
+def test_not_found_is(before: list[c.Command], command: c.Command, entity: str, id: str) -> None:
+    rejected = then_rejected(given(*before), command)
+    assert isinstance(rejected, NotFound)
+    assert (rejected.kind, rejected.details) == ("notFound", {"entity": entity, "id": id})
+
+
+@pytest.mark.parametrize("before", [[PROJECT], [*BUSY, CHECKPOINT, DELETE]], ids=["missing", "deleted"])
+@pytest.mark.parametrize("command", IN_NO_THREAD, ids=lambda command: type(command).__name__)
+def test_a_thread_that_is_not_there_takes_no_command(before: list[c.Command], command: c.Command) -> None:
+    rejected = then_rejected(given(*before), command)
+    assert isinstance(rejected, NotFound)
+    assert rejected.details == {"entity": "thread", "id": "t"}
+
+
+def test_the_tables_name_every_command() -> None:
+    assert {type(command) for _, command, _ in ACCEPTED.values()} == set(c.COMMANDS)
+    of_a_thread = {command for command in c.COMMANDS if issubclass(command, c.ThreadCommand)}
+    assert {type(command) for command in IN_NO_THREAD} == of_a_thread
+    rejected = [command for _, command, *_ in [*REJECTED.values(), *NOT_FOUND.values()]] + IN_NO_THREAD
+    assert {type(command) for command in rejected} == set(c.COMMANDS) - {c.ChangeSetting}, "a setting is never rejected"
+
+
+# expectedVersion
+
+VERSIONED = {
+    sentence: (before, command)
+    for sentence, (before, command, _) in ACCEPTED.items()
+    if isinstance(command, c.ThreadCommand | c.CreateThread)
+}
+
+
+def version_of(state: State, command: Any) -> int:
+    thread = state.get(("thread", command.thread_id))
+    return 0 if thread is None else int(thread.version)
+
+
+@pytest.mark.parametrize(("before", "command"), VERSIONED.values(), ids=VERSIONED)
+def test_the_expected_version_lets_the_command_pass(before: list[c.Command], command: c.Command) -> None:
+    state = given(*before)
+    expected = version_of(state, command)
+    assert when(state, msgspec.structs.replace(command, expected_version=expected)) == when(state, command)
+
+
+@pytest.mark.parametrize(("before", "command"), VERSIONED.values(), ids=VERSIONED)
+def test_another_version_is_a_conflict(before: list[c.Command], command: c.Command) -> None:
+    state = given(*before)
+    actual = version_of(state, command)
+    conflict = then_rejected(state, msgspec.structs.replace(command, expected_version=actual + 1))
+    assert isinstance(conflict, Conflict)
+    assert (conflict.kind, conflict.details) == ("versionConflict", {"expected": actual + 1, "actual": actual})
+
+
+def test_another_version_is_a_conflict_also_where_nothing_would_change_or_the_command_is_rejected() -> None:
+    rename = c.RenameThread(thread_id="t", title="Talk", expected_version=1)
+    assert then_rejected(given(*IN_THREAD), rename).kind == "versionConflict"
+    turn = msgspec.structs.replace(TURN_2, expected_version=1)
+    assert then_rejected(given(*IN_TURN), turn).kind == "versionConflict"
+
+
+def test_a_thread_that_should_not_be_there_yet_is_a_conflict_where_it_is() -> None:
+    assert (
+        then_rejected(given(*IN_THREAD), msgspec.structs.replace(THREAD, expected_version=0)).kind == "versionConflict"
+    )
+
+
+def test_a_thread_that_is_gone_is_not_found_whatever_version_is_expected() -> None:
+    rename = c.RenameThread(thread_id="t", title="New", expected_version=2)
+    assert then_rejected(given(*IN_THREAD, DELETE), rename).kind == "notFound"
+
+
+def test_a_version_is_the_sequence_of_the_threads_last_event_but_its_deltas() -> None:
+    state = given(*IN_TURN, MESSAGE)
+    assert (state.sequence, version_of(state, TURN)) == (5, 5)
+    for command in [c.AppendMessage(thread_id="t", id="a", text="!"), SETTING, THREAD_2]:
+        for event in when(state, command):
+            evolve(state, event)
+    assert (state.sequence, version_of(state, TURN), version_of(state, THREAD_2)) == (8, 5, 8)
+
+
+# The state
+
+
+def test_an_event_changes_what_it_names() -> None:
+    state = given(*BUSY)
+    assert state[("thread", "t")] == ThreadState(
+        "p",
+        "Talk",
+        version=7,
+        turn=RunningTurn(
+            "u",
+            "daemon-1",
+            messages=("a",),
+            activities=(("c", state[("activity", "t", "c")]),),
+            approvals=("q",),
+        ),
+    )
+    assert state[("message", "t", "m")] == "complete"
+    assert state[("message", "t", "a")] == "streaming"
+    assert state[("approval", "t", "q")] == ApprovalState(("once", "no"))
+    assert state[("members", "p")] == ("t",)
+
+
+def test_the_state_after_a_turn_holds_nothing_that_runs() -> None:
+    state = given(*BUSY, COMPLETE)
+    assert state[("thread", "t")].turn is None
+    assert state[("turn", "t", "u")] == "completed"
+    assert state[("message", "t", "a")] == "complete"
+    assert state[("activity", "t", "c")].status == "completed"
+    assert state[("approval", "t", "q")] == ApprovalState(("once", "no"), pending=False)
+
+
+@pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)
+def test_rolling_back_restores_the_state(before: list[c.Command], command: c.Command, events: list[e.Event]) -> None:
+    state = given(*before)
+    assert when(state, command) == events
+    loaded = contents(state)
+    mark = state.mark()
+    for event in events:
+        evolve(state, event)
+    assert contents(state) != loaded
+    state.rollback(mark)
+    assert contents(state) == loaded
+
+
+def test_rolling_back_keeps_what_was_before_the_mark() -> None:
+    state = initial_state()
+    for command in IN_THREAD:
+        for event in when(state, command):
+            evolve(state, event)
+    before = contents(state)
+    mark = state.mark()
+    for event in when(state, c.RenameThread(thread_id="t", title="New")):
+        evolve(state, event)
+    state.rollback(mark)
+    assert contents(state) == before
+    assert state[("thread", "t")].title == "Talk"
+
+
+def test_what_is_committed_cannot_be_rolled_back() -> None:
+    state = given(*IN_THREAD)
+    state.commit()
+    before = contents(state)
+    state.rollback(state.mark())
+    assert contents(state) == before
+
+
+@pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)
+def test_events_leave_alone_what_is_not_loaded(
+    before: list[c.Command], command: c.Command, events: list[e.Event]
+) -> None:
+    state = initial_state(sequence=40)
+    for event in events:
+        evolve(state, event)
+    assert contents(state) == (40 + len(events), {})
+
+
+@pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)
+def test_any_part_of_the_state_may_be_missing(
+    before: list[c.Command], command: c.Command, events: list[e.Event]
+) -> None:
+    whole = given(*before)
+    when(whole, command)
+    loaded = dict(whole.items())
+    for event in events:
+        evolve(whole, event)
+    for key, entity in loaded.items():
+        # Members are loaded together with their threads.
+        threads = [("thread", thread_id) for thread_id in entity or ()] if key[0] == "members" else []
+        part = initial_state(whole.sequence - len(events))
+        part.load({key: entity, **{thread: loaded[thread] for thread in threads}})
+        for event in events:
+            evolve(part, event)
+        assert part[key] == whole[key]
+
+
+def test_another_daemons_thread_can_be_deleted_with_its_project() -> None:
+    state = given(PROJECT)
+    evolve(state, e.ThreadCreated(thread_id="t", project_id="p", title="Talk", at=AT))
+    assert when(state, c.DeleteProject(id="p", cascade=True)) == [
+        e.ThreadDeleted(thread_id="t", at=AT),
+        e.ProjectDeleted(id="p", at=AT),
+    ]
+
+
+def test_a_command_is_decided_by_nothing_but_the_keys_that_it_names() -> None:
+    for before, command, events in ACCEPTED.values():
+        whole = given(*before)
+        named = initial_state(whole.sequence)
+        when(whole, command)
+        keys = names(command)
+        for key in [key for key in keys if key[0] == "members"]:
+            keys |= {("thread", thread_id) for thread_id in whole[key] or ()}
+        named.load({key: whole[key] for key in keys})
+        assert decide(named, command, STAMP) == events
+
+
+def test_a_key_that_was_not_loaded_is_a_defect() -> None:
+    with pytest.raises(KeyError):
+        decide(initial_state(), PROJECT, STAMP)
+
+
+@pytest.mark.parametrize(
+    ("path", "way"),
+    [("/", "/"), ("//", "/"), ("///a", "/a"), ("/a/../..", "/"), ("/a/./b/", "/a/b"), ("/ä b", "/ä b"), ("a/..", ".")],
+)
+def test_a_path_has_one_way_to_be_written(path: str, way: str) -> None:
+    assert normalized(path) == way
