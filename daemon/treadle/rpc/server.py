@@ -16,7 +16,7 @@ from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.engine import Engine, Overloaded
 from treadle.rpc import errors
 from treadle.rpc.errors import RpcError
-from treadle.rpc.framing import FrameDecoder, Framing, frame
+from treadle.rpc.framing import FrameDecoder, frame
 from treadle.rpc.protocol import MAX_IN_FLIGHT, TreadleProtocol
 from treadle.rpc.stdio import FdReader, FdWriter
 from treadle.store.database import Durability
@@ -90,7 +90,7 @@ class Daemon(JsonRPCServer):
         ]
         for task in self._background:
             task.add_done_callback(_log_failure)
-        await self.interrupt_turns_of_gone_runners()
+        await self._look_for_gone_runners()
 
     def watch(self) -> None:
         """From now on somebody wants to know what other processes append."""
@@ -123,10 +123,13 @@ class Daemon(JsonRPCServer):
     async def _interrupt_what_is_gone(self) -> None:
         while True:
             await asyncio.sleep(LOOK_FOR_GONE)
-            try:
-                await self.interrupt_turns_of_gone_runners()
-            except StorageError as error:
-                log.warning("looking for turns of daemons that are gone: %s", error)
+            await self._look_for_gone_runners()
+
+    async def _look_for_gone_runners(self) -> None:
+        try:
+            await self.interrupt_turns_of_gone_runners()
+        except (StorageError, Overloaded) as error:
+            log.warning("turns of daemons that are gone still run, to be tried again: %s", error)
 
     async def interrupt_turns_of_gone_runners(self) -> None:
         """Give every running turn of a daemon that has ended its TurnInterrupted."""
@@ -152,9 +155,8 @@ class Daemon(JsonRPCServer):
         """End what this daemon runs, then let go of the data directory."""
         if self._opening is None:
             return
-        try:
-            await self._opening
-        except Refused:
+        await asyncio.wait([self._opening])
+        if not hasattr(self, "engine"):
             return
         for task in self._background:
             task.cancel()
@@ -166,7 +168,7 @@ class Daemon(JsonRPCServer):
             own = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
             own = [turn for turn in own if turn[2] == self.store.runner.name]
             await self._interrupt(own, "the daemon ended")
-        except StorageError as error:
+        except (StorageError, Overloaded) as error:
             log.error("turns of this daemon stay for the next one to interrupt: %s", error)
         finally:
             await self.engine.stop()
@@ -191,6 +193,22 @@ def translate(error: Exception) -> RpcError | None:
     return None
 
 
+class ClientLog(logging.Handler):
+    """Tells the client of warnings and errors, as LSP's window/logMessage."""
+
+    TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
+
+    def __init__(self, protocol: TreadleProtocol) -> None:
+        super().__init__(logging.WARNING)
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        type = next(type for level, type in self.TYPES if record.levelno >= level)
+        params = {"type": type, "message": record.getMessage()}
+        self._loop.call_soon_threadsafe(self._protocol.notify, "window/logMessage", params)
+
+
 def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("%s ended", task.get_name(), exc_info=error)
@@ -205,9 +223,13 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     daemon.output = writer
 
     def write(body: bytes) -> None:
-        writer.write(frame(decoder.framing or Framing.LINES, body))
+        # Until the client's first byte nobody knows its framing, and nothing but a log message can want to go out.
+        if decoder.framing is not None:
+            writer.write(frame(decoder.framing, body))
 
     protocol.write = write
+    client_log = ClientLog(protocol)
+    logging.getLogger("treadle").addHandler(client_log)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, protocol.exiting.set)
     daemon.begin_opening()
@@ -229,6 +251,7 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     except Refused as error:
         log.error("%s", error)
         status = 1
+    logging.getLogger("treadle").removeHandler(client_log)
     await writer.flush_and_close(timeout=5.0)
     reader.close()
     return status

@@ -21,7 +21,7 @@ from treadle.store.database import (
     open_or_create_db,
     open_reader,
 )
-from treadle.store.errors import Refused
+from treadle.store.errors import Refused, StorageError
 from treadle.store.log import EventStore, position
 from treadle.store.runners import Runner
 
@@ -147,12 +147,14 @@ class ReadQueue:
                 self._waiting.clear()
                 try:
                     results = await self._connection.call(_read_together, [function for function, _ in batch])
-                except (sqlite3.Error, Refused, ValueError) as error:
+                except (sqlite3.Error, StorageError, ValueError) as error:  # ValueError: the connection is closed
                     results = [error] * len(batch)
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():
                         continue
-                    if isinstance(result, Exception):
+                    if isinstance(result, sqlite3.Error):
+                        future.set_exception(StorageError(f"the database cannot be read: {result}"))
+                    elif isinstance(result, Exception):
                         future.set_exception(result)
                     else:
                         future.set_result(result)
