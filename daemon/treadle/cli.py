@@ -78,6 +78,15 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "verify", "replay the log and compare every row of the projections", common, _verify)
     _command(commands, "rebuild", "fill the projections anew from the log", common, _rebuild)
 
+    doctor = _command(commands, "doctor", "look for what can be wrong with a data directory", common, _doctor)
+    doctor.add_argument("--quick", action="store_true", help="do not replay the log")
+
+    backup = _command(commands, "backup", "copy the database to a new file, while daemons write", common, _backup)
+    backup.add_argument("file", type=Path, metavar="FILE")
+
+    restore = _command(commands, "restore", "put a copy in the place of the database, which is kept", common, _restore)
+    restore.add_argument("file", type=Path, metavar="FILE")
+
     importer = commands.add_parser("import", help="record what another program has kept")
     formats = importer.add_subparsers(metavar="FORMAT", required=True)
     acp = _command(formats, "acp", "a recording of Agent Client Protocol frames, one JSON a line", common, _import_acp)
@@ -154,8 +163,9 @@ class Progress:
 
     WIDTH = 30
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, unit: str = "events") -> None:
         self._what = what
+        self._unit = unit
         self._terminal = sys.stderr.isatty()
         self._last = 0.0
 
@@ -168,9 +178,9 @@ class Progress:
         if self._terminal:
             bar = ("#" * round(share * self.WIDTH)).ljust(self.WIDTH, ".")
             end = "\n" if done == total else ""
-            print(f"\r{self._what} [{bar}] {done:,} of {total:,} events", end=end, file=sys.stderr, flush=True)
+            print(f"\r{self._what} [{bar}] {done:,} of {total:,} {self._unit}", end=end, file=sys.stderr, flush=True)
         else:
-            print(f"{self._what}: {done:,} of {total:,} events", file=sys.stderr, flush=True)
+            print(f"{self._what}: {done:,} of {total:,} {self._unit}", file=sys.stderr, flush=True)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -221,6 +231,33 @@ def _require_database(data_dir: Path) -> None:
 
     if not (data_dir / FILE_NAME).exists():
         raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from treadle.store.doctor import examine
+
+    worst = 0
+    for finding in examine(_data_dir(options), quick=options.quick):
+        mark = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}[finding.verdict]
+        print(f"{mark} {finding.check}: {finding.text}", flush=True)
+        worst = max(worst, {"ok": 0, "warning": 0, "problem": 1}[finding.verdict])
+    return worst
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from treadle.store.backup import back_up
+
+    size = back_up(_data_dir(options), options.file, Progress("copying", "pages"))
+    print(f"{options.file}: {size:,} bytes, whole")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from treadle.store.backup import restore
+
+    kept = restore(_data_dir(options), options.file, Progress("copying", "pages"))
+    print(f"restored {options.file}" + ("" if kept is None else f"; what was there is kept as {kept}"))
+    return 0
 
 
 def _import_acp(options: argparse.Namespace) -> int:

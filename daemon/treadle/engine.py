@@ -19,7 +19,7 @@ from treadle.domain.decider import Stamp, initial_state, names
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
 from treadle.store import reads
-from treadle.store.errors import StorageError
+from treadle.store.errors import StorageError, explained
 from treadle.store.log import CommandRecord, position
 from treadle.store.lookups import look_up
 from treadle.store.sql import query
@@ -163,7 +163,7 @@ class Engine:
                         submission.fail(Overloaded("other processes keep the database busy"))
                     return
                 if len(batch) == 1:
-                    batch[0].fail(StorageError(f"the database refused the write: {error}"))
+                    batch[0].fail(explained(error))
                     return
                 for submission in batch:
                     await self._process([submission])

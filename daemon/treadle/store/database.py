@@ -11,7 +11,7 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import aiosqlite
 
-from treadle.store.errors import Refused
+from treadle.store.errors import Refused, explained
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +73,8 @@ async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) 
         connection = Connection(connect, iter_chunk_size=64)
         await connection
     except sqlite3.Error as error:
-        raise Refused(f"{path} cannot be opened as a database: {error}") from error
+        why = explained(error)
+        raise Refused(f"{path}: {why}", why.kind) from error
     return connection
 
 

@@ -21,7 +21,7 @@ from treadle.store.database import (
     open_or_create_db,
     open_reader,
 )
-from treadle.store.errors import Refused, StorageError
+from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.log import EventStore, position
 from treadle.store.runners import Runner
 
@@ -153,7 +153,7 @@ class ReadQueue:
                     if future.done():
                         continue
                     if isinstance(result, sqlite3.Error):
-                        future.set_exception(StorageError(f"the database cannot be read: {result}"))
+                        future.set_exception(explained(result))
                     elif isinstance(result, Exception):
                         future.set_exception(result)
                     else:
