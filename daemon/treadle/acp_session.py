@@ -273,7 +273,7 @@ class Session:
     def request(self, request: Json, answer: Json | None = None) -> Commands:
         """Any other request (fs/…, terminal/…), or its answer; or a notification, which has none."""
         kind, params = as_text(request["method"], "request")[:128], request.get("params")
-        status: ActivityStatus = "running" if "id" in request and answer is None else "completed"
+        status: ActivityStatus = "running" if "id" in request else "completed"
         detail = {"params": params}
         if answer is not None:
             status = "completed" if answer.get("error") is None else "failed"

@@ -257,7 +257,8 @@ class TreadleProtocol(JsonRPCProtocol):
         if notification.method == CANCEL:
             self._cancel(notification)
         elif notification.method == "exit":
-            self.exit_status = 0 if self._shutdown else 1
+            held = any(request.method == "shutdown" for request, _ in self._held)
+            self.exit_status = 0 if self._shutdown or held else 1
             self.exiting.set()
         else:
             handler = self.fm.features.get(notification.method)
@@ -282,15 +283,19 @@ class TreadleProtocol(JsonRPCProtocol):
             held[1](encode_error(held[0].id, errors.cancelled()))
 
     def _response(self, response: Response) -> None:
-        key = msgspec.json.decode(response.id)
-        if response.error is None:
-            self._handle_response(key, None if response.result is None else msgspec.json.decode(response.result))
+        key = response.key
+        if key not in self._request_futures:
+            log.debug("an answer to what was not asked")
             return
+        result, error = None, None
         try:
-            error = msgspec.json.decode(response.error, type=errors.ErrorObject)
-        except msgspec.MsgspecError:
-            error = errors.ErrorObject(errors.INTERNAL_ERROR, "an error that is none", {})
-        self._handle_response(key, None, cast(Any, error))
+            if response.error is not None:
+                error = msgspec.json.decode(response.error, type=errors.ErrorObject)
+            elif response.result is not None:
+                result = msgspec.json.decode(response.result)
+        except (ValueError, RecursionError):  # codec does not look into what answers hold
+            error = errors.ErrorObject(errors.INTERNAL_ERROR, "the answer cannot be decoded", {})
+        self._handle_response(cast(Any, key), result, cast(Any, error))
 
     # Out
 

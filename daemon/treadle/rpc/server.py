@@ -242,8 +242,11 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in ends:
         task.cancel()
-    await asyncio.gather(*ends, return_exceptions=True)
+    failure = (await asyncio.gather(*ends, return_exceptions=True))[0]
     status = protocol.exit_status or 0
+    if isinstance(failure, Exception):
+        log.critical("reading ended", exc_info=failure)
+        status = 1
     await protocol.settled()
     try:
         await daemon.close()

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from treadle.store.database import APPLICATION_ID, FILE_NAME, FileLock, make_private_folder
+from treadle.store.database import APPLICATION_ID, FILE_NAME, FileLock, make_private_folder, sync
 from treadle.store.errors import Refused, explained
 from treadle.store.projections import Progress
 
@@ -31,7 +31,7 @@ def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, tota
         _copy(source, part, progress)
         check_is_treadle(part)
         part.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except sqlite3.Error as error:
         raise Refused(f"the copy failed: {explained(error)}") from error
     except OSError as error:
@@ -60,10 +60,10 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
         check_is_treadle(part)
         with closing(sqlite3.connect(part, isolation_level=None)) as db:
             db.execute(LOG_ID, (secrets.token_hex(16),))
-        _sync(part)
+        sync(part)
         kept = _keep(path)
         part.rename(path)
-        _sync(data_dir)
+        sync(data_dir)
     except sqlite3.Error as error:
         raise Refused(f"{source} cannot be restored: {explained(error)}") from error
     except OSError as error:
@@ -97,7 +97,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         db.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total), sleep=0)
         db.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole in itself
-    _sync(target)
+    sync(target)
 
 
 def _keep(path: Path) -> Path | None:
@@ -114,12 +114,3 @@ def _keep(path: Path) -> Path | None:
             beside.rename(kept.with_name(kept.name + suffix))
     kept.hardlink_to(path)
     return kept
-
-
-def _sync(path: Path) -> None:
-    """Force a file or folder that SQLite does not have open to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

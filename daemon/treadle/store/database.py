@@ -104,11 +104,23 @@ def require_sqlite() -> None:
 def make_private_folder(path: Path) -> None:
     """The folder exists and only its owner can look into it."""
     try:
+        made = not path.exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made:
+            sync(path.parent)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise Refused(f"{path} cannot be the data directory: {error.strerror}") from error
+
+
+def sync(path: Path) -> None:
+    """Force a folder, or a file that SQLite does not have open, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class FileLock:
