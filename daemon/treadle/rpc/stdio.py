@@ -16,6 +16,7 @@ from typing import Final
 _READ_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024  # smaller chunks are joined up to this
 _TURN_BYTES: Final = 1024 * 1024  # then the loop has its turn
+_CALL_BYTES: Final = 4096  # as much as a call of the system costs the time of
 
 
 class FdReader:
@@ -118,7 +119,19 @@ class FdWriter:
                 await self.drain(0)
         except TimeoutError:
             pass
-        self._close()
+        self.close()
+
+    def close(self) -> None:
+        """Drop what is pending, now."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._chunks.clear()
+        self._head = memoryview(b"")
+        self.pending_bytes = 0
+        self._rest()
+        self._release()
+        self._wake_drained()
 
     def _flush(self) -> None:
         if self._closed.is_set():
@@ -131,12 +144,12 @@ class FdWriter:
                 sent = self._send(self._head)
                 self._head = self._head[sent:]
                 self.pending_bytes -= sent
-                left -= sent
+                left -= max(sent, _CALL_BYTES)
         except BlockingIOError:
             pass
         except OSError:  # EPIPE, ECONNRESET, EIO, EBADF, ENOSPC: no answer can be given any more
             self.broken = True
-            self._close()
+            self.close()
             return
         if self.pending_bytes:
             self._flush_again()
@@ -175,17 +188,6 @@ class FdWriter:
         for bound, waiter in waiting:
             if bound >= self.pending_bytes:
                 _wake(waiter)
-
-    def _close(self) -> None:
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        self._chunks.clear()
-        self._head = memoryview(b"")
-        self.pending_bytes = 0
-        self._rest()
-        self._release()
-        self._wake_drained()
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

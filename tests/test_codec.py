@@ -1,0 +1,645 @@
+"""JSON-RPC messages in and out: what is taken, what is refused and under which id, and that nothing ever raises."""
+
+import json
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from treadle.rpc import grammar
+from treadle.rpc.codec import (
+    MAX_BATCH,
+    MAX_DEPTH,
+    NULL_ID,
+    Invalid,
+    Message,
+    Notification,
+    Request,
+    Response,
+    decode_body,
+    decode_params,
+    encode_batch,
+    encode_error,
+    encode_notification,
+    encode_request,
+    encode_response,
+    id_key,
+)
+from treadle.rpc.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    RpcError,
+    internal_error,
+    invalid_params,
+    overloaded,
+)
+
+ANY = msgspec.json.Decoder(Any)
+
+Shown = tuple[object, ...]
+
+
+def text(raw: msgspec.Raw | None) -> str | None:
+    return None if raw is None else bytes(raw).decode()
+
+
+def shown(message: Message) -> Shown:
+    """A message as a tuple that says what it is."""
+    match message:
+        case Request():
+            return "request", text(message.id), message.method, text(message.params)
+        case Notification():
+            return "notification", message.method, text(message.params)
+        case Response():
+            return "response", text(message.id), text(message.result), text(message.error)
+        case Invalid():
+            return message.error.code, text(message.id)
+
+
+def decoded(body: bytes | str) -> Shown | list[Shown]:
+    found = decode_body(body.encode() if isinstance(body, str) else body)
+    return [shown(message) for message in found] if isinstance(found, list) else shown(found)
+
+
+def call(params: str, id: str | None = "7") -> str:
+    return '{"jsonrpc":"2.0","method":"m",' + (f'"id":{id},' if id else "") + f'"params":{params}}}'
+
+
+# What is taken
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"jsonrpc":"2.0","id":1,"method":"m"}', ("request", "1", "m", None)),
+        (' {"params" : {"a":[1]} ,"method":"m","id":"x" ,"jsonrpc":"2.0"}\r\n', ("request", '"x"', "m", '{"a":[1]}')),
+        ('{"jsonrpc":"2.0","id":null,"method":"m","params":[1]}', ("request", "null", "m", "[1]")),
+        ('{"jsonrpc":"2.0","id":1,"method":"m","params":null}', ("request", "1", "m", None)),
+        ('{"jsonrpc":"2.0","method":"m"}', ("notification", "m", None)),
+        ('{"jsonrpc":"2.0","method":"m","params":{}}', ("notification", "m", "{}")),
+        ('{"jsonrpc":"2.0","method":"m","params":null}', ("notification", "m", None)),
+        ('{"jsonrpc":"2.0","id":1,"result":null}', ("response", "1", "null", None)),
+        ('{"jsonrpc":"2.0","id":1,"result":[1],"error":null}', ("response", "1", "[1]", None)),
+        ('{"jsonrpc":"2.0","id":"a","error":{"code":1}}', ("response", '"a"', None, '{"code":1}')),
+        ('{"jsonrpc":"2.0","error":{"code":1}}', ("response", "null", None, '{"code":1}')),
+        ('{"jsonrpc":"2.0","id":1,"method":null,"result":0}', ("response", "1", "0", None)),
+        ('{"\\u006asonrpc":"2\\u002e0","\\u0069d":1,"method":"\\u006d"}', ("request", "1", "m", None)),
+        ('{"jsonrpc":"2.0","id":1,"method":"m","x":{"y":[1e999]}}', ("request", "1", "m", None)),
+        ('{"jsonrpc":"2.0","id":1,"method":"","id":2,"method":"m"}', ("request", "2", "m", None)),
+        ('{"jsonrpc":1,"id":{},"method":1,"jsonrpc":"2.0","id":2,"method":"m"}', ("request", "2", "m", None)),
+        ('{"jsonrpc":"2.0","id":1,"method":"é€😀","params":{"é":"\\ud83d\\ude00"}}',
+         ("request", "1", "é€😀", '{"é":"\\ud83d\\ude00"}')),
+        (call('["\\\\u0000"]'), ("request", "7", "m", '["\\\\u0000"]')),
+        (call('["\\\\\\\\ud800"]'), ("request", "7", "m", '["\\\\\\\\ud800"]')),
+    ],
+)  # fmt: skip
+def test_a_message_is_told_by_its_members(body: str, message: Shown) -> None:
+    assert decoded(body) == message
+
+
+@pytest.mark.parametrize(
+    ("id", "key"),
+    [
+        ("1", 1),
+        ("1.0", 1),
+        ("-0", 0),
+        ("1e2", 100),
+        ("0.5", 0.5),
+        ('"1"', "1"),
+        ('"\\u0031"', "1"),
+        ("null", None),
+        ("12345678901234567890123", 12345678901234567890123),
+        ("1e999", b"1e999"),
+        ("9" * 5000, b"9" * 5000),
+    ],
+)
+def test_an_id_is_kept_as_it_came_and_has_a_key_that_compares(id: str, key: object) -> None:
+    request = decode_body(call("{}", id).encode())
+    assert isinstance(request, Request)
+    assert bytes(request.id) == id.encode()
+    assert request.key == key
+    assert type(request.key) is not bool
+    assert hash(request.key) == hash(key)
+    assert encode_response(request.id, 0) == b'{"jsonrpc":"2.0","id":%b,"result":0}' % id.encode()
+
+
+def test_an_answers_key_is_that_of_the_request_it_answers() -> None:
+    answer = decode_body(b'{"jsonrpc":"2.0","id":5.0,"result":1}')
+    assert isinstance(answer, Response)
+    assert answer.key == 5
+
+
+def test_an_id_that_is_no_text_is_its_own_key() -> None:
+    assert id_key(msgspec.Raw(b'"\\ud800"')) == b'"\\ud800"'
+
+
+# What is refused
+
+DEEP = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+BOMB = "[" * 100_000 + "]" * 100_000
+OBJECT_BOMB = '{"a":' * 50_000 + "1" + "}" * 50_000
+
+PARSE = (PARSE_ERROR, "null")
+INVALID = (INVALID_REQUEST, "null")
+
+MALFORMED: list[tuple[str | bytes, Shown]] = [
+    # not JSON
+    ("", PARSE),
+    ("  ", PARSE),
+    ("\ufeff{}", PARSE),
+    ("hello", PARSE),
+    ("NaN", PARSE),
+    ("[", PARSE),
+    ("[1,]", PARSE),
+    ("[1 2]", PARSE),
+    ("{} {}", PARSE),
+    ("[] []", PARSE),
+    ("1 2", PARSE),
+    ('"a', PARSE),
+    ('{"jsonrpc":"2.0","method":"m"', PARSE),
+    ('{"jsonrpc":"2.0","method":"m","id":1,}', PARSE),
+    ('{"jsonrpc":"2.0","method":"m","id":01}', PARSE),
+    ("{'jsonrpc':'2.0'}", PARSE),
+    ('{"jsonrpc":"2.0","method":"m" "id":1}', PARSE),
+    ('{"jsonrpc":1.0,"method":"m","id":1,"x":tru}', PARSE),
+    (call('["\\x"]'), PARSE),
+    (call('["\\u12g4"]'), PARSE),
+    (call('["\t"]'), PARSE),
+    (call('["\x00"]'), PARSE),
+    (call("[" + "\\ud800" + "]"), PARSE),
+    (call('["\\ud800"') + "]", PARSE),
+    (call('["\\ud800", 01]'), PARSE),
+    (call('["\\u0000"]') + "}", PARSE),
+    (call(BOMB) + "]", PARSE),
+    (call(BOMB[:-1]), PARSE),
+    ("[" * 100_000, PARSE),
+    (b"\xff", PARSE),
+    (call("{}").encode()[:-1] + b',"x":"\xff"}', PARSE),
+    (b'{"jsonrpc":"2.0","method":"m","id":1,"\xc0\x80":1}', PARSE),
+    (b'{"jsonrpc":"2.0","method":"m","id":1,"x":"\xed\xa0\x80"}', PARSE),
+    (call("[" + '"é",' * 50_000 + "1]").encode()[:-3] + b"\xc3", PARSE),
+    # no message
+    ("1", INVALID),
+    ("null", INVALID),
+    ('"\\ud800"', INVALID),
+    ("[]", INVALID),
+    (" [ ] ", INVALID),
+    ("{}", INVALID),
+    ('{"id":5}', (INVALID_REQUEST, "5")),
+    ('{"id":5,"method":"m"}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"1.0","id":5,"method":"m"}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":2.0,"id":"x","method":"m"}', (INVALID_REQUEST, '"x"')),
+    ('{"jsonrpc":null,"id":5,"method":"m"}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"2.0","id":5}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"2.0","id":5,"method":1}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"2.0","id":5,"method":null}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"2.0","id":5,"method":["m"],"params":"\\u0000"}', (INVALID_REQUEST, "5")),
+    ('{"jsonrpc":"2.0","id":{},"method":"m"}', INVALID),
+    ('{"jsonrpc":"2.0","id":[1],"method":"m"}', INVALID),
+    ('{"jsonrpc":"2.0","id":true,"method":"m"}', INVALID),
+    ('{"jsonrpc":"1.0","id":false,"method":"m"}', INVALID),
+    ('{"jsonrpc":"2.0","id":{},"result":1}', INVALID),
+    (call("1"), (INVALID_REQUEST, "7")),
+    (call('"x"'), (INVALID_REQUEST, "7")),
+    (call("true", "1.50"), (INVALID_REQUEST, "1.50")),
+    (call("false", None), INVALID),
+    ('{"jsonrpc":"1.0","id":5,"result":1}', INVALID),
+    ('{"jsonrpc":"2.0","id":5,"method":7,"error":{}}', INVALID),
+    # a request that cannot be decoded
+    (call('["\\ud800"]'), (INVALID_PARAMS, "7")),
+    (call('{"a":"\\udc00\\ud800"}', '"x"'), (INVALID_PARAMS, '"x"')),
+    (call('{"\\ud83dx":1}'), (INVALID_PARAMS, "7")),
+    (call('["\\u0000"]'), (INVALID_PARAMS, "7")),
+    (call('{"a\\u0000":1}'), (INVALID_PARAMS, "7")),
+    (call('["\\\\\\u0000"]'), (INVALID_PARAMS, "7")),
+    (call("{}", '"\\u0000"'), (INVALID_PARAMS, '"\\u0000"')),
+    (call("{}", '"\\ud800"'), (INVALID_PARAMS, '"\\ud800"')),
+    (call("{}")[:-1] + ',"x":"\\ud800"}', (INVALID_PARAMS, "7")),
+    (call("{}")[:-1] + ',"\\ud800":1}', (INVALID_PARAMS, "7")),
+    ('{"jsonrpc":"2.0","id":7,"method":"\\ud800"}', (INVALID_PARAMS, "7")),
+    (call(DEEP), (INVALID_PARAMS, "7")),
+    (call(BOMB, "1.0"), (INVALID_PARAMS, "1.0")),
+    (call(OBJECT_BOMB), (INVALID_PARAMS, "7")),
+    (call("[" + BOMB + ',"\\ud800"]'), (INVALID_PARAMS, "7")),
+    (call("{}")[:-1] + f',"x":{DEEP}}}', (INVALID_PARAMS, "7")),
+]
+
+
+@pytest.mark.parametrize(("body", "answer"), MALFORMED, ids=range(len(MALFORMED)))
+def test_what_is_wrong_is_answered_under_the_id_that_can_be_told(body: str | bytes, answer: Shown) -> None:
+    assert decoded(body) == answer
+
+
+@pytest.mark.parametrize(("body", "answer"), MALFORMED, ids=range(len(MALFORMED)))
+def test_what_is_wrong_in_a_batch_is_answered_in_its_place(body: str | bytes, answer: Shown) -> None:
+    raw = body.encode() if isinstance(body, str) else body
+    good = call("{}", "1").encode()
+    if answer == PARSE:
+        if raw.strip():  # nothing between two commas is a parse error too, nothing at the end of an array may not be
+            assert decoded(b"[" + good + b"," + raw + b"," + good + b"]") == PARSE
+    else:
+        request = ("request", "1", "m", "{}")
+        assert decoded(b"[" + good + b"," + raw + b"," + good + b"]") == [request, answer, request]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        (call('["\\ud800"]'), "$.params", "a string holds half of a surrogate pair"),
+        (call('["\\u0000"]'), "$.params", "a string holds U+0000"),
+        (call(DEEP), "$.params", "arrays and objects nest deeper than 128"),
+        (call("{}", '"\\u0000"'), "$", "a string holds U+0000"),
+        ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string holds half of a surrogate pair"),
+    ],
+)
+def test_a_request_that_cannot_be_decoded_is_told_why(body: str, path: str, reason: str) -> None:
+    found = decode_body(body.encode())
+    assert isinstance(found, Invalid)
+    assert found.error.data == {"kind": "invalidParams", "path": path, "reason": reason}
+
+
+def test_a_parse_error_says_where() -> None:
+    found = decode_body(b'{"a":01}')
+    assert isinstance(found, Invalid)
+    assert found.error.data == {"kind": "parseError", "reason": "JSON is malformed: invalid number (byte 6)"}
+
+
+@pytest.mark.parametrize("params", ['["\\ud800"]', '["\\u0000"]', DEEP, BOMB])
+def test_what_has_no_answer_is_not_answered_because_its_params_cannot_be_decoded(params: str) -> None:
+    assert decoded(call(params, None)) == ("notification", "m", params)
+    assert decoded('{"jsonrpc":"2.0","id":1,"result":' + params + "}") == ("response", "1", params, None)
+
+
+def test_a_notifications_name_can_always_be_written_to_a_log() -> None:
+    found = decode_body(b'{"jsonrpc":"2.0","method":"a\\ud800"}')
+    assert isinstance(found, Notification)
+    assert found.method == "a?"
+
+
+def test_the_deepest_nesting_is_taken_and_one_level_more_is_not() -> None:
+    assert decoded(call(DEEP[1:-1])) == ("request", "7", "m", DEEP[1:-1])
+    assert decoded(call(DEEP)) == (INVALID_PARAMS, "7")
+    in_batch = DEEP[2:-2]
+    assert decoded(f"[{call(in_batch)}]") == [("request", "7", "m", in_batch)]
+    assert decoded(f"[{call(DEEP[1:-1])}]") == [(INVALID_PARAMS, "7")]
+
+
+@pytest.mark.parametrize(
+    "params", ["[" + "[]," * 300 + "[]]", '["' + "[{" * 300 + '"]', '["\\"' + "[" * 300 + '\\\\"]']
+)
+def test_many_brackets_that_do_not_nest_are_taken(params: str) -> None:
+    assert decoded(call(params)) == ("request", "7", "m", params)
+
+
+# Batches
+
+
+def test_a_batch_holds_up_to_1000_messages() -> None:
+    note = b'{"jsonrpc":"2.0","method":"m"}'
+    full = decoded(encode_batch([note] * MAX_BATCH))
+    assert isinstance(full, list)
+    assert full == [("notification", "m", None)] * MAX_BATCH
+    assert decoded(encode_batch([note] * (MAX_BATCH + 1))) == INVALID
+    assert decoded(encode_batch([b"1"] * 1_000_000)) == INVALID
+    assert decoded(encode_batch([b"1"] * 1_000_000)[:-1]) == PARSE
+    assert decoded(encode_batch([call('["\\ud800"]').encode()] * (MAX_BATCH + 1))) == INVALID
+
+
+# https://www.jsonrpc.org/specification#examples, in their order
+SPEC_EXAMPLES: list[tuple[str, Shown | list[Shown]]] = [
+    (
+        '{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}',
+        ("request", "1", "subtract", "[42, 23]"),
+    ),
+    (
+        '{"jsonrpc": "2.0", "method": "subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}',
+        ("request", "3", "subtract", '{"subtrahend": 23, "minuend": 42}'),
+    ),
+    ('{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}', ("notification", "update", "[1,2,3,4,5]")),
+    ('{"jsonrpc": "2.0", "method": "foobar"}', ("notification", "foobar", None)),
+    ('{"jsonrpc": "2.0", "method": "foobar", "id": "1"}', ("request", '"1"', "foobar", None)),
+    ('{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]', PARSE),
+    ('{"jsonrpc": "2.0", "method": 1, "params": "bar"}', INVALID),
+    ('[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},{"jsonrpc": "2.0", "method"]', PARSE),
+    ("[]", INVALID),
+    ("[1]", [INVALID]),
+    ("[1,2,3]", [INVALID, INVALID, INVALID]),
+    (
+        '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},'
+        '{"jsonrpc": "2.0", "method": "notify_hello", "params": [7]},'
+        '{"jsonrpc": "2.0", "method": "subtract", "params": [42,23], "id": "2"},'
+        '{"foo": "boo"},'
+        '{"jsonrpc": "2.0", "method": "foo.get", "params": {"name": "myself"}, "id": "5"},'
+        '{"jsonrpc": "2.0", "method": "get_data", "id": "9"}]',
+        [
+            ("request", '"1"', "sum", "[1,2,4]"),
+            ("notification", "notify_hello", "[7]"),
+            ("request", '"2"', "subtract", "[42,23]"),
+            INVALID,
+            ("request", '"5"', "foo.get", '{"name": "myself"}'),
+            ("request", '"9"', "get_data", None),
+        ],
+    ),
+    (
+        '[{"jsonrpc": "2.0", "method": "notify_sum", "params": [1,2,4]},'
+        '{"jsonrpc": "2.0", "method": "notify_hello", "params": [7]}]',
+        [("notification", "notify_sum", "[1,2,4]"), ("notification", "notify_hello", "[7]")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "messages"), SPEC_EXAMPLES, ids=range(len(SPEC_EXAMPLES)))
+def test_the_examples_of_the_specification(body: str, messages: Shown | list[Shown]) -> None:
+    assert decoded(body) == messages
+
+
+# Params
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    thread_id: str
+    count: int = 0
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True):
+    title: Annotated[str, msgspec.Meta(max_length=5)]
+    kind: Literal["a", "b"] = "a"
+    commands: list[Inner] = []
+    detail: Any = None
+    numbers: dict[str, int] = {}
+    by_number: dict[int, int] = {}
+
+
+class Optional(msgspec.Struct):
+    limit: int = 50
+
+
+PARAMS = msgspec.json.Decoder(Params)
+
+
+@pytest.mark.parametrize(
+    ("params", "path", "reason"),
+    [
+        ("{}", "$.params.title", "Object missing required field `title`"),
+        ('{"title":1}', "$.params.title", "Expected `str`, got `int`"),
+        ('{"title":"a","titel":1}', "$.params.titel", "Object contains unknown field `titel`"),
+        ('{"title":"a","a b":1}', '$.params["a b"]', "Object contains unknown field `a b`"),
+        ('{"title":"a","commands":[{"threadId":"t"},{}]}', "$.params.commands[1].threadId",
+         "Object missing required field `threadId`"),
+        ('{"title":"a","commands":[{"threadId":"t","x":1}]}', "$.params.commands[0].x",
+         "Object contains unknown field `x`"),
+        ('{"title":"a","commands":[{"threadId":[]}]}', "$.params.commands[0].threadId", "Expected `str`, got `array`"),
+        ('{"title":"a","commands":{}}', "$.params.commands", "Expected `array`, got `object`"),
+        ('{"title":"a","numbers":{"x":"y"}}', "$.params.numbers[...]", "Expected `int`, got `str`"),
+        ('{"title":"a","by_number":{"x":1}}', "$.params.by_number", "Expected `int`, got `str`"),
+        ('{"title":"toolong"}', "$.params.title", "Expected `str` of length <= 5"),
+        ('{"title":"a","kind":"` - at `$.x`"}', "$.params.kind", "Invalid enum value '` - at `$.x`'"),
+        ('{"title":"a","detail":1e999}', "$.params.detail", "Number out of range"),
+        ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail[0][...][0]", "Number out of range"),
+        ('{"title":"a","detail":' + "9" * 5000 + "}", "$.params.detail", "Integer value out of range"),
+        ('{"title":"a","detail":"\\ud800"}', "$.params", "a string holds half of a surrogate pair"),
+        ('["a"]', "$.params", "params must be an object: they are taken by name"),
+        (" [1]", "$.params", "params must be an object: they are taken by name"),
+        ('{"title":"a","detail":' + BOMB + "}", "$.params",
+         "maximum recursion depth exceeded while deserializing an object"),
+    ],
+)  # fmt: skip
+def test_params_that_do_not_fit_are_told_where_and_why(params: str, path: str, reason: str) -> None:
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(params.encode()), PARAMS)
+    assert caught.value.code == INVALID_PARAMS
+    assert caught.value.data == {"kind": "invalidParams", "path": path, "reason": reason}
+
+
+def test_missing_params_are_an_empty_object() -> None:
+    assert decode_params(None, msgspec.json.Decoder(Optional)).limit == 50
+    with pytest.raises(RpcError, match=r"missing required field `title` \(at \$\.params\.title\)"):
+        decode_params(None, PARAMS)
+
+
+def test_params_that_fit_are_decoded() -> None:
+    found = decode_params(msgspec.Raw(b'{"title":"a","commands":[{"threadId":"t"}],"detail":{"x":1.5}}'), PARAMS)
+    assert found == Params("a", "a", [Inner("t")], {"x": 1.5})
+
+
+def test_a_reason_does_not_repeat_what_was_sent_at_any_length() -> None:
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(b'{"title":"a","kind":"' + b"x" * 100_000 + b'"}'), PARAMS)
+    assert caught.value.data["path"] == "$.params.kind"
+    assert len(str(caught.value)) < 1000
+
+
+# Encoding
+
+
+def test_answers_and_calls_are_written_in_the_order_of_the_specification() -> None:
+    one = msgspec.Raw(b"1")
+    assert encode_response(one, Optional(3)) == b'{"jsonrpc":"2.0","id":1,"result":{"limit":3}}'
+    assert encode_response(one, None) == b'{"jsonrpc":"2.0","id":1,"result":null}'
+    assert encode_response(one, {"x": msgspec.Raw(b"1.0")}) == b'{"jsonrpc":"2.0","id":1,"result":{"x":1.0}}'
+    assert encode_notification("n", {"a": 1}) == b'{"jsonrpc":"2.0","method":"n","params":{"a":1}}'
+    assert encode_notification("n", None) == b'{"jsonrpc":"2.0","method":"n"}'
+    assert encode_request("a", "n", [1]) == b'{"jsonrpc":"2.0","id":"a","method":"n","params":[1]}'
+    assert encode_request(1, "n", None) == b'{"jsonrpc":"2.0","id":1,"method":"n"}'
+    assert encode_batch([b"1", b"2"]) == b"[1,2]"
+
+
+def test_an_error_is_written_with_its_kind() -> None:
+    assert encode_error(NULL_ID, internal_error()) == (
+        b'{"jsonrpc":"2.0","id":null,'
+        b'"error":{"code":-32603,"message":"Internal error","data":{"kind":"internalError"}}}'
+    )
+    assert json.loads(encode_error(msgspec.Raw(b'"x"'), overloaded("too many commands wait", 250))) == {
+        "jsonrpc": "2.0",
+        "id": "x",
+        "error": {
+            "code": -32001,
+            "message": "Overloaded: too many commands wait",
+            "data": {"kind": "overloaded", "reason": "too many commands wait", "retryAfterMs": 250},
+        },
+    }
+
+
+@given(st.text())
+def test_whatever_an_error_says_can_be_written(word: str) -> None:
+    error = invalid_params(word, "$.params")
+    assert json.loads(encode_error(NULL_ID, error))["error"]["data"]["reason"] == word
+
+
+# Whatever comes
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(codec=None), max_size=6),
+)
+VALUES = st.recursive(
+    SCALARS | st.sampled_from(["2.0", "\x00", "\ud800", "\\u0000"]),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=3), children, max_size=4),
+    max_leaves=12,
+)
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "jsonrpc": st.just("2.0") | VALUES,
+        "method": st.just("m") | VALUES,
+        "id": st.integers() | st.text(max_size=3) | VALUES,
+        "params": VALUES | st.dictionaries(st.text(max_size=2), VALUES, max_size=3),
+        "result": VALUES,
+        "error": VALUES,
+        "x": VALUES,
+    },
+)
+
+
+def check_message(message: Message, sent: object) -> None:
+    """It is something that can be handled: with text that is JSON, and an id that was sent or none."""
+    if isinstance(message, Request | Response | Invalid):
+        id = json.loads(bytes(message.id))
+        assert id is None or isinstance(id, str | int | float)
+        assert id is None or (isinstance(sent, dict) and sent["id"] == id)
+    if isinstance(message, Request | Response):
+        hash(message.key)
+    if isinstance(message, Request | Notification):
+        message.method.encode()
+        try:
+            decode_params(message.params, ANY)
+        except RpcError as error:
+            encode_error(NULL_ID, error)
+    if isinstance(message, Invalid):
+        encode_error(message.id, message.error)
+        assert message.error.code != PARSE_ERROR
+
+
+@given(MESSAGES | VALUES, st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_any_json_is_a_message_or_is_refused_under_its_own_id(value: object, ascii: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    found = decode_body(body)
+    if not grammar.is_utf8(body):
+        assert isinstance(found, Invalid)
+        assert found.error.code == PARSE_ERROR
+    elif isinstance(found, list):
+        assert isinstance(value, list)
+        for message, sent in zip(found, value, strict=True):
+            check_message(message, sent)
+    else:
+        check_message(found, value)
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_a_batch_gives_for_each_item_what_the_item_gives_alone(values: list[object]) -> None:
+    bodies = [json.dumps(value).encode() for value in values]
+    assert decoded(encode_batch(bodies)) == [decoded(body) for body in bodies]
+
+
+TOKENS = [
+    *("{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "\\u0000", "\\ud800", "\\udc00", "\\n", "\\x", "\t", " ", "\n"),
+    *("0", "-", "1", ".", "e", "E+", "true", "nul", "null", "a", "é", '"jsonrpc"', '"2.0"', '"id"', '"method"', '""'),
+    *('"params"', call("{}"), call('["\\ud800"]'), "[" * 130, "]" * 130, '{"a":' * 1200, "}" * 1200, "[" * 1200),
+]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join).map(str.encode) | st.binary(max_size=40))
+@settings(max_examples=600, deadline=None)
+@example(("[" * 1200 + "]" * 1200).encode())
+def test_any_bytes_are_answered_and_parse_errors_are_those_of_the_grammar(body: bytes) -> None:
+    found = decode_body(body)
+    is_parse_error = isinstance(found, Invalid) and found.error.code == PARSE_ERROR
+    assert is_parse_error is not is_json(body)
+
+
+def is_json(body: bytes) -> bool:
+    """What the standard library says, where it can say it: its parser recurses."""
+    try:
+        json.loads(body.decode(), parse_constant=refuse, parse_int=len, parse_float=len)
+    except ValueError:
+        return False
+    except RecursionError:
+        return is_walked(body)
+    return True
+
+
+def is_walked(body: bytes) -> bool:
+    try:
+        grammar.walk(body, frozenset(), 0)
+    except grammar.NotJson:
+        return False
+    return True
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+# The walk that never recurses, against decoders that do
+
+
+def mutated(value: object, cut: tuple[int, int], insert: str) -> str:
+    whole = json.dumps(value)
+    start, length = cut[0] % (len(whole) + 1), cut[1]
+    return whole[:start] + insert + whole[start + length :]
+
+
+@given(st.builds(mutated, VALUES, st.tuples(st.integers(0), st.integers(0, 2)), st.sampled_from(["", *TOKENS[:-5]])))
+@settings(max_examples=600, deadline=None)
+def test_the_walk_takes_what_the_standard_library_takes(body: str) -> None:
+    assert is_walked(body.encode()) is is_json(body.encode())
+
+
+@given(st.dictionaries(st.text(max_size=3), VALUES, max_size=5) | st.lists(VALUES, max_size=5) | SCALARS)
+@settings(max_examples=300, deadline=None)
+def test_the_walk_gives_the_texts_of_what_is_one_level_down(value: object) -> None:
+    body = json.dumps(value, indent=1)
+    value = json.loads(body)
+    found = grammar.walk(body.encode(), frozenset(value) if isinstance(value, dict) else frozenset(), 3)
+    if isinstance(value, dict):
+        assert isinstance(found, dict)
+        assert {name: json.loads(part) for name, part in found.items()} == value
+    elif isinstance(value, list):
+        assert found is not None
+        assert [json.loads(part) for part in found] == value[:3]
+    else:
+        assert found is None
+
+
+@given(VALUES)
+@settings(max_examples=300, deadline=None)
+def test_flaws_are_found_where_they_are(value: object) -> None:
+    body = json.dumps(value).encode()
+    strings = list(strings_in(value))
+    assert grammar.holds_nul(body) is any("\x00" in string for string in strings)
+    assert grammar.holds_lone_surrogate(body) is any(not is_encodable(string) for string in strings)
+    for limit in range(4):
+        assert grammar.is_deeper_than(limit, body) is (depth_of(value) > limit)
+
+
+def strings_in(value: object) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case list():
+            return [string for item in value for string in strings_in(item)]
+        case dict():
+            return [*value, *(string for item in value.values() for string in strings_in(item))]
+    return []
+
+
+def depth_of(value: object) -> int:
+    if isinstance(value, list | dict):
+        return 1 + max((depth_of(item) for item in (value.values() if isinstance(value, dict) else value)), default=0)
+    return 0
+
+
+def is_encodable(string: str) -> bool:
+    try:
+        json.loads(json.dumps(string)).encode()  # two halves in a row are a pair, once they are escapes
+    except UnicodeEncodeError:
+        return False
+    return True
