@@ -1,11 +1,12 @@
 # make demo: set up, then play a recorded agent session through a real daemon
-# make test: set up, then run every test         make check: lint, types, docs
+# make test: set up, then run every test
+# make check: lint and types    make bench: speed, beside its floor    make soak: reliability, at length
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: demo test check format clean wheel-test
+.PHONY: demo test check bench soak format clean
 .DEFAULT_GOAL := test
 
 $(SETUP): pyproject.toml
@@ -25,6 +26,14 @@ check: $(SETUP)
 	$(BIN)/ruff check daemon tests
 	$(BIN)/ruff format --check daemon tests
 	$(BIN)/mypy
+
+bench: $(SETUP)
+	$(BIN)/python tests/benchmarks/pipelined.py
+
+# MINUTES=60 make soak: the promises of docs/reliability.md for as long as there is time
+MINUTES ?= 10
+soak: $(SETUP)
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix daemon tests
