@@ -376,8 +376,23 @@ def test_an_agent_that_repeats_the_prompt_does_not_say_it_twice() -> None:
     assert [m.role for m in of(c.AddMessage, commands)] == ["assistant"]
 
 
+def test_what_is_said_as_the_prompt_was_by_the_agent_or_once_more_is_a_message() -> None:
+    echo = chunk("Do it", kind="user_message_chunk")
+    commands = mapped(prompt("Do it"), chunk("Do it"), echo, echo)
+    assert [m.role for m in of(c.AddMessage, commands)] == ["assistant", "user"]
+
+
+def test_a_thought_of_another_message_completes_the_one_before() -> None:
+    commands = mapped(prompt(), chunk("a", "m"), chunk("b", "n", "agent_thought_chunk"), chunk("c", "m"))
+    assert texts(commands) == {"m": "a", "m-2": "c"}
+    assert [m.id for m in of(c.CompleteMessage, commands)] == ["m"]
+
+
 @pytest.mark.parametrize("kind", ["agent_message_chunk", "agent_thought_chunk", "user_message_chunk"])
-@pytest.mark.parametrize("content", [{"type": "image", "data": "AAAA"}, {"type": "text"}, "text", None])
+@pytest.mark.parametrize(
+    "content",
+    [{"type": "image", "data": "A"}, {"type": "later", "text": "x"}, {"type": "text", "text": 7}, "text", None],
+)
 def test_content_that_is_no_text_is_kept_as_an_activity(kind: str, content: Any) -> None:
     commands = mapped(prompt(), update(kind, content=content))
     assert [a.detail for a in activities(commands, "content")] == [content]
@@ -450,6 +465,12 @@ def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
     }
 
 
+@pytest.mark.parametrize("title", ["", None, 7, ["T"]])
+def test_a_tool_call_without_a_title_is_shown_by_its_id(title: Any) -> None:
+    (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title=title)))
+    assert call.title == "t"
+
+
 def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detail() -> None:
     one, two = activities(
         mapped(
@@ -476,6 +497,12 @@ def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -
         ("t", "turn-1", "Serve", "running"),
         ("t-2", "turn-2", "Serve", "completed"),
     ]
+
+
+def test_a_tool_call_with_the_id_of_a_finished_one_is_another() -> None:
+    call = update("tool_call", toolCallId="t", title="One", status="completed", rawInput=1)
+    commands = mapped(prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two"))
+    assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "title": "Two"})
 
 
 def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
@@ -559,6 +586,18 @@ def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
         ("turn-1", "tool_call"),
     ]
     assert [t.stop_reason for t in of(c.CompleteTurn, commands)] == ["outside_turn", "outside_turn", "end_turn"]
+
+
+def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> None:
+    commands = mapped(
+        client("session/load", 1),
+        chunk("First", kind="user_message_chunk"),
+        chunk("Answer"),
+        chunk("Second", kind="user_message_chunk"),
+    )
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["First", "Second"]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-1", "turn-2"]
+    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["turn-1"]
 
 
 # Requests
@@ -667,6 +706,15 @@ def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: 
         {"params": params},
     )
     assert (answered.id, answered.status, answered.detail) == (asked.id, status, {"params": params, **reply})
+
+
+def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() -> None:
+    asked, late = agent("terminal/create", 8, command="ls"), answer(8, "client", terminalId="x")
+    commands = mapped(prompt("A", 1), asked, answer(1), late, prompt("B", 2))
+    assert [(a.turn_id, a.title, a.status) for a in activities(commands)] == [
+        ("turn-1", "ls", "running"),
+        ("turn-2", "ls", "completed"),
+    ]
 
 
 def test_a_request_that_names_no_session_is_of_the_one_spoken_of_last() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-import sqlite3
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from treadle.domain.commands import Command, CreateProject
 from treadle.domain.decider import normalized
 from treadle.domain.errors import Rejected
 from treadle.engine import Engine, digest
+from treadle.store.lookups import look_up
 from treadle.store.store import Store
+
+AT_ONCE = 1_000  # commands: fewer than the engine's queue holds
 
 
 async def import_acp(file: Path, data_dir: Path) -> int:
@@ -32,13 +35,14 @@ async def import_acp(file: Path, data_dir: Path) -> int:
     try:
         before = await store.events.sequence()
         project_id = await _project(store, engine, _folder(frames, file))
-        answers = [
-            engine.submit(
-                [command], command_id=f"import-{name}-{i}", digest=digest(msgspec.to_builtins(command))
-            ).future
-            for i, command in enumerate(_commands(frames, project_id))
-        ]
-        results: list[Answer | BaseException] = await asyncio.gather(*answers, return_exceptions=True)
+        results: list[Answer | BaseException] = []
+        commands = enumerate(_commands(frames, project_id))
+        while some := list(islice(commands, AT_ONCE)):
+            answers = [
+                engine.submit([c], command_id=f"import-{name}-{i}", digest=digest(msgspec.to_builtins(c))).future
+                for i, c in some
+            ]
+            results += await asyncio.gather(*answers, return_exceptions=True)
         after = await store.events.sequence()
     finally:
         await engine.stop()
@@ -77,14 +81,10 @@ def _folder(frames: list[Frame], file: Path) -> str:
 
 async def _project(store: Store, engine: Engine, folder: str) -> str:
     """The project of the folder, made where there is none."""
-
-    def find(db: sqlite3.Connection) -> str | None:
-        row = db.execute("SELECT id FROM projection_projects WHERE path = ? AND deleted = 0", (folder,)).fetchone()
-        return None if row is None else str(row[0])
-
-    found = await store.read(find)
+    path = ("path", folder)
+    found = (await store.read(lambda db: look_up(db, [path])))[path]
     if found is not None:
-        return found
+        return str(found)
     command = CreateProject(name=Path(folder).name or folder, path=folder)
     try:
         answer: Answer = await engine.submit([command]).future

@@ -162,7 +162,7 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
 
 def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Iterator[e.Event]:
     _project(state, command.id)
-    members: tuple[str, ...] = state[("members", command.id)] or ()
+    members = [id for id in state[("members", command.id)] or () if not state[("thread", id)].deleted]
     if members and not command.cascade:
         raise Rejected(
             "projectHasThreads",
@@ -367,7 +367,7 @@ def _request_approval(state: State, command: c.RequestApproval, stamp: Stamp) ->
         thread_id=thread_id,
         turn_id=command.turn_id,
         title=command.title,
-        options=command.options,
+        options=[e.OfferedOption(o.id, o.name, o.kind) for o in command.options],
         detail=command.detail,
         at=stamp.at,
     )

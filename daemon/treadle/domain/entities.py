@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from treadle.domain.commands import ApprovalOption
+from treadle.domain.events import OfferedOption
 from treadle.domain.ids import ActivityStatus, Json, Role, Timestamp
 
 
@@ -75,7 +75,7 @@ class Approval(Entity, frozen=True, kw_only=True):
     thread_id: str
     turn_id: str
     title: str
-    options: list[ApprovalOption]
+    options: list[OfferedOption]
     detail: Json
     status: Literal["pending", "resolved", "cancelled"]
     outcome: str | None

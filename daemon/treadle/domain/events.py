@@ -9,7 +9,6 @@ from typing import get_args
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.commands import ApprovalOption
 from treadle.domain.ids import ActivityStatus, Json, Role, Timestamp
 
 
@@ -113,11 +112,19 @@ class ActivityRecorded(ThreadEvent, frozen=True, kw_only=True):
     detail: Json = None
 
 
+class OfferedOption(Struct, frozen=True, rename="camel"):
+    """An option of an approval, as commands.ApprovalOption; a newer release may say more about it."""
+
+    id: str
+    name: str
+    kind: str
+
+
 class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
     id: str
     turn_id: str
     title: str
-    options: list[ApprovalOption]
+    options: list[OfferedOption]
     detail: Json = None
 
 

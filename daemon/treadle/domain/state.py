@@ -61,8 +61,9 @@ class ApprovalState(Struct, frozen=True):
 
 
 # ("turn", …) → its status · ("message", …) → "streaming" or "complete" · ("checkpoint", …) → True
-# ("path", …) → the project's id · ("members", …) → ids of its live threads · ("setting", …) → its JSON text
-# Who loads ("members", …) loads ("thread", …) of each of them as well: DeleteProject looks at both.
+# ("path", …) → the project's id · ("members", …) → ids of its threads · ("setting", …) → its JSON text
+# Who loads ("members", …) loads ("thread", …) of each of them as well: DeleteProject looks at both. A thread that is
+# deleted meanwhile stays a member: to take thousands out one by one would cost the square of their number.
 Entity = Any
 
 _ABSENT: Final = object()
@@ -179,15 +180,6 @@ def _thread_created(state: State, event: e.ThreadCreated) -> None:
     state.put(key, ThreadState(event.project_id, event.title, version=state.sequence))
 
 
-def _thread_deleted(state: State, event: e.ThreadDeleted) -> None:
-    key = ("thread", event.thread_id)
-    thread = state.get(key)
-    if thread is not None:
-        members = ("members", thread.project_id)
-        state.put(members, tuple(m for m in state.get(members) or () if m != event.thread_id))
-        state.change(key, deleted=True)
-
-
 def _turn_started(state: State, event: e.TurnStarted) -> None:
     state.change(("thread", event.thread_id), turn=RunningTurn(event.id, event.runner))
     state.put(("turn", event.thread_id, event.id), "running")
@@ -262,7 +254,7 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ThreadRenamed: lambda s, ev: s.change(("thread", ev.thread_id), title=ev.title),
     e.ThreadArchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=True),
     e.ThreadUnarchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=False),
-    e.ThreadDeleted: _thread_deleted,
+    e.ThreadDeleted: lambda s, ev: s.change(("thread", ev.thread_id), deleted=True),
     e.TurnStarted: _turn_started,
     e.TurnCompleted: _turn_ended("completed"),
     e.TurnFailed: _turn_ended("failed"),

@@ -1,0 +1,265 @@
+"""The JSON of every command and event is what it was: clients and logs outlive the release that wrote them.
+
+tests/golden/ holds one example a variant: `maximal` with every field, `minimal` with the required ones, and, for a
+command, `filled`: the minimal one as treadle reads it. A file is never written by a test. Where a test fails, what
+changed is the wire: give a new field a default and a line here, and leave the others alone.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw, Struct
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+
+GOLDEN = Path(__file__).parent / "golden"
+
+Goldens = dict[str, dict[str, Raw]]
+COMMANDS = msgspec.json.decode((GOLDEN / "commands.json").read_bytes(), type=Goldens)
+EVENTS = msgspec.json.decode((GOLDEN / "events.json").read_bytes(), type=Goldens)
+
+decode_command = msgspec.json.Decoder(c.AnyCommand).decode
+VARIANTS: tuple[type[Struct], ...] = (*c.COMMANDS, *e.EVENTS, c.ApprovalOption, e.OfferedOption)
+
+
+def each(goldens: Goldens, *forms: str) -> pytest.MarkDecorator:
+    """Parametrizes a test with `golden`, the bytes of each golden of these forms (all, if unsaid)."""
+    found = {
+        f"{name}-{form}": raw for name, of in goldens.items() for form, raw in of.items() if form in forms or not forms
+    }
+    return pytest.mark.parametrize("golden", [bytes(raw) for raw in found.values()], ids=found)
+
+
+def fields(variant: type[Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(variant)}
+
+
+def as_dict(golden: bytes) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(golden)
+    return decoded
+
+
+def without(golden: bytes, name: str) -> bytes:
+    return msgspec.json.encode({key: value for key, value in as_dict(golden).items() if key != name})
+
+
+def with_field(golden: bytes, name: str, value: Any) -> bytes:
+    return msgspec.json.encode({**as_dict(golden), name: value})
+
+
+# The files
+
+
+@pytest.mark.parametrize(
+    ("variants", "goldens"), [(c.COMMANDS, COMMANDS), (e.EVENTS, EVENTS)], ids=["command", "event"]
+)
+def test_every_variant_has_its_golden_and_no_other_has(variants: tuple[type[Struct], ...], goldens: Goldens) -> None:
+    assert list(goldens) == [variant.__name__ for variant in variants]
+
+
+@pytest.mark.parametrize("variant", [*c.COMMANDS, *e.EVENTS], ids=lambda variant: str(variant.__name__))
+def test_a_golden_names_every_field_when_maximal_and_the_required_ones_when_minimal(variant: type[Struct]) -> None:
+    golden = (COMMANDS if issubclass(variant, c.Command) else EVENTS)[variant.__name__]
+    known = fields(variant)
+    required = [name for name, field in known.items() if field.required]
+    maximal = as_dict(bytes(golden["maximal"]))
+    assert list(maximal) == ["type", *known]
+    assert all(maximal[name] != field.default for name, field in known.items() if not field.required)
+    assert ("minimal" in golden) == (len(required) < len(known))
+    if "minimal" in golden:
+        assert list(as_dict(bytes(golden["minimal"]))) == ["type", *required]
+    assert ("filled" in golden) == issubclass(variant, c.Command)
+
+
+# The structs
+
+
+@pytest.mark.parametrize("variant", [*c.COMMANDS, *e.EVENTS], ids=lambda variant: str(variant.__name__))
+def test_a_types_name_on_the_wire_is_its_class_name(variant: type[Struct]) -> None:
+    assert variant.__struct_config__.tag_field == "type"
+    assert variant.__struct_config__.tag == variant.__name__
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant.__name__))
+def test_every_field_is_in_camel_case(variant: type[Struct]) -> None:
+    for field in msgspec.structs.fields(variant):
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", field.encode_name)
+        assert field.encode_name.lower() == field.name.replace("_", "")
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant.__name__))
+def test_every_struct_is_immutable(variant: type[Struct]) -> None:
+    assert variant.__struct_config__.frozen
+
+
+def test_a_type_is_found_by_its_name() -> None:
+    assert {name: variant.__name__ for name, variant in c.BY_TYPE.items()} == {name: name for name in COMMANDS}
+    assert set(EVENTS) == e.EVENT_TYPES
+
+
+@pytest.mark.parametrize("variant", c.COMMANDS, ids=lambda variant: str(variant.__name__))
+def test_the_ids_that_the_engine_gives_are_those_that_a_client_may_leave_out(variant: type[c.Command]) -> None:
+    optional = {f.name for f in msgspec.structs.fields(variant) if f.name.endswith("id") and not f.required}
+    # Not new ones: the command's own name, the turn that InterruptTurn stops, and a checkpoint's turn.
+    looked_up = {"command_id"} | ({"id"} if variant is c.InterruptTurn else set())
+    looked_up |= {"turn_id"} if variant is c.CreateCheckpoint else set()
+    assert set(variant.NEW_IDS) == optional - looked_up
+    minimal = decode_command(bytes(COMMANDS[variant.__name__]["minimal"]))
+    assert c.missing_ids(minimal) == list(variant.NEW_IDS)
+    assert not c.missing_ids(c.with_ids(minimal, dict.fromkeys(variant.NEW_IDS, "new")))
+
+
+# Commands
+
+
+@each(COMMANDS, "maximal", "filled")
+def test_a_command_is_encoded_as_it_was(golden: bytes) -> None:
+    assert msgspec.json.encode(decode_command(golden)) == golden
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_leaves_out_is_filled_in_as_it_was(name: str) -> None:
+    minimal, filled = bytes(COMMANDS[name]["minimal"]), bytes(COMMANDS[name]["filled"])
+    assert msgspec.json.encode(decode_command(minimal)) == filled
+
+
+@each(COMMANDS)
+def test_a_command_with_an_unknown_field_is_refused(golden: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError, match="unknown field `note`"):
+        decode_command(with_field(golden, "note", None))
+
+
+@each(COMMANDS, "minimal")
+def test_a_command_without_a_required_field_is_refused(golden: bytes) -> None:
+    for name in as_dict(golden):
+        with pytest.raises(msgspec.ValidationError, match=f"missing required field `{name}`"):
+            decode_command(without(golden, name))
+
+
+@each(COMMANDS, "maximal")
+def test_a_field_that_a_command_may_leave_out_may_be_left_out_alone(golden: bytes) -> None:
+    command = decode_command(golden)
+    for name, field in fields(type(command)).items():
+        if not field.required:
+            assert decode_command(without(golden, name)) == msgspec.structs.replace(
+                command, **{field.name: field.default}
+            )
+
+
+@each(COMMANDS, "maximal")
+@pytest.mark.parametrize("bad", ["", "a b", "ä", "a/b", "a\n", "x" * 129, 7], ids=repr)
+def test_a_command_with_an_id_that_is_none_is_refused(golden: bytes, bad: object) -> None:
+    ids = [name for name in as_dict(golden) if name == "id" or name.endswith("Id")]
+    assert ids
+    for name in ids:
+        with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{name}`"):
+            decode_command(with_field(golden, name, bad))
+        decode_command(with_field(golden, name, "Az09._:-" * 16))
+
+
+def test_an_option_with_an_unknown_field_is_refused() -> None:
+    golden = as_dict(bytes(COMMANDS["RequestApproval"]["maximal"]))
+    golden["options"][0]["note"] = None
+    with pytest.raises(msgspec.ValidationError, match=r"`\$\.options\[0\]`"):
+        decode_command(msgspec.json.encode(golden))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "good", "bad"),
+    [
+        ("CreateProject", "name", ["x", "ä" * 1024], ["", "x" * 1025, None]),
+        ("CreateProject", "path", ["/", "/" * 4096], ["", "/" * 4097, None]),
+        ("CreateThread", "title", ["x", "x" * 1024], ["", "x" * 1025, None]),
+        ("RenameThread", "expectedVersion", [0, 2**62, None], [-1, 1.5, "1", True]),
+        ("DeleteProject", "cascade", [True, False], [None, 1, "yes"]),
+        ("StartTurn", "prompt", ["", "x" * 100_000], [None, 1]),
+        ("CompleteTurn", "stopReason", ["x", "x" * 128], ["", "x" * 129, None]),
+        ("CompleteTurn", "usage", [None, 0, "", [], {"a": {}}], []),
+        ("AddMessage", "role", ["user", "assistant", "system"], ["tool", "", None]),
+        ("AddMessage", "streaming", [True, False], [None, 0]),
+        ("RecordActivity", "kind", ["x", "fs/read", "x" * 128], ["", "x" * 129, None]),
+        ("RecordActivity", "status", ["pending", "running", "completed", "failed"], ["in_progress", "", None]),
+        ("RequestApproval", "options", [[]], [None, {}, [{}], [{"id": "", "name": "", "kind": ""}]]),
+        ("ResolveApproval", "outcome", [None, "", "x"], [1, True]),
+        ("CreateCheckpoint", "gitRef", ["HEAD"], ["", "x" * 1025, None]),
+        ("ChangeSetting", "key", ["x", "x" * 256], ["", "x" * 257, None]),
+        ("ChangeSetting", "value", [None, False, 0, "", {}], []),
+    ],
+)
+def test_a_commands_field_takes_what_it_took(name: str, field: str, good: list[Any], bad: list[Any]) -> None:
+    golden = bytes(COMMANDS[name]["maximal"])
+    for value in good:
+        command = decode_command(with_field(golden, field, value))
+        assert as_dict(msgspec.json.encode(command))[field] == value
+    for value in bad:
+        with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{field}"):
+            decode_command(with_field(golden, field, value))
+
+
+def test_a_command_of_no_known_type_is_refused() -> None:
+    for bad in [
+        b'{"type":"Explode"}',
+        b'{"type":"createProject","name":"x","path":"/"}',
+        b'{"type":null}',
+        b"{}",
+        b"[]",
+    ]:
+        with pytest.raises(msgspec.ValidationError):
+            decode_command(bad)
+
+
+# Events
+
+
+@each(EVENTS)
+def test_an_event_is_encoded_as_it_was(golden: bytes) -> None:
+    assert e.encode(e.decode(golden)) == golden
+
+
+@each(EVENTS)
+def test_an_event_of_a_newer_release_may_have_more_fields(golden: bytes) -> None:
+    assert e.decode(with_field(golden, "since2027", {"a": 1})) == e.decode(golden)
+
+
+@each(EVENTS, "maximal")
+def test_an_event_without_a_required_field_is_refused_and_any_other_may_be_missing(golden: bytes) -> None:
+    event = e.decode(golden)
+    for name, field in fields(type(event)).items():
+        if field.required:
+            with pytest.raises(msgspec.ValidationError, match=f"missing required field `{name}`"):
+                e.decode(without(golden, name))
+        else:
+            assert e.decode(without(golden, name)) == msgspec.structs.replace(event, **{field.name: field.default})
+
+
+@each(EVENTS)
+def test_an_event_of_an_unknown_type_is_refused(golden: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"`\$\.type`"):
+        e.decode(with_field(golden, "type", "ThreadPinned"))
+    with pytest.raises(msgspec.ValidationError):
+        e.decode(without(golden, "type"))
+
+
+@each(EVENTS)
+def test_an_event_has_its_time_and_one_of_a_thread_its_thread(golden: bytes) -> None:
+    event, told = e.decode(golden), as_dict(golden)
+    assert told["at"] == "2026-01-31T12:00:00.000Z"
+    assert ("threadId" in told) == isinstance(event, e.ThreadEvent)
+    assert next(iter(told)) == "type"
+
+
+def test_null_is_written_where_it_says_something() -> None:
+    removed = e.SettingChanged(key="theme", value=None, at="now")
+    assert e.encode(removed) == b'{"type":"SettingChanged","at":"now","key":"theme","value":null}'
+    assert b'"outcome":null' in bytes(EVENTS["ApprovalResolved"]["maximal"])
+
+
+def test_a_stored_event_is_its_sequence_and_the_event() -> None:
+    stored = e.StoredEvent(sequence=7, event=e.ProjectDeleted(id="p", at="now"))
+    encoded = msgspec.json.encode(stored)
+    assert encoded == b'{"sequence":7,"event":{"type":"ProjectDeleted","at":"now","id":"p"}}'
+    assert msgspec.json.decode(encoded, type=e.StoredEvent) == stored
