@@ -143,9 +143,10 @@ class Plan:
         records = []
         for submission, ranges in self._accepted:
             if submission.command_id is not None:
-                first, last = self.expected + 1 + ranges[0][0], self.expected + ranges[-1][1]
+                start, stop = (ranges[0][0], ranges[-1][1]) if ranges else (0, 0)  # a batch may be empty
+                first, last = self.expected + 1 + start, self.expected + stop
                 parts = (
-                    msgspec.json.encode([end - start for start, end in ranges]).decode() if submission.batch else None
+                    msgspec.json.encode([end - begin for begin, end in ranges]).decode() if submission.batch else None
                 )
                 records.append(CommandRecord(submission.command_id, submission.digest, first, last, parts))
         return records

@@ -22,20 +22,42 @@ with Content-Length headers, as language servers do, or one JSON text a line.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, 1 it failed or found something, 2 it was asked for wrongly."""
+    _open_missing_streams()
     options = parser().parse_args(arguments)
-    _set_up_logging(options.log_level, getattr(options, "log_file", None))
-    from treadle.store.errors import StorageError
+    log_file = getattr(options, "log_file", None)
+    try:
+        _set_up_logging(options.log_level, log_file)
+    except OSError as error:
+        parser().error(f"argument --log-file: {log_file} cannot be written: {error.strerror}")
+    import sqlite3
+
+    from treadle.store.errors import StorageError, explained
 
     try:
         return int(options.run(options))
     except StorageError as error:
         print(f"treadle: {error}", file=sys.stderr)
         return 1
+    except sqlite3.Error as error:
+        print(f"treadle: {explained(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it flushes stdout
         return 1
+    except OSError as error:
+        print(f"treadle: {error}", file=sys.stderr)
+        return 1
+
+
+def _open_missing_streams() -> None:
+    """A file of ours that opened as descriptor 0, 1 or 2 would be read as commands, or printed into."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,17 +129,17 @@ def _command(
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return _at_least(1, text)
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)
 
 
 def _set_up_logging(level: str, file: Path | None) -> None:
@@ -130,7 +152,10 @@ def _set_up_logging(level: str, file: Path | None) -> None:
 
 def _data_dir(options: argparse.Namespace) -> Path:
     if options.data_dir is not None:
-        return Path(options.data_dir).expanduser().absolute()
+        try:
+            return Path(options.data_dir).expanduser().absolute()
+        except RuntimeError as error:
+            raise OSError(f"--data-dir {options.data_dir}: {error}") from None
     from platformdirs import user_data_path
 
     return user_data_path("treadle", appauthor=False)

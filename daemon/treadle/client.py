@@ -43,16 +43,18 @@ class Disconnected(Exception):
 class Subscription:
     """id: the subscription's. opened: the answer to subscription/open. replica: what it shows, kept up by `changes`."""
 
-    def __init__(self, client: "Client", opened: dict[str, Any]) -> None:
+    def __init__(self, client: "Client", opened: dict[str, Any], replica: Replica) -> None:
         self.id: str = opened["subscriptionId"]
         self.opened = opened
-        self.replica = Replica()
+        self.replica = replica
         self._client = client
         self._queue = client.queues[self.id]
-        if opened.get("snapshot"):
+        if client.is_gone:  # after the answer, and before this
+            self._queue.put_nowait(None)
+        if opened["snapshot"] is not None:
             self.replica.load(opened["snapshot"])
         else:
-            self.replica.sequence = opened["sequence"]
+            self.replica.apply(opened["changes"] or (), opened["sequence"])
 
     async def next(self) -> dict[str, Any]:
         """The params of the next notification, applied to the replica. Raises Disconnected."""
@@ -88,6 +90,11 @@ class Client:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._reading = asyncio.create_task(self._read())
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the daemon has closed its end."""
+        return self._reading.done()
+
     def send(self, message: Mapping[str, Any]) -> None:
         """Write one message as it is."""
         assert self.process.stdin is not None
@@ -97,8 +104,8 @@ class Client:
         """Send a request; the future gives its result, or raises RemoteError or Disconnected."""
         id = next(self._ids)
         future = self._answers[id] = asyncio.get_running_loop().create_future()
-        if self._reading.done():
-            future.set_exception(Disconnected("the daemon is gone"))
+        if self.is_gone:
+            _disconnect(future)
         self.send({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
         return future
 
@@ -114,9 +121,13 @@ class Client:
         """Send a notification."""
         self.send({"jsonrpc": "2.0", "method": method, "params": params or {}})
 
-    async def subscribe(self, topic: str, **params: Any) -> Subscription:
-        """Follow a topic."""
-        return Subscription(self, await self.call("subscription/open", {"topic": topic, **params}))
+    async def subscribe(self, topic: str, *, replica: Replica | None = None, **params: Any) -> Subscription:
+        """Follow a topic. replica: one that was kept from before, which is brought up to date."""
+        if replica is None:
+            replica = Replica()
+        else:
+            params.setdefault("afterSequence", replica.sequence)
+        return Subscription(self, await self.call("subscription/open", {"topic": topic, **params}), replica)
 
     async def shut_down(self) -> int:
         """End the daemon as LSP has it; its exit status."""
@@ -145,8 +156,7 @@ class Client:
         finally:
             for future in self._answers.values():
                 if not future.done():
-                    future.set_exception(Disconnected("the daemon is gone"))
-                    future.exception()  # nobody may be waiting for it
+                    _disconnect(future)
             for queue in self.queues.values():
                 queue.put_nowait(None)
 
@@ -164,6 +174,11 @@ class Client:
                     future.set_exception(RemoteError(error["code"], error["message"], error.get("data", {})))
                 else:
                     future.set_result(one["result"])
+
+
+def _disconnect(future: "asyncio.Future[Any]") -> None:
+    future.set_exception(Disconnected("the daemon is gone"))
+    future.exception()  # nobody may be waiting for it
 
 
 @asynccontextmanager

@@ -154,7 +154,7 @@ class Engine:
             try:
                 plan = await self._decide(batch)
                 appended = await self._append(plan)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, StorageError) as error:
                 self._forget_state()
                 if is_busy(error):
                     if asyncio.get_running_loop().time() < busy_until or self.store.is_rebuilding():
@@ -163,15 +163,10 @@ class Engine:
                         submission.fail(Overloaded("other processes keep the database busy"))
                     return
                 if len(batch) == 1:
-                    batch[0].fail(explained(error))
+                    batch[0].fail(error if isinstance(error, StorageError) else explained(error))
                     return
                 for submission in batch:
                     await self._process([submission])
-                return
-            except StorageError as error:
-                self._forget_state()
-                for submission in batch:
-                    submission.fail(error)
                 return
             if appended:
                 break
@@ -315,7 +310,7 @@ def _bare(request: dict[str, Any]) -> dict[str, Any]:
     return bare
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: Exception) -> bool:
     """Whether another connection was in the way."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

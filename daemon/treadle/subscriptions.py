@@ -7,17 +7,21 @@ sequence that the rows are of.
 
 import asyncio
 import itertools
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Literal, get_args
 
 from msgspec import Raw, Struct
 
-from treadle.changes import Change, EntityKey, Mark, Rows, marks_after
+from treadle.changes import Change, EntityKey, Mark, Remove, Rows, Upsert, marks_after
 from treadle.domain.errors import NotFound
 from treadle.store import reads
+from treadle.store.errors import StorageError
 from treadle.store.sql import query
 from treadle.store.store import Store
+
+log = logging.getLogger(__name__)
 
 Topic = Literal["index", "thread", "settings", "events"]
 TOPICS: tuple[str, ...] = get_args(Topic)
@@ -26,6 +30,7 @@ MAX_SUBSCRIPTIONS = 1_000
 MAX_RESUME = 10_000  # events after which a snapshot is less than what changed
 EVENTS_PAGE = 500  # events in one event/appended
 NOTIFICATION_BYTES = 1024 * 1024
+RETRY = 1.0  # seconds until a read that failed is tried again
 
 Notify = Callable[[str, object], None]
 """Called with the method and the params of a notification."""
@@ -55,7 +60,7 @@ class ProjectionChanged(Struct, frozen=True, rename="camel"):
 
 
 class EventAppended(Struct, frozen=True, rename="camel"):
-    """The log went on. sequence: of the last of the events."""
+    """The log went on. sequence: how far it was looked through, for one thread's events, too."""
 
     subscription_id: str
     sequence: int
@@ -85,7 +90,7 @@ class Subscription:
                 return []
 
 
-class Sent(Struct):
+class Sent(Struct, frozen=True):
     """How far a client knows an open message. row: its sequence. chunk: the last one sent. length: in code points."""
 
     row: int
@@ -117,13 +122,21 @@ class Subscriptions:
 
     async def run(self) -> None:
         """Publish, for ever."""
+        failure = ""
         while True:
             await self._woken.wait()
             self._woken.clear()
             more = True
             while more and self._open:
                 await self._ready()
-                more = await self._publish()
+                try:
+                    more = await self._publish()
+                    failure = ""
+                except StorageError as error:
+                    if str(error) != failure:  # once, not every second
+                        log.warning("what changed cannot be read, to be tried again: %s", error)
+                    failure = str(error)
+                    await asyncio.sleep(RETRY)
 
     async def open(
         self,
@@ -188,7 +201,8 @@ class Subscriptions:
             assert subscription.thread_id is not None
             reads.require_thread(db, subscription.thread_id)
         rows = Rows(db, dirty)
-        return [rows.change(key) for key in dirty]
+        changes = [rows.change(key) for key in dirty]
+        return changes + _moved_in(db, changes) if subscription.topic == "index" else changes
 
     async def _publish(self) -> bool:
         """Send what changed to everyone; whether there is more to send."""
@@ -203,7 +217,7 @@ class Subscriptions:
 def _collect(
     db: sqlite3.Connection, everyone: list[Subscription]
 ) -> tuple[list[tuple[Subscription, str, object]], bool]:
-    """What to tell each subscription, from one read transaction; moves them on."""
+    """What to tell each subscription, from one read transaction; moves them on, all or none."""
     sequence = reads.sequence(db)
     notifications: list[tuple[Subscription, str, object]] = []
     more = False
@@ -217,40 +231,58 @@ def _collect(
                     for key in subscription.wants(mark):
                         of_it[key] = of_it.get(key, False) or not mark.is_delta or key.id not in subscription.sent
     rows = Rows(db, [key for of_it in dirty.values() for key, whole in of_it.items() if whole])
+    moves: list[tuple[Subscription, int, dict[str, Sent]]] = []
     for subscription in behind:
-        changes = _changes(subscription, dirty[subscription.id], rows)
+        changes, sent = _changes(subscription, dirty[subscription.id], rows)
         for i, part in enumerate(parts := _in_parts(changes)):
             at = sequence if i == len(parts) - 1 else subscription.sequence
             params = ProjectionChanged(subscription.id, at, part)
             notifications.append((subscription, "projection/changed", params))
-        subscription.sequence = sequence
+        moves.append((subscription, sequence, sent))
     for subscription in everyone:
         if subscription.topic == "events" and subscription.sequence < sequence:
             events, after = reads.events(db, subscription.thread_id, subscription.sequence, EVENTS_PAGE)
             more = more or after is not None
-            subscription.sequence = sequence if after is None else after
+            upto = sequence if after is None else after
             if events:
-                appended = EventAppended(subscription.id, subscription.sequence, events)
-                notifications.append((subscription, "event/appended", appended))
+                notifications.append((subscription, "event/appended", EventAppended(subscription.id, upto, events)))
+            moves.append((subscription, upto, subscription.sent))
+    for subscription, upto, sent in moves:  # only now: a read that fails above must lose nothing
+        subscription.sequence, subscription.sent = upto, sent
     return notifications, more
 
 
-def _changes(subscription: Subscription, dirty: dict[EntityKey, bool], rows: Rows) -> list[Change]:
+def _changes(
+    subscription: Subscription, dirty: dict[EntityKey, bool], rows: Rows
+) -> tuple[list[Change], dict[str, Sent]]:
+    """The changes, and how far they bring each open message."""
     changes: list[Change] = []
+    sent = dict(subscription.sent)
     refresh = False
     for key, whole in dirty.items():
         if whole:
             changes.append(rows.change(key))
             refresh = refresh or key.entity == "message"
-        elif (
-            delta := rows.delta(key.id, (sent := subscription.sent[key.id]).row, sent.chunk, sent.length)
-        ) is not None:
-            change, sent.chunk, sent.length = delta
+        elif (delta := rows.delta(key.id, (known := sent[key.id]).row, known.chunk, known.length)) is not None:
+            change, chunk, length = delta
+            sent[key.id] = Sent(known.row, chunk, length)
             changes.append(change)
     if refresh and subscription.thread_id is not None:
         # Deltas went out above: of the other open messages, this is how far they are by now, too.
-        subscription.sent = _open_messages(rows.db, subscription.thread_id)
-    return changes
+        sent = _open_messages(rows.db, subscription.thread_id)
+    if subscription.topic == "index":
+        changes += _moved_in(rows.db, changes)
+    return changes, sent
+
+
+def _moved_in(db: sqlite3.Connection, changes: list[Change]) -> list[Change]:
+    """The oldest threads of the index: where some were removed, as many that the client never saw are in its window."""
+    removed = sum(isinstance(change, Remove) and change.entity == "thread" for change in changes)
+    if not removed:
+        return []
+    window = reads.index(db).threads
+    held_all = len(window) + removed <= reads.INDEX_THREADS
+    return [] if held_all else [Upsert("thread", value) for value in window[-removed:]]
 
 
 def _open_messages(db: sqlite3.Connection, thread_id: str) -> dict[str, Sent]:

@@ -1,3 +1,3 @@
--- The activities of a thread that have these ids.
+-- The activities of a thread that have these ids. CROSS JOIN, for SQLite would else look at all that the thread has.
 SELECT k.value AS id, e.value FROM json_each(:ids) AS k
-JOIN activity_entities AS e ON e.thread_id = :thread AND e.id = k.value;
+CROSS JOIN activity_entities AS e ON e.thread_id = :thread AND e.id = k.value;

@@ -166,7 +166,7 @@ def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Ite
     if members and not command.cascade:
         raise Rejected(
             "projectHasThreads",
-            f"project {command.id!r} has {len(members)} threads: delete these first, or say cascade",
+            f"project {command.id!r} still has {len(members)} of its threads: delete them first, or say cascade",
             threads=len(members),
         )
     for thread_id in members:

@@ -152,11 +152,11 @@ def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) 
     unknown (`$.params.commands[1].threadId`); of a value in an open map it shows `[...]`, not the name.
     """
     text = params or _NO_PARAMS
-    if _opening(text) == b"[":
-        raise invalid_params("params must be an object: they are taken by name", "$.params")
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
+        if _opening(text) == b"[" and not _AT_PATH.search(str(error)):
+            raise invalid_params("params must be an object: they are taken by name", "$.params") from None
         raise _invalid_params(str(error)) from None
     except (ValueError, ArithmeticError, RecursionError) as error:
         lone = grammar.holds_lone_surrogate(bytes(text))

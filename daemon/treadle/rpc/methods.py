@@ -120,10 +120,12 @@ class Methods:
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
+        self._opening = 0  # subscriptions that are asked for and not open yet
 
     def table(self) -> list[Method]:
         """All of them, in the order of the documentation."""
         page = results.Page
+        large: dict[str, Any] = {"answer_bytes": reads.MAX_BYTES}
         return [
             Method("initialize", "Say hello; nothing else may come before.", InitializeParams,
                    results.Initialized, self.initialize),
@@ -133,19 +135,20 @@ class Methods:
                    results.Dispatched, self.dispatch, raw=True),
             Method("command/dispatchBatch", "Do several things, all or none.", DispatchBatchParams,
                    results.BatchDispatched, self.dispatch_batch, raw=True),
-            Method("project/list", "Projects, newest first.", ListParams, page[Project], self.project_list),
+            Method("project/list", "Projects, newest first.", ListParams, page[Project], self.project_list, **large),
             Method("thread/list", "Threads, the last changed first.", ThreadListParams, page[Thread],
-                   self.thread_list),
+                   self.thread_list, **large),
             Method("thread/read", "A thread: its last turns and all that is theirs.", ThreadReadParams,
-                   results.ThreadSnapshot, self.thread_read),
-            Method("turn/list", "Turns of a thread, newest first.", OfThreadParams, page[Turn], self.turn_list),
+                   results.ThreadSnapshot, self.thread_read, **large),
+            Method("turn/list", "Turns of a thread, newest first.", OfThreadParams, page[Turn],
+                   self.turn_list, **large),
             Method("checkpoint/list", "Checkpoints of a thread, newest first.", OfThreadParams,
-                   page[Checkpoint], self.checkpoint_list),
-            Method("setting/list", "Settings by key.", ListParams, page[Setting], self.setting_list),
+                   page[Checkpoint], self.checkpoint_list, **large),
+            Method("setting/list", "Settings by key.", ListParams, page[Setting], self.setting_list, **large),
             Method("event/list", "The log itself after a sequence.", EventListParams, page[StoredEvent],
-                   self.event_list),
+                   self.event_list, **large),
             Method("subscription/open", "Follow a topic: a snapshot, then what changes.", OpenParams,
-                   results.SubscriptionOpened, self.open),
+                   results.SubscriptionOpened, self.open, **large),
             Method("subscription/close", "Follow it no more.", CloseParams, None, self.close),
             Method("daemon/status", "Versions, sizes and queues.", NoParams, results.Status, self.status),
             Method("rpc.discover", "This protocol as an OpenRPC document.", NoParams, dict[str, Any],
@@ -157,8 +160,10 @@ class Methods:
     async def initialize(self, params: InitializeParams) -> object:
         daemon = self.daemon
         daemon.progress_token = params.work_done_token
-        if params.process_id is not None:
+        if params.process_id is not None and not daemon.watches_process:
+            daemon.watches_process = True
             watch_process(params.process_id, daemon.protocol.exiting)
+        daemon.begin_opening()
         await daemon.opened()
         return results.Initialized(
             capabilities={},
@@ -269,18 +274,28 @@ class Methods:
             raise errors.invalid_params("the topic `thread` is of one thread", "$.params.threadId")
         if params.topic in ("index", "settings") and params.thread_id is not None:
             raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
-        if len(daemon.subscriptions) >= MAX_SUBSCRIPTIONS:
+        if len(daemon.subscriptions) + self._opening >= MAX_SUBSCRIPTIONS:
             raise errors.overloaded(f"{MAX_SUBSCRIPTIONS} subscriptions are open: close some", 1000)
         daemon.watch()
-        await daemon.engine.settled()
-        opened, begin = await daemon.subscriptions.open(
-            params.topic,
-            thread_id=params.thread_id,
-            turn_limit=params.turn_limit,
-            after=params.after_sequence,
-            log_id=params.log_id,
-        )
-        return Then(opened, begin)
+        self._opening += 1
+        try:
+            await daemon.engine.settled()
+            opened, begin = await daemon.subscriptions.open(
+                params.topic,
+                thread_id=params.thread_id,
+                turn_limit=params.turn_limit,
+                after=params.after_sequence,
+                log_id=params.log_id,
+            )
+        except BaseException:
+            self._opening -= 1
+            raise
+
+        def answered() -> None:
+            self._opening -= 1
+            begin()
+
+        return Then(opened, answered)
 
     def close(self, params: CloseParams) -> None:
         self._ready.subscriptions.close(params.subscription_id)

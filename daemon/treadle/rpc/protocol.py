@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 CANCEL: Final = "$/cancelRequest"
 MAX_IN_FLIGHT: Final = 10_000  # requests that are not answered; past it nothing more is read
+MAX_IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024  # of what they brought and what their answers may hold; the same
 
 Reply = Callable[[bytes], None]
 
@@ -64,7 +65,8 @@ class Then(msgspec.Struct, frozen=True):
 class Method:
     """params, result: the types on the wire. handler: gives the result, an awaitable of it, or a Cancellable.
 
-    early: may come before `initialize`. raw: the handler also gets the params as they came.
+    early: may come before `initialize`. raw: the handler also gets the params as they came. answer_bytes: about what
+    the answer may hold, where that is much.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Method:
     handler: Callable[..., object]
     early: bool = False
     raw: bool = False
+    answer_bytes: int = 0
 
 
 class CancelParams(msgspec.Struct):
@@ -98,7 +101,8 @@ class TreadleProtocol(JsonRPCProtocol):
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._pending: dict[object, tuple[asyncio.Future[Any], Callable[[], bool]]] = {}
         self._in_flight = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._in_flight_bytes = 0
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._cancel_decoder = msgspec.json.Decoder(CancelParams)
 
     # In
@@ -125,11 +129,21 @@ class TreadleProtocol(JsonRPCProtocol):
         """Requests that are not answered yet."""
         return self._in_flight
 
-    async def settled(self, at_most: int = 0) -> None:
-        """Return when no more than so many requests wait for their answer."""
-        if self._in_flight > at_most:
+    async def settled(self) -> None:
+        """Return when no request waits for its answer."""
+        await self._until(lambda: self._in_flight == 0)
+
+    async def room(self) -> None:
+        """Return when more may be read: at once, or where too much is in flight, when half of that is answered."""
+        if self._in_flight >= MAX_IN_FLIGHT or self._in_flight_bytes >= MAX_IN_FLIGHT_BYTES:
+            await self._until(
+                lambda: self._in_flight <= MAX_IN_FLIGHT // 2 and self._in_flight_bytes <= MAX_IN_FLIGHT_BYTES // 2
+            )
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        if not holds():
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((at_most, future))
+            self._waiting.append((holds, future))
             await future
 
     def _receive(self, message: Message, reply: Reply) -> None:
@@ -146,7 +160,7 @@ class TreadleProtocol(JsonRPCProtocol):
     def _request(self, request: Request, reply: Reply) -> None:
         if self._opening:
             self._held.append((request, reply))
-            self._in_flight += 1
+            self._count(request, 1)
             return
         try:
             method = self._method(request)
@@ -178,8 +192,8 @@ class TreadleProtocol(JsonRPCProtocol):
             self._opening = False
             self.initialized = not opened.cancelled() and opened.exception() is None
             held, self._held = self._held, []
-            self._in_flight -= len(held)
             for request, reply in held:
+                self._count(request, -1)
                 self._request(request, reply)
             self._release_waiters()
 
@@ -213,10 +227,10 @@ class TreadleProtocol(JsonRPCProtocol):
         key = request.key
         if key is not None:
             self._pending[key] = (future, cancel)
-        self._in_flight += 1
+        self._count(request, 1)
 
         def done(future: "asyncio.Future[Any]") -> None:
-            self._in_flight -= 1
+            self._count(request, -1)
             if key is not None:
                 self._pending.pop(key, None)
             if future.cancelled():
@@ -229,11 +243,16 @@ class TreadleProtocol(JsonRPCProtocol):
 
         future.add_done_callback(done)
 
+    def _count(self, request: Request, sign: int) -> None:
+        method = self.fm.features.get(request.method)
+        self._in_flight += sign
+        self._in_flight_bytes += sign * (len(request.params or b"") + getattr(method, "answer_bytes", 0))
+
     def _release_waiters(self) -> None:
-        for at_most, waiter in self._waiting:
-            if self._in_flight <= at_most and not waiter.done():
+        for holds, waiter in self._waiting:
+            if holds() and not waiter.done():
                 waiter.set_result(None)
-        self._waiting = [(at_most, waiter) for at_most, waiter in self._waiting if not waiter.done()]
+        self._waiting = [(holds, waiter) for holds, waiter in self._waiting if not waiter.done()]
 
     def _answer(self, request: Request, result: object, reply: Reply) -> None:
         try:
@@ -262,8 +281,10 @@ class TreadleProtocol(JsonRPCProtocol):
             self.exiting.set()
         else:
             handler = self.fm.features.get(notification.method)
-            if handler is not None and isinstance(handler, NotificationMethod):
+            if isinstance(handler, NotificationMethod):
                 handler.handler(notification.params)
+            elif isinstance(handler, Method):  # JSON-RPC 2.0, section 4.1: it happens, and nobody hears how it went
+                self._request(Request(Raw(b"null"), notification.method, notification.params), lambda answer: None)
             else:
                 log.debug("a notification that nobody here listens to: %s", notification.method)
 
@@ -279,7 +300,7 @@ class TreadleProtocol(JsonRPCProtocol):
             pending[1]()
         for held in [held for held in self._held if held[0].key == key]:
             self._held.remove(held)
-            self._in_flight -= 1
+            self._count(held[0], -1)
             held[1](encode_error(held[0].id, errors.cancelled()))
 
     def _response(self, response: Response) -> None:

@@ -1,8 +1,8 @@
 """What methods answer, as clients see it; the rows in them are JSON that SQLite made of the entities."""
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
@@ -131,11 +131,34 @@ class ProjectionChanged(Struct, frozen=True, rename="camel"):
 
 
 class EventAppended(Struct, frozen=True, rename="camel"):
-    """event/appended: what came after what was told before. sequence: of the last of the events."""
+    """event/appended: what came after what was told before. sequence: up to where that is all."""
 
     subscription_id: str
     sequence: int
     events: list[StoredEvent]
+
+
+class ProgressValue(Struct, frozen=True):
+    """title: with `begin`. percentage: with `begin` and `report`."""
+
+    kind: Literal["begin", "report", "end"]
+    message: str
+    title: str | UnsetType = UNSET
+    percentage: int | UnsetType = UNSET
+
+
+class Progress(Struct, frozen=True):
+    """$/progress, as in LSP. token: the `workDoneToken` of `initialize`."""
+
+    token: str | int
+    value: ProgressValue
+
+
+class LogMessage(Struct, frozen=True):
+    """window/logMessage, as in LSP. type: 1 for an error, 2 for a warning."""
+
+    type: Literal[1, 2]
+    message: str
 
 
 class Sizes(Struct, frozen=True, rename="camel"):

@@ -1,5 +1,7 @@
 """The protocol as an OpenRPC document (spec.open-rpc.org, 1.3.2), made from the structs that decode it."""
 
+import inspect
+import re
 from typing import Any
 
 import msgspec
@@ -15,6 +17,18 @@ REF = "#/components/schemas/{name}"
 NOTIFICATIONS: dict[str, tuple[str, type]] = {
     "projection/changed": ("To a subscriber: what changed.", results.ProjectionChanged),
     "event/appended": ("To a subscriber of the topic `events`: what was appended.", results.EventAppended),
+    "$/progress": ("How far the rebuild at the start is, where `initialize` asked for it.", results.Progress),
+    "window/logMessage": ("A warning or an error of the daemon's.", results.LogMessage),
+}
+
+FROM_CLIENT: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "initialized": ("The client has read the answer to `initialize`; of no effect.", []),
+    "$/setTrace": ("As in LSP; of no effect.", []),
+    "$/cancelRequest": (
+        "Take a request back: -32800 where nothing of it has happened, its own answer where it was too late.",
+        [{"name": "id", "required": True, "schema": {"type": ["string", "number"]}}],
+    ),
+    "exit": ("End: with status 0 after `shutdown`, else 1.", []),
 }
 
 ERRORS: dict[int, str] = {
@@ -47,7 +61,18 @@ def openrpc(methods: list[Method]) -> dict[str, Any]:
             "x-direction": "daemon to client",
         }
         for name, (summary, struct) in NOTIFICATIONS.items()
+    ] + [
+        {
+            "name": name,
+            "summary": summary,
+            "paramStructure": "by-name",
+            "params": params,
+            "x-direction": "client to daemon",
+        }
+        for name, (summary, params) in FROM_CLIENT.items()
     ]
+    for schema in components.values():
+        _describe(schema)
     return {
         "openrpc": "1.3.2",
         "info": {
@@ -94,10 +119,21 @@ def _params(schema: dict[str, Any], components: dict[str, Any]) -> list[dict[str
         schema = variants[0]
     struct = _resolve(schema, components)
     required = set(struct.get("required", ()))
-    return [
+    params = [
         {"name": name, "required": name in required, "schema": member}
         for name, member in struct.get("properties", {}).items()
     ]
+    return sorted(params, key=lambda param: not param["required"])  # OpenRPC wants these in front
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """The docstring of a struct, with its fields named as they are on the wire."""
+    if "description" in schema:
+        text = inspect.cleandoc(schema["description"])
+        for name in schema.get("properties", ()):
+            in_python = re.sub(r"([A-Z])", r"_\1", name).lower()
+            text = re.sub(rf"\b{in_python}\b", name, text)
+        schema["description"] = text
 
 
 def _resolve(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +18,10 @@ from treadle.engine import Engine, Overloaded
 from treadle.rpc import errors
 from treadle.rpc.errors import RpcError
 from treadle.rpc.framing import FrameDecoder, frame
-from treadle.rpc.protocol import MAX_IN_FLIGHT, TreadleProtocol
+from treadle.rpc.protocol import TreadleProtocol
 from treadle.rpc.stdio import FdReader, FdWriter
 from treadle.store.database import Durability
-from treadle.store.errors import Refused, StorageError
+from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.reads import BadCursor
 from treadle.store.sql import query
 from treadle.store.store import Store
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
 LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
+LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,30 +62,41 @@ class Daemon(JsonRPCServer):
         self._opening: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._watch: Watch | None = None
+        self._looks: list[asyncio.TimerHandle] = []
         self._progress_begun = False
+        self._told = ""  # why turns of daemons that are gone still run
+        self.watches_process = False
 
     # The beginning
 
     def begin_opening(self) -> None:
-        """Open the data directory while the client is still saying hello."""
+        """Open the data directory; where that failed, it is tried again."""
+        if self._opening is not None and not (self._opening.done() and self._opening.exception()):
+            return
         self._opening = asyncio.create_task(self._open())
         # Who asks for it is told; where nobody does, `run` tells stderr.
         self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def opened(self) -> None:
         """Return when there is a store. Raises Refused."""
-        assert self._opening is not None
-        await asyncio.shield(self._opening)
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
         options = self.options
-        self.store = store = await Store.open(
-            options.data_dir, durability=options.durability, progress=self._tell_progress
-        )
+        try:
+            self.store = store = await Store.open(
+                options.data_dir, durability=options.durability, progress=self._tell_progress
+            )
+        except sqlite3.Error as error:
+            raise explained(error) from error
+        except OSError as error:
+            why = explained(error)
+            raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
         self.subscriptions = Subscriptions(store, self.protocol.notify, self._output_ready)
         self.engine = Engine(store, linger=options.linger, published=self.subscriptions.wake)
         self.engine.start()
-        self._watch = Watch(options.data_dir, self.subscriptions.wake)
+        self._watch = Watch(options.data_dir, self._wal_was_written)
         self._background = [
             asyncio.create_task(self.subscriptions.run(), name="subscriptions"),
             asyncio.create_task(self._interrupt_what_is_gone(), name="recovery"),
@@ -96,6 +109,15 @@ class Daemon(JsonRPCServer):
         """From now on somebody wants to know what other processes append."""
         if self._watch is not None:
             self._watch.start()
+
+    def _wal_was_written(self) -> None:
+        """Publish what there is now, and look again: a commit is seen only after the fsync that follows the write,
+        and of that nothing tells. What takes longer still is seen with the next look for daemons that are gone."""
+        loop = asyncio.get_running_loop()
+        for look in self._looks:
+            look.cancel()
+        self.subscriptions.wake()
+        self._looks = [loop.call_later(seconds, self.subscriptions.wake) for seconds in LOOK_AGAIN]
 
     def _tell_progress(self, done: int, total: int) -> None:
         """Of a rebuild: LSP's $/progress under the token that came with `initialize`, else a line in the log."""
@@ -123,13 +145,18 @@ class Daemon(JsonRPCServer):
     async def _interrupt_what_is_gone(self) -> None:
         while True:
             await asyncio.sleep(LOOK_FOR_GONE)
+            self.subscriptions.wake()
             await self._look_for_gone_runners()
 
     async def _look_for_gone_runners(self) -> None:
         try:
             await self.interrupt_turns_of_gone_runners()
         except (StorageError, Overloaded) as error:
-            log.warning("turns of daemons that are gone still run, to be tried again: %s", error)
+            if str(error) != self._told:  # once, not every second
+                log.warning("turns of daemons that are gone still run, to be tried again: %s", error)
+            self._told = str(error)
+        else:
+            self._told = ""
 
     async def interrupt_turns_of_gone_runners(self) -> None:
         """Give every running turn of a daemon that has ended its TurnInterrupted."""
@@ -232,7 +259,6 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     logging.getLogger("treadle").addHandler(client_log)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, protocol.exiting.set)
-    daemon.begin_opening()
     reading = asyncio.create_task(_read(reader, decoder, protocol, writer))
     ends = [
         reading,
@@ -251,10 +277,14 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     try:
         await daemon.close()
         await daemon.opened()
-    except Refused as error:
+    except StorageError as error:
         log.error("%s", error)
         status = 1
+    except Exception:
+        log.exception("the daemon did not end well")
+        status = 1
     logging.getLogger("treadle").removeHandler(client_log)
+    await asyncio.sleep(0)  # what it was given last is still on its way through the loop
     await writer.flush_and_close(timeout=5.0)
     reader.close()
     return status
@@ -267,8 +297,7 @@ async def _read(reader: FdReader, decoder: FrameDecoder, protocol: TreadleProtoc
             protocol.receive(body)
             if protocol.exiting.is_set():
                 return
-            if protocol.in_flight >= MAX_IN_FLIGHT:
-                await protocol.settled(MAX_IN_FLIGHT // 2)
+            await protocol.room()
             if writer.pending_bytes > OUTPUT_HIGH_WATER:
                 await writer.drain(OUTPUT_HIGH_WATER // 2)
     if (last := decoder.end()) is not None:

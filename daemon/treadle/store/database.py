@@ -1,7 +1,9 @@
 """Connections to the database file, and the locks on the folder that it lies in."""
 
 import asyncio
+import errno
 import fcntl
+import itertools
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -11,13 +13,15 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import aiosqlite
 
-from treadle.store.errors import Refused, explained
+from treadle.store.errors import NO_LOCKS, Refused, StorageError, explained
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Durability = Literal["full", "normal"]
 
 FILE_NAME = "treadle.db"
+OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
+PRESENT = "present.lock"  # shared by all who have it open; held alone by who changes it for all
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
 BUSY_TIMEOUT = 5.0  # seconds
@@ -25,7 +29,24 @@ JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes that the WAL keeps after a checkp
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's connection, with whole functions in one hop to its thread."""
+    """aiosqlite's connection, with whole functions in one hop to its thread.
+
+    path: of the database file. inode: the device and the number by which that was known when it was opened.
+    """
+
+    path: Path
+    inode: tuple[int, int]
+
+    def require_in_place(self) -> None:
+        """Raises StorageError where the file is not found under its name any more: what is written to it is lost."""
+        try:
+            found = _inode(self.path)
+        except OSError as error:
+            raise explained(error) from error
+        if found != self.inode:
+            raise StorageError(
+                f"{self.path} was replaced while treadle had it open: start treadle again", "databaseUnreachable"
+            )
 
     async def call(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -44,11 +65,15 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
     make_private_folder(data_dir)
     path = data_dir / FILE_NAME
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        make_private_file(path)
     except FileExistsError:
-        pass
+        # SQLite would open it for reading alone, and stay so when it may be written again.
+        if not os.access(path, os.W_OK):
+            why = explained(OSError(errno.EROFS, "it is read-only", str(path)))
+            raise Refused(str(why), why.kind) from None
     except OSError as error:
-        raise Refused(f"{path} cannot be made: {error.strerror}") from error
+        why = explained(error)
+        raise Refused(f"{path} cannot be made: {why}", why.kind) from error
     return await _connect(path, lambda connection: _configure_writer(connection, path, durability))
 
 
@@ -69,19 +94,28 @@ async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) 
             raise
         return connection
 
+    connection = Connection(connect, iter_chunk_size=64)
     try:
-        connection = Connection(connect, iter_chunk_size=64)
         await connection
-    except sqlite3.Error as error:
-        why = explained(error)
-        raise Refused(f"{path}: {why}", why.kind) from error
+    except Exception as error:
+        connection._thread.join()  # it is about to end; later, it would find the loop closed, and complain on stderr
+        if isinstance(error, sqlite3.Error):
+            why = explained(error)
+            raise Refused(f"{path}: {why}", why.kind) from error
+        raise
+    connection.path, connection.inode = path, _inode(path)
     return connection
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _configure_writer(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if tables and application_id != APPLICATION_ID:
+    if application_id != APPLICATION_ID and (tables or application_id):
         raise Refused(f"{path} is some other program's database: choose another --data-dir")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
@@ -102,16 +136,23 @@ def require_sqlite() -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """The folder exists and only its owner can look into it."""
+    """The folder exists and only its owner can look into it. So it is with those above that have to be made."""
     try:
-        made = not path.exists()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if made:
-            sync(path.parent)
+        missing = list(itertools.takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+        for folder in reversed(missing or [path]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if missing:
+                sync(folder.parent)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
-        raise Refused(f"{path} cannot be the data directory: {error.strerror}") from error
+        why = explained(error)
+        raise Refused(f"{path} cannot be the data directory: {why}", why.kind) from error
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that its owner alone can read, whatever the umask. Raises FileExistsError."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def sync(path: Path) -> None:
@@ -138,7 +179,19 @@ class FileLock:
             fcntl.flock(self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            self.release()
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         return True
+
+    def require_that_it_locks(self) -> None:
+        """While it is held: raises Refused where it could be taken again, as on some network file systems."""
+        another = FileLock(self.path)
+        try:
+            if another.acquire():
+                raise Refused(f"{self.path}: {NO_LOCKS}")
+        finally:
+            another.release()
 
     def release(self) -> None:
         """Let go of it."""
@@ -149,11 +202,11 @@ class FileLock:
     @asynccontextmanager
     async def held(self, *, on_wait: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
         """Wait for it without holding up the loop."""
-        if not self.acquire():
-            on_wait()
-            while not self.acquire():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)  # a flock has nothing else to wait on without a thread
         try:
+            if not self.acquire():
+                on_wait()
+                while not self.acquire():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)  # a flock has nothing else to wait on without a thread
             yield
         finally:
             self.release()

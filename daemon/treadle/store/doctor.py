@@ -1,24 +1,30 @@
 """Looks for what can be wrong with a data directory, and says what to do about each."""
 
+import contextlib
+import fcntl
 import os
 import shutil
 import sqlite3
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
+from treadle.domain.events import decode
 from treadle.store import migrations, projections
-from treadle.store.database import APPLICATION_ID, FILE_NAME, FileLock, require_sqlite
+from treadle.store.database import APPLICATION_ID, FILE_NAME, PRESENT, FileLock, require_sqlite
 from treadle.store.errors import NewerDatabase, StorageError, explained
 from treadle.store.runners import Runner
 from treadle.store.sql import query
+from treadle.store.store import REBUILDING
 
 LOW_SPACE = 256 * 1024 * 1024  # bytes
+TRIED = 1024 * 1024  # bytes that are written to see whether there is room
+KEYS = ("thread_id", "id", "key", "message", "sequence")  # columns
 NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -50,13 +56,27 @@ def examine(data_dir: Path, *, quick: bool = False) -> Iterator[Finding]:
 
     Nothing is changed, but for a WAL that SQLite recovers when it opens the file. quick: no replay of the log.
     """
+    present = FileLock(data_dir / PRESENT)
+    try:
+        with contextlib.suppress(OSError):  # what is wrong with the folder or the file is found below
+            if present.path.exists() and not present.acquire(shared=True):
+                yield Finding(
+                    "data directory", "warning", f"another treadle restores or upgrades {data_dir}: look again later"
+                )
+                return
+        yield from _examine(data_dir, quick)
+    finally:
+        present.release()
+
+
+def _examine(data_dir: Path, quick: bool) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[Path], Finding]]] = [
         ("SQLite", _sqlite),
         ("data directory", _directory),
         ("file system", _file_system),
         ("disk space", _space),
         ("locks", _locks),
-        ("database file", _file),
+        ("files", _files),
         ("write-ahead log", _wal),
         ("database", _opens),
         ("integrity", _integrity),
@@ -66,19 +86,37 @@ def examine(data_dir: Path, *, quick: bool = False) -> Iterator[Finding]:
         ("running turns", _turns),
     ]
     if not quick:
-        checks.append(("projections", _projections))
+        checks += [("events", _events), ("projections", _projections)]
     for name, check in checks:
         try:
             finding = check(data_dir)
         except StorageError as error:
             finding = Finding(name, "problem", str(error))
         except sqlite3.Error as error:
-            finding = Finding(name, "problem", str(explained(error)))
+            finding = _damaged(data_dir, name, str(error)) if _is_damage(error) else _told(name, error)
         except OSError as error:
-            finding = Finding(name, "problem", f"{error.filename or data_dir}: {error.strerror}")
+            finding = _told(name, error)
         yield finding
         if finding.verdict == "problem":
             return
+
+
+def _told(check: str, error: sqlite3.Error | OSError) -> Finding:
+    return Finding(check, "problem", str(explained(error)))
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _damaged(data_dir: Path, check: str, how: str) -> Finding:
+    return Finding(
+        check,
+        "problem",
+        f"the file is damaged: {how}. `treadle restore FILE` brings back a copy; copies are kept as "
+        f"{data_dir}/before-*.db",
+    )
 
 
 def _sqlite(data_dir: Path) -> Finding:
@@ -129,6 +167,8 @@ def _mounted_as(path: Path) -> str | None:
 
 
 def _space(data_dir: Path) -> Finding:
+    with tempfile.TemporaryFile(dir=data_dir) as file:  # a quota shows only so
+        file.write(bytes(TRIED))
     free = shutil.disk_usage(data_dir).free
     if free < LOW_SPACE:
         return Finding("disk space", "warning", f"{free:,} bytes are left: make room before the disk is full")
@@ -136,31 +176,33 @@ def _space(data_dir: Path) -> Finding:
 
 
 def _locks(data_dir: Path) -> Finding:
-    """Two open files of one process lock against each other, where flock works."""
+    """flock, for us, and record locks, for SQLite; whether those lock cannot be seen from one process."""
     with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
-        one, two = FileLock(Path(folder) / "lock"), FileLock(Path(folder) / "lock")
+        lock = FileLock(Path(folder) / "lock")
         try:
-            works = one.acquire() and not two.acquire()
+            lock.acquire()
+            lock.require_that_it_locks()
         finally:
-            one.release()
-            two.release()
-    if not works:
-        return Finding("locks", "problem", f"flock does not lock in {data_dir}: use a --data-dir on a local disk")
-    return Finding("locks", "ok", "flock works")
+            lock.release()
+        with lock.path.open("wb") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return Finding("locks", "ok", "they work")
 
 
-def _file(data_dir: Path) -> Finding:
+def _files(data_dir: Path) -> Finding:
     path = data_dir / FILE_NAME
     if not path.exists():
-        return Finding("database file", "problem", f"there is no {path} yet: `treadle serve` makes it")
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        return Finding("database file", "problem", f"{path} is not a file")
-    if not os.access(path, os.R_OK | os.W_OK):
-        return Finding("database file", "problem", f"{path} may not be read and written by you: see who owns it")
-    if mode & 0o077:
-        return Finding("database file", "warning", f"others can read {path}: chmod 600 {path}")
-    return Finding("database file", "ok", f"{path.stat().st_size:,} bytes")
+        return Finding("files", "problem", f"there is no {path} yet: `treadle serve` makes it")
+    if not path.is_file():
+        return Finding("files", "problem", f"{path} is not a file: choose another --data-dir")
+    files = [file for file in sorted(data_dir.iterdir()) if file.is_file()]
+    for file in files:
+        if not os.access(file, os.R_OK | os.W_OK):
+            return Finding("files", "problem", f"{file} may not be read and written by you: see who owns it")
+    for file in files:
+        if file.stat().st_mode & 0o077:
+            return Finding("files", "warning", f"others may read {file}: chmod 600 {file}")
+    return Finding("files", "ok", f"the database has {path.stat().st_size:,} bytes")
 
 
 def _wal(data_dir: Path) -> Finding:
@@ -199,15 +241,22 @@ def _opens(data_dir: Path) -> Finding:
 
 def _integrity(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
-        problems = [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)").fetchall()]
-    if problems != ["ok"]:
-        return Finding(
-            "integrity",
-            "problem",
-            f"the file is damaged: {'; '.join(problems)}. `treadle restore FILE` brings back a copy; "
-            f"copies are kept as {data_dir}/before-*.db",
-        )
-    return Finding("integrity", "ok", "every page and index is whole")
+        # One problem at a time: sqlite3 reads a row ahead, and where that raises the row before it is lost.
+        (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if problem == "ok":
+            return Finding("integrity", "ok", "every page and index is whole")
+        tables = ", ".join(_damaged_tables(db)) or "no table that could be told"
+    return _damaged(data_dir, "integrity", f"{problem.splitlines()[-1]}; it is of {tables}")
+
+
+def _damaged_tables(db: sqlite3.Connection) -> Iterator[str]:
+    for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
+        try:
+            whole = db.execute("SELECT integrity_check FROM pragma_integrity_check(?)", (name,)).fetchone() == ("ok",)
+        except sqlite3.DatabaseError:
+            whole = False
+        if not whole:
+            yield name
 
 
 def _unlocked(data_dir: Path) -> Finding:
@@ -216,7 +265,14 @@ def _unlocked(data_dir: Path) -> Finding:
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
         except sqlite3.OperationalError as error:
-            return Finding("lock on the database", "warning", str(explained(error)))
+            rebuilding = FileLock(data_dir / REBUILDING)
+            try:
+                if rebuilding.path.exists() and not rebuilding.acquire(shared=True):
+                    text = "a treadle fills the projections anew: writes wait for it"
+                    return Finding("lock on the database", "warning", text)
+            finally:
+                rebuilding.release()
+            return _told("lock on the database", error)
     return Finding("lock on the database", "ok", "it can be written")
 
 
@@ -256,14 +312,34 @@ def _turns(data_dir: Path) -> Finding:
     return Finding("running turns", "ok", f"{len(turns)}, each of a daemon that lives")
 
 
+def _events(data_dir: Path) -> Finding:
+    count = 0
+    with closing(_connect(data_dir)) as db:
+        db.text_factory = bytes
+        for sequence, payload in db.execute("SELECT sequence, payload FROM events ORDER BY sequence"):
+            try:
+                decode(payload.decode())
+            except (UnicodeDecodeError, msgspec.DecodeError) as error:
+                why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+                return _damaged(data_dir, "events", f"event {sequence} cannot be read: {why}")
+            count += 1
+    return Finding("events", "ok", f"each of {count:,} can be read")
+
+
 def _projections(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        if migrations.pending(db) or not projections.is_current(db):
+            return Finding("projections", "warning", "not compared: the next start fills them anew")
     with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
         total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
     if differences:
         first = differences[0]
+        # Its keys alone: what a doctor says is sent around.
+        row = ", ".join(f"{name} {first.row[name]}" for name in KEYS if name in first.row)
         return Finding(
             "projections",
             "problem",
-            f"{first.table} has a row that is {first.side}: {first.row}. `treadle rebuild` fills the tables anew",
+            f"{first.table} has a row that is {first.side}: {row}. `treadle verify` shows it, `treadle rebuild` fills "
+            "the tables anew",
         )
     return Finding("projections", "ok", f"every row is what {total:,} events say")

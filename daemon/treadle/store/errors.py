@@ -1,5 +1,6 @@
 """What can be wrong with a database, each with a sentence that says what to do."""
 
+import errno
 import sqlite3
 
 
@@ -53,8 +54,33 @@ _EXPLANATIONS = {
 }
 
 
-def explained(error: sqlite3.Error) -> StorageError:
-    """What SQLite said, with what to do about it."""
+_OF_FILES = {
+    errno.ENOSPC: _EXPLANATIONS[sqlite3.SQLITE_FULL],
+    errno.EDQUOT: _EXPLANATIONS[sqlite3.SQLITE_FULL],
+    errno.EIO: _EXPLANATIONS[sqlite3.SQLITE_IOERR],
+    errno.EFBIG: _EXPLANATIONS[sqlite3.SQLITE_IOERR],
+    errno.EROFS: _EXPLANATIONS[sqlite3.SQLITE_READONLY],
+    errno.EACCES: ("databaseUnreachable", "access is denied: see who owns it, and what its permissions are"),
+    errno.EPERM: ("databaseUnreachable", "access is denied: see who owns it, and what its permissions are"),
+    errno.ENOENT: ("databaseUnreachable", "it is gone: see that the data directory is there"),
+}
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+NO_LOCKS = "files cannot be locked there: use a --data-dir on a local disk"
+
+
+def explained(error: sqlite3.Error | OSError) -> StorageError:
+    """What SQLite or the system said, with what to do about it."""
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        if error.errno in _NO_LOCKS:
+            return Refused(f"{where}{NO_LOCKS} ({error.strerror})")
+        kind, advice = _OF_FILES.get(error.errno or 0, ("databaseRefused", "see that it is there and yours"))
+        return StorageError(f"{where}{advice} ({error.strerror})", kind)
     code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the file beside the database finds no room to grow
+        code = sqlite3.SQLITE_FULL
     kind, advice = _EXPLANATIONS.get((code or 0) & 0xFF, ("storage", "`treadle doctor` may know more"))
+    if code is None and "Could not decode to UTF-8" in str(error):  # Python's own; the rest of it is what was stored
+        kind, advice = _EXPLANATIONS[sqlite3.SQLITE_CORRUPT]
+        return StorageError(f"{advice} (a text in it is not UTF-8)", kind)
     return StorageError(f"{advice} (SQLite: {error})", kind)

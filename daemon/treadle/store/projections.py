@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from treadle.domain.events import EVENT_TYPES
 from treadle.store import migrations
+from treadle.store.database import make_private_file
 from treadle.store.errors import NewerDatabase
 from treadle.store.sql import query, scripts
 
@@ -86,7 +87,7 @@ def _apply(connection: sqlite3.Connection) -> None:
         "SELECT type, name FROM sqlite_schema WHERE (type = 'trigger' AND tbl_name = 'projector') "
         "OR (type = 'view' AND name <> 'projector')"
     ).fetchall():
-        connection.execute(f"DROP {kind} {name}")
+        connection.execute('DROP {} "{}"'.format(kind, name.replace('"', '""')))
     for script in scripts("projections"):
         for statement in script.statements():
             connection.execute(statement)
@@ -117,6 +118,7 @@ def verify(
     Says how many events there were, and the first differences of each table. Daemons may go on writing: it looks at
     the state of one moment.
     """
+    make_private_file(copy)
     connection = sqlite3.connect(copy, isolation_level=None, uri=True)
     try:
         connection.execute("PRAGMA synchronous = OFF")

@@ -164,13 +164,13 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
         taken.append((value, *parts))
         oldest = position
     more = len(taken) < len(rows)
-    checkpoints = [
-        value
-        for position, value in connection.execute(
-            query("checkpoint_list"), {"thread": thread_id, "before": before, "limit": -1}
-        ).fetchall()
-        if not more or position > oldest
-    ]
+    checkpoints = []
+    found = connection.execute(query("checkpoint_list"), {"thread": thread_id, "before": before, "limit": -1})
+    for position, value in found:
+        if more and position <= oldest:
+            break
+        checkpoints.append(value)
+    found.close()  # an open cursor would hold the read transaction
     taken.reverse()
     return Turns(
         sequence=sequence(connection),

@@ -1,12 +1,18 @@
 """Who runs a turn: a daemon, known by a lock file that it holds for as long as it lives."""
 
+import contextlib
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import uuid_utils
 
 from treadle.store.database import FileLock
+from treadle.store.errors import explained
+
+_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""A name comes from the log, which may come from anywhere: it is part of a path only if it is like one of ours."""
 
 
 class Runner:
@@ -22,33 +28,41 @@ class Runner:
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
-        """Hold the lock file; needed before the first TurnStarted is appended."""
+        """Hold the lock file; needed before the first TurnStarted is appended. Raises StorageError."""
         if self._lock is None:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
             lock = FileLock(self._path(self.name))
-            if not lock.acquire():
+            try:
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                acquired = lock.acquire()
+            except OSError as error:
+                raise explained(error) from error
+            if not acquired:
                 raise RuntimeError(f"the lock of runner {self.name} is held by another process")
             self._lock = lock
 
     def release(self) -> None:
         """Let go of it, once nothing of this daemon runs any more."""
         if self._lock is not None:
-            self._path(self.name).unlink(missing_ok=True)
+            self._remove(self.name)
             self._lock.release()
             self._lock = None
 
     def is_gone(self, name: str) -> bool:
-        """Whether the daemon of this name has ended."""
+        """Whether the daemon of this name has ended; where it cannot be told, it has not."""
         if name == self.name:
             return self._lock is None
+        if not _NAME.fullmatch(name):
+            return True
         try:
             descriptor = os.open(self._path(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
+        except OSError:
+            return False
         try:
             # Shared: two that look at the same time do not take each other for the runner.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return False
         finally:
             os.close(descriptor)
@@ -56,8 +70,12 @@ class Runner:
 
     def forget(self, name: str) -> None:
         """Remove the lock file of a daemon that is gone and has no turns left."""
-        self._path(name).unlink(missing_ok=True)
+        if _NAME.fullmatch(name):
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # where it stays, nobody holds it
+            self._path(name).unlink()
 
     def _path(self, name: str) -> Path:
-        # The name comes from the log: nothing of it may lead out of the folder.
-        return self._folder / f"{name.replace('/', '_')}.lock"
+        return self._folder / f"{name}.lock"

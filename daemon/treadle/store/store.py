@@ -6,14 +6,16 @@ import secrets
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from treadle.store import migrations, projections
+from treadle.store.backup import copy_whole
 from treadle.store.database import (
     FILE_NAME,
+    OPENING,
+    PRESENT,
     Connection,
     Durability,
     FileLock,
@@ -69,9 +71,10 @@ class Store:
         Raises Refused, with a sentence that says what to do.
         """
         make_private_folder(data_dir)
-        present = FileLock(data_dir / "present.lock")
-        opening = FileLock(data_dir / "opening.lock")
+        present = FileLock(data_dir / PRESENT)
+        opening = FileLock(data_dir / OPENING)
         async with opening.held(on_wait=lambda: log.info("waiting for another treadle that opens %s", data_dir)):
+            opening.require_that_it_locks()
             writer = await open_or_create_db(data_dir, durability=durability)
             try:
                 await _bring_up_to_date(writer, data_dir, present, progress)
@@ -102,6 +105,8 @@ class Store:
         lock = FileLock(self.data_dir / REBUILDING)
         try:
             return not lock.acquire(shared=True)
+        except OSError:
+            return False
         finally:
             lock.release()
 
@@ -190,7 +195,8 @@ async def _bring_up_to_date(
             "and start again"
         )
     if await writer.call(_has_events):
-        copy = await writer.call(_keep_copy, data_dir)
+        copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
+        await writer.call(lambda _: copy_whole(data_dir / FILE_NAME, copy))
         log.info("kept a copy of the database as %s", copy)
     await writer.call(migrations.migrate)
     if not await writer.call(projections.is_current):
@@ -213,17 +219,9 @@ def _has_events(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is not None
 
 
-def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
-    """A whole copy beside the database, before it is changed: `before-DATE.db`."""
-    target = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
-    target.touch(mode=0o600)
-    with closing(sqlite3.connect(target)) as copy:
-        connection.backup(copy)
-    return target
-
-
 def _log_id(connection: sqlite3.Connection) -> str:
-    connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('logId', ?) ON CONFLICT (key) DO NOTHING", (secrets.token_hex(16),)
-    )
-    return str(connection.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()[0])
+    found = connection.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()
+    if found is None:  # only then a write, which another process may be in the way of
+        found = (secrets.token_hex(16),)
+        connection.execute("INSERT INTO meta (key, value) VALUES ('logId', ?)", found)
+    return str(found[0])

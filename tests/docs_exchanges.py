@@ -1,0 +1,323 @@
+"""The sessions that docs/protocol.md shows, replayed against a real daemon.
+
+A fenced block with the info string `json request` is what the client sends (a request, a notification or a batch);
+`json answer` and `json notification` are what the daemon sends. `<!-- session: NAME -->` begins a session: a daemon of
+its own, on the data directory that the session before has left; `<!-- meanwhile: NAME -->` is what happens in between.
+`"…"` in a block stands for more, which is left out.
+
+As a program it writes what the daemon says into the page, where that differs: python tests/docs_exchanges.py
+"""
+
+import asyncio
+import json
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from treadle.rpc.framing import FrameDecoder, Framing, frame
+from treadle.store.database import FILE_NAME, FileLock
+
+PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
+PATIENCE = 30.0  # seconds after which what is awaited counts as lost
+WIDTH = 110  # columns of a block
+
+_BLOCK = re.compile(
+    r"^```json (request|answer|notification)\n(.*?)^```$|^<!-- (session|meanwhile): (.*?) -->$",
+    re.MULTILINE | re.DOTALL,
+)
+_REST = "…"
+_LOG = "window/logMessage"
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_DATE_IN_A_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_EXAMPLES: dict[str, Any] = {
+    "logId": "5f0c8d1b7a3e4926b1d07c6e9a2f4835",
+    "pid": 4243,
+    "processId": 4242,
+    "dataDir": "/home/ada/.local/share/treadle",
+    "pythonVersion": "3.11.7",
+    "sqliteVersion": "3.40.1",
+    "version": "0.1.0",
+    "databaseBytes": 4096,
+    "walBytes": 461472,
+}
+"""What differs from one run to the next, by the name of the member, and what the page shows in its place."""
+
+
+@dataclass
+class Block:
+    """kind: `request`, `answer`, `notification` or `meanwhile`. start, end: where its JSON lies in the page."""
+
+    kind: str
+    value: Any
+    start: int
+    end: int
+
+
+def sessions(page: str) -> dict[str, list[Block]]:
+    """The blocks of each session, in their order."""
+    found: dict[str, list[Block]] = {}
+    current: list[Block] = []
+    for match in _BLOCK.finditer(page):
+        kind, text, mark, name = match.groups()
+        if mark == "session":
+            current = found.setdefault(name, [])
+        elif mark is not None:
+            current.append(Block(mark, name, *match.span()))
+        else:
+            current.append(Block(kind, json.loads(text or "null"), *match.span(2)))
+    return found
+
+
+class Examples:
+    """Puts the examples of the page in the place of what differs from one run to the next, and back."""
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self._data_dir = None if data_dir is None else str(data_dir)
+        self._uuids: dict[str, str] = {}
+        self._log_id = ""
+
+    def shown(self, value: Any, name: str = "") -> Any:
+        """The value as the page shows it; UUIDs by the order in which they come."""
+        if isinstance(value, dict):
+            return {key: self.shown(member, key) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.shown(item) for item in value]
+        if name == "logId":
+            self._log_id = value
+        if name in _EXAMPLES and type(value) is type(_EXAMPLES[name]):
+            return _EXAMPLES[name]
+        if isinstance(value, str):
+            value = _TIME.sub("2026-01-31T12:00:00.000Z", value)
+            value = _DATE_IN_A_NAME.sub("20260131T120000.000000Z", value)
+            if self._data_dir is not None:
+                value = value.replace(self._data_dir, _EXAMPLES["dataDir"])
+            return _UUID.sub(lambda match: self._uuid(match[0]), value)
+        return value
+
+    def real(self, request: Any) -> Any:
+        """A request of the page as it is to be sent."""
+        text = json.dumps(request).replace(_EXAMPLES["logId"], self._log_id)
+        text = text.replace(f'"processId": {_EXAMPLES["processId"]}', f'"processId": {os.getpid()}')
+        for uuid, example in self._uuids.items():
+            text = text.replace(example, uuid)
+        return json.loads(text)
+
+    def _uuid(self, uuid: str) -> str:
+        return self._uuids.setdefault(uuid, f"019c1412-5a00-7000-8000-{len(self._uuids) + 1:012}")
+
+
+def cut(value: Any, like: Any) -> Any:
+    """The value without what `like` leaves out."""
+    if like == _REST:
+        return _REST
+    if isinstance(like, dict) and isinstance(value, dict):
+        kept = {key: cut(member, like.get(key)) for key, member in value.items() if key in like or _REST not in like}
+        return kept | {_REST: _REST} if _REST in like else kept
+    if isinstance(like, list) and isinstance(value, list):
+        if like[-1:] == [_REST]:
+            return [cut(item, of) for item, of in zip(value, like[:-1], strict=False)] + [_REST]
+        return [cut(item, of) for item, of in zip(value, like, strict=True)] if len(value) == len(like) else value
+    return value
+
+
+class Conversation:
+    """One daemon and what it says. answers, notifications: what came and was not asked for yet."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._answers: list[Any] = []
+        self._notifications: list[Any] = []
+        self._unsent = bytearray()
+        self._decoder = FrameDecoder(1 << 30)
+
+    def send(self, message: Any) -> None:
+        """What is sent without waiting in between goes out in one write, so that it is read together."""
+        self._unsent += frame(Framing.HEADERS, json.dumps(message).encode())
+
+    async def answer(self, wanted: Any) -> Any:
+        """The answer that has the ids that `wanted` has; the next one, where it has none."""
+        while True:
+            for i, answer in enumerate(self._answers):
+                if wanted is None or _ids(wanted) == _ids(answer):
+                    return self._answers.pop(i)
+            await self._more()
+
+    async def notification(self, wanted: Any) -> Any:
+        """The next one; warnings may come at any time, and are left out where the page does not show one."""
+        while True:
+            while not self._notifications:
+                await self._more()
+            notification = self._notifications.pop(0)
+            if notification["method"] != _LOG or wanted is None or wanted["method"] == _LOG:
+                return notification
+
+    async def end(self) -> list[Any]:
+        """Close the input; what else the daemon had to say."""
+        assert self._process.stdin is not None
+        self._flush()
+        self._process.stdin.close()
+        while await self._read():
+            pass
+        return self._answers + self._notifications
+
+    def _flush(self) -> None:
+        assert self._process.stdin is not None
+        if self._unsent:
+            self._process.stdin.write(bytes(self._unsent))
+            self._unsent.clear()
+
+    async def _more(self) -> None:
+        self._flush()
+        assert await self._read(), f"the daemon has ended; left are {self._answers + self._notifications}"
+
+    async def _read(self) -> bool:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            data = await self._process.stdout.read(1 << 18)
+        for body in self._decoder.feed(data):
+            assert isinstance(body, bytes), body
+            message = json.loads(body)
+            told = isinstance(message, dict) and "method" in message
+            (self._notifications if told else self._answers).append(message)
+        return bool(data)
+
+
+def _ids(answer: Any) -> list[Any]:
+    return [one["id"] for one in answer] if isinstance(answer, list) else [answer["id"]]
+
+
+Began = Callable[[Conversation], Awaitable[None]]
+
+
+async def _nothing(conversation: Conversation) -> None:
+    pass
+
+
+def ordinary_session(data_dir: Path) -> Began:
+    return _nothing
+
+
+def rebuilding_session(data_dir: Path) -> Began:
+    """An older treadle filled the projections. The daemon starts to rebuild only once it knows of `initialize`."""
+    _set_projection_version(data_dir, 0)
+    opening = FileLock(data_dir / "opening.lock")
+    assert opening.acquire()
+
+    async def began(conversation: Conversation) -> None:
+        conversation.send({"jsonrpc": "2.0", "id": "heard?", "method": 0})  # refused at once, after what came before
+        await conversation.answer({"id": "heard?"})
+        opening.release()
+
+    return began
+
+
+SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
+    "the main one": (ordinary_session, 0),
+    "a rebuild at start": (rebuilding_session, 0),
+    "a newer treadle comes": (ordinary_session, 1),
+    "a newer treadle was here": (ordinary_session, 1),
+}
+"""What each session needs beforehand, and the exit status of its daemon."""
+
+MEANWHILE: dict[str, Callable[[Path], None]] = {
+    "a newer treadle takes the database over": lambda data_dir: _set_projection_version(data_dir, 99)
+}
+
+
+def _set_projection_version(data_dir: Path, version: int) -> None:
+    database = sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)
+    database.execute("UPDATE meta SET value = ? WHERE key = 'projectionVersion'", (str(version),))
+    database.close()
+
+
+async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable[[Block, Any], None]) -> None:
+    """Play one session. check: is called with what the page says, and what the daemon said, both as the page shows."""
+    prepare, expected_status = SESSIONS[name]
+    began = prepare(data_dir)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), "--log-file", os.devnull),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    conversation, examples = Conversation(process), Examples(data_dir)
+    try:
+        for i, block in enumerate(blocks):
+            if block.kind == "request":
+                conversation.send(examples.real(block.value))
+                if i == 0:
+                    await began(conversation)
+            elif block.kind == "meanwhile":
+                MEANWHILE[block.value](data_dir)
+            elif block.kind == "answer":
+                check(block, cut(examples.shown(await conversation.answer(block.value)), block.value))
+            else:
+                check(block, cut(examples.shown(await conversation.notification(block.value)), block.value))
+        left = [message for message in await conversation.end() if message.get("method") != _LOG]
+        assert not left, f"the daemon also said, in the session «{name}»: {left}"
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        async with asyncio.timeout(PATIENCE):
+            status = await process.wait()
+    assert status == expected_status, f"exit status {status} at the end of the session «{name}»"
+
+
+def pretty(value: Any) -> str:
+    """JSON in lines of at most WIDTH columns, where it can be broken."""
+    lines = [""]
+
+    def put(value: Any, depth: int, room: int) -> None:
+        """room: for what closes after it."""
+        text = json.dumps(value, ensure_ascii=False)
+        if len(lines[-1]) + len(text) + room <= WIDTH or not value or not isinstance(value, dict | list):
+            lines[-1] += text
+            return
+        opening, closing = "[]" if isinstance(value, list) else "{}"
+        items = [("", item) for item in value] if isinstance(value, list) else list(_members(value))
+        lines[-1] += opening
+        for i, (name, item) in enumerate(items):
+            room_here = room + 1 if i == len(items) - 1 else 1
+            length = len(name) + len(json.dumps(item, ensure_ascii=False)) + room_here
+            fits_here, fits_below = len(lines[-1]) + 1 + length <= WIDTH, 2 * depth + 2 + length <= WIDTH
+            if not fits_here and (i > 0 or fits_below):
+                lines[-1] = lines[-1].rstrip()
+                lines.append("  " * (depth + 1))
+            lines[-1] += name
+            put(item, depth + 1, room_here)
+            lines[-1] += ", " if i < len(items) - 1 else closing
+
+    put(value, 0, 0)
+    return "\n".join(lines)
+
+
+def _members(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, member in value.items():
+        yield json.dumps(key, ensure_ascii=False) + ": ", member
+
+
+async def write() -> None:
+    page = PAGE.read_text("utf-8")
+    said: list[tuple[Block, Any]] = []
+
+    def note(block: Block, value: Any) -> None:
+        said.append((block, value))
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, blocks in sessions(page).items():
+            await replay(name, blocks, Path(folder) / "data", note)
+            said += [(block, block.value) for block in blocks if block.kind == "request"]
+    for block, value in sorted(said, key=lambda entry: -entry[0].start):
+        page = page[: block.start] + pretty(value) + "\n" + page[block.end :]
+    PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(write())

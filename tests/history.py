@@ -1,0 +1,372 @@
+"""A log in which every event happens, and what each of them does to the tables of the projections."""
+
+from typing import Any
+
+from treadle.domain import events as e
+from treadle.domain.events import OfferedOption
+
+
+def at(second: int) -> str:
+    return f"2026-01-31T12:00:{second:02}.000Z"
+
+
+Row = dict[str, Any] | None
+Effect = dict[str, Row]
+"""By table and key: the columns that an event changed, all of them of a new row, None for a row that is gone."""
+
+OPTIONS = [OfferedOption(id="yes", name="Yes", kind="allow_once")]
+OPTIONS_JSON = '[{"id":"yes","name":"Yes","kind":"allow_once"}]'
+
+
+def turn(sequence: int, id: str) -> Row:
+    return {
+        "sequence": sequence,
+        "thread_id": "t",
+        "id": id,
+        "runner": "daemon",
+        "status": "running",
+        "stop_reason": None,
+        "error": None,
+        "usage": None,
+        "started_at": at(sequence),
+        "ended_at": None,
+    }
+
+
+def thread(sequence: int, **changed: object) -> Row:
+    """The header of the thread after an event that makes it newer."""
+    return {"version": sequence, "updated_at": at(sequence), **changed}
+
+
+HISTORY: list[tuple[e.AnyEvent, Effect]] = [
+    (
+        e.ProjectCreated(id="p", name="P", path="/p", at=at(1)),
+        {
+            "projection_projects p": {
+                "sequence": 1,
+                "id": "p",
+                "name": "P",
+                "path": "/p",
+                "created_at": at(1),
+                "updated_at": at(1),
+                "deleted": 0,
+            }
+        },
+    ),
+    (
+        e.ProjectUpdated(id="p", name="Q", at=at(2)),
+        {"projection_projects p": {"name": "Q", "updated_at": at(2)}},
+    ),
+    (
+        e.ProjectUpdated(id="p", path="/q", at=at(3)),
+        {"projection_projects p": {"path": "/q", "updated_at": at(3)}},
+    ),
+    (
+        e.ThreadCreated(thread_id="t", project_id="p", title="T", at=at(4)),
+        {
+            "projection_threads t": {
+                "sequence": 4,
+                "id": "t",
+                "project_id": "p",
+                "title": "T",
+                "version": 4,
+                "running": 0,
+                "pending_approvals": 0,
+                "created_at": at(4),
+                "updated_at": at(4),
+                "archived_at": None,
+                "deleted": 0,
+            }
+        },
+    ),
+    (e.ThreadRenamed(thread_id="t", title="U", at=at(5)), {"projection_threads t": thread(5, title="U")}),
+    (e.ThreadArchived(thread_id="t", at=at(6)), {"projection_threads t": thread(6, archived_at=at(6))}),
+    (e.ThreadUnarchived(thread_id="t", at=at(7)), {"projection_threads t": thread(7, archived_at=None)}),
+    (
+        e.TurnStarted(id="one", thread_id="t", runner="daemon", at=at(8)),
+        {"projection_threads t": thread(8, running=1), "projection_turns t one": turn(8, "one")},
+    ),
+    (
+        e.MessageAdded(id="prompt", thread_id="t", turn_id="one", role="user", text="Do", streaming=False, at=at(9)),
+        {
+            "projection_threads t": thread(9),
+            "projection_messages t prompt": {
+                "sequence": 9,
+                "thread_id": "t",
+                "id": "prompt",
+                "turn_id": "one",
+                "role": "user",
+                "text": "Do",
+                "status": "complete",
+                "created_at": at(9),
+                "completed_at": at(9),
+            },
+        },
+    ),
+    (
+        e.MessageAdded(
+            id="answer", thread_id="t", turn_id="one", role="assistant", text="A", streaming=True, at=at(10)
+        ),
+        {
+            "projection_threads t": thread(10),
+            "projection_messages t answer": {
+                "sequence": 10,
+                "thread_id": "t",
+                "id": "answer",
+                "turn_id": "one",
+                "role": "assistant",
+                "text": "A",
+                "status": "streaming",
+                "created_at": at(10),
+                "completed_at": None,
+            },
+        },
+    ),
+    # A token costs a token: neither the message's row nor the thread's is written.
+    (
+        e.MessageAppended(id="answer", thread_id="t", text="é😀", at=at(11)),
+        {"message_chunks 10 11": {"message": 10, "sequence": 11, "text": "é😀"}},
+    ),
+    (
+        e.MessageAppended(id="answer", thread_id="t", text="!", at=at(12)),
+        {"message_chunks 10 12": {"message": 10, "sequence": 12, "text": "!"}},
+    ),
+    (
+        e.MessageCompleted(id="answer", thread_id="t", at=at(13)),
+        {
+            "projection_threads t": thread(13),
+            "projection_messages t answer": {"text": "Aé😀!", "status": "complete", "completed_at": at(13)},
+            "message_chunks 10 11": None,
+            "message_chunks 10 12": None,
+        },
+    ),
+    (
+        e.ActivityRecorded(
+            id="tool",
+            thread_id="t",
+            turn_id="one",
+            kind="tool_call",
+            title="ls",
+            status="running",
+            detail={"n": [1, 1.5, None]},
+            at=at(14),
+        ),
+        {
+            "projection_threads t": thread(14),
+            "projection_activities t tool": {
+                "sequence": 14,
+                "thread_id": "t",
+                "id": "tool",
+                "turn_id": "one",
+                "kind": "tool_call",
+                "title": "ls",
+                "status": "running",
+                "detail": '{"n":[1,1.5,null]}',
+                "created_at": at(14),
+                "updated_at": at(14),
+            },
+        },
+    ),
+    (
+        e.ActivityRecorded(
+            id="tool", thread_id="t", turn_id="one", kind="edit", title="ls -l", status="completed", at=at(15)
+        ),
+        {
+            "projection_threads t": thread(15),
+            "projection_activities t tool": {
+                "kind": "edit",
+                "title": "ls -l",
+                "status": "completed",
+                "detail": None,
+                "updated_at": at(15),
+            },
+        },
+    ),
+    (
+        e.ApprovalRequested(
+            id="ask", thread_id="t", turn_id="one", title="May it?", options=OPTIONS, detail="x", at=at(16)
+        ),
+        {
+            "projection_threads t": thread(16, pending_approvals=1),
+            "projection_approvals t ask": {
+                "sequence": 16,
+                "thread_id": "t",
+                "id": "ask",
+                "turn_id": "one",
+                "title": "May it?",
+                "options": OPTIONS_JSON,
+                "detail": '"x"',
+                "status": "pending",
+                "outcome": None,
+                "created_at": at(16),
+                "resolved_at": None,
+            },
+        },
+    ),
+    (
+        e.ApprovalRequested(id="ask again", thread_id="t", turn_id="one", title="Really?", options=OPTIONS, at=at(17)),
+        {
+            "projection_threads t": thread(17, pending_approvals=2),
+            "projection_approvals t ask again": {
+                "sequence": 17,
+                "thread_id": "t",
+                "id": "ask again",
+                "turn_id": "one",
+                "title": "Really?",
+                "options": OPTIONS_JSON,
+                "detail": None,
+                "status": "pending",
+                "outcome": None,
+                "created_at": at(17),
+                "resolved_at": None,
+            },
+        },
+    ),
+    (
+        e.ApprovalResolved(id="ask", thread_id="t", outcome="yes", at=at(18)),
+        {
+            "projection_threads t": thread(18, pending_approvals=1),
+            "projection_approvals t ask": {"status": "resolved", "outcome": "yes", "resolved_at": at(18)},
+        },
+    ),
+    (
+        e.ApprovalResolved(id="ask again", thread_id="t", outcome=None, at=at(19)),
+        {
+            "projection_threads t": thread(19, pending_approvals=0),
+            "projection_approvals t ask again": {"status": "cancelled", "resolved_at": at(19)},
+        },
+    ),
+    (
+        e.CheckpointCreated(id="before", thread_id="t", git_ref="refs/x", message="Before", at=at(20)),
+        {
+            "projection_threads t": thread(20),
+            "checkpoints t before": {
+                "sequence": 20,
+                "thread_id": "t",
+                "id": "before",
+                "turn_id": None,
+                "git_ref": "refs/x",
+                "message": "Before",
+                "created_at": at(20),
+                "restored_at": None,
+            },
+        },
+    ),
+    (
+        e.CheckpointCreated(id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", at=at(21)),
+        {
+            "projection_threads t": thread(21),
+            "checkpoints t in": {
+                "sequence": 21,
+                "thread_id": "t",
+                "id": "in",
+                "turn_id": "one",
+                "git_ref": "refs/y",
+                "message": "",
+                "created_at": at(21),
+                "restored_at": None,
+            },
+        },
+    ),
+    (
+        e.CheckpointRestored(id="before", thread_id="t", at=at(22)),
+        {"projection_threads t": thread(22), "checkpoints t before": {"restored_at": at(22)}},
+    ),
+    (
+        e.TurnCompleted(id="one", thread_id="t", stop_reason="end_turn", usage={"tokens": 7}, at=at(23)),
+        {
+            "projection_threads t": thread(23, running=0),
+            "projection_turns t one": {
+                "status": "completed",
+                "stop_reason": "end_turn",
+                "usage": '{"tokens":7}',
+                "ended_at": at(23),
+            },
+        },
+    ),
+    (
+        e.TurnStarted(id="two", thread_id="t", runner="daemon", at=at(24)),
+        {"projection_threads t": thread(24, running=1), "projection_turns t two": turn(24, "two")},
+    ),
+    (
+        e.TurnFailed(id="two", thread_id="t", error="It broke", at=at(25)),
+        {
+            "projection_threads t": thread(25, running=0),
+            "projection_turns t two": {"status": "failed", "error": "It broke", "ended_at": at(25)},
+        },
+    ),
+    (
+        e.TurnStarted(id="three", thread_id="t", runner="daemon", at=at(26)),
+        {"projection_threads t": thread(26, running=1), "projection_turns t three": turn(26, "three")},
+    ),
+    (
+        e.TurnInterrupted(id="three", thread_id="t", reason="stopped", at=at(27)),
+        {
+            "projection_threads t": thread(27, running=0),
+            "projection_turns t three": {"status": "interrupted", "stop_reason": "stopped", "ended_at": at(27)},
+        },
+    ),
+    (
+        e.SettingChanged(key="theme", value={"dark": True}, at=at(28)),
+        {"settings theme": {"key": "theme", "value": '{"dark":true}', "updated_at": at(28)}},
+    ),
+    (
+        e.SettingChanged(key="theme", value=False, at=at(29)),
+        {"settings theme": {"value": "false", "updated_at": at(29)}},
+    ),
+    (e.SettingChanged(key="theme", value=None, at=at(30)), {"settings theme": None}),
+    (
+        e.TurnStarted(id="four", thread_id="t", runner="daemon", at=at(31)),
+        {"projection_threads t": thread(31, running=1), "projection_turns t four": turn(31, "four")},
+    ),
+    (
+        e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(32)),
+        {
+            "projection_threads t": thread(32),
+            "projection_messages t open": {
+                "sequence": 32,
+                "thread_id": "t",
+                "id": "open",
+                "turn_id": "four",
+                "role": "system",
+                "text": "",
+                "status": "streaming",
+                "created_at": at(32),
+                "completed_at": None,
+            },
+        },
+    ),
+    (
+        e.MessageAppended(id="open", thread_id="t", text="left", at=at(33)),
+        {"message_chunks 32 33": {"message": 32, "sequence": 33, "text": "left"}},
+    ),
+    (
+        e.SettingChanged(key="size", value=12, at=at(34)),
+        {"settings size": {"key": "size", "value": "12", "updated_at": at(34)}},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(35)),
+        {
+            "projection_threads t": thread(35, deleted=1),
+            "projection_turns t one": None,
+            "projection_turns t two": None,
+            "projection_turns t three": None,
+            "projection_turns t four": None,
+            "projection_messages t prompt": None,
+            "projection_messages t answer": None,
+            "projection_messages t open": None,
+            "message_chunks 32 33": None,
+            "projection_activities t tool": None,
+            "projection_approvals t ask": None,
+            "projection_approvals t ask again": None,
+            "checkpoints t before": None,
+            "checkpoints t in": None,
+        },
+    ),
+    (
+        e.ProjectDeleted(id="p", at=at(36)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(36)}},
+    ),
+]
+LIVE = [event for event, _ in HISTORY[:-2]]
+"""All but the deletions: every table has a row."""

@@ -1,0 +1,53 @@
+"""treadle's JSON-RPC with the methods of the specification's examples beside its own: run by test_rpc_spec.py.
+
+`heard` gives the params of the notifications that came: the specification's `update` and `notify_*` do something.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from treadle.rpc.methods import add_methods
+from treadle.rpc.protocol import Method, register
+from treadle.rpc.server import Daemon, Options, run
+
+
+class Subtract(Struct):
+    minuend: int
+    subtrahend: int
+
+
+heard: list[Any] = []
+
+
+def subtract(params: Subtract | list[int]) -> int:
+    if isinstance(params, Subtract):
+        return params.minuend - params.subtrahend
+    return params[0] - params[1]
+
+
+METHODS = [
+    Method("subtract", "The difference of two.", Subtract | list[int], int, subtract),
+    Method("sum", "The sum of some.", list[int], int, sum),
+    Method("get_data", "Something.", Any, Any, lambda params: ["hello", 5]),
+    *(Method(name, "Told.", Any, None, heard.append) for name in ("update", "notify_hello", "notify_sum")),
+    Method("heard", "What was told.", Any, Any, lambda params: heard),
+]
+
+
+async def serve(data_dir: Path, stdout: int) -> int:
+    daemon = Daemon(Options(data_dir=data_dir))
+    add_methods(daemon)
+    for method in METHODS:
+        register(daemon, method)
+    return await run(daemon, 0, stdout)
+
+
+if __name__ == "__main__":
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    sys.exit(asyncio.run(serve(Path(sys.argv[sys.argv.index("--data-dir") + 1]), stdout)))

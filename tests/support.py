@@ -1,0 +1,183 @@
+"""What several tests need: a daemon in this process over real pipes, a client that speaks the wire, plain sqlite3."""
+
+import asyncio
+import itertools
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.domain.events import StoredEvent
+from treadle.rpc.framing import FrameDecoder, Framing, frame
+from treadle.rpc.methods import add_methods
+from treadle.rpc.server import Daemon, Options, run
+from treadle.rpc.stdio import FdReader, FdWriter
+from treadle.store.database import FILE_NAME
+from treadle.store.errors import Refused
+from treadle.store.log import EventStore
+from treadle.store.store import Store
+
+PATIENCE = 30.0
+"""Seconds after which what is awaited counts as lost. Nothing waits for this long unless it has failed."""
+
+
+class Wire:
+    """A client over two descriptors, which it closes. Keeps all that comes, so that a test can count it.
+
+    replies: the answers by id, each request's in a list that should be one long. notifications: in their order.
+    """
+
+    def __init__(self, stdin: int, stdout: int, framing: Framing = Framing.LINES) -> None:
+        self.replies: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        self.notifications: list[tuple[str, dict[str, Any]]] = []
+        self._framing = framing
+        self._descriptors = [stdin, stdout]
+        self._writer, self._reader = FdWriter(stdin), FdReader(stdout)
+        self._ids = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._reading = asyncio.create_task(self._read())
+
+    def write(self, body: bytes) -> None:
+        """One frame, whatever is in it."""
+        self._writer.write(frame(self._framing, body))
+
+    def send(self, method: str, params: Any = None) -> int:
+        """A request; its id."""
+        id = next(self._ids)
+        self.write(msgspec.json.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}))
+        return id
+
+    def notify(self, method: str, params: Any = None) -> None:
+        """A notification."""
+        self.write(msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params or {}}))
+
+    async def reply(self, id: int) -> dict[str, Any]:
+        """The whole answer to a request."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.replies[id]:
+                await self._more()
+        return self.replies[id][0]
+
+    async def call(self, method: str, params: Any = None) -> Any:
+        """The result of a request; an AssertionError with the error, where it got one."""
+        reply = await self.reply(self.send(method, params))
+        assert "result" in reply, reply
+        return reply["result"]
+
+    async def until(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The params of the first notification that it is true of."""
+        seen = 0
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for _, params in self.notifications[seen:]:
+                    if found(params):
+                        return params
+                seen = len(self.notifications)
+                await self._more()
+
+    async def ended(self) -> None:
+        """Return when the daemon has closed its end."""
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([self._reading])
+
+    async def close_input(self) -> None:
+        """Tell the daemon that nothing more comes."""
+        await self._writer.flush_and_close(PATIENCE)
+        os.close(self._descriptors.pop(0))
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        self._reader.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    async def _more(self) -> None:
+        assert not self._ended, "the daemon has closed its end"
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _read(self) -> None:
+        decoder = FrameDecoder(1 << 30)
+        while data := await self._reader.read():
+            for body in decoder.feed(data):
+                assert isinstance(body, bytes), body
+                self._receive(msgspec.json.decode(body))
+            self._changed.set()
+        self._ended = True
+        self._changed.set()
+
+    def _receive(self, message: Any) -> None:
+        for one in message if isinstance(message, list) else [message]:
+            if "method" in one:
+                self.notifications.append((one["method"], one.get("params", {})))
+            else:
+                self.replies[one["id"]].append(one)
+
+
+@asynccontextmanager
+async def serving(
+    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0
+) -> AsyncIterator[tuple[Wire, Daemon]]:
+    """A daemon in this process, behind real pipes, and its client; ends with the block, by end of input."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    daemon = Daemon(Options(data_dir=data_dir, durability="normal", linger=linger))
+    add_methods(daemon)
+    running = asyncio.create_task(run(daemon, theirs_in, theirs_out))
+    wire = Wire(ours_out, ours_in, framing)
+    try:
+        if initialize:
+            await wire.call("initialize", {})
+        yield wire, daemon
+    finally:
+        await wire.close_input()
+        async with asyncio.timeout(PATIENCE):
+            status = await running
+        os.close(theirs_in)
+        os.close(theirs_out)
+        await wire.ended()
+        wire.close()
+    assert status == 0
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[Store]:
+    """A store that is closed with the block, also where a test fails: its threads would keep the process."""
+    store = await Store.open(data_dir, durability="normal")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def refused(data_dir: Path) -> str:
+    """Why the data directory cannot be opened; it must not be possible."""
+    try:
+        async with opened(data_dir):
+            raise AssertionError("it was opened")
+    except Refused as error:
+        return str(error)
+
+
+@contextmanager
+def plain(data_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The database as any other program sees it."""
+    with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as connection:
+        yield connection
+
+
+async def replayed(events: EventStore, after: int = 0) -> list[StoredEvent]:
+    """The log after a sequence."""
+    return [stored async for stored in events.replay_from(after)]
+
+
+def rows(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
+    """Every row of a table, in a fixed order."""
+    return sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)

@@ -1,0 +1,348 @@
+"""The command line: what each command says, does and exits with."""
+
+import argparse
+import json
+import logging
+import os
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle import __version__, cli
+from wire import PATIENCE, TREADLE, run, serving, spawn
+
+RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
+
+
+def commands(parser: argparse.ArgumentParser, *names: str) -> Iterator[tuple[str, ...]]:
+    """Every command and group of commands that there is, by its names."""
+    yield names
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from commands(below, *names, name)
+
+
+COMMANDS = list(commands(cli.parser()))
+
+
+def some_events(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        for i in range(3):
+            daemon.dispatch("ChangeSetting", key=f"k{i}", value=i)
+
+
+def spoil(data_dir: Path, statement: str) -> None:
+    with closing(sqlite3.connect(data_dir / "treadle.db", isolation_level=None)) as db:
+        db.execute(statement)
+
+
+def damage(data_dir: Path) -> None:
+    file = data_dir / "treadle.db"
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\x55" * (len(content) - 4096))
+
+
+# Help and usage
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_is(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*names, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: {' '.join(['treadle', *names])} ")
+    for action in _parser(names)._actions:
+        for option in action.option_strings:
+            assert option in told
+        assert action.help, f"{names}: {action.dest} has no help" if not action.metavar else ""
+
+
+def _parser(names: tuple[str, ...]) -> argparse.ArgumentParser:
+    parser = cli.parser()
+    for name in names:
+        (group,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        parser = group.choices[name]
+    return parser
+
+
+def test_there_are_the_commands_that_there_should_be() -> None:
+    assert {" ".join(names) for names in COMMANDS} >= {"serve", "verify", "rebuild", "import acp"}
+
+
+def test_it_says_its_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"treadle {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["explode"], "invalid choice: 'explode'"),
+        (["serve", "--nothing"], "unrecognized arguments: --nothing"),
+        (["serve", "file"], "unrecognized arguments: file"),
+        (["serve", "--linger-ms", "soon"], "--linger-ms: 'soon' is not a whole number of 0 or more"),
+        (["serve", "--linger-ms", "-1"], "--linger-ms: '-1' is not a whole number of 0 or more"),
+        (["serve", "--max-message-bytes", "0"], "--max-message-bytes: '0' is not a whole number of 1 or more"),
+        (["serve", "--max-message-bytes", "1e6"], "--max-message-bytes: '1e6' is not a whole number of 1 or more"),
+        (["serve", "--durability", "none"], "--durability: invalid choice: 'none'"),
+        (["serve", "--log-level", "loud"], "--log-level: invalid choice: 'loud'"),
+        (["serve", "--log-file", "/no/such/folder/log"], "/no/such/folder/log cannot be written: No such file"),
+        (["import"], "required: FORMAT"),
+        (["import", "acp"], "required: FILE"),
+        (["import", "csv", "x"], "invalid choice: 'csv'"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_told_and_is_status_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in told.err
+    assert "Traceback" not in told.err
+
+
+# The data directory
+
+
+def test_the_data_directory_is_its_owners_alone(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("StartTurn", threadId="t", prompt="hello")
+        found = [data_dir, *data_dir.rglob("*")]
+        assert len(found) > 4
+        for path in found:
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where it is differs from system to system")
+def test_without_a_data_directory_it_is_the_users_own(tmp_path: Path) -> None:
+    env = {"XDG_DATA_HOME": str(tmp_path / "share"), "HOME": str(tmp_path / "home")}
+    script = b'{"jsonrpc":"2.0","id":1,"method":"initialize"}\n{"jsonrpc":"2.0","id":2,"method":"daemon/status"}\n'
+    for arguments, expected in (
+        ([], tmp_path / "share" / "treadle"),
+        (["--data-dir", "~/here"], tmp_path / "home" / "here"),
+    ):
+        done = subprocess.run(
+            [*TREADLE, "serve", *arguments],
+            input=script,
+            capture_output=True,
+            env={**os.environ, **env},
+            timeout=PATIENCE,
+        )
+        status = json.loads(done.stdout.splitlines()[1])["result"]
+        assert status["dataDir"] == str(expected)
+        assert (expected / "treadle.db").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+def test_without_a_database_there_is_nothing_to_do_and_none_is_made(data_dir: Path, command: str) -> None:
+    done = run(command, "--data-dir", str(data_dir))
+    assert done.returncode == 1
+    assert done.stderr == f"treadle: there is no treadle database in {data_dir}: say where it is with --data-dir\n"
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+@pytest.mark.parametrize("spoiled", ["damaged", "foreign", "newer"])
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(data_dir: Path, command: str, spoiled: str) -> None:
+    some_events(data_dir)
+    match spoiled:
+        case "damaged":
+            damage(data_dir)
+        case "foreign":
+            spoil(data_dir, "PRAGMA application_id = 1")
+        case "newer":
+            spoil(data_dir, "UPDATE meta SET value = '99' WHERE key = 'projectionVersion'")
+    done = run(command, "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("treadle: ")
+    assert "Traceback" not in done.stderr
+
+
+# verify and rebuild
+
+
+def test_verify_finds_each_row_that_is_not_what_the_log_says_and_rebuild_mends_it(data_dir: Path) -> None:
+    some_events(data_dir)
+    whole = run("verify", "--data-dir", str(data_dir))
+    assert (whole.returncode, whole.stdout.partition(",")[0]) == (0, "3 events")
+    spoil(data_dir, "UPDATE settings SET value = '7' WHERE key = 'k1'")
+    spoil(data_dir, "DELETE FROM settings WHERE key = 'k2'")
+    broken = run("verify", "--data-dir", str(data_dir))
+    assert broken.returncode == 1
+    differences = broken.stdout.splitlines()
+    assert [line.partition("{")[0] for line in differences[:-1]] == [
+        "settings: missing row ",
+        "settings: missing row ",
+        "settings: unexpected row ",
+    ]
+    assert "treadle rebuild" in differences[-1]
+    rebuilt = run("rebuild", "--data-dir", str(data_dir))
+    assert (rebuilt.returncode, rebuilt.stdout) == (0, "rebuilt from 3 events\n")
+    assert run("verify", "--data-dir", str(data_dir)).stdout == whole.stdout
+    assert [path.name for path in data_dir.iterdir() if path.name.startswith("verify-")] == []
+
+
+def test_verify_and_rebuild_work_beside_a_daemon(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("ChangeSetting", key="k", value=1)
+        daemon.result("subscription/open", {"topic": "settings"})
+        assert run("verify", "--data-dir", str(data_dir)).returncode == 0
+        assert run("rebuild", "--data-dir", str(data_dir)).returncode == 0
+        sequence = daemon.dispatch("ChangeSetting", key="k", value=2)["sequence"]
+        assert daemon.notification("projection/changed")["sequence"] == sequence
+        assert daemon.result("setting/list")["items"][0]["value"] == 2
+
+
+def test_a_reader_of_its_output_that_is_gone_is_no_traceback(data_dir: Path) -> None:
+    some_events(data_dir)
+    source, sink = os.pipe()
+    os.close(source)
+    done = subprocess.run(
+        [*TREADLE, "verify", "--data-dir", str(data_dir)], stdout=sink, stderr=subprocess.PIPE, timeout=PATIENCE
+    )
+    os.close(sink)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+# import acp
+
+
+def test_a_recording_is_imported_once_however_often_it_is(data_dir: Path) -> None:
+    first = run("import", "acp", str(RECORDING), "--data-dir", str(data_dir))
+    assert first.returncode == 0, first.stderr
+    with serving(data_dir) as daemon:
+        threads = daemon.result("thread/list")["items"]
+        assert threads
+        window = daemon.result("thread/read", {"threadId": threads[0]["id"]})
+        assert {turn["status"] for turn in window["turns"]} == {"completed"}
+        assert {message["role"] for message in window["messages"]} == {"user", "assistant"}
+        sequence = daemon.result("daemon/status")["sequence"]
+    again = run("import", "acp", str(RECORDING), "--data-dir", str(data_dir))
+    assert again.returncode == 0
+    assert "there already; 0 new events" in again.stdout
+    with serving(data_dir) as daemon:
+        assert daemon.result("daemon/status")["sequence"] == sequence
+    assert run("verify", "--data-dir", str(data_dir)).returncode == 0
+
+
+def test_an_import_is_seen_by_a_daemon_while_it_happens(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.result("subscription/open", {"topic": "index"})
+        assert run("import", "acp", str(RECORDING), "--data-dir", str(data_dir)).returncode == 0
+        last = daemon.result("thread/list")["items"][0]["version"]
+        daemon.notification("projection/changed", lambda params: params["sequence"] >= last)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"t":0,"dir":"client","msg":{}}\n\nhello\n', "line 3"),
+        (b'{"t":0,"dir":"server","msg":{}}\n', "line 1"),
+        (b'{"t":0,"dir":"client","msg":{}}\n{"jsonrpc":"2.0"}\n', "line 2"),
+        (b"\xff\xfe", "line 1"),
+        (b"[" * 100_000, "line 1"),
+    ],
+)
+def test_what_is_no_recording_is_told_with_its_line_and_nothing_is_done(
+    data_dir: Path, tmp_path: Path, content: bytes, says: str
+) -> None:
+    file = tmp_path / "recording"
+    file.write_bytes(content)
+    done = run("import", "acp", str(file), "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"treadle: {file}: {says} ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_recording_that_cannot_be_read_is_told(data_dir: Path, tmp_path: Path, name: str) -> None:
+    done = run("import", "acp", str(tmp_path / name), "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not data_dir.exists()
+
+
+# The log
+
+
+SECRET = "the-secret-sauce"
+
+
+def a_session_of_secrets(data_dir: Path, *options: str) -> str:
+    """Secrets wherever text goes, in what succeeds and in what fails; what went to stderr."""
+    thread: dict[str, Any] = {"threadId": "t"}
+    turn = {**thread, "turnId": "u"}
+    with spawn(data_dir, *options) as daemon:
+        daemon.initialize()
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", **thread, projectId="p", title=SECRET)
+        daemon.dispatch("StartTurn", **thread, id="u", prompt=SECRET)
+        daemon.dispatch("AddMessage", **turn, id="m", role="assistant", text=SECRET, streaming=True)
+        daemon.dispatch("AppendMessage", **thread, id="m", text=SECRET, commandId="c")
+        daemon.dispatch("RecordActivity", **turn, kind="plan", title=SECRET, status="running", detail=[SECRET])
+        daemon.dispatch("ChangeSetting", key="k", value=SECRET)
+        daemon.result("subscription/open", {"topic": "thread", "threadId": "t"})
+        daemon.error("command/dispatch", {"type": "AppendMessage", "threadId": "t", "id": "m", "text": [SECRET]})
+        daemon.error("command/dispatch", {"type": "AppendMessage", "threadId": "t", "id": "m9", "text": SECRET})
+        daemon.error("command/dispatch", {"type": SECRET, "threadId": "t", "id": "m", "text": SECRET})
+        daemon.error(f"thread/{SECRET}", {"text": SECRET})
+        daemon.notify(f"textDocument/{SECRET}", {"text": SECRET})
+        daemon.send(b'{"jsonrpc":"2.0","id":1,"method":"' + SECRET.encode())
+        daemon.send(b'{"jsonrpc":"2.0","id":"x","result":"' + SECRET.encode() + b'"}')
+        spoil(data_dir, "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+        daemon.error("command/dispatch", {"type": "AppendMessage", "threadId": "t", "id": "m", "text": SECRET})
+        spoil(data_dir, "DROP TRIGGER refuse")
+        assert daemon.finish() == 0
+        return daemon.stderr
+
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
+
+
+def test_no_message_text_is_logged_above_debug_level(data_dir: Path) -> None:
+    told = a_session_of_secrets(data_dir, "--log-level", "debug")
+    level = ""
+    for line in told.splitlines():
+        found = LINE.match(line)
+        level = found[1] if found else level  # a line of a record that has several
+        assert SECRET not in line or level == "DEBUG", line
+    assert "DEBUG" in told
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_no_message_text_is_logged_at_another_level(data_dir: Path, level: str) -> None:
+    told = a_session_of_secrets(data_dir, "--log-level", level)
+    assert SECRET not in told
+    levels = [logging.getLevelNamesMapping()[found[1]] for found in map(LINE.match, told.splitlines()) if found]
+    assert all(found >= logging.getLevelNamesMapping()[level.upper()] for found in levels)
+
+
+def test_the_log_goes_to_a_file_where_one_is_named(data_dir: Path, tmp_path: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "treadle.db").write_text("my shopping list")
+    log = tmp_path / "log"
+    with spawn(data_dir, "--log-file", str(log)) as daemon:
+        daemon.error("initialize")
+        assert daemon.finish() == 1
+        assert daemon.stderr == ""
+    assert LINE.match(log.read_text())
+    assert "treadle.db" in log.read_text()

@@ -1,0 +1,366 @@
+"""What the documentation says is so: its sessions are replayed, and nothing that a client can name is missing."""
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import treadle
+from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
+from treadle.cli import parser
+from treadle.domain import commands, decider, entities, events
+from treadle.rpc import errors, results, schema
+from treadle.rpc.methods import add_methods
+from treadle.rpc.protocol import Method
+from treadle.rpc.server import Daemon, Options
+from treadle.store import errors as store_errors
+from treadle.store.store import Store
+
+ROOT = Path(__file__).parent.parent
+PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
+OF_EVERY_COMMAND = {"commandId", "expectedVersion"}
+
+README_BLOCK = re.compile(r"^```sh run\n(.*?)^```\n(?:.*?^```text output\n(.*?)^```)", re.MULTILINE | re.DOTALL)
+END_OF_BLOCK = "--- end of block ---"
+
+
+@cache
+def read(page: str) -> str:
+    return (ROOT / page).read_text("utf-8")
+
+
+@cache
+def prose(page: str) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page: str, heading: str) -> str:
+    """What is under a heading, up to the next one of the same or a higher level."""
+    found = re.search(rf"^(#+) `?{re.escape(heading)}`?\n(.*)", prose(page), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no heading «{heading}»"
+    return re.split(rf"^#{{1,{len(found[1])}}} ", found[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of each row of the tables in it, heads included."""
+    for line in text.splitlines():
+        if line.startswith("| ") and not line.startswith("| ---"):
+            yield [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
+def documented(text: str) -> dict[str, bool]:
+    """The fields that a table says, and whether each is optional."""
+    return {cells[0].strip("`"): "optional" in cells[1] for cells in rows(text) if cells[0].startswith("`")}
+
+
+def fields(struct: Any) -> dict[str, bool]:
+    """The fields that a struct has on the wire, and whether each may be left out."""
+    return {field.encode_name: not field.required for field in msgspec.structs.fields(struct)}
+
+
+@pytest.fixture(scope="module")
+def methods() -> dict[str, Any]:
+    """Every method and notification that the daemon takes, by name."""
+    daemon = Daemon(Options(data_dir=Path("nowhere")))
+    add_methods(daemon)
+    return dict(daemon.protocol.fm.features)
+
+
+# What is shown happens
+
+
+def check(block: Block, said: Any) -> None:
+    assert said == block.value, f"the page says\n{pretty(block.value)}\nthe daemon says\n{pretty(said)}"
+
+
+async def test_every_exchange_of_the_protocol_is_what_a_daemon_says(tmp_path: Path) -> None:
+    for name, blocks in sessions(read(PROTOCOL)).items():
+        await replay(name, blocks, tmp_path / "data", check)
+
+
+def test_the_exchanges_show_every_command_method_and_notification(methods: dict[str, Any]) -> None:
+    blocks = [block for blocks in sessions(read(PROTOCOL)).values() for block in blocks]
+    text = json.dumps([block.value for block in blocks])
+    for type in commands.BY_TYPE:
+        assert f'"type": "{type}"' in text, type
+    for method in {*methods, *schema.NOTIFICATIONS, *schema.FROM_CLIENT} - {"$/setTrace"}:
+        assert f'"method": "{method}"' in text, method
+    for kind in ("request", "answer", "notification"):
+        assert any(block.kind == kind for block in blocks)
+
+
+def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+    blocks = README_BLOCK.findall(read("README.md"))
+    assert len(blocks) >= 4
+    script = "".join(f"{commands}\necho '{END_OF_BLOCK}'\n" for commands, _ in blocks)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=ROOT,
+        env={"PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    said, examples, shown = ran.stdout.split(f"{END_OF_BLOCK}\n"), Examples(), Examples()
+    for (_, expected), actual in zip(blocks, said, strict=False):
+        wanted, got = expected.splitlines(), actual.splitlines()
+        assert len(got) == len(wanted), actual
+        for line, want in zip(got, wanted, strict=True):
+            if want.startswith("{"):
+                want_value = shown.shown(json.loads(want))
+                assert cut(examples.shown(json.loads(line)), want_value) == want_value
+            else:
+                assert examples.shown(line) == shown.shown(want)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_json_block_is_json(page: str) -> None:
+    for text in re.findall(r"^```json[^\n]*\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL):
+        json.loads(text)
+
+
+def test_a_message_with_a_header_has_the_length_that_it_says() -> None:
+    shown = re.findall(r"^Content-Length: (\d+)\n\n(.*)$", read(PROTOCOL), re.MULTILINE)
+    assert shown
+    for length, body in shown:
+        assert len(body.encode()) == int(length)
+
+
+# Nothing is missing, and nothing is there that the code does not have
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: str(command.__name__))
+def test_every_command_is_documented_with_its_fields(command: type[commands.Command]) -> None:
+    text = section(PROTOCOL, command.__name__)
+    wanted = {name: optional for name, optional in fields(command).items() if name not in OF_EVERY_COMMAND}
+    assert documented(text) == wanted
+    assert "Events: " in text
+    rejected = re.search(r"^Rejected: (.*?)\. Events: ", text, re.MULTILINE | re.DOTALL)
+    assert rejected
+    assert set(re.findall(r"`([a-z]+[A-Z]\w+)`", rejected[1])) == rejections(decider._DECIDE[command])
+
+
+def rejections(function: Any) -> set[str]:
+    """The kinds of what a decision, or what it calls, may raise."""
+    source = inspect.getsource(function)
+    found = set(re.findall(r'Rejected\(\s*"(\w+)"', source)) | {"notFound" for _ in re.finditer("NotFound", source)}
+    for name in set(re.findall(r"\b(_\w+)\(", source)) - {function.__name__}:
+        found |= rejections(getattr(decider, name))
+    return found
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    table = {cells[0]: cells[1] for cells in rows(section(PROTOCOL, "Events"))}
+    for event in events.EVENTS:
+        wanted = {name + "?" * optional for name, optional in fields(event).items()} - {"at"}
+        listed = re.findall(r"`(\w+)`(\??)", table.pop(event.__name__))
+        assert {name + mark for name, mark in listed} == wanted, event
+    assert list(table) == ["type"]
+
+
+@pytest.mark.parametrize("name", entities.ENTITIES)
+def test_every_entity_is_documented_with_its_fields(name: str) -> None:
+    assert set(documented(section(PROTOCOL, name))) == set(fields(entities.ENTITIES[name]))
+
+
+def test_every_method_is_documented_with_its_params(methods: dict[str, Any]) -> None:
+    for name, method in methods.items():
+        if isinstance(method, Method) and isinstance(method.params, type) and issubclass(method.params, msgspec.Struct):
+            assert documented(section(PROTOCOL, name)) == fields(method.params), name
+        elif name != "$/setTrace":
+            section(PROTOCOL, name)
+    assert "`$/setTrace`" in prose(PROTOCOL)
+
+
+def test_every_notification_and_change_is_documented_with_its_members() -> None:
+    for name in {*schema.NOTIFICATIONS, *schema.FROM_CLIENT} - {"$/setTrace"}:
+        section(PROTOCOL, name)
+    changes = {cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1])) for cells in rows(prose(PROTOCOL))}
+    for change in (results.UpsertChange, results.AppendChange, results.RemoveChange):
+        assert changes[str(change.__struct_config__.tag)] == set(fields(change))
+
+
+def kinds() -> set[str]:
+    """Every `data.kind` in the source."""
+    found = {kind for kind, _ in store_errors._EXPLANATIONS.values()}
+    patterns = (
+        r'\b(?:Rejected|Conflict)\(\s*"(\w+)"',
+        r'super\(\)\.__init__\("(\w+)"',
+        r'"kind": "(\w+)"',
+        r'^    kind = "(\w+)"',
+    )
+    for path in (ROOT / "daemon").rglob("*.py"):
+        for pattern in patterns:
+            found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
+    return found
+
+
+def test_every_error_is_documented_with_its_code_and_kind() -> None:
+    table = {cells[1].strip("`"): int(cells[0]) for cells in rows(section(PROTOCOL, "Errors")) if cells[0][0] == "-"}
+    assert set(table) == kinds()
+    assert set(table.values()) == set(schema.ERRORS)
+    for made in (
+        errors.parse_error(""),
+        errors.invalid_request(""),
+        errors.message_too_large(1),
+        errors.method_not_found(""),
+        errors.invalid_params("", ""),
+        errors.internal_error(),
+        errors.not_initialized(),
+        errors.cancelled(),
+        errors.overloaded("", 1),
+    ):
+        assert table[str(made.data["kind"])] == made.code
+
+
+def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in of._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, sub in action.choices.items():
+                yield from subcommands(sub, f"{name} {word}")
+            return
+    yield name, of
+
+
+SUBCOMMANDS = dict(subcommands(parser()))
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_command_line_option_is_documented(name: str) -> None:
+    table = {cells[0]: " ".join(cells) for cells in rows(section("README.md", "Commands"))}
+    described = next(text for words, text in table.items() if words.startswith(f"`{name}"))
+    for action in SUBCOMMANDS[name]._actions:
+        for option in action.option_strings:
+            if option not in ("-h", "--help", "--data-dir", "--log-level"):
+                assert f"`{option}" in described + section(PROTOCOL, "Spawn it"), option
+        if not action.option_strings:
+            assert str(action.metavar) in described
+    for option in ("--data-dir", "--log-level", "--version", "--help"):
+        assert option in section("README.md", "Commands")
+
+
+CONSTANT = re.compile(r"`(treadle[\w.]*)\.([A-Z_]+)`$")
+
+
+def test_every_size_in_the_architecture_is_that_of_the_code() -> None:
+    table = [cells for cells in rows(prose(ARCHITECTURE)) if CONSTANT.match(cells[-1])]
+    assert len(table) >= 15
+    for *_, size, name in table:
+        module, constant = CONSTANT.findall(name)[0]
+        assert amount(size) == getattr(importlib.import_module(module), constant), name
+
+
+def amount(text: str) -> float:
+    """`1,000`, `4 MiB`, `0.05 s`, as a number."""
+    number, _, unit = text.partition(" ")
+    return float(number.replace(",", "")) * {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}.get(unit, 1)
+
+
+def test_every_limit_in_the_protocol_is_one_of_the_architecture() -> None:
+    known = {amount(cells[-2]) for cells in rows(prose(ARCHITECTURE)) if CONSTANT.match(cells[-1])}
+    known.add(Options(data_dir=Path("nowhere")).max_message_bytes)
+    for cells in rows(section(PROTOCOL, "Limits")):
+        for number in re.findall(r"[\d,]+(?: [KMG]iB)?", cells[1]):
+            assert amount(number) in known, cells
+
+
+def test_every_module_and_folder_is_in_the_architecture() -> None:
+    text = prose(ARCHITECTURE)
+    for path in (ROOT / "daemon" / "treadle").rglob("*.py"):
+        if not path.name.startswith("__"):
+            assert f"`{path.relative_to(ROOT / 'daemon' / 'treadle')}`" in text, path
+    for path in (ROOT / "sql").iterdir():
+        assert f"`sql/{path.name}/" in text, path
+
+
+async def test_every_file_of_a_data_directory_is_in_the_architecture(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    store.runner.acquire()
+    await store.rebuild()
+    there = [path.name for path in tmp_path.iterdir()]
+    await store.close()
+    assert {"treadle.db-wal", "runners"} <= set(there)
+    for name in there:
+        assert f"`{name}" in section(ARCHITECTURE, "The data directory"), name
+
+
+LAYERS = {
+    "domain": {"domain"},
+    "store": {"store", "domain"},
+    "changes": {"store"},
+    "watch": {"store"},
+    "batch": {"store", "domain"},
+    "engine": {"batch", "store", "domain"},
+    "subscriptions": {"changes", "store", "domain"},
+    "rpc": {"rpc", "subscriptions", "engine", "batch", "watch", "store", "domain"},
+}
+"""What each may import of ours."""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_one_way(layer: str) -> None:
+    package = ROOT / "daemon" / "treadle"
+    for path in [*(package / layer).rglob("*.py"), *package.glob(f"{layer}.py")]:
+        imported = re.findall(r"^ *from treadle\.(\w+)", path.read_text("utf-8"), re.MULTILINE)
+        assert set(imported) <= LAYERS[layer], path
+
+
+# What is named exists
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub and others give to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", prose(str(file.resolve().relative_to(ROOT))), re.MULTILINE)
+            assert anchor in map(slug, headings), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_test_that_is_named_exists(page: str) -> None:
+    for name in re.findall(r"`((?:daemon/treadle|sql|tests|docs|\.ci)/[\w./-]*\w)`", prose(page)):
+        assert (ROOT / name).exists() or re.search("[A-Z]{3}", name), name  # NNN and the like stand for a name
+    there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", prose(page)):
+        assert re.search(rf"^ *(?:async )?def {name}\(", there, re.MULTILINE), name
+
+
+def test_the_targets_of_the_makefile_that_are_named_exist_and_the_readme_names_the_two() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"\bmake ([a-z-]+)\b", code_in(read(page)))}
+    assert named <= targets
+    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z-]+)\b", code_in(read("README.md"))))
+
+
+def code_in(page: str) -> str:
+    """Its fenced blocks and its code in lines."""
+    return "\n".join(re.findall(r"^```.*?^```$|`[^`\n]+`", page, re.MULTILINE | re.DOTALL))
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert f"## {treadle.__version__}" in read("docs/changelog.md")

@@ -1,0 +1,659 @@
+"""The one writer: what waits is decided one by one, appended at once, and answered the same for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support import PATIENCE, opened, plain, replayed
+from treadle import engine as engine_module
+from treadle.batch import Answer, Submission
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.engine import Engine, Linger, Overloaded, digest
+from treadle.store.errors import StorageError
+from treadle.store.log import CommandRecord
+from treadle.store.runners import Runner
+from treadle.store.store import Store
+
+SETUP: list[c.Command] = [
+    c.CreateProject(id="p", name="P", path="/p"),
+    c.CreateThread(thread_id="t", project_id="p", title="T"),
+    c.StartTurn(thread_id="t", id="u", prompt="Do", message_id="prompt"),
+    c.AddMessage(thread_id="t", id="m", turn_id="u", role="assistant", text="", streaming=True),
+    c.AddMessage(thread_id="t", id="n", turn_id="u", role="assistant", text="", streaming=True),
+]
+
+
+def setting(n: int, value: object = True) -> c.ChangeSetting:
+    return c.ChangeSetting(key=f"key-{n}", value=value)
+
+
+def delta(text: str, message: str = "m", **fields: Any) -> c.AppendMessage:
+    return c.AppendMessage(thread_id="t", id=message, text=text, **fields)
+
+
+def rename(title: str, **fields: Any) -> c.RenameThread:
+    return c.RenameThread(thread_id="t", title=title, **fields)
+
+
+def send(engine: Engine, *commands: c.Command, command_id: str | None = None, batch: bool = False) -> Submission:
+    """What a request for these commands does."""
+    request: Any = msgspec.to_builtins(commands[0]) if not batch else {"commands": msgspec.to_builtins(commands)}
+    return engine.submit(list(commands), command_id=command_id, digest=digest(request), batch=batch)
+
+
+async def answer(engine: Engine, *commands: c.Command, command_id: str | None = None, batch: bool = False) -> Answer:
+    async with asyncio.timeout(PATIENCE):
+        got = await send(engine, *commands, command_id=command_id, batch=batch).future
+    assert isinstance(got, Answer)
+    return got
+
+
+async def outcomes(submissions: list[Submission]) -> list[Any]:
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.gather(*(s.future for s in submissions), return_exceptions=True)
+
+
+def sequences(got: Answer) -> list[list[int]]:
+    return [[event["sequence"] for event in decoded(result.events)] for result in got.results]
+
+
+def decoded(events: list[msgspec.Raw]) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event) for event in events]
+
+
+@asynccontextmanager
+async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
+    engine = Engine(store, **{"linger": 0, **options})
+    engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+@pytest.fixture
+async def ready(engine: Engine) -> Engine:
+    """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
+    await answer(engine, *SETUP, batch=True)
+    return engine
+
+
+class Appends:
+    """Sees every append: how many events, and how many answers to remember."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[int, int]] = []
+        self.before: Callable[[], None] = lambda: None
+        append = store.events.append
+
+        async def counted(expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+            self.before()
+            self.calls.append((len(payloads), len(records)))
+            return await append(expected, payloads, records)
+
+        monkeypatch.setattr(store.events, "append", counted)
+
+
+@pytest.fixture
+def appends(store: Store, monkeypatch: pytest.MonkeyPatch) -> Appends:
+    return Appends(store, monkeypatch)
+
+
+async def some_turns(store: Store) -> None:
+    """Let the loop and the writing thread do what they can do without more from outside."""
+    for _ in range(10):
+        await store.write(lambda db: None)
+
+
+# Group commit
+
+
+async def test_what_waits_is_appended_at_once(engine: Engine, appends: Appends) -> None:
+    got = await outcomes([send(engine, setting(n)) for n in range(300)])
+    assert [sequences(one) for one in got] == [[[n + 1]] for n in range(300)]
+    assert appends.calls == [(300, 0)]
+
+
+async def test_commands_are_decided_in_their_order_each_after_the_one_before(engine: Engine, appends: Appends) -> None:
+    got = await outcomes([send(engine, command) for command in SETUP])
+    assert [sequences(one) for one in got] == [[[1]], [[2]], [[3, 4]], [[5]], [[6]]]
+    assert len(appends.calls) == 1
+
+
+async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(
+    engine: Engine, appends: Appends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_BATCH", 4)
+    await outcomes([send(engine, setting(n)) for n in range(10)])
+    assert [events for events, _ in appends.calls] == [4, 4, 2]
+
+
+async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
+    engine: Engine, store: Store, appends: Appends
+) -> None:
+    submissions = [send(engine, command) for command in (*SETUP[:2], rename("U"))]
+    submissions.insert(2, send(engine, c.RenameThread(thread_id="none", title="X"), command_id="rejected"))
+    submissions.append(send(engine, c.CreateProject(id="q", name="Q", path="/p")))
+    first, second, renamed, *rejected = await outcomes([submissions[i] for i in (0, 1, 3, 2, 4)])
+    assert [sequences(one) for one in (first, second, renamed)] == [[[1]], [[2]], [[3]]]
+    assert isinstance(rejected[0], NotFound)
+    assert isinstance(rejected[1], Rejected)
+    assert appends.calls == [(3, 0)]
+    assert [type(s.event).__name__ for s in await replayed(store.events)] == [
+        "ProjectCreated",
+        "ThreadCreated",
+        "ThreadRenamed",
+    ]
+
+
+async def test_a_command_that_changes_nothing_is_answered_without_an_append(ready: Engine, appends: Appends) -> None:
+    got = await answer(ready, rename("T"))
+    assert (got.sequence, sequences(got)) == (6, [[]])
+    assert appends.calls == []
+
+
+async def test_events_carry_the_time_of_the_engine(store: Store) -> None:
+    async with running(store, clock=lambda: "2001-02-03T04:05:06.789Z") as engine:
+        [event] = decoded((await answer(engine, setting(1))).results[0].events)
+        assert event["event"]["at"] == "2001-02-03T04:05:06.789Z"
+    now = engine_module.now()
+    assert len(now) == 24
+    assert now.endswith("Z")
+
+
+async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
+    made = await outcomes([send(ready, c.CreateThread(project_id="p", title="New")) for _ in range(3)])
+    ids = [decoded(one.results[0].events)[0]["event"]["threadId"] for one in made]
+    assert len(set(ids)) == 3
+    assert ids == sorted(ids), "UUIDv7 rises"
+
+
+async def test_the_queue_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MAX_QUEUE", 3)
+    engine = Engine(store, linger=0)
+    waiting = [send(engine, setting(n)) for n in range(3)]
+    assert engine.queued == 3
+    with pytest.raises(Overloaded):
+        send(engine, setting(4))
+    engine.start()
+    assert all(isinstance(one, Answer) for one in await outcomes(waiting))
+    await engine.stop()
+    assert engine.queued == 0
+
+
+async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
+    engine = Engine(store, linger=0)
+    first, second = send(engine, setting(1)), send(engine, setting(2))
+    assert first.cancel()
+    engine.start()
+    await outcomes([second])
+    assert not second.cancel(), "what has happened cannot be taken back"
+    await engine.stop()
+    assert [s.event for s in await replayed(store.events)] == [
+        e.SettingChanged(
+            key="key-2", value=True, at=decoded(second.future.result().results[0].events)[0]["event"]["at"]
+        )
+    ]
+
+
+async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "STATE_LIMIT", 1)
+    async with running(store) as engine:
+        for command in SETUP:
+            await answer(engine, command)
+        assert len(engine._state) == 0
+        with pytest.raises(Rejected, match="still running"):
+            await answer(engine, c.StartTurn(thread_id="t", prompt="Again"))
+
+
+# Batches of commands
+
+
+async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> None:
+    got = await answer(engine, *SETUP, rename("T"), rename("U"), batch=True)
+    assert sequences(got) == [[1], [2], [3, 4], [5], [6], [], [7]]
+    assert [result.sequence for result in got.results] == [1, 2, 4, 5, 6, 6, 7]
+    assert got.sequence == 7
+    assert appends.calls == [(7, 0)]
+
+
+async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
+    bad = [*SETUP, c.CompleteTurn(thread_id="t", id="another", stop_reason="end_turn")]
+    submissions = [send(engine, setting(1)), send(engine, *bad, batch=True), send(engine, *SETUP, batch=True)]
+    first, rejected, second = await outcomes(submissions)
+    assert isinstance(rejected, NotFound)
+    assert (sequences(first), second.sequence) == ([[1]], 7)
+    assert await store.events.sequence() == 7
+
+
+@pytest.mark.parametrize("command_id", [None, "empty"])
+async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | None) -> None:
+    await answer(engine, setting(1))
+    neighbours = [send(engine, setting(2)), send(engine, batch=True, command_id=command_id), send(engine, setting(3))]
+    first, empty, second = await outcomes(neighbours)
+    assert (sequences(first), sequences(second)) == ([[2]], [[3]])
+    assert empty.results == []
+    assert await answer(engine, batch=True, command_id=command_id) == (
+        empty if command_id else Answer(sequence=3, results=[])
+    )
+
+
+# The same command twice
+
+
+async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: Store, appends: Appends) -> None:
+    first = await answer(ready, rename("U"), command_id="c")
+    await answer(ready, rename("V"))
+    again = await answer(ready, rename("U"), command_id="c")
+    assert again == first
+    assert sequences(first) == [[7]]
+    assert len(appends.calls) == 2
+    assert await store.events.sequence() == 8
+
+
+async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_from_another_process(
+    data_dir: Path,
+) -> None:
+    async with opened(data_dir) as store, running(store) as engine:
+        await answer(engine, *SETUP, batch=True)
+        given = [
+            await answer(engine, rename("U"), command_id="one-event"),
+            await answer(engine, rename("U"), command_id="no-event"),
+            await answer(engine, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"), command_id="many-events"),
+            await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", batch=True),
+        ]
+        async with opened(data_dir) as other, running(other) as another:
+            assert await _repeat(another) == given
+    async with opened(data_dir) as store, running(store) as engine:
+        assert await _repeat(engine) == given
+        assert [sequences(one) for one in given] == [[[7]], [[]], [[8, 9, 10]], [[11], [], [12]]]
+        assert await store.events.sequence() == 12
+
+
+async def _repeat(engine: Engine) -> list[Answer]:
+    return [
+        await answer(engine, rename("U"), command_id="one-event"),
+        await answer(engine, rename("U"), command_id="no-event"),
+        await answer(engine, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"), command_id="many-events"),
+        await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", batch=True),
+    ]
+
+
+async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, store: Store) -> None:
+    twins = [send(ready, c.CreateThread(project_id="p", title="New"), command_id="c") for _ in range(4)]
+    got = await outcomes([*twins, send(ready, setting(1))])
+    assert got[1:4] == [got[0]] * 3
+    assert sorted(sequences(got[0])[0] + sequences(got[4])[0]) == [7, 8]
+    assert await store.events.sequence() == 8
+
+
+async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
+    async with opened(data_dir) as store, running(store) as engine:
+        await answer(engine, *SETUP, batch=True)
+        given = await outcomes([send(engine, delta(text), command_id=f"c{text}") for text in "abc"])
+        assert [sequences(one) for one in given] == [[[7]]] * 3
+    async with opened(data_dir) as store, running(store) as engine:
+        assert [await answer(engine, delta(text), command_id=f"c{text}") for text in "abc"] == given
+        assert await store.events.sequence() == 7
+        assert decoded(given[1].results[0].events)[0]["event"]["text"] == "abc"
+
+
+async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
+    end = c.CompleteTurn(thread_id="t", id="v", stop_reason="end")
+    with pytest.raises(NotFound):
+        await answer(ready, end, command_id="c")
+    await answer(ready, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"))
+    await answer(ready, c.StartTurn(thread_id="t", id="v", prompt=""))
+    assert (await answer(ready, end, command_id="c")).results[0].events
+
+
+async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, store: Store) -> None:
+    given = await answer(ready, rename("U"), command_id="c")
+    one, other, again = await outcomes(
+        [send(ready, setting(1)), send(ready, rename("V"), command_id="c"), send(ready, rename("U"), command_id="c")]
+    )
+    assert sequences(one) == [[8]]
+    assert isinstance(other, Conflict)
+    assert other.kind == "commandIdConflict"
+    assert other.details["commandId"] == "c"
+    assert again == given
+    with pytest.raises(Conflict):
+        await answer(ready, rename("U"), command_id="c", batch=True)
+
+
+async def test_two_commands_under_one_id_at_once_are_one_and_a_conflict(ready: Engine) -> None:
+    first, second = await outcomes([send(ready, rename(title), command_id="c") for title in "UV"])
+    assert sequences(first) == [[7]]
+    assert isinstance(second, Conflict)
+
+
+async def test_a_command_without_events_that_two_processes_send_at_once_is_answered_to_both(
+    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The log does not move, so that only the record of the command can tell the second that it came second.
+    async with opened(data_dir) as other, running(other) as another:
+        append = store.events.append
+
+        async def late(expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+            monkeypatch.undo()
+            await answer(another, rename("T"), command_id="c")
+            return await append(expected, payloads, records)
+
+        monkeypatch.setattr(store.events, "append", late)
+        got = await answer(ready, rename("T"), command_id="c")
+        assert got == await answer(another, rename("T"), command_id="c")
+        assert sequences(got) == [[]]
+
+
+def test_a_digest_is_of_what_was_asked_whatever_the_order_and_the_envelope() -> None:
+    asked = {"type": "RenameThread", "threadId": "t", "title": "é", "detail": {"b": [1, 1.5], "a": None}}
+    other_order = {"detail": {"a": None, "b": [1, 1.5]}, "title": "é", "threadId": "t", "type": "RenameThread"}
+    assert digest(asked) == digest(other_order) == digest({**asked, "commandId": "c", "expectedVersion": 3})
+    assert digest(asked) != digest({**asked, "title": "e"})
+    assert digest(asked) != digest({**asked, "detail": {"b": [1, 1.5], "a": None, "commandId": "c"}})
+    assert digest({**asked, "title": 1}) != digest({**asked, "title": 1.0}) != digest({**asked, "title": "1"})
+    batch = {"commands": [asked, asked]}
+    assert digest(batch) == digest({"commandId": "c", "commands": [{**other_order, "expectedVersion": 1}, asked]})
+    assert digest(batch) != digest({"commands": [asked]})
+    assert len(digest(asked)) == 64
+
+
+# expectedVersion
+
+
+async def test_an_unexpected_version_is_a_conflict_that_says_both(ready: Engine) -> None:
+    assert (await answer(ready, rename("U", expected_version=6))).sequence == 7
+    with pytest.raises(Conflict) as caught:
+        await answer(ready, rename("V", expected_version=6))
+    assert (caught.value.kind, caught.value.details) == ("versionConflict", {"expected": 6, "actual": 7})
+
+
+async def test_streamed_text_does_not_change_the_version(ready: Engine) -> None:
+    await answer(ready, delta("some"))
+    await answer(ready, setting(1))
+    assert (await answer(ready, rename("U", expected_version=6))).sequence == 9
+    with pytest.raises(Conflict):
+        await answer(ready, delta("more", expected_version=6))
+    assert (await answer(ready, delta("more", expected_version=9))).sequence == 10
+
+
+async def test_a_command_that_is_repeated_needs_its_version_no_more(ready: Engine) -> None:
+    given = await answer(ready, rename("U", expected_version=6), command_id="c")
+    assert await answer(ready, rename("U", expected_version=6), command_id="c") == given
+    assert await answer(ready, rename("U", expected_version=7), command_id="c") == given
+    assert await answer(ready, rename("U"), command_id="c") == given
+
+
+async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -> None:
+    first, second = await outcomes([send(ready, rename(title, expected_version=6)) for title in "UV"])
+    assert sequences(first) == [[7]]
+    assert isinstance(second, Conflict)
+
+
+# Streamed text
+
+
+async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
+    ready: Engine, store: Store, appends: Appends
+) -> None:
+    texts = ["one", " ", "😀", "", "é", "two"]
+    got = await outcomes([send(ready, delta(text)) for text in texts])
+    assert appends.calls == [(1, 0)]
+    [stored] = await replayed(store.events, 6)
+    assert isinstance(stored.event, e.MessageAppended)
+    assert stored.event.text == "".join(texts)
+    for one in got:
+        assert one == got[0]
+    assert decoded(got[0].results[0].events)[0]["event"]["text"] == "".join(texts)
+
+
+async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
+    stored = await replayed(store.events, after)
+    return [(s.event.id, s.event.text) for s in stored if isinstance(s.event, e.MessageAppended)]
+
+
+@pytest.mark.parametrize(
+    ("commands", "events"),
+    [
+        ([delta("a"), delta("b", "n"), delta("c")], [("m", "a"), ("n", "b"), ("m", "c")]),
+        ([delta("a"), rename("U"), delta("b")], [("m", "a"), ("m", "b")]),
+        ([delta("a"), delta("b", expected_version=6), delta("c")], [("m", "a"), ("m", "b"), ("m", "c")]),
+        ([delta("a"), rename("T"), delta("b")], [("m", "ab")]),
+        ([delta("a"), c.RenameThread(thread_id="none", title="X"), delta("b")], [("m", "ab")]),
+        ([delta(""), delta("a"), delta("b")], [("m", "ab")]),
+    ],
+    ids=["another-message", "another-event", "a-version", "no-event", "a-rejection", "an-empty-one"],
+)
+async def test_deltas_are_merged_as_long_as_nothing_happens_between_them(
+    ready: Engine, store: Store, commands: list[c.Command], events: list[tuple[str, str]]
+) -> None:
+    await outcomes([send(ready, command) for command in commands])
+    assert await texts_of(store) == events
+
+
+async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> None:
+    await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), batch=True), send(ready, delta("d"))])
+    assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
+
+
+async def test_a_merged_delta_has_a_size(ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.batch.MAX_MERGED", 4)
+    await outcomes([send(ready, delta("xy")) for _ in range(5)])
+    assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
+
+
+async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine, store: Store) -> None:
+    got = await outcomes(
+        [send(ready, delta("a")), send(ready, c.CompleteMessage(thread_id="t", id="m")), send(ready, delta("b"))]
+    )
+    assert isinstance(got[2], Rejected)
+    assert await texts_of(store) == [("m", "a")]
+
+
+@pytest.mark.parametrize("ending", ["another command", "a read", "an end"])
+async def test_a_delta_waits_for_company_until_something_else_comes(
+    store: Store, appends: Appends, ending: str
+) -> None:
+    async with running(store, linger=3600.0) as engine:
+        await answer(engine, *SETUP, batch=True)
+        appends.calls.clear()
+        waiting = [send(engine, delta("a"))]
+        await some_turns(store)
+        waiting.append(send(engine, delta("b")))
+        await some_turns(store)
+        waiting.append(send(engine, delta("c", "n")))
+        await some_turns(store)
+        assert appends.calls == []
+        assert not any(s.future.done() for s in waiting)
+        if ending == "another command":
+            await answer(engine, setting(1))
+        elif ending == "a read":
+            await engine.settled()
+        else:
+            await engine.stop()
+        assert all(s.future.done() for s in waiting)
+    assert appends.calls == [(3 if ending == "another command" else 2, 0)]
+    assert await texts_of(store) == [("m", "ab"), ("n", "c")]
+
+
+async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Linger, "PAUSE", 3600.0)
+    async with running(store, linger=0.001) as engine:
+        await answer(engine, *SETUP, batch=True)
+        await answer(engine, delta("a"))
+        engine._linger._seconds = 3600.0
+        await answer(engine, delta("b"))
+    assert await texts_of(store) == [("m", "a"), ("m", "b")]
+
+
+# Several processes on one directory
+
+
+async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> None:
+    async with opened(data_dir) as one, opened(data_dir) as two, running(one) as left, running(two) as right:
+        await answer(left, c.CreateProject(id="p", name="P", path="/p"))
+
+        async def work(engine: Engine, name: str) -> list[tuple[str, Answer]]:
+            done = []
+            for n in range(15):
+                create = c.CreateThread(thread_id=f"{name}{n}", project_id="p", title=name)
+                submissions = [send(engine, create), *(send(engine, setting(i, f"{name}{n}")) for i in range(3))]
+                done += [(name, got) for got in await outcomes(submissions)]
+            return done
+
+        done = [*await work_together(work(left, "left"), work(right, "right"))]
+        log = {s.sequence: s.event for s in await replayed(one.events)}
+    assert list(log) == list(range(1, len(log) + 1))
+    answered = {stored["sequence"] for _, got in done for stored in decoded(got.results[0].events)}
+    assert answered == set(range(2, len(log) + 1)), "each event was the answer to somebody"
+    for _, got in done:
+        for stored in decoded(got.results[0].events):
+            assert log[stored["sequence"]] == msgspec.convert(stored["event"], e.AnyEvent)
+
+
+async def work_together(*work: Any) -> list[Any]:
+    async with asyncio.timeout(PATIENCE):
+        return [one for some in await asyncio.gather(*work) for one in some]
+
+
+async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
+    with pytest.raises(NotFound):
+        await answer(ready, c.RenameThread(thread_id="new", title="X"))
+    async with opened(data_dir) as other, running(other) as another:
+        await answer(another, c.CreateThread(thread_id="new", project_id="p", title="New"))
+        assert sequences(await answer(ready, c.RenameThread(thread_id="new", title="X"))) == [[8]]
+        await answer(another, c.DeleteThread(thread_id="new"))
+        with pytest.raises(NotFound):
+            await answer(ready, c.RenameThread(thread_id="new", title="Y"))
+
+
+async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
+    assert sequences(await answer(ready, rename("T"))) == [[]]
+    async with opened(data_dir) as other, running(other) as another:
+        await answer(another, rename("U"))
+        assert sequences(await answer(ready, rename("T"))) == [[8]]
+        await answer(another, rename("V"), command_id="c")
+        with pytest.raises(Conflict):
+            await answer(ready, setting(1), command_id="c")
+        assert sequences(await answer(ready, rename("V"), command_id="d")) == [[]]
+
+
+async def test_an_append_that_comes_too_late_is_decided_anew(
+    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(data_dir) as other, running(other) as another:
+        append, late = store.events.append, iter([True, True])
+
+        async def slow(*arguments: Any) -> bool:
+            if next(late, False):
+                await answer(another, c.CreateThread(project_id="p", title="Faster"))
+                await answer(another, setting(1, await other.events.sequence()))
+            return await append(*arguments)
+
+        monkeypatch.setattr(store.events, "append", slow)
+        got = await outcomes([send(ready, rename("U", expected_version=6)), send(ready, setting(1, 8))])
+    assert sequences(got[0]) == [[11]]
+    assert sequences(got[1]) == [[12]]
+
+
+async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, ready: Engine) -> None:
+    async with opened(data_dir) as other, running(other) as another:
+        projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
+        got = await outcomes([send((ready, another)[n % 2], project) for n, project in enumerate(projects)])
+    assert [isinstance(one, Rejected) for one in got].count(True) == 10
+    for pair in zip(got[::2], got[1::2], strict=True):
+        assert sum(isinstance(one, Rejected) and one.kind == "pathTaken" for one in pair) == 1
+
+
+async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path, ready: Engine, store: Store) -> None:
+    with plain(data_dir) as db:
+        db.execute("BEGIN IMMEDIATE")
+        waiting = send(ready, setting(1))
+        for _ in range(10):
+            await store.read(lambda db: None)
+        assert not waiting.future.done()
+        db.execute("ROLLBACK")
+    assert sequences((await outcomes([waiting]))[0]) == [[7]]
+
+
+async def test_nothing_is_done_when_the_lock_is_held_for_too_long(
+    data_dir: Path, ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BUSY_PATIENCE", 0.0)
+    await store.write(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
+    with plain(data_dir) as db:
+        db.execute("BEGIN IMMEDIATE")
+        assert all(isinstance(one, Overloaded) for one in await outcomes([send(ready, setting(n)) for n in (1, 2)]))
+        db.execute("ROLLBACK")
+    assert sequences(await answer(ready, setting(1))) == [[7]]
+
+
+# What the database refuses
+
+
+async def test_a_command_that_the_database_refuses_takes_no_other_down(ready: Engine, store: Store) -> None:
+    await store.write(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
+    values = ["small", "x" * 10_000, "small too"]
+    submissions = [send(ready, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
+    submissions += [send(ready, rename("none", expected_version=1)), send(ready, delta("a")), send(ready, delta("b"))]
+    first, refused, second, rejected, *deltas = await outcomes(submissions)
+    assert isinstance(refused, StorageError)
+    assert "x" * 100 not in str(refused)
+    assert isinstance(rejected, Conflict)
+    assert [sequences(one) for one in (first, second, *deltas)] == [[[7]], [[8]], [[9]], [[10]]]
+    assert await texts_of(store) == [("m", "a"), ("m", "b")]
+    await store.write(lambda db: db.setlimit(0, 1_000_000))
+    assert sequences(await answer(ready, setting(1, values[1]), command_id="c1")) == [[11]]
+    assert await answer(ready, setting(0, "small"), command_id="c0") == first
+
+
+async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
+    ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(engine_module, "look_up", broken)
+    got = await outcomes([send(ready, setting(n)) for n in range(2)])
+    assert [type(one) for one in got] == [ZeroDivisionError] * 2
+    monkeypatch.undo()
+    assert sequences(await answer(ready, setting(1))) == [[7]]
+
+
+# Who runs a turn
+
+
+async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
+    store: Store, engine: Engine, data_dir: Path, appends: Appends
+) -> None:
+    folder, seen = data_dir / "runners", Runner(data_dir)
+    await answer(engine, *SETUP[:2], batch=True)
+    assert not folder.exists()
+    gone: list[bool] = []
+    appends.before = lambda: gone.append(seen.is_gone(store.runner.name))
+    await answer(engine, SETUP[2])
+    assert gone == [False]
+    [turn] = [s.event for s in await replayed(store.events) if isinstance(s.event, e.TurnStarted)]
+    assert turn.runner == store.runner.name
+    store.runner.release()
+    assert seen.is_gone(turn.runner)
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_runner_that_nobody_knows_is_gone_whatever_its_name(data_dir: Path) -> None:
+    data_dir.mkdir()
+    seen = Runner(data_dir)
+    for name in ("unknown", "../../etc/passwd", "", "a/b"):
+        assert seen.is_gone(name)
+        seen.forget(name)

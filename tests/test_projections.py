@@ -1,0 +1,354 @@
+"""The read model is what the log says: event by event, after a rebuild, and as `verify` sees it."""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from history import HISTORY, LIVE, Effect, at
+from support import opened, plain, rows, serving
+from treadle import cli
+from treadle.domain import events as e
+from treadle.store import projections
+from treadle.store.database import FILE_NAME
+from treadle.store.sql import query, scripts
+from treadle.store.store import Store
+
+PINNED = (1, "d51856a6293d9c8daeba3946bf2cf42127e444c060586be6e9433ef01caa45a0")
+
+
+def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
+    now = (projections.VERSION, projections.checksum())
+    assert now == PINNED, (
+        "sql/projections or the event types have changed. If a released treadle has filled databases with the text "
+        "before, raise VERSION in daemon/treadle/store/projections.py, or these would never be rebuilt. Then write "
+        f"here: PINNED = {now}"
+    )
+
+
+# What each event does
+
+
+KEYS = {
+    "projection_projects": ("id",),
+    "projection_threads": ("id",),
+    "message_chunks": ("message", "sequence"),
+    "settings": ("key",),
+}
+
+
+def tables(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """Every row of the projections, by table and key."""
+    found = {}
+    for table in projections.TABLES:
+        cursor = db.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in cursor.description]
+        for values in cursor.fetchall():
+            row = dict(zip(names, values, strict=True))
+            key = " ".join(str(row[name]) for name in KEYS.get(table, ("thread_id", "id")))
+            found[f"{table} {key}"] = row
+    return found
+
+
+def effect(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> Effect:
+    changes: Effect = dict.fromkeys(before.keys() - after.keys())
+    for key, row in after.items():
+        was = before.get(key, {})
+        if changed := {name: value for name, value in row.items() if name not in was or was[name] != value}:
+            changes[key] = changed
+    return changes
+
+
+async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, data_dir: Path) -> None:
+    assert {type(event) for event, _ in HISTORY} == set(e.EVENTS)
+    with plain(data_dir) as db:
+        before = tables(db)
+        for event, expected in HISTORY:
+            [stored] = await store.events.append_all([event])
+            after = tables(db)
+            assert effect(before, after) == expected, stored
+            before = after
+
+
+async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: Path, tmp_path: Path) -> None:
+    await store.events.append_all(event for event, _ in HISTORY)
+    with plain(data_dir) as db:
+        at_once = tables(db)
+    async with opened(tmp_path / "other") as other:
+        for event, _ in HISTORY:
+            await other.events.append_all([event])
+    with plain(tmp_path / "other") as db:
+        assert tables(db) == at_once
+
+
+async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_dir: Path) -> None:
+    of_thread = [event for event in LIVE if isinstance(event, e.ThreadEvent)]
+    other = [msgspec.structs.replace(event, thread_id="t2") for event in of_thread]
+    both = [event for pair in zip(of_thread, other, strict=True) for event in pair]
+    await store.events.append_all([LIVE[0], *both])
+    with plain(data_dir) as db:
+        found = tables(db)
+        for key, row in found.items():
+            if " t " in key:
+                twin = found[key.replace(" t ", " t2 ")]
+                assert {**row, "sequence": 0, "thread_id": ""} == {**twin, "sequence": 0, "thread_id": ""}
+        await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(40))])
+        left = tables(db)
+        assert not [key for key in left if " t " in key]
+        assert [key for key in left if " t2 " in key] == [key for key in found if " t2 " in key]
+        assert len(rows(db, "message_chunks")) == 1
+
+
+# Rebuild and verify
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_a_rebuild_gives_the_rows_that_were_written_live(
+    store: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(projections, "SLICE", size)
+    await store.events.append_all(LIVE)
+    with plain(data_dir) as db:
+        live = {table: rows(db, table) for table in projections.TABLES}
+        assert all(live.values())
+        for table in projections.TABLES:
+            db.execute(f"DELETE FROM {table}")
+        assert await store.rebuild() == len(LIVE)
+        assert {table: rows(db, table) for table in projections.TABLES} == live
+        await store.rebuild()
+        assert {table: rows(db, table) for table in projections.TABLES} == live
+    await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(40))])
+
+
+def verified(data_dir: Path, tmp_path: Path) -> list[projections.Difference]:
+    copy = tmp_path / "copy.db"
+    copy.unlink(missing_ok=True)
+    _, differences = projections.verify(data_dir / FILE_NAME, copy)
+    return differences
+
+
+async def test_verify_finds_nothing_where_nothing_is_wrong(store: Store, data_dir: Path, tmp_path: Path) -> None:
+    await store.events.append_all(LIVE)
+    assert verified(data_dir, tmp_path) == []
+
+
+CHANGED = {
+    "projection_projects": "name = 'another'",
+    "projection_threads": "version = version - 1",
+    "projection_turns": "usage = '{}'",
+    "projection_messages": "text = text || ' '",
+    "message_chunks": "sequence = sequence + 1",
+    "projection_activities": "detail = '0'",
+    "projection_approvals": "outcome = NULL",
+    "checkpoints": "turn_id = 'another'",
+    "settings": "value = '12.0'",
+}
+
+
+@pytest.mark.parametrize("table", projections.TABLES)
+async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+    await store.events.append_all(LIVE)
+    with plain(data_dir) as db:
+        [before] = _first(db, table)
+        db.execute(f"UPDATE {table} SET {CHANGED[table]} WHERE {_is(before)}", before)
+        differences = verified(data_dir, tmp_path)
+    assert {d.table for d in differences} == {table}
+    assert [d.row for d in differences if d.side == "missing"] == [before]
+    assert [d.side for d in differences] == ["missing", "unexpected"]
+
+
+@pytest.mark.parametrize("table", projections.TABLES)
+async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+    await store.events.append_all(LIVE)
+    with plain(data_dir) as db:
+        [gone] = _first(db, table)
+        db.execute(f"DELETE FROM {table} WHERE {_is(gone)}", gone)
+    assert verified(data_dir, tmp_path) == [projections.Difference(table, "missing", gone)]
+
+
+@pytest.mark.parametrize("table", projections.TABLES)
+async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+    await store.events.append_all(LIVE)
+    with plain(data_dir) as db:
+        [model] = _first(db, table)
+        keys = KEYS.get(table, ("thread_id", "id"))
+        extra = {
+            **model,
+            **({"sequence": 99} if "sequence" in model else {}),
+            keys[-1]: "extra" if keys[-1] != "sequence" else 99,
+        }
+        if table == "projection_projects":
+            extra["path"] = "/another"
+        db.execute(
+            f"INSERT INTO {table} ({', '.join(extra)}) VALUES ({', '.join(f':{name}' for name in extra)})", extra
+        )
+    assert verified(data_dir, tmp_path) == [projections.Difference(table, "unexpected", extra)]
+
+
+def _first(db: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+    cursor = db.execute(f"SELECT * FROM {table} LIMIT 1")
+    for values in cursor.fetchall():
+        yield dict(zip((column[0] for column in cursor.description), values, strict=True))
+
+
+def _is(row: dict[str, Any]) -> str:
+    return " AND ".join(f"{name} IS :{name}" for name in row)
+
+
+async def test_verify_names_no_more_rows_than_can_be_read(store: Store, data_dir: Path, tmp_path: Path) -> None:
+    await store.events.append_all(e.SettingChanged(key=f"k{n}", value=n, at=at(0)) for n in range(60))
+    with plain(data_dir) as db:
+        db.execute("DELETE FROM settings")
+    assert len(verified(data_dir, tmp_path)) == 20
+
+
+async def test_the_commands_verify_and_rebuild_find_and_mend(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened(data_dir) as store:
+        await store.events.append_all(LIVE)
+    found = await _run("verify", data_dir, capsys)
+    assert found == (0, f"{len(LIVE)} events, and every row of 9 tables is what they say\n")
+    with plain(data_dir) as db:
+        db.execute("UPDATE settings SET value = '13'")
+    status, printed = await _run("verify", data_dir, capsys)
+    assert status == 1
+    assert printed.splitlines() == [
+        f"settings: missing row {{'key': 'size', 'value': '12', 'updated_at': '{at(34)}'}}",
+        f"settings: unexpected row {{'key': 'size', 'value': '13', 'updated_at': '{at(34)}'}}",
+        f"the projections differ from the log of {len(LIVE)} events: `treadle rebuild` fills them anew",
+    ]
+    assert await _run("rebuild", data_dir, capsys) == (0, f"rebuilt from {len(LIVE)} events\n")
+    assert (await _run("verify", data_dir, capsys))[0] == 0
+    assert sorted(path.name for path in data_dir.iterdir() if path.suffix == ".db" or path.is_dir()) == [FILE_NAME]
+
+
+async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    # In a thread: the command runs a loop of its own.
+    status = await asyncio.to_thread(cli.main, [command, "--data-dir", str(data_dir)])
+    return status, capsys.readouterr().out
+
+
+# The files
+
+
+TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+
+
+@pytest.mark.parametrize("script", scripts("projections"), ids=lambda script: script.name)
+async def test_a_projection_reads_and_writes_its_own_tables_alone(store: Store, data_dir: Path, script: Any) -> None:
+    own = {script.name} | ({"message_chunks"} if script.name == "projection_messages" else set())
+    triggers = set(re.findall(r"CREATE TRIGGER (\w+)", script.text))
+    touched: set[tuple[str, str]] = set()
+
+    def authorize(action: int, table: str | None, _column: object, _schema: object, within: str | None) -> int:
+        if within and within in triggers and table and action in TOUCHES:
+            touched.add((within, table))
+        return sqlite3.SQLITE_OK
+
+    with plain(data_dir) as db:
+        db.set_authorizer(authorize)
+        db.execute(query("replay"), {"after": 0, "upto": 0})
+        db.set_authorizer(None)
+    assert triggers
+    assert {trigger for trigger, _ in touched} == triggers
+    assert {table for _, table in touched} - {"projector"} == own
+
+
+@pytest.mark.parametrize("script", scripts("projections"), ids=lambda script: script.name)
+def test_the_head_of_a_projection_names_the_events_that_it_folds(script: Any) -> None:
+    head = " ".join(line for line in script.text.split("\n\n")[0].splitlines())
+    folded = set(
+        re.findall(r"'(\w+)'", " ".join(re.findall(r"WHEN NEW\.event_type(.*?)BEGIN", script.text, re.DOTALL)))
+    )
+    folded &= e.EVENT_TYPES
+    if script.name == "projection_threads":
+        assert folded == {
+            str(event.__struct_config__.tag) for event in e.EVENTS if issubclass(event, e.ThreadEvent)
+        } - {"MessageAppended"}
+    else:
+        assert {word for word in re.findall(r"\w+", head) if word in e.EVENT_TYPES} == folded
+
+
+def test_every_projection_has_its_file_and_every_table_its_projection() -> None:
+    assert {script.name for script in scripts("projections")} | {"message_chunks"} == set(projections.TABLES)
+    text = "".join(script.text for script in scripts("migrations"))
+    assert set(re.findall(r"CREATE TABLE (\w+)", text)) - set(projections.TABLES) == {
+        "schema_migrations",
+        "meta",
+        "events",
+        "event_types",
+        "commands",
+    }
+
+
+# What is read
+
+
+BIG = {"integer": 12345678901234567890123, "float": 1e300, "small": -1.5e-300, "one": 1.0, "max": 2**64 - 1}
+BIG_JSON = '{"integer":12345678901234567890123,"float":1e300,"small":-1.5e-300,"one":1.0,"max":18446744073709551615}'
+
+
+async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None:
+    async with serving(data_dir) as (wire, daemon):
+
+        async def dispatch(**command: Any) -> None:
+            await wire.call("command/dispatch", command)
+
+        await dispatch(type="CreateProject", id="p", name="P", path="/p")
+        await dispatch(type="CreateThread", threadId="t", projectId="p", title="T")
+        await dispatch(type="StartTurn", threadId="t", id="u", prompt="", messageId="m")
+        await dispatch(
+            type="RecordActivity", threadId="t", id="a", turnId="u", kind="k", title="", status="completed", detail=BIG
+        )
+        await dispatch(type="RequestApproval", threadId="t", id="q", turnId="u", title="", options=[], detail=BIG)
+        await dispatch(type="ChangeSetting", key="big", value=BIG)
+        await dispatch(type="CompleteTurn", threadId="t", id="u", stopReason="end", usage=BIG)
+        for _ in range(2):
+            read = await wire.call("thread/read", {"threadId": "t"})
+            settings = await wire.call("setting/list")
+            opened = await wire.call("subscription/open", {"topic": "thread", "threadId": "t"})
+            resumed = await wire.call("subscription/open", {"topic": "settings", "afterSequence": 0})
+            found = [
+                read["turns"][0]["usage"],
+                read["activities"][0]["detail"],
+                read["approvals"][0]["detail"],
+                settings["items"][0]["value"],
+                opened["snapshot"]["turns"][0]["usage"],
+                resumed["changes"][0]["value"]["value"],
+            ]
+            # As text: 1.0 is not 1, and 1e300 is not a 1 with 300 zeros.
+            assert [msgspec.json.encode(value).decode() for value in found] == [BIG_JSON] * len(found)
+            await daemon.store.rebuild()
+        with plain(data_dir) as db:
+            payloads = [payload for (payload,) in db.execute("SELECT payload FROM events")]
+        assert sum(BIG_JSON in payload for payload in payloads) == 4
+
+
+async def test_text_that_streams_lies_in_chunks_until_its_message_ends(store: Store, data_dir: Path) -> None:
+    await store.events.append_all(LIVE)
+    words = ["é", "😀", "\n", '"', "e\u0301", "𝄞" * 3]
+    with plain(data_dir) as db:
+        row = rows(db, "projection_messages")
+        await store.events.append_all(
+            e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words
+        )
+        assert rows(db, "projection_messages") == row
+        chunks = db.execute("SELECT text FROM message_chunks ORDER BY sequence").fetchall()
+        assert chunks == [(word,) for word in ["left", *words]]
+        assert _text(db) == ("left" + "".join(words), "streaming")
+        await store.events.append_all([e.MessageCompleted(id="open", thread_id="t", at=at(42))])
+        assert rows(db, "message_chunks") == []
+        assert _text(db) == ("left" + "".join(words), "complete")
+
+
+def _text(db: sqlite3.Connection) -> tuple[str, str]:
+    (value,) = db.execute("SELECT value FROM message_entities WHERE id = 'open'").fetchone()
+    message = msgspec.json.decode(value)
+    return message["text"], message["status"]

@@ -1,0 +1,256 @@
+"""No read and no append slows down as history grows: each finds its rows by an index, in the order that it wants.
+
+Nobody runs ANALYZE on a user's database, so neither does this: SQLite plans without statistics.
+"""
+
+import ast
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import treadle
+from history import HISTORY, LIVE, at
+from support import opened, plain
+from treadle.changes import _PLURAL
+from treadle.domain import events as e
+from treadle.domain.events import OfferedOption
+from treadle.store.database import FILE_NAME
+from treadle.store.reads import LATEST
+from treadle.store.sql import query, scripts
+
+QUERIES = {script.name: script.text for script in scripts("queries")}
+INDEXES = re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", "".join(s.text for s in scripts("migrations")))
+
+ALLOWED = {
+    # Each holds only what runs or is open now: it does not grow with history.
+    ("running_turns", "SCAN projection_turns USING INDEX idx_turns_running"),
+    # A batch has a bounded number of commands, and its order is the order of the log.
+    ("append_events", "USE TEMP B-TREE FOR ORDER BY"),
+    # For `treadle doctor` alone, which reads everything.
+    ("log_extent", "SCAN events"),
+}
+
+
+def plan(db: sqlite3.Connection, text: str) -> list[str]:
+    parameters = dict.fromkeys(re.findall(r":(\w+)", text))
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}", parameters).fetchall()]
+
+
+@pytest.fixture
+async def filled(data_dir: Path) -> Path:
+    """A data directory in which every table has rows."""
+    async with opened(data_dir) as store:
+        await store.events.append_all(LIVE)
+    return data_dir
+
+
+@pytest.fixture
+def db(filled: Path) -> Iterator[sqlite3.Connection]:
+    with plain(filled) as connection:
+        connection.execute("ATTACH ? AS live", (str(filled / FILE_NAME),))  # as `verify` has it
+        yield connection
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name: str) -> None:
+    for step in plan(db, QUERIES[name]):
+        if (name, step) in ALLOWED:
+            continue
+        assert "TEMP B-TREE" not in step
+        # What is not a table of the schema: an argument that came as JSON, no row at all, a subquery that was planned.
+        scanned = re.fullmatch(r"SCAN (.*)", step)
+        assert scanned is None or re.fullmatch(
+            r"(k|json_each) VIRTUAL TABLE INDEX 1:|CONSTANT ROW|\(subquery-\d+\)", scanned[1]
+        ), step
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if re.search(r":(ids|keys)\b", QUERIES[name])])
+def test_a_query_by_ids_finds_each_by_its_whole_key(db: sqlite3.Connection, name: str) -> None:
+    steps = [step for step in plan(db, QUERIES[name]) if "VIRTUAL TABLE" in step or "SEARCH" in step]
+    assert "VIRTUAL TABLE" in steps[0], "the ids are the outer loop"
+    assert re.search(r"\((thread_id=\? AND )?(id|key|path|command_id)=\?\)", steps[1]), steps
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_every_index_is_used_by_a_query(db: sqlite3.Connection, index: str) -> None:
+    used = [name for name, text in QUERIES.items() if any(re.search(rf"\b{index}\b", step) for step in plan(db, text))]
+    unique = db.execute("SELECT sql LIKE 'CREATE UNIQUE%' FROM sqlite_schema WHERE name = ?", (index,)).fetchone()[0]
+    assert used or unique
+
+
+# The same, counted: how many instructions SQLite's machine runs for it
+
+
+def payloads(events: list[e.AnyEvent]) -> str:
+    return msgspec.json.encode([e.encode(event).decode() for event in events]).decode()
+
+
+def other_work(n: int) -> Iterator[e.AnyEvent]:
+    """Another project, thread and setting, with the history that the thread `t` has."""
+    yield e.ProjectCreated(id=f"p{n}", name="P", path=f"/p{n}", at=at(0))
+    yield e.SettingChanged(key=f"theme-{n}", value=n, at=at(0))
+    for event in LIVE:
+        if isinstance(event, e.ThreadCreated):
+            yield msgspec.structs.replace(event, thread_id=f"t{n}", project_id=f"p{n}")
+        elif isinstance(event, e.ThreadEvent):
+            yield msgspec.structs.replace(event, thread_id=f"t{n}")
+    yield e.MessageCompleted(id="open", thread_id=f"t{n}", at=at(0))
+    yield e.TurnCompleted(id="four", thread_id=f"t{n}", stop_reason="end_turn", at=at(0))
+
+
+def more_of_the_thread(n: int) -> Iterator[e.AnyEvent]:
+    """One more turn of the thread `t`, with all that a turn can have."""
+    of: dict[str, Any] = {"thread_id": "t", "at": at(0)}
+    option = OfferedOption(id="yes", name="Yes", kind="allow_once")
+    yield e.TurnStarted(id=f"u{n}", runner="daemon", **of)
+    yield e.MessageAdded(id=f"m{n}", turn_id=f"u{n}", role="user", text="Do", streaming=False, **of)
+    yield e.ActivityRecorded(id=f"a{n}", turn_id=f"u{n}", kind="k", title="ls", status="completed", **of)
+    yield e.ApprovalRequested(id=f"q{n}", turn_id=f"u{n}", title="?", options=[option], **of)
+    yield e.ApprovalResolved(id=f"q{n}", outcome="yes", **of)
+    yield e.CheckpointCreated(id=f"c{n}", turn_id=f"u{n}", git_ref="refs/x", message="", **of)
+    yield e.TurnCompleted(id=f"u{n}", stop_reason="end_turn", **of)
+
+
+class Counted:
+    """A log with so many other threads, and so many more turns in the thread `t`; counts instructions."""
+
+    def __init__(self, db: sqlite3.Connection, size: int) -> None:
+        self.db = db
+        begun = LIVE[:4]  # the thread is there, and nothing in it
+        self._append([event for n in range(size) for event in other_work(n)])
+        self._append(begun)
+        self._append([event for n in range(size) for event in more_of_the_thread(n)])
+
+    def _append(self, events: list[e.AnyEvent]) -> None:
+        self.db.execute(query("append_events"), {"expected": self.sequence, "batch": payloads(events)})
+
+    @property
+    def sequence(self) -> int:
+        return int(self.db.execute(query("position")).fetchone()[0])
+
+    def append(self, event: e.AnyEvent) -> int:
+        return self.steps(query("append_events"), {"expected": self.sequence, "batch": payloads([event])})
+
+    def steps(self, text: str, parameters: dict[str, Any]) -> int:
+        """How many instructions the statement takes."""
+        count = 0
+
+        def tick() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        self.db.set_progress_handler(tick, 1)
+        try:
+            self.db.execute(text, parameters).fetchall()
+        finally:
+            self.db.set_progress_handler(None, 1)
+        return count
+
+
+SMALL, LARGE = 8, 80
+SLACK = 1.25
+"""For what SQLite does now and then, such as moving a page. Ten times as many rows are no ten times of anything."""
+
+
+@pytest.fixture
+async def small_and_large(tmp_path: Path) -> Any:
+    logs = []
+    for size in (SMALL, LARGE):
+        async with opened(tmp_path / str(size)):
+            pass
+        db = sqlite3.connect(tmp_path / str(size) / FILE_NAME, isolation_level=None)
+        logs.append(Counted(db, size))
+    yield logs
+    for counted in logs:
+        counted.db.close()
+
+
+async def test_an_append_takes_as_long_in_a_long_history_as_in_a_short_one(
+    small_and_large: tuple[Counted, Counted],
+) -> None:
+    small, large = small_and_large
+    for event, _ in HISTORY[4:]:
+        few, many = small.append(event), large.append(event)
+        if not isinstance(event, e.ThreadDeleted):  # which removes what is in the thread
+            assert many < few * SLACK, event
+
+
+async def test_a_query_takes_as_long_in_a_long_history_as_in_a_short_one(
+    small_and_large: tuple[Counted, Counted],
+) -> None:
+    small, large = small_and_large
+    for event, _ in HISTORY[4:-2]:
+        small.append(event)
+        large.append(event)
+    for name, text in QUERIES.items():
+        if name in ("running_turns", "log_extent", "replay", "replay_from_live") or name.startswith("append"):
+            continue
+        few, many = (log.steps(text, _parameters(name, log)) for log in small_and_large)
+        assert few > 5
+        assert many < few * SLACK, name
+
+
+def _parameters(name: str, log: Counted) -> dict[str, Any]:
+    ids = {"projects": "p", "threads": "t", "turns": "one", "messages": "open", "activities": "tool"}
+    ids |= {"approvals": "ask", "checkpoints": "in", "settings": "size", "commands": "?"}
+    kind = name.partition("_")[2]
+    key: list[Any] = [kind, "/q"] if kind == "paths" else [kind, ids.get(kind)]
+    if kind in ("turns", "messages", "activities", "approvals", "checkpoints"):
+        key.insert(1, "t")
+    given = {
+        "thread": "t",
+        "turn": "one",
+        "project": "p",
+        "live": 1,
+        "limit": 3,
+        "before": LATEST,
+        "after": "" if name == "setting_list" else log.sequence - 2,
+        "message": log.sequence - 2,
+        "ids": msgspec.json.encode([ids.get(kind)]).decode(),
+        "keys": msgspec.json.encode([key]).decode(),
+    }
+    return {parameter: given[parameter] for parameter in re.findall(r":(\w+)", QUERIES[name])}
+
+
+# The files
+
+
+def _strings(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in Path(treadle.__path__[0]).rglob("*.py")]
+    named = {
+        node.args[0].value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "query"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert named <= QUERIES.keys()
+    said = {string for tree in trees for string in _strings(tree)}
+    made = {f"changed_{plural}" for plural in _PLURAL.values()}
+    made |= {"thread_list_of_project", "thread_list_archived", "thread_list_of_project_archived"}
+    assert made <= QUERIES.keys()
+    assert QUERIES.keys() - said - made == set()
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_says_what_it_is_for_and_is_one_statement(name: str) -> None:
+    lines = QUERIES[name].splitlines()
+    assert lines[0].startswith("-- ")
+    statement = "\n".join(line for line in lines if not line.startswith("--"))
+    assert statement.count(";") == 1
+    assert statement.endswith(";")
+    assert "SELECT *" not in statement
