@@ -84,7 +84,7 @@ class Wire:
     async def ended(self) -> None:
         """Return when the daemon has closed its end."""
         async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([self._reading])
+            await self._reading
 
     async def close_input(self) -> None:
         """Tell the daemon that nothing more comes."""
@@ -105,13 +105,15 @@ class Wire:
 
     async def _read(self) -> None:
         decoder = FrameDecoder(1 << 30)
-        while data := await self._reader.read():
-            for body in decoder.feed(data):
-                assert isinstance(body, bytes), body
-                self._receive(msgspec.json.decode(body))
+        try:
+            while data := await self._reader.read():
+                for body in decoder.feed(data):
+                    assert isinstance(body, bytes), body
+                    self._receive(msgspec.json.decode(body))
+                self._changed.set()
+        finally:
+            self._ended = True
             self._changed.set()
-        self._ended = True
-        self._changed.set()
 
     def _receive(self, message: Any) -> None:
         for one in message if isinstance(message, list) else [message]:

@@ -32,19 +32,26 @@ def warnings(data_dir: Path) -> list[Finding]:
     return [finding for finding in found if finding.verdict == "warning"]
 
 
-def command_line(data_dir: Path, *limits: str | int) -> "subprocess.CompletedProcess[str]":
+def command_line(data_dir: Path, *limits: object) -> "subprocess.CompletedProcess[str]":
     program = (*wire.TREADLE, "doctor", "--data-dir", str(data_dir))
     return subprocess.run(limited(*limits, program=program), capture_output=True, text=True, timeout=wire.PATIENCE)
 
 
-@pytest.fixture
-def used(data_dir: Path) -> Path:
-    """A data directory with some messages in it, that nobody has open."""
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("template") / "data"
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
         for _ in range(50):
             work.add(1000)
+    return data_dir
+
+
+@pytest.fixture
+def used(data_dir: Path, template: Path) -> Path:
+    """A data directory with some messages in it, that nobody has open."""
+    shutil.copytree(template, data_dir)
     return data_dir
 
 
@@ -223,7 +230,12 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 @linux
 @pytest.mark.parametrize(
     ("name", "bits", "check"),
-    [(".", 0o500, "data directory"), (FILE_NAME, 0o400, "files"), (FILE_NAME, 0, "files"), ("opening.lock", 0, "files")],
+    [
+        (".", 0o500, "data directory"),
+        (FILE_NAME, 0o400, "files"),
+        (FILE_NAME, 0, "files"),
+        ("opening.lock", 0, "files"),
+    ],
 )
 def test_what_you_may_not_write_is_named(used: Path, name: str, bits: int, check: str) -> None:
     path = used / name
@@ -318,6 +330,7 @@ def mounts(kind: str, mount: Path) -> str:
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "fuse.sshfs", "9p"])
 def test_a_network_file_system_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     data_dir = tmp_path / "my home" / "data"
+    data_dir.parent.mkdir()
     with wire.serving(data_dir):
         pass
     read_text = Path.read_text
@@ -412,7 +425,8 @@ def test_on_a_damaged_file_every_command_ends_with_a_sentence(used: Path, tmp_pa
 
 
 def test_looking_on_does_not_disturb_a_daemon(data_dir: Path, tmp_path: Path) -> None:
-    with wire.serving(data_dir) as daemon:
+    with wire.spawn(data_dir) as daemon:
+        daemon.initialize()
         work = Work(daemon)
         work.begin()
         for i in range(5):

@@ -31,6 +31,8 @@ ALLOWED = {
     ("running_turns", "SCAN projection_turns USING INDEX idx_turns_running"),
     # A batch has a bounded number of commands, and its order is the order of the log.
     ("append_events", "USE TEMP B-TREE FOR ORDER BY"),
+    # One row for each type of event.
+    ("position", "SCAN event_types"),
     # For `treadle doctor` alone, which reads everything.
     ("log_extent", "SCAN events"),
 }

@@ -210,12 +210,23 @@ def test_a_database_that_is_refused_is_told_in_one_error_and_left_alone(data_dir
     assert (data_dir / "treadle.db").read_bytes() == before
 
 
-def test_a_database_that_is_refused_ends_a_daemon_that_nobody_spoke_to_with_1(data_dir: Path) -> None:
+def test_a_database_that_was_refused_may_be_asked_for_again(data_dir: Path) -> None:
     data_dir.mkdir()
     foreign_text(data_dir)
     with spawn(data_dir) as daemon:
-        assert daemon.finish() == 1
-        assert "treadle.db" in daemon.stderr
+        daemon.error("initialize")
+        (data_dir / "treadle.db").unlink()
+        daemon.initialize()
+        daemon.dispatch(**setting("k"))
+        assert daemon.finish() == 0
+
+
+def test_a_daemon_that_nobody_speaks_to_touches_nothing(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
+        assert daemon.result("rpc.discover")
+        assert daemon.finish() == 0
+        assert daemon.stderr == ""
+    assert not data_dir.exists()
 
 
 def test_a_file_where_the_data_directory_should_be_is_told(data_dir: Path) -> None:
@@ -366,6 +377,29 @@ def test_a_turn_of_a_daemon_that_was_killed_is_interrupted_by_the_next(data_dir:
         (turn,) = daemon.result("thread/read", {"threadId": "t"})["turns"]
         assert turn["status"] == "interrupted"
     assert log(data_dir)[-2:] == ["MessageCompleted", "TurnInterrupted"]
+
+
+DEFECT = """
+import sys
+from treadle import cli
+from treadle.subscriptions import Subscriptions
+
+async def publish(subscriptions):
+    raise ZeroDivisionError
+
+Subscriptions._publish = publish
+sys.exit(cli.main(["serve", *sys.argv[1:]]))
+"""
+
+
+def test_a_daemon_that_can_tell_nothing_any_more_ends_so_that_its_client_knows(data_dir: Path) -> None:
+    with spawn(data_dir, command=(sys.executable, "-c", DEFECT)) as daemon:
+        daemon.initialize()
+        daemon.result("subscription/open", {"topic": "settings"})
+        assert daemon.status() == 1
+        assert "ZeroDivisionError" in daemon.stderr
+        daemon.log.unlink()
+        daemon.log.touch()
 
 
 # The client's process

@@ -298,6 +298,15 @@ def test_what_another_daemon_writes_is_told(data_dir: Path) -> None:
         assert index.until(renamed).holds_what_is_there()
 
 
+def test_what_another_daemon_has_put_on_disk_is_told_each_time(data_dir: Path) -> None:
+    # A commit is seen only after its fsync, which comes after the write that wakes who watches the file.
+    with serving(data_dir) as daemon, serving(data_dir, "--durability", "full") as other:
+        settings = Follower(daemon, "settings")
+        for i in range(20):
+            settings.until(other.dispatch("ChangeSetting", key="k", value=i)["sequence"])
+        assert settings.holds_what_is_there()
+
+
 def rss(daemon: Daemon) -> int:
     """The most memory that the process has had so far, in MiB."""
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()

@@ -280,7 +280,10 @@ def spawn(
     command: Sequence[str] = (*TREADLE, "serve"),
     env: Mapping[str, str] | None = None,
 ) -> Daemon:
-    """A daemon of its own, to which nothing was said yet. The terminal passes bytes on as they are."""
+    """A daemon of its own, to which nothing was said yet.
+
+    The terminal passes bytes on as they are. Without --durability among the arguments it does not wait for the disk.
+    """
     log = data_dir.with_name(f"{data_dir.name}-{next(_LOGS)}.stderr")
     if over == "pipes":
         stdin, to = os.pipe()
@@ -293,9 +296,10 @@ def spawn(
         ours, theirs = socket.socketpair()
         to, source = os.dup(ours.fileno()), ours.detach()
         stdin, stdout = os.dup(theirs.fileno()), theirs.detach()
+    durability = () if "--durability" in arguments else ("--durability", "normal")
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*command, "--data-dir", str(data_dir), "--durability", "normal", *arguments],
+            [*command, "--data-dir", str(data_dir), *durability, *arguments],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

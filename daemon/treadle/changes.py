@@ -2,15 +2,17 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
+from treadle.store import reads
 from treadle.store.sql import query
 
-PAGE = 5_000  # events looked at in one go
+PAGE = 1_000  # events looked at in one go
+STEP = 100  # keys whose rows are read in one go
 
 
 class EntityKey(NamedTuple):
@@ -101,14 +103,15 @@ _PLURAL = {
 
 def marks_after(db: sqlite3.Connection, after: int, thread_id: str | None = None) -> Iterator[Mark]:
     """What the log, or one thread's part of it, names after a sequence."""
+    while page := _page(db, after, thread_id):
+        yield from page
+        after = page[-1].sequence
+
+
+def _page(db: sqlite3.Connection, after: int, thread_id: str | None) -> list[Mark]:
     name = "change_list" if thread_id is None else "change_list_of_thread"
-    while True:
-        rows = db.execute(query(name), {"after": after, "thread": thread_id, "limit": PAGE}).fetchall()
-        for row in rows:
-            yield _mark(*row)
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
+    rows = db.execute(query(name), {"after": after, "thread": thread_id, "limit": PAGE}).fetchall()
+    return [_mark(*row) for row in rows]
 
 
 def _mark(sequence: int, event_type: str, thread_id: str | None, id: str) -> Mark:
@@ -122,36 +125,84 @@ def _mark(sequence: int, event_type: str, thread_id: str | None, id: str) -> Mar
     return Mark(sequence, thread_id, is_delta, entities)
 
 
-class Rows:
-    """The entities under some keys, read once in a read transaction for all who want them."""
+class Sent(Struct, frozen=True):
+    """How far a client knows an open message. row: its sequence. chunk: the last one sent. length: in code points."""
 
-    def __init__(self, db: sqlite3.Connection, keys: Iterable[EntityKey]) -> None:
+    row: int
+    chunk: int
+    length: int
+
+
+class Rows:
+    """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
-        self._values: dict[EntityKey, Raw] = {}
+        self._marks: dict[int, list[Mark]] = {}
+        self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
-        wanted: dict[tuple[str, str | None], set[str]] = defaultdict(set)
+
+    def marks(self, after: int) -> list[Mark]:
+        """The next PAGE events after a sequence, or what there is of them."""
+        if after not in self._marks:
+            self._marks[after] = _page(self.db, after, None)
+        return self._marks[after]
+
+    def load(self, keys: Collection[EntityKey]) -> int:
+        """Read the entities under the keys; their size, in bytes."""
+        wanted: dict[tuple[str, str | None], list[str]] = defaultdict(list)
         for key in keys:
-            wanted[key.entity, key.thread_id].add(key.id)
+            if key not in self._values:
+                self._values[key] = None
+                wanted[key.entity, key.thread_id].append(key.id)
         for (entity, thread_id), ids in wanted.items():
-            rows = db.execute(
-                query(f"changed_{_PLURAL[entity]}"),
-                {"thread": thread_id, "ids": msgspec.json.encode(list(ids)).decode()},
+            rows = self.db.execute(
+                query(f"changed_{_PLURAL[entity]}"), {"thread": thread_id, "ids": msgspec.json.encode(ids).decode()}
             )
             for id, value in rows.fetchall():
                 self._values[EntityKey(entity, thread_id, id)] = Raw(value)
+        return sum(self.change(key).size for key in keys)
 
     def change(self, key: EntityKey) -> Change:
-        """The whole entity, or that it is gone."""
-        value = self._values.get(key)
+        """The whole entity, or that it is gone; its key was loaded."""
+        value = self._values[key]
         return Remove(key.entity, key.id) if value is None else Upsert(key.entity, value)
 
-    def delta(self, id: str, row: int, chunk: int, offset: int) -> tuple[Append, int, int] | None:
-        """The text of an open message after a chunk, then the last chunk and the length with it; None for no text."""
-        if (row, chunk) not in self._deltas:
-            rows = self.db.execute(query("chunks_after"), {"message": row, "after": chunk})
-            self._deltas[row, chunk] = rows.fetchall()
-        chunks = self._deltas[row, chunk]
+    def delta(self, id: str, sent: Sent) -> tuple[Append, Sent] | None:
+        """The text of an open message that came since, and how far that brings it; None for no text."""
+        if (sent.row, sent.chunk) not in self._deltas:
+            rows = self.db.execute(query("chunks_after"), {"message": sent.row, "after": sent.chunk})
+            self._deltas[sent.row, sent.chunk] = rows.fetchall()
+        chunks = self._deltas[sent.row, sent.chunk]
         if not chunks:
             return None
         text = "".join(text for _, text in chunks)
-        return Append("message", id, text, offset), chunks[-1][0], offset + len(text)
+        return Append("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + len(text))
+
+
+def open_messages(db: sqlite3.Connection, thread_id: str) -> dict[str, Sent]:
+    """Every open message of a thread, and how far it is by now."""
+    rows = db.execute(query("open_messages"), {"thread": thread_id}).fetchall()
+    return {id: Sent(row, chunk, length) for id, row, chunk, length in rows}
+
+
+def moved_in(db: sqlite3.Connection, removed: int) -> list[Change]:
+    """The oldest threads of the index: where some were removed, as many that no client saw are in its window now."""
+    if not removed:
+        return []
+    window = reads.index(db).threads
+    held_all = len(window) + removed <= reads.INDEX_THREADS
+    return [] if held_all else [Upsert("thread", value) for value in window[-removed:]]
+
+
+def in_parts(changes: list[Change], limit: int) -> list[list[Change]]:
+    """The changes in runs, each of which ends with the change that takes it to `limit` bytes."""
+    parts: list[list[Change]] = []
+    size = limit
+    for change in changes:
+        if size >= limit:
+            parts.append([])
+            size = 0
+        parts[-1].append(change)
+        size += change.size
+    return parts

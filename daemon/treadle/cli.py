@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -143,7 +144,13 @@ def _at_least(least: int, text: str) -> int:
 
 
 def _set_up_logging(level: str, file: Path | None) -> None:
-    handler = logging.StreamHandler() if file is None else logging.FileHandler(file, encoding="utf-8")
+    handler: logging.Handler = logging.StreamHandler()
+    if file is not None:
+        from treadle.store.database import make_private_file
+
+        with contextlib.suppress(FileExistsError):
+            make_private_file(file)
+        handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for name in ("pygls", "aiosqlite", "asyncio"):
@@ -215,15 +222,15 @@ def _verify(options: argparse.Namespace) -> int:
     data_dir = _data_dir(options)
     _require_database(data_dir)
 
-    async def check() -> None:
+    async def verify() -> tuple[int, list[projections.Difference]]:
         store = await Store.open(data_dir, progress=Progress("rebuilding"))
-        await store.close()
+        try:  # open all the while, so that nobody puts another database in its place
+            with tempfile.TemporaryDirectory(dir=data_dir, prefix="verify-") as folder:
+                return projections.verify(store.path, Path(folder) / "copy.db", Progress("replaying"))
+        finally:
+            await store.close()
 
-    asyncio.run(check())
-    from treadle.store.database import FILE_NAME
-
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix="verify-") as folder:
-        total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db", Progress("replaying"))
+    total, differences = asyncio.run(verify())
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
     if differences:

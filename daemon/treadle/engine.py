@@ -126,12 +126,16 @@ class Engine:
             await self._linger.wait(self._queue, self._arrived)
             batch = self._take()
             try:
+                if await self.store.turns.begin():
+                    self._forget_state()
                 await self._process(batch)
             except Exception as error:
                 log.exception("the engine failed")
                 self._forget_state()
                 for submission in batch:
                     submission.fail(error)
+            finally:
+                self.store.turns.end()
 
     def _take(self) -> list[Submission]:
         batch: list[Submission] = []
@@ -171,6 +175,7 @@ class Engine:
             if appended:
                 break
             self._forget_state()
+            await self.store.turns.lost()
         self._state.commit()
         plan.answer()
         if plan.payloads:

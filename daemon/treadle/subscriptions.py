@@ -1,8 +1,8 @@
 """Who is told what: a client is a replica, and a slow one costs nothing.
 
-A subscription keeps the ids that changed, not the changes. When the pipe can take more, one read transaction finds out
+A subscription keeps its place in the log, not what changed. When the pipe can take more, one read transaction finds out
 what the log has named since, reads these rows once for all subscriptions, and gives the notifications with the
-sequence that the rows are of.
+sequence that the rows are of. Where that is much, it goes by rounds of a bounded size.
 """
 
 import asyncio
@@ -14,11 +14,23 @@ from typing import Literal, get_args
 
 from msgspec import Raw, Struct
 
-from treadle.changes import Change, EntityKey, Mark, Remove, Rows, Upsert, marks_after
+from treadle.changes import (
+    STEP,
+    Append,
+    Change,
+    EntityKey,
+    Mark,
+    Remove,
+    Rows,
+    Sent,
+    in_parts,
+    marks_after,
+    moved_in,
+    open_messages,
+)
 from treadle.domain.errors import NotFound
 from treadle.store import reads
 from treadle.store.errors import StorageError
-from treadle.store.sql import query
 from treadle.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,8 +40,10 @@ TOPICS: tuple[str, ...] = get_args(Topic)
 
 MAX_SUBSCRIPTIONS = 1_000
 MAX_RESUME = 10_000  # events after which a snapshot is less than what changed
+MAX_RESUME_BYTES = 4 * 1024 * 1024  # of what changed; the same
 EVENTS_PAGE = 500  # events in one event/appended
 NOTIFICATION_BYTES = 1024 * 1024
+ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two looks at whether the pipe can take more
 RETRY = 1.0  # seconds until a read that failed is tried again
 
 Notify = Callable[[str, object], None]
@@ -51,8 +65,8 @@ class Opened(Struct, frozen=True, rename="camel"):
 
 
 class ProjectionChanged(Struct, frozen=True, rename="camel"):
-    """A replica that applies the changes in order is at `sequence`. Where one transaction has too many for one
-    notification, all but the last of them repeat the sequence before."""
+    """A replica that applies the changes in order is at `sequence`. Where there are too many for one notification, all
+    but the last of them repeat the sequence before."""
 
     subscription_id: str
     sequence: int
@@ -67,15 +81,33 @@ class EventAppended(Struct, frozen=True, rename="camel"):
     events: list[Raw]
 
 
+class Place(Struct, frozen=True):
+    """How far a client is. sequence: what it was told that it knows. sent: of each open message, how much of its text.
+
+    While more rounds are to come, seen: how far the log was looked through. removed: threads that went from the index.
+    in_parts: changes were sent already, under the old sequence.
+    """
+
+    sequence: int = 0
+    seen: int = 0
+    sent: dict[str, Sent] = {}
+    removed: int = 0
+    in_parts: bool = False
+
+
 class Subscription:
-    """sequence: what its client knows. sent: of each open message, how much of its text."""
+    """place: how far its client is."""
 
     def __init__(self, id: str, topic: Topic, thread_id: str | None) -> None:
         self.id = id
         self.topic = topic
         self.thread_id = thread_id
-        self.sequence = 0
-        self.sent: dict[str, Sent] = {}
+        self.place = Place()
+
+    @property
+    def sequence(self) -> int:
+        """What its client knows."""
+        return self.place.sequence
 
     def wants(self, mark: Mark) -> list[EntityKey]:
         """The entities that it shows, of those that an event names."""
@@ -88,14 +120,6 @@ class Subscription:
                 return [key for key in mark.entities if key.entity == "setting"]
             case "events":
                 return []
-
-
-class Sent(Struct, frozen=True):
-    """How far a client knows an open message. row: its sequence. chunk: the last one sent. length: in code points."""
-
-    row: int
-    chunk: int
-    length: int
 
 
 class Subscriptions:
@@ -168,19 +192,18 @@ class Subscriptions:
         sequence = reads.sequence(db)
         if after is not None and after > sequence:
             after = None
-        thread_id = subscription.thread_id
-        subscription.sequence = sequence
-        opened = Opened(subscription.id, self._store.log_id, sequence)
+        thread_id, log_id = subscription.thread_id, self._store.log_id
         if subscription.topic == "events":
             if thread_id is not None:
                 reads.require_thread(db, thread_id)
-            subscription.sequence = sequence if after is None else after
-            return Opened(subscription.id, self._store.log_id, subscription.sequence)
-        changes = None if after is None else self._changes_since(db, subscription, after)
-        if thread_id is not None:
-            subscription.sent = _open_messages(db, thread_id)
+            begin = sequence if after is None else after
+            subscription.place = Place(begin, begin)
+            return Opened(subscription.id, log_id, begin)
+        changes = None if after is None else _changes_since(db, subscription, after)
+        sent = {} if thread_id is None else open_messages(db, thread_id)
+        subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
-            return Opened(subscription.id, self._store.log_id, sequence, changes=changes)
+            return Opened(subscription.id, log_id, sequence, changes=changes)
         snapshot: reads.Index | reads.Turns | reads.Settings
         if subscription.topic == "index":
             snapshot = reads.index(db)
@@ -188,116 +211,124 @@ class Subscriptions:
             snapshot = reads.turns(db, thread_id, turn_limit)
         else:
             snapshot = reads.settings(db)
-        return Opened(opened.subscription_id, opened.log_id, sequence, snapshot=snapshot)
-
-    def _changes_since(self, db: sqlite3.Connection, subscription: Subscription, after: int) -> list[Change] | None:
-        """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
-        dirty: dict[EntityKey, None] = {}
-        for count, mark in enumerate(marks_after(db, after, subscription.thread_id)):
-            if count == MAX_RESUME:
-                return None
-            dirty.update(dict.fromkeys(subscription.wants(mark)))
-        if subscription.topic == "thread" and not dirty:
-            assert subscription.thread_id is not None
-            reads.require_thread(db, subscription.thread_id)
-        rows = Rows(db, dirty)
-        changes = [rows.change(key) for key in dirty]
-        return changes + _moved_in(db, changes) if subscription.topic == "index" else changes
+        return Opened(subscription.id, log_id, sequence, snapshot=snapshot)
 
     async def _publish(self) -> bool:
-        """Send what changed to everyone; whether there is more to send."""
+        """One round: send what changed; whether there is more to send."""
         everyone = list(self._open.values())
-        notifications, more = await self._store.read(lambda db: _collect(db, everyone))
-        for subscription, method, params in notifications:
+        news, more = await self._store.read(lambda db: _collect(db, everyone))
+        for subscription, place, notifications in news:
+            subscription.place = place
             if subscription.id in self._open:
-                self._notify(method, params)
+                for method, params in notifications:
+                    self._notify(method, params)
         return more
 
 
-def _collect(
-    db: sqlite3.Connection, everyone: list[Subscription]
-) -> tuple[list[tuple[Subscription, str, object]], bool]:
-    """What to tell each subscription, from one read transaction; moves them on, all or none."""
-    sequence = reads.sequence(db)
-    notifications: list[tuple[Subscription, str, object]] = []
-    more = False
-    behind = [s for s in everyone if s.topic != "events" and s.sequence < sequence]
-    dirty: dict[str, dict[EntityKey, bool]] = {s.id: {} for s in behind}
-    if behind:
-        for mark in marks_after(db, min(s.sequence for s in behind)):
-            for subscription in behind:
-                if mark.sequence > subscription.sequence:
-                    of_it = dirty[subscription.id]
-                    for key in subscription.wants(mark):
-                        of_it[key] = of_it.get(key, False) or not mark.is_delta or key.id not in subscription.sent
-    rows = Rows(db, [key for of_it in dirty.values() for key, whole in of_it.items() if whole])
-    moves: list[tuple[Subscription, int, dict[str, Sent]]] = []
+Notifications = list[tuple[str, object]]
+News = tuple[Subscription, Place, Notifications]
+
+
+def _changes_since(db: sqlite3.Connection, subscription: Subscription, after: int) -> list[Change] | None:
+    """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
+    dirty: dict[EntityKey, None] = {}
+    for count, mark in enumerate(marks_after(db, after, subscription.thread_id)):
+        if count == MAX_RESUME:
+            return None
+        dirty.update(dict.fromkeys(subscription.wants(mark)))
+    if subscription.topic == "thread" and not dirty:
+        assert subscription.thread_id is not None
+        reads.require_thread(db, subscription.thread_id)
+    keys, rows, size = list(dirty), Rows(db), 0
+    for start in range(0, len(keys), STEP):
+        size += rows.load(keys[start : start + STEP])
+        if size > MAX_RESUME_BYTES:
+            return None
+    changes = [rows.change(key) for key in keys]
+    return changes + moved_in(db, _removed(changes)) if subscription.topic == "index" else changes
+
+
+def _collect(db: sqlite3.Connection, everyone: list[Subscription]) -> tuple[list[News], bool]:
+    """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
+
+    Moves nobody on: a read that fails half-way must lose nothing.
+    """
+    sequence, rows, room = reads.sequence(db), Rows(db), ROUND_BYTES
+    news: list[News] = []
+    behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
-        changes, sent = _changes(subscription, dirty[subscription.id], rows)
-        for i, part in enumerate(parts := _in_parts(changes)):
-            at = sequence if i == len(parts) - 1 else subscription.sequence
-            params = ProjectionChanged(subscription.id, at, part)
-            notifications.append((subscription, "projection/changed", params))
-        moves.append((subscription, sequence, sent))
-    for subscription in everyone:
-        if subscription.topic == "events" and subscription.sequence < sequence:
-            events, after = reads.events(db, subscription.thread_id, subscription.sequence, EVENTS_PAGE)
-            more = more or after is not None
-            upto = sequence if after is None else after
-            if events:
-                notifications.append((subscription, "event/appended", EventAppended(subscription.id, upto, events)))
-            moves.append((subscription, upto, subscription.sent))
-    for subscription, upto, sent in moves:  # only now: a read that fails above must lose nothing
-        subscription.sequence, subscription.sent = upto, sent
-    return notifications, more
+        if room <= 0:
+            break
+        tell = _events if subscription.topic == "events" else _changes
+        place, notifications, size = tell(rows, subscription, sequence, room)
+        news.append((subscription, place, notifications))
+        room -= size
+    return news, len(news) < len(behind) or any(place.seen < sequence for _, place, _ in news)
 
 
-def _changes(
-    subscription: Subscription, dirty: dict[EntityKey, bool], rows: Rows
-) -> tuple[list[Change], dict[str, Sent]]:
+def _events(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+    """The next page of the log, and its size."""
+    events, after = reads.events(rows.db, subscription.thread_id, subscription.sequence, EVENTS_PAGE)
+    upto = sequence if after is None else after
+    appended = EventAppended(subscription.id, upto, events)
+    return Place(upto, upto), [("event/appended", appended)] if events else [], sum(len(bytes(e)) for e in events)
+
+
+def _changes(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+    """What a page of the log changed of what the subscription shows, and its size; it may be over `room` by a step."""
+    place, seen, size = subscription.place, subscription.place.seen, 0
+    dirty: dict[EntityKey, bool] = {}  # whether the whole of it is to be sent, or what was added to a text
+    marks = rows.marks(seen)
+    for start in range(0, len(marks), STEP):
+        step, whole = marks[start : start + STEP], []
+        for mark in step:
+            for key in subscription.wants(mark):
+                if mark.is_delta and key.id in place.sent:
+                    dirty.setdefault(key, False)
+                elif not dirty.get(key):
+                    dirty[key] = True
+                    whole.append(key)
+        size += rows.load(whole)
+        seen = step[-1].sequence
+        if size >= room:
+            break
+    changes, sent = _told(rows, subscription, dirty)
+    size += sum(change.size for change in changes if isinstance(change, Append))
+    is_last, removed = seen == sequence, place.removed + _removed(changes)
+    if is_last and subscription.topic == "index":
+        changes += moved_in(rows.db, removed)
+    parts = in_parts(changes, NOTIFICATION_BYTES)
+    if is_last and place.in_parts and not parts:
+        parts.append([])  # what was told in earlier rounds was all
+    notifications: Notifications = []
+    for i, part in enumerate(parts):
+        at = sequence if is_last and i == len(parts) - 1 else place.sequence
+        notifications.append(("projection/changed", ProjectionChanged(subscription.id, at, part)))
+    if is_last:
+        return Place(sequence, sequence, sent), notifications, size
+    return Place(place.sequence, seen, sent, removed, place.in_parts or bool(parts)), notifications, size
+
+
+def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) -> tuple[list[Change], dict[str, Sent]]:
     """The changes, and how far they bring each open message."""
     changes: list[Change] = []
-    sent = dict(subscription.sent)
-    refresh = False
-    for key, whole in dirty.items():
-        if whole:
+    sent = dict(subscription.place.sent)
+    messages: set[str] = set()
+    for key, is_whole in dirty.items():
+        if is_whole:
             changes.append(rows.change(key))
-            refresh = refresh or key.entity == "message"
-        elif (delta := rows.delta(key.id, (known := sent[key.id]).row, known.chunk, known.length)) is not None:
-            change, chunk, length = delta
-            sent[key.id] = Sent(known.row, chunk, length)
+            if key.entity == "message":
+                messages.add(key.id)
+        elif (found := rows.delta(key.id, sent[key.id])) is not None:
+            change, sent[key.id] = found
             changes.append(change)
-    if refresh and subscription.thread_id is not None:
-        # Deltas went out above: of the other open messages, this is how far they are by now, too.
-        sent = _open_messages(rows.db, subscription.thread_id)
-    if subscription.topic == "index":
-        changes += _moved_in(rows.db, changes)
+    if messages and subscription.thread_id is not None:
+        open = open_messages(rows.db, subscription.thread_id)
+        # Of these alone: what was added to another one may be told in the next round only.
+        sent = {id: known for id, known in sent.items() if id not in messages}
+        sent |= {id: open[id] for id in messages if id in open}
     return changes, sent
 
 
-def _moved_in(db: sqlite3.Connection, changes: list[Change]) -> list[Change]:
-    """The oldest threads of the index: where some were removed, as many that the client never saw are in its window."""
-    removed = sum(isinstance(change, Remove) and change.entity == "thread" for change in changes)
-    if not removed:
-        return []
-    window = reads.index(db).threads
-    held_all = len(window) + removed <= reads.INDEX_THREADS
-    return [] if held_all else [Upsert("thread", value) for value in window[-removed:]]
-
-
-def _open_messages(db: sqlite3.Connection, thread_id: str) -> dict[str, Sent]:
-    rows = db.execute(query("open_messages"), {"thread": thread_id}).fetchall()
-    return {id: Sent(row, chunk, length) for id, row, chunk, length in rows}
-
-
-def _in_parts(changes: list[Change]) -> list[list[Change]]:
-    """The changes in runs that are no larger than a notification should be."""
-    parts: list[list[Change]] = []
-    size = NOTIFICATION_BYTES
-    for change in changes:
-        if size >= NOTIFICATION_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(change)
-        size += change.size
-    return parts
+def _removed(changes: list[Change]) -> int:
+    return sum(isinstance(change, Remove) and change.entity == "thread" for change in changes)

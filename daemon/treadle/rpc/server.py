@@ -102,8 +102,15 @@ class Daemon(JsonRPCServer):
             asyncio.create_task(self._interrupt_what_is_gone(), name="recovery"),
         ]
         for task in self._background:
-            task.add_done_callback(_log_failure)
+            task.add_done_callback(self._background_ended)
         await self._look_for_gone_runners()
+
+    def _background_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s ended", task.get_name(), exc_info=error)
+            # Subscribers would wait for ever; a client that sees its daemon end starts another.
+            self.protocol.exit_status = 1
+            self.protocol.exiting.set()
 
     def watch(self) -> None:
         """From now on somebody wants to know what other processes append."""
@@ -162,7 +169,7 @@ class Daemon(JsonRPCServer):
         """Give every running turn of a daemon that has ended its TurnInterrupted."""
         runner = self.store.runner
         turns = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
-        gone = {name for _, _, name in turns if name != runner.name and runner.is_gone(name)}
+        gone = {name for _, _, name in turns if name != runner.name and runner.is_gone(name)} | runner.left_behind()
         await self._interrupt([turn for turn in turns if turn[2] in gone], "the daemon that ran it is gone")
         for name in gone:
             runner.forget(name)
@@ -234,11 +241,6 @@ class ClientLog(logging.Handler):
         type = next(type for level, type in self.TYPES if record.levelno >= level)
         params = {"type": type, "message": record.getMessage()}
         self._loop.call_soon_threadsafe(self._protocol.notify, "window/logMessage", params)
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("%s ended", task.get_name(), exc_info=error)
 
 
 async def run(daemon: Daemon, stdin: int, stdout: int) -> int:

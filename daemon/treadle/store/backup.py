@@ -89,8 +89,7 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
         _copy(source, part, progress)
         _check_is_whole(part, source)
         with closing(sqlite3.connect(part, isolation_level=None)) as db:
-            if not migrations.pending(db):
-                projections.is_current(db)  # raises where it is a newer treadle's
+            _check_is_not_newer(db, source)
             db.execute(LOG_ID, (secrets.token_hex(16),))
         kept = _keep(path)
         part.rename(path)
@@ -116,6 +115,15 @@ def _check_is_whole(copy: Path, source: Path) -> None:
         (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if problem != "ok":
         raise Refused(f"{source} is damaged: {problem.splitlines()[-1]}", "databaseCorrupt")
+
+
+def _check_is_not_newer(copy: sqlite3.Connection, source: Path) -> None:
+    """Raises Refused where this treadle could not open it."""
+    try:
+        if not migrations.pending(copy):
+            projections.is_current(copy)
+    except Refused as error:
+        raise Refused(f"{source} cannot be restored: {error}", error.kind) from error
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:

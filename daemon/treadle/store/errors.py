@@ -79,8 +79,11 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the file beside the database finds no room to grow
         code = sqlite3.SQLITE_FULL
+    if str(error) == "malformed JSON":  # what is stored is JSON, as are our parameters
+        code = sqlite3.SQLITE_CORRUPT
     kind, advice = _EXPLANATIONS.get((code or 0) & 0xFF, ("storage", "`treadle doctor` may know more"))
     if code is None and "Could not decode to UTF-8" in str(error):  # Python's own; the rest of it is what was stored
         kind, advice = _EXPLANATIONS[sqlite3.SQLITE_CORRUPT]
         return StorageError(f"{advice} (a text in it is not UTF-8)", kind)
-    return StorageError(f"{advice} (SQLite: {error})", kind)
+    doing = "".join(getattr(error, "__notes__", ()))
+    return StorageError(f"{doing}{advice} (SQLite: {error})", kind)

@@ -2,15 +2,16 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.events import AnyEvent, StoredEvent, decode, encode
-from treadle.store import projections
+from treadle.domain.events import EVENT_TYPES, AnyEvent, StoredEvent, decode, encode
+from treadle.store import migrations, projections
 from treadle.store.database import Connection
 from treadle.store.errors import NewerDatabase
-from treadle.store.sql import query
+from treadle.store.sql import query, scripts
 
 PAGE = 1_000  # events
 
@@ -75,14 +76,25 @@ class EventStore:
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """The sequence of the last event. Raises NewerDatabase where the projections are not ours any more."""
-    sequence, version = connection.execute(query("position")).fetchone()
+    """The sequence of the last event. Raises NewerDatabase where the projections or the log are not ours any more."""
+    sequence, version, migration, event_types = connection.execute(query("position")).fetchone()
     if version is not None and version != str(projections.VERSION):
         raise NewerDatabase(
             f"another treadle has changed the database: its projections have version {version}, this one knows "
             f"{projections.VERSION}. Restart with the newer treadle"
         )
+    if unknown := _unknown(migration, event_types):
+        raise NewerDatabase(f"a newer treadle has changed the database: it has {unknown}. Restart with that one")
     return sequence, version
+
+
+@lru_cache
+def _unknown(migration: int | None, event_types: str) -> str:
+    """What this release cannot have put there; empty where it can. The types only grow, and seldom."""
+    if migration is not None and migration > max(map(migrations.version_of, scripts("migrations"))):
+        return f"migration {migration}"
+    types = set(msgspec.json.decode(event_types, type=list[str])) - EVENT_TYPES
+    return f"events of type {', '.join(sorted(types))}" if types else ""
 
 
 def _append(

@@ -35,9 +35,10 @@ def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = No
             )
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            error.add_note(f"migration {script.name} failed, and the database is as it was before it: ")
             raise
     return len(todo)
 

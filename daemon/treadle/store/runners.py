@@ -23,7 +23,7 @@ class Runner:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self.name = str(uuid_utils.uuid7())
+        self.name = _new_name()
         self._folder = data_dir / "runners"
         self._lock: FileLock | None = None
 
@@ -33,17 +33,20 @@ class Runner:
             lock = FileLock(self._path(self.name))
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
-                acquired = lock.acquire()
+                while not (lock.acquire() and lock.path.exists()):
+                    # In the moment before it was held, another daemon took it for one that was left behind.
+                    lock.release()
+                    self.name = _new_name()
+                    lock = FileLock(self._path(self.name))
             except OSError as error:
                 raise explained(error) from error
-            if not acquired:
-                raise RuntimeError(f"the lock of runner {self.name} is held by another process")
             self._lock = lock
 
     def release(self) -> None:
         """Let go of it, once nothing of this daemon runs any more."""
         if self._lock is not None:
-            self._remove(self.name)
+            with contextlib.suppress(OSError):  # where it stays, nobody holds it
+                self._path(self.name).unlink()
             self._lock.release()
             self._lock = None
 
@@ -68,14 +71,28 @@ class Runner:
             os.close(descriptor)
         return True
 
-    def forget(self, name: str) -> None:
-        """Remove the lock file of a daemon that is gone and has no turns left."""
-        if _NAME.fullmatch(name):
-            self._remove(name)
+    def left_behind(self) -> set[str]:
+        """Daemons that ended without removing their lock file, whether they ran a turn or not."""
+        names = {path.stem for path in self._folder.glob("*.lock")}
+        return {name for name in names if name != self.name and self.is_gone(name)}
 
-    def _remove(self, name: str) -> None:
-        with contextlib.suppress(OSError):  # where it stays, nobody holds it
-            self._path(name).unlink()
+    def forget(self, name: str) -> None:
+        """Remove the lock file of a daemon that is gone; nothing where it is not."""
+        if not _NAME.fullmatch(name):
+            return
+        path = self._path(name)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                # Held while it goes: whoever has just made it notices one or the other, and makes another.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
+
+
+def _new_name() -> str:
+    return str(uuid_utils.uuid7())

@@ -30,6 +30,8 @@ class Script(Struct, frozen=True):
             if sqlite3.complete_statement(statement):
                 yield statement
                 statement = ""
+        if statement.strip():  # a last one without its semicolon, or a comment
+            yield statement
 
 
 def scripts(folder: str) -> list[Script]:

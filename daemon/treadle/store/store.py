@@ -24,6 +24,7 @@ from treadle.store.database import (
     open_reader,
 )
 from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.fairness import Turns
 from treadle.store.log import EventStore, position
 from treadle.store.runners import Runner
 
@@ -34,7 +35,7 @@ REBUILDING = "rebuilding.lock"
 
 
 class Store:
-    """events: the log. reads: a queue of them. runner: this daemon as one that runs turns.
+    """events: the log. reads: a queue of them. runner: this daemon as one that runs turns. turns: to append.
 
     log_id: tells this log from any other.
     """
@@ -54,6 +55,7 @@ class Store:
         self.writer = writer
         self.events = EventStore(writer)
         self.runner = Runner(data_dir)
+        self.turns = Turns(data_dir)
         self.log_id = log_id
         self.reads = ReadQueue(reader)
         self._present = present
@@ -195,8 +197,7 @@ async def _bring_up_to_date(
             "and start again"
         )
     if await writer.call(_has_events):
-        copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
-        await writer.call(lambda _: copy_whole(data_dir / FILE_NAME, copy))
+        copy = await writer.call(_keep_copy, data_dir)
         log.info("kept a copy of the database as %s", copy)
     await writer.call(migrations.migrate)
     if not await writer.call(projections.is_current):
@@ -217,6 +218,15 @@ def _has_events(connection: sqlite3.Connection) -> bool:
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'").fetchone():
         return False
     return connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is not None
+
+
+def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
+    """A whole copy beside the database, before it is changed: `before-DATE.db`."""
+    for left in data_dir.glob(".before-*"):  # by one that was killed while it copied
+        left.unlink()
+    copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
+    copy_whole(data_dir / FILE_NAME, copy)
+    return copy
 
 
 def _log_id(connection: sqlite3.Connection) -> str:

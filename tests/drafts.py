@@ -1,0 +1,186 @@
+"""Commands in the making, for tests that ask for anything in any order."""
+
+from typing import Any, NamedTuple, TypeVar
+
+from hypothesis import strategies as st
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+
+T = TypeVar("T")
+
+NOBODY = "nobody"
+NOTHING = (NOBODY, NOBODY)
+"""An id that there never is, and one in a thread that there never is."""
+
+# Astral and combining characters, what JSON escapes, a line separator: offsets are code points.
+TEXTS = st.text(alphabet='aé😀𝄞\u0301\n"\\\u2028\x7f', max_size=5)
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 1, 1.0, 12345678901234567890123, 1e300, "é", [], {"b": [None, -0.5], "a": {}}]
+)
+
+
+class Draft(NamedTuple):
+    """A command in the making: what it means is found when it is sent, from what there is by then."""
+
+    kind: type[c.Command]
+    which: int
+    other: int
+    text: str
+    value: Any
+    flag: bool
+
+
+OF_PROJECT = (c.UpdateProject, c.DeleteProject, c.CreateThread)
+OF_THREAD = (c.RenameThread, c.ArchiveThread, c.UnarchiveThread, c.DeleteThread, c.CreateCheckpoint, c.StartTurn)
+OF_TURN = (c.CompleteTurn, c.FailTurn, c.InterruptTurn, c.AddMessage, c.RecordActivity, c.RequestApproval)
+OF_MESSAGE = (c.AppendMessage, c.CompleteMessage)
+
+# What makes more possible, and what streams, comes more often than what ends it.
+OFTEN = [*OF_TURN[3:], *OF_TURN[3:], c.CreateThread, c.StartTurn, c.AppendMessage, c.AppendMessage, c.AppendMessage]
+KINDS = [*c.COMMANDS, *OFTEN]
+SMALL = st.integers(0, 7)
+DRAFTS = st.builds(Draft, st.sampled_from(KINDS), SMALL, SMALL, TEXTS, VALUES, st.booleans())
+
+
+class Known:
+    """What the log says there is, as far as a client needs it to ask for something that makes sense."""
+
+    def __init__(self) -> None:
+        self.projects: list[str] = []
+        self.threads: list[str] = []
+        self.archived: list[str] = []
+        self.running: dict[str, str] = {}
+        self.open: list[tuple[str, str]] = []
+        self.pending: list[tuple[str, str]] = []
+        self.activities: list[tuple[str, str]] = []
+        self.checkpoints: list[tuple[str, str]] = []
+        self.versions: dict[str, int] = {}
+
+    def learn(self, sequence: int, event: e.AnyEvent) -> None:
+        if isinstance(event, e.ThreadEvent) and not isinstance(event, e.MessageAppended):
+            self.versions[event.thread_id] = sequence
+        match event:
+            case e.ProjectCreated():
+                self.projects.append(event.id)
+            case e.ProjectDeleted():
+                self.projects.remove(event.id)
+            case e.ThreadCreated():
+                self.threads.append(event.thread_id)
+            case e.ThreadArchived():
+                self.archived.append(event.thread_id)
+            case e.ThreadUnarchived():
+                self.archived.remove(event.thread_id)
+            case e.ThreadDeleted():
+                self.threads.remove(event.thread_id)
+                self.activities = [pair for pair in self.activities if pair[0] != event.thread_id]
+                self.checkpoints = [pair for pair in self.checkpoints if pair[0] != event.thread_id]
+            case e.TurnStarted():
+                self.running[event.thread_id] = event.id
+            case e.TurnCompleted() | e.TurnFailed() | e.TurnInterrupted():
+                del self.running[event.thread_id]
+                self.activities = [pair for pair in self.activities if pair[0] != event.thread_id]
+            case e.MessageAdded(streaming=True):
+                self.open.append((event.thread_id, event.id))
+            case e.MessageCompleted():
+                self.open.remove((event.thread_id, event.id))
+            case e.ApprovalRequested():
+                self.pending.append((event.thread_id, event.id))
+            case e.ApprovalResolved():
+                self.pending.remove((event.thread_id, event.id))
+            case e.ActivityRecorded() if (event.thread_id, event.id) not in self.activities:
+                self.activities.append((event.thread_id, event.id))
+            case e.CheckpointCreated():
+                self.checkpoints.append((event.thread_id, event.id))
+
+    def possible(self, kind: type[c.Command]) -> type[c.Command]:
+        """The kind, or what has to come before any of it."""
+        if kind in OF_MESSAGE and not self.open:
+            kind = c.AddMessage
+        if kind is c.ResolveApproval and not self.pending:
+            kind = c.RequestApproval
+        if kind is c.RestoreCheckpoint and not self.checkpoints:
+            kind = c.CreateCheckpoint
+        if kind in OF_TURN and not self.running:
+            kind = c.StartTurn
+        if kind in OF_THREAD and not self.threads:
+            kind = c.CreateThread
+        if kind in OF_PROJECT and not self.projects:
+            kind = c.CreateProject
+        return kind
+
+    def command(self, draft: Draft, new_id: str) -> dict[str, Any]:
+        """The draft as JSON. Mostly it names what there is; sometimes what there is not, or is no more."""
+        which, other, text = draft.which, draft.other, draft.text
+        kind = draft.kind if which == 7 else self.possible(draft.kind)
+        project, thread = pick(self.projects, which, NOBODY), pick(self.threads, which, NOBODY)
+        in_turn = pick(list(self.running), which, NOBODY)
+        of_turn = {"threadId": in_turn, "turnId": self.running.get(in_turn, NOBODY)}
+        asked: dict[str, Any] = {"type": kind.__name__}
+        if kind.NEW_IDS and other:
+            asked["threadId" if kind is c.CreateThread else "id"] = new_id if other < 7 else "x1"
+        match kind:
+            case c.CreateProject:
+                path = f"/{new_id}" if draft.flag else ("relative", "/a/../1", "/2/")[other % 3]
+                return asked | {"name": text or "N", "path": path}
+            case c.UpdateProject:
+                return asked | {"id": project, "name": text or None, "path": f"/{other}" if draft.flag else None}
+            case c.DeleteProject:
+                return asked | {"id": project, "cascade": draft.flag and other < 3}
+            case c.CreateThread:
+                return asked | {"projectId": project, "title": text or "T"}
+            case c.RenameThread:
+                return asked | {"threadId": thread, "title": text or "T"}
+            case c.ArchiveThread:
+                return asked | {"threadId": thread}
+            case c.UnarchiveThread:
+                return asked | {"threadId": pick(self.archived, which, thread)}
+            case c.DeleteThread:
+                return asked | {"threadId": thread if other < 2 else NOBODY}
+            case c.StartTurn:
+                idle = [one for one in self.threads if one not in self.running and one not in self.archived]
+                return asked | {"threadId": pick(idle, which, thread), "prompt": text}
+            case c.CompleteTurn:
+                turn = {"threadId": in_turn, "id": of_turn["turnId"]}
+                return asked | turn | {"stopReason": text or "end", "usage": draft.value}
+            case c.FailTurn:
+                return asked | {"threadId": in_turn, "id": of_turn["turnId"], "error": text}
+            case c.InterruptTurn:
+                id = of_turn["turnId"] if draft.flag else None
+                return asked | {"threadId": in_turn, "id": id, "reason": text or None}
+            case c.AddMessage:
+                role = ("user", "assistant", "system")[other % 3]
+                return asked | of_turn | {"role": role, "text": text, "streaming": which != 6}
+            case c.AppendMessage:
+                return asked | named(pick(self.open, which, NOTHING)) | {"text": text}
+            case c.CompleteMessage:
+                return asked | named(pick(self.open, which, NOTHING))
+            case c.RecordActivity:
+                if draft.flag and self.activities:  # again, by the same id
+                    again = pick(self.activities, which, NOTHING)
+                    asked |= named(again)
+                    of_turn = {"turnId": self.running.get(again[0], NOBODY)}
+                status = ("pending", "running", "completed", "failed")[other % 4]
+                return asked | of_turn | {"kind": "k", "title": text, "status": status, "detail": draft.value}
+            case c.RequestApproval:
+                options = [{"id": str(n), "name": text, "kind": "k"} for n in (1, 1 if other == 6 else 2)]
+                return asked | of_turn | {"title": text, "options": options, "detail": draft.value}
+            case c.ResolveApproval:
+                return asked | named(pick(self.pending, which, NOTHING)) | {"outcome": (None, "1", "2", "3")[other % 4]}
+            case c.CreateCheckpoint:
+                turn = {"turnId": self.running[thread]} if draft.flag and thread in self.running else {}
+                return asked | turn | {"threadId": thread, "gitRef": text or "r", "message": text}
+            case c.RestoreCheckpoint:
+                return asked | named(pick(self.checkpoints, which, NOTHING))
+            case c.ChangeSetting:
+                return asked | {"key": f"k{which}", "value": draft.value}
+        raise AssertionError(kind)
+
+
+def pick(among: list[T], which: int, nothing: T) -> T:
+    """One of them; for 7, and where there is none, what does not exist."""
+    return among[which % len(among)] if among and which != 7 else nothing
+
+
+def named(entity: tuple[str, str]) -> dict[str, str]:
+    return {"threadId": entity[0], "id": entity[1]}

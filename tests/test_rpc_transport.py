@@ -1,0 +1,202 @@
+"""stdin and stdout may be pipes, sockets, files or terminals, and nothing but the protocol ever goes to stdout."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wire import FRAMINGS, PATIENCE, TREADLE, Framing, Transport, Wire, spawn
+
+BIG = 30 * 1024 * 1024
+SETTING = {"type": "ChangeSetting", "key": "k", "value": "a line\nbreak, \u2028 and 🧵"}
+
+
+def request(id: int, method: str, params: Any = None) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+
+
+SESSION = [
+    request(1, "initialize", {}),
+    {"jsonrpc": "2.0", "method": "initialized", "params": {}},
+    request(2, "command/dispatch", SETTING),
+    request(3, "setting/list"),
+    request(4, "shutdown"),
+    {"jsonrpc": "2.0", "method": "exit"},
+]
+
+
+def framed(framing: Framing, messages: list[Any]) -> bytes:
+    wire = object.__new__(Wire)
+    wire.framing = framing
+    return b"".join(wire.frame(json.dumps(message).encode()) for message in messages)
+
+
+def unframed(framing: Framing, data: bytes) -> list[Any]:
+    messages = []
+    while data:
+        if framing == "lines":
+            body, _, data = data.partition(b"\n")
+        else:
+            header, _, data = data.partition(b"\r\n\r\n")
+            length = int(header.removeprefix(b"Content-Length: "))
+            body, data = data[:length], data[length:]
+        messages.append(json.loads(body))
+    return messages
+
+
+def is_the_session(messages: list[Any]) -> bool:
+    answers = {message["id"]: message for message in messages}
+    return (
+        sorted(answers) == [1, 2, 3, 4]
+        and answers[2]["result"]["events"][0]["event"]["value"] == SETTING["value"]
+        and answers[3]["result"]["items"][0]["value"] == SETTING["value"]
+    )
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("over", ["pipes", "socket", "terminal"])
+def test_a_session_over(data_dir: Path, over: Transport, framing: Framing) -> None:
+    with spawn(data_dir, framing=framing, over=over) as daemon:
+        daemon.send_together(SESSION)
+        assert is_the_session(daemon.rest())
+        assert daemon.status() == 0
+        assert daemon.stderr == ""
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_session_from_a_file_into_a_file(data_dir: Path, tmp_path: Path, framing: Framing) -> None:
+    script, answers = tmp_path / "script", tmp_path / "answers"
+    script.write_bytes(framed(framing, SESSION[:-2]))
+    with script.open("rb") as stdin, answers.open("wb") as stdout:
+        done = subprocess.run(
+            [*TREADLE, "serve", "--data-dir", str(data_dir)], stdin=stdin, stdout=stdout, timeout=PATIENCE
+        )
+    assert done.returncode == 0
+    assert is_the_session([*unframed(framing, answers.read_bytes()), {"id": 4}])
+
+
+def test_nothing_to_read_is_a_clean_end(data_dir: Path) -> None:
+    done = subprocess.run(
+        [*TREADLE, "serve", "--data-dir", str(data_dir)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_terminal_that_hangs_up_is_the_end(data_dir: Path) -> None:
+    with spawn(data_dir, over="terminal") as daemon:
+        daemon.initialize()
+        daemon.close_input()
+        daemon.close_output()
+        assert daemon.status() == 0
+
+
+def test_one_byte_at_a_time_is_a_session(data_dir: Path) -> None:
+    with spawn(data_dir, framing="headers") as daemon:
+        for byte in framed("headers", SESSION):
+            daemon.write(bytes([byte]))
+        assert is_the_session(daemon.rest())
+
+
+@pytest.mark.parametrize(("over", "framing"), [("pipes", "headers"), ("socket", "lines"), ("terminal", "lines")])
+def test_a_message_of_30_mib_goes_in_and_out(data_dir: Path, over: Transport, framing: Framing) -> None:
+    value = "0123456789abcdef" * (BIG // 16)
+    with spawn(data_dir, framing=framing, over=over) as daemon:
+        daemon.initialize()
+        stored = daemon.dispatch("ChangeSetting", key="k", value=value)["events"][0]
+        assert stored["event"]["value"] == value
+        assert daemon.result("setting/list")["items"][0]["value"] == value
+        daemon.result("shutdown")
+        daemon.notify("exit")
+        assert daemon.status() == 0
+
+
+@pytest.mark.parametrize("over", ["pipes", "socket", "terminal"])
+def test_descriptors_that_it_was_given_are_left_as_they_were(data_dir: Path, over: Transport) -> None:
+    """O_NONBLOCK belongs to the open file: a shell that shares it would be hurt."""
+    program = """
+import os, subprocess, sys
+status = subprocess.call([sys.executable, "-m", "treadle", "serve", *sys.argv[1:]])
+os.write(2, repr((status, os.get_blocking(0), os.get_blocking(1))).encode())
+"""
+    with spawn(data_dir, over=over, command=(sys.executable, "-c", program)) as daemon:
+        daemon.send_together(SESSION)
+        assert is_the_session(daemon.rest())
+        assert daemon.status() == 0
+        assert daemon.stderr == "(0, True, True)"
+
+
+# Nothing but the protocol
+
+PRINTS = """
+import os, sys
+from treadle import cli
+from treadle.rpc import methods
+
+def add_methods(daemon, original=methods.add_methods):
+    original(daemon)
+    print("stray", flush=True)
+    os.write(1, b"stray\\n")
+    os.system("echo stray")
+
+methods.add_methods = add_methods
+sys.exit(cli.main(["serve", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_what_is_printed_by_mistake_goes_to_stderr(data_dir: Path, framing: Framing) -> None:
+    with spawn(data_dir, framing=framing, command=(sys.executable, "-c", PRINTS)) as daemon:
+        daemon.send_together(SESSION)
+        assert is_the_session(daemon.rest())
+        assert daemon.status() == 0
+        assert daemon.stderr == "stray\n" * 3
+
+
+def closed(descriptors: str, *command: str) -> tuple[str, ...]:
+    """A command that is started without these descriptors."""
+    return ("sh", "-c", f'exec "$0" "$@" {descriptors}', *command)
+
+
+@pytest.mark.parametrize("command", [(*TREADLE, "serve"), (sys.executable, "-c", PRINTS)], ids=["quiet", "prints"])
+def test_without_a_stderr_a_session_is_a_session(data_dir: Path, command: tuple[str, ...]) -> None:
+    with spawn(data_dir, command=closed("2>&-", *command)) as daemon:
+        daemon.send_together(SESSION)
+        assert is_the_session(daemon.rest())
+        assert daemon.status() == 0
+
+
+@pytest.mark.parametrize("descriptors", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_without_a_stdin_or_a_stdout_it_ends_and_harms_nothing(data_dir: Path, descriptors: str) -> None:
+    with spawn(data_dir, command=closed(descriptors, *TREADLE, "serve")) as daemon:
+        if descriptors == ">&-":
+            daemon.send_together(SESSION)
+        assert daemon.status() == 0
+    with spawn(data_dir) as daemon:
+        daemon.initialize()
+        assert len(daemon.result("setting/list")["items"]) == (descriptors == ">&-")
+        assert daemon.finish() == 0
+
+
+def test_a_reader_that_is_gone_before_the_first_answer_is_no_error(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
+        daemon.close_output()
+        daemon.send_together(SESSION[:3])
+        assert daemon.status() == 0
+        assert daemon.stderr == ""
+
+
+def test_what_was_sent_before_the_reader_was_gone_is_done(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
+        daemon.send_together(SESSION[:3])
+        daemon.close_output()
+        daemon.close_input()
+        assert daemon.status() == 0
+    with spawn(data_dir) as daemon:
+        daemon.initialize()
+        assert len(daemon.result("setting/list")["items"]) == 1

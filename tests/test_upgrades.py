@@ -1,0 +1,325 @@
+"""A database of every released schema is brought up to date with all that is in it, or left as it was.
+
+tests/fixtures/NNN.db.gz is what a treadle whose last migration was NNN left behind; make_NNN.py says how it was made.
+"""
+
+import gzip
+import re
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import support
+import wire
+from test_backup import assert_whole, log_of
+from test_bad_days import Work, durable, fill, limited, own_file_system
+from treadle.store import log, migrations, projections
+from treadle.store.backup import restore
+from treadle.store.database import FILE_NAME
+from treadle.store.sql import Script, scripts
+from treadle.store.store import Store
+
+FIXTURES = Path(__file__).parent / "fixtures"
+RELEASED = [path.name.removesuffix(".db.gz") for path in sorted(FIXTURES.glob("*.db.gz"))]
+SHIPPED = scripts("migrations")
+OLDEST = RELEASED[0]
+
+SECOND = Script(
+    "002_notes",
+    """
+    -- A table, a column, rows that come from the log, and a guard that is taken off and put back.
+    CREATE TABLE notes (sequence INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+    ALTER TABLE commands ADD COLUMN note TEXT;
+    INSERT INTO notes SELECT sequence, event_type FROM events WHERE thread_id IS NULL;
+    DROP TRIGGER events_refuse_delete;
+    CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN
+      SELECT RAISE(ABORT, 'events are never deleted, still');
+    END
+    """,
+)
+FAILING = Script(
+    "002_fails", SECOND.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n"
+)
+
+
+def unpack(name: str, data_dir: Path) -> bytes:
+    """A data directory of that release, and the bytes of its database."""
+    data_dir.mkdir(mode=0o700)
+    content = gzip.decompress((FIXTURES / f"{name}.db.gz").read_bytes())
+    path = data_dir / FILE_NAME
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    return content
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, *more: Script) -> None:
+    """From now on, this treadle brings these migrations as well."""
+    for module in (migrations, log):
+        monkeypatch.setattr(module, "scripts", lambda folder: [*SHIPPED, *more])
+    monkeypatch.setattr(log, "_unknown", log._unknown.__wrapped__)  # nothing is remembered of other tests
+
+
+def the_copy(data_dir: Path) -> Path:
+    (copy,) = data_dir.glob("before-*.db")
+    return copy
+
+
+def everything(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
+
+
+def test_every_released_schema_has_a_fixture_and_the_script_that_made_it() -> None:
+    assert [f"{migrations.version_of(script):03}" for script in SHIPPED] == RELEASED
+    assert all((FIXTURES / f"make_{name}.py").exists() for name in RELEASED)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_fixture_holds_the_schema_of_its_release_and_every_event_of_it(name: str, data_dir: Path) -> None:
+    unpack(name, data_dir)
+    with support.plain(data_dir) as db:
+        assert db.execute("SELECT max(version) FROM schema_migrations").fetchone() == (int(name),)
+        types = {row[0] for row in db.execute("SELECT DISTINCT event_type FROM events")}
+        assert db.execute("SELECT count(*) FROM commands").fetchone() == (3,)
+        assert db.execute("SELECT count(*) FROM projection_turns WHERE status = 'running'").fetchone() == (1,)
+    assert len(types) >= 21
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_database_is_opened_read_appended_to_and_verified(name: str, data_dir: Path) -> None:
+    unpack(name, data_dir)
+    with support.plain(data_dir) as db:
+        before = [
+            {"sequence": sequence, "event": payload}
+            for sequence, payload in db.execute("SELECT sequence, payload FROM events ORDER BY sequence")
+        ]
+    with wire.spawn(data_dir) as daemon:
+        assert daemon.initialize()["logId"] == "1" * 32
+        # The log is what it was, and at its end is what the daemon that was killed could not say.
+        answered = daemon.request("event/list", {"limit": 500})
+        text = daemon.body().decode()
+        assert f'"id":{answered},' in text
+        for stored in before:
+            assert f'{{"sequence":{stored["sequence"]},"event":{stored["event"]}}}' in text
+        after = daemon.result("event/list", {"afterSequence": len(before)})["items"]
+        assert [stored["event"]["type"] for stored in after] == [
+            "MessageCompleted",
+            "ApprovalResolved",
+            "ActivityRecorded",
+            "TurnInterrupted",
+        ]
+        read_what_it_holds(daemon)
+        answered_before(daemon)
+        append_to_it(daemon)
+        assert daemon.finish() == 0
+    done = wire.run("verify", "--data-dir", str(data_dir))
+    assert done.returncode == 0, done
+    assert wire.run("doctor", "--data-dir", str(data_dir)).returncode == 0
+
+
+def read_what_it_holds(daemon: wire.Daemon) -> None:
+    projects = {project["id"]: project for project in daemon.result("project/list")["items"]}
+    assert (projects["p"]["name"], projects["p"]["path"]) == ("Löom ✓", "/work/moved")
+    assert "gone" not in projects
+    threads = {thread["id"]: thread for thread in daemon.result("thread/list")["items"]}
+    assert threads["t"]["title"] == "One of each 🧵"
+    assert threads["archived"]["archivedAt"] is not None
+    assert {"deleted", "in-gone"}.isdisjoint(threads)
+    assert [threads[id]["status"] for id in ("t", "archived", "running")] == ["idle", "idle", "idle"]
+    one = daemon.result("thread/read", {"threadId": "t"})
+    assert [(turn["id"], turn["status"]) for turn in one["turns"]] == [
+        ("completed", "completed"),
+        ("failed", "failed"),
+        ("interrupted", "interrupted"),
+    ]
+    assert [message["text"] for message in one["messages"][:2]] == ['Weave\n"this"', "over and under"]
+    assert one["activities"][0]["detail"] == {"big": 12345678901234567890, "n": 0.1, "list": [None, True]}
+    assert (one["approvals"][0]["outcome"], one["checkpoints"][0]["gitRef"]) == ("yes", "refs/treadle/1")
+    assert one["checkpoints"][0]["restoredAt"] is not None
+    running = daemon.result("thread/read", {"threadId": "running"})
+    assert [message["text"] for message in running["messages"]] == ["Go on", "I am still weav"]
+    assert [message["status"] for message in running["messages"]] == ["complete", "complete"]
+    settings = {setting["key"]: setting["value"] for setting in daemon.result("setting/list")["items"]}
+    assert settings == {'theme."dark"': {"a": [1, 2.5, "x"]}}
+
+
+def answered_before(daemon: wire.Daemon) -> None:
+    """Commands that the older daemon has answered are answered as they were, and are not done again."""
+    made = daemon.dispatch("CreateProject", commandId="made-once", id="p", name="Loom", path="/work/loom")
+    assert [stored["sequence"] for stored in made["events"]] == [1]
+    nothing = daemon.dispatch("UnarchiveThread", commandId="changes-nothing", threadId="t")
+    assert nothing["events"] == []
+    conflict = {"type": "DeleteThread", "commandId": "made-once", "threadId": "t"}
+    assert daemon.error("command/dispatch", conflict)["data"]["kind"] == "commandIdConflict"
+    # An id is never used twice, whoever used it.
+    again = {"type": "CreateThread", "threadId": "deleted", "projectId": "p", "title": "again"}
+    assert daemon.error("command/dispatch", again)["data"]["kind"] == "idTaken"
+
+
+def append_to_it(daemon: wire.Daemon) -> None:
+    before = daemon.result("daemon/status")["sequence"]
+    daemon.dispatch("StartTurn", threadId="t", id="new", prompt="more")
+    daemon.dispatch("AddMessage", threadId="t", turnId="new", id="m", role="assistant", text="a", streaming=True)
+    daemon.dispatch("AppendMessage", threadId="t", id="m", text="b")
+    answer = daemon.dispatch("CompleteTurn", threadId="t", id="new", stopReason="end_turn")
+    assert answer["sequence"] == before + 6
+    assert daemon.result("thread/read", {"threadId": "t"})["messages"][-1]["text"] == "ab"
+
+
+# The next migration
+
+
+def test_a_migration_is_applied_to_a_released_database_and_the_log_is_as_it_was(data_dir: Path) -> None:
+    unpack(OLDEST, data_dir)
+    path = data_dir / FILE_NAME
+    before = log_of(path)
+    with support.plain(data_dir) as db:
+        assert migrations.migrate(db, [*SHIPPED, SECOND]) == 1
+        assert migrations.migrate(db, [*SHIPPED, SECOND]) == 0
+        assert db.execute("SELECT count(*) FROM notes").fetchone()[0] > 5
+        with pytest.raises(sqlite3.IntegrityError, match="never deleted, still"):
+            db.execute("DELETE FROM events")
+        record = db.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version").fetchall()[-1]
+        assert record == (2, "002_notes", SECOND.checksum)
+    assert log_of(path) == before
+
+
+async def test_what_was_before_a_migration_is_kept_as_one_private_file_that_is_named_in_the_log(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unpack(OLDEST, data_dir)
+    # A daemon that was killed: what it committed last is in the WAL alone.
+    with durable(data_dir) as daemon:
+        daemon.initialize()
+        daemon.dispatch("ChangeSetting", key="last", value="in the WAL")
+        wire.kill(daemon)
+    caplog.set_level("INFO")
+    bring(monkeypatch, SECOND)
+    async with support.opened(data_dir) as store:
+        count = len(await support.replayed(store.events))
+    monkeypatch.undo()
+    copy = the_copy(data_dir)
+    assert f"kept a copy of the database as {copy}" in caplog.text
+    assert re.fullmatch(r"before-\d{8}T\d{6}\.\d{6}Z\.db", copy.name)
+    assert_whole(copy, tmp_path)
+    assert len(log_of(copy)) == count
+    assert '"in the WAL"' in log_of(copy)[-1][1]
+    with closing(sqlite3.connect(copy)) as db:
+        assert db.execute("SELECT max(version) FROM schema_migrations").fetchone() == (1,)
+    # It opens by itself: the older treadle goes on with it.
+    restore(tmp_path / "elsewhere", copy)
+    with wire.serving(tmp_path / "elsewhere") as daemon:
+        assert daemon.result("daemon/status")["sequence"] == count
+
+
+async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = unpack(OLDEST, data_dir)
+    path = data_dir / FILE_NAME
+    before = everything(path)
+    bring(monkeypatch, FAILING)
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+            await Store.open(data_dir)
+        assert everything(path) == before
+    with support.plain(data_dir) as db, pytest.raises(sqlite3.OperationalError, match="nonsense"):
+        migrations.migrate(db, [*SHIPPED, FAILING])
+    assert path.read_bytes() == content
+    monkeypatch.undo()
+    async with support.opened(data_dir) as store:
+        assert await store.events.sequence() > 300
+
+
+async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on_with_one_that_does_not(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(OLDEST, data_dir)
+    bring(monkeypatch, FAILING)
+    async with support.serving(data_dir, initialize=False) as (client, _):
+        error = (await client.reply(client.send("initialize", {})))["error"]
+        assert error["data"]["kind"] == "storage"
+        assert error["message"].startswith("migration 002_fails failed, and the database is as it was before it: ")
+        monkeypatch.undo()
+        bring(monkeypatch, SECOND)
+        await client.call("initialize", {})
+        await client.call("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
+
+
+async def test_a_migration_whose_first_statement_is_fine_and_whose_record_is_not_is_not_applied(data_dir: Path) -> None:
+    unpack(OLDEST, data_dir)
+    before = everything(data_dir / FILE_NAME)
+    takes_its_record = Script("002_x", "INSERT INTO schema_migrations VALUES (2, 'x', 'x', 'x');\n")
+    with support.plain(data_dir) as db, pytest.raises(sqlite3.IntegrityError):
+        migrations.migrate(db, [*SHIPPED, takes_its_record])
+    assert everything(data_dir / FILE_NAME) == before
+
+
+def test_a_last_statement_without_its_semicolon_is_a_statement() -> None:
+    script = Script("002_x", "CREATE TABLE a (x);\nCREATE TABLE b (x)\n")
+    assert [statement.strip() for statement in script.statements()] == ["CREATE TABLE a (x);", "CREATE TABLE b (x)"]
+
+
+# The copy that is kept
+
+
+def older(data_dir: Path) -> None:
+    """The next start has to fill the projections anew."""
+    with support.plain(data_dir) as db:
+        db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
+
+
+def test_the_copy_before_a_rebuild_is_private_under_a_loose_umask_and_what_a_kill_left_of_another_is_gone(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    unpack(OLDEST, data_dir)
+    older(data_dir)
+    left = [data_dir / ".before-20260131T000000.000000Z.db.0a1b2c3d.part", data_dir / ".before-x.db.1.part-journal"]
+    for path in left:
+        path.write_bytes(b"half")
+    command = ("sh", "-c", 'umask 0; exec "$0" "$@"', *wire.TREADLE, "serve")
+    with wire.spawn(data_dir, "--log-level", "info", command=command) as daemon:
+        daemon.initialize()
+        assert f"kept a copy of the database as {the_copy(data_dir)}" in daemon.stderr
+        assert daemon.finish() == 0
+    assert_whole(the_copy(data_dir), tmp_path)
+    assert not any(path.exists() for path in left)
+
+
+@own_file_system
+def test_without_room_for_the_copy_nothing_is_changed_and_with_room_it_goes_on(data_dir: Path, tmp_path: Path) -> None:
+    unpack(OLDEST, tmp_path / "source")
+    older(tmp_path / "source")
+    content = (tmp_path / "source" / FILE_NAME).read_bytes()
+    data_dir.mkdir()
+    put = 'cp "$0" "$1"; shift; exec "$@"'
+    program = ("sh", "-c", put, str(tmp_path / "source" / FILE_NAME), str(data_dir), *wire.TREADLE, "serve")
+    command = limited("tmpfs", data_dir, len(content) + (200 << 10), program=program)
+    with wire.spawn(data_dir, "--durability", "full", command=command) as daemon:
+        error = daemon.error("initialize", {})
+        assert error["data"]["kind"] == "diskFull", error
+        inside = Path(f"/proc/{daemon.process.pid}/root{data_dir}")
+        assert (inside / FILE_NAME).read_bytes() == content
+        assert not list(inside.glob("*before*"))
+        subprocess.run(
+            limited("join", daemon.process.pid, program=("mount", "-o", "remount,size=16m", str(data_dir))), check=True
+        )
+        daemon.initialize()
+        work = Work(daemon)
+        work.daemon.dispatch("ChangeSetting", key="k", value=1)
+        fill(inside / "ballast")
+        assert daemon.finish() == 0
+
+
+def test_a_fixture_is_the_same_whatever_reads_it(tmp_path: Path) -> None:
+    content: list[Any] = []
+    for name in ("one", "two"):
+        unpack(OLDEST, tmp_path / name)
+        total, differences = projections.verify(tmp_path / name / FILE_NAME, tmp_path / f"{name}.db")
+        assert differences == []
+        content.append((total, everything(tmp_path / name / FILE_NAME)))
+    assert content[0] == content[1]
