@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import sqlite3
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -30,11 +31,13 @@ class Wire:
     """A client over two descriptors, which it closes. Keeps all that comes, so that a test can count it.
 
     replies: the answers by id, each request's in a list that should be one long. notifications: in their order.
+    bodies: the answers as they came, where each came alone.
     """
 
     def __init__(self, stdin: int, stdout: int, framing: Framing = Framing.LINES) -> None:
         self.replies: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         self.notifications: list[tuple[str, dict[str, Any]]] = []
+        self.bodies: dict[Any, bytes] = {}
         self._framing = framing
         self._descriptors = [stdin, stdout]
         self._writer, self._reader = FdWriter(stdin), FdReader(stdout)
@@ -109,18 +112,20 @@ class Wire:
             while data := await self._reader.read():
                 for body in decoder.feed(data):
                     assert isinstance(body, bytes), body
-                    self._receive(msgspec.json.decode(body))
+                    self._receive(body)
                 self._changed.set()
         finally:
             self._ended = True
             self._changed.set()
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, body: bytes) -> None:
+        message = msgspec.json.decode(body)
         for one in message if isinstance(message, list) else [message]:
             if "method" in one:
                 self.notifications.append((one["method"], one.get("params", {})))
             else:
                 self.replies[one["id"]].append(one)
+                self.bodies[one["id"]] = body
 
 
 @asynccontextmanager
@@ -147,6 +152,32 @@ async def serving(
         await wire.ended()
         wire.close()
     assert status == 0
+
+
+@asynccontextmanager
+async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, asyncio.subprocess.Process]]:
+    """A daemon in a process of its own, and its client; killed with the block, unless it has ended by then."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), *arguments),
+        stdin=theirs_in,
+        stdout=theirs_out,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    wire = Wire(ours_out, ours_in)
+    try:
+        await wire.call("initialize", {})
+        yield wire, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        async with asyncio.timeout(PATIENCE):
+            await process.communicate()
+        await wire.ended()
+        wire.close()
 
 
 @asynccontextmanager

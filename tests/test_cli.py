@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import re
 import sqlite3
@@ -156,9 +155,8 @@ def test_without_a_database_there_is_nothing_to_do_and_none_is_made(data_dir: Pa
     assert not data_dir.exists()
 
 
-@pytest.mark.parametrize("command", ["verify", "rebuild"])
 @pytest.mark.parametrize("spoiled", ["damaged", "foreign", "newer"])
-def test_a_database_that_cannot_be_used_is_told_in_a_sentence(data_dir: Path, command: str, spoiled: str) -> None:
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(data_dir: Path, spoiled: str) -> None:
     some_events(data_dir)
     match spoiled:
         case "damaged":
@@ -167,10 +165,11 @@ def test_a_database_that_cannot_be_used_is_told_in_a_sentence(data_dir: Path, co
             spoil(data_dir, "PRAGMA application_id = 1")
         case "newer":
             spoil(data_dir, "UPDATE meta SET value = '99' WHERE key = 'projectionVersion'")
-    done = run(command, "--data-dir", str(data_dir))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("treadle: ")
-    assert "Traceback" not in done.stderr
+    for command in ("verify", "rebuild"):
+        done = run(command, "--data-dir", str(data_dir))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("treadle: ")
+        assert len(done.stderr.splitlines()) == 1
 
 
 # verify and rebuild
@@ -327,12 +326,10 @@ def test_no_message_text_is_logged_above_debug_level(data_dir: Path) -> None:
     assert "DEBUG" in told
 
 
-@pytest.mark.parametrize("level", ["info", "warning", "error"])
-def test_no_message_text_is_logged_at_another_level(data_dir: Path, level: str) -> None:
-    told = a_session_of_secrets(data_dir, "--log-level", level)
+def test_at_info_level_no_message_text_is_logged_at_all(data_dir: Path) -> None:
+    told = a_session_of_secrets(data_dir, "--log-level", "info")
     assert SECRET not in told
-    levels = [logging.getLevelNamesMapping()[found[1]] for found in map(LINE.match, told.splitlines()) if found]
-    assert all(found >= logging.getLevelNamesMapping()[level.upper()] for found in levels)
+    assert "DEBUG" not in told
 
 
 def test_the_log_goes_to_a_file_where_one_is_named(data_dir: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support import opened, plain, refused, rows
@@ -253,17 +254,23 @@ async def test_four_stores_may_open_one_empty_folder_at_once(data_dir: Path) -> 
 
 
 async def test_four_processes_may_open_one_empty_folder_at_once(data_dir: Path) -> None:
+    hello = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n'
     daemons = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         for _ in range(4)
     ]
-    for daemon in daemons:
-        _, errors = await daemon.communicate()
+    logs = set()
+    for daemon, (answer, errors) in zip(
+        daemons, await asyncio.gather(*(daemon.communicate(hello) for daemon in daemons)), strict=True
+    ):
         assert (daemon.returncode, errors) == (0, b"")
+        logs.add(msgspec.json.decode(answer)["result"]["logId"])
+    assert len(logs) == 1
     with plain(data_dir) as db:
         assert db.execute("SELECT count(*) FROM schema_migrations").fetchone() == (len(SHIPPED),)
 

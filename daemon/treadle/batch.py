@@ -39,10 +39,10 @@ class Submission:
     """Commands that are accepted together or not at all; without any it only marks a place in the queue.
 
     commands: each with the ids that were made up for it. taken: the engine has it, and it cannot be taken back.
-    future: of the answer, as `present` shows it.
+    future: of the answer, as `present` shows it. size: in bytes, of what it came as.
     """
 
-    __slots__ = ("batch", "command_id", "commands", "digest", "future", "present", "taken")
+    __slots__ = ("batch", "command_id", "commands", "digest", "future", "present", "size", "taken")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Submission:
         digest: str,
         batch: bool,
         present: Callable[["Answer"], object],
+        size: int = 0,
     ) -> None:
         self.commands = commands
         self.command_id = command_id
@@ -58,6 +59,7 @@ class Submission:
         self.batch = batch
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.present = present
+        self.size = size
         self.taken = False
 
     @property

@@ -19,7 +19,7 @@ from treadle.domain.decider import Stamp, initial_state, names
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
 from treadle.store import reads
-from treadle.store.errors import StorageError, explained
+from treadle.store.errors import StorageError, explained, is_busy
 from treadle.store.log import CommandRecord, position
 from treadle.store.lookups import look_up
 from treadle.store.sql import query
@@ -28,8 +28,10 @@ from treadle.store.store import Store
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 500  # commands an append
+MAX_BATCH_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
 MAX_QUEUE = 20_000  # commands that wait
 STATE_LIMIT = 20_000  # entities that are kept between appends
+STATE_BYTES = 16 * 1024 * 1024  # of events since these were read
 BUSY_PATIENCE = 30.0  # seconds that an append waits for other processes, in all
 
 
@@ -61,8 +63,10 @@ class Engine:
         self._clock = clock
         self._linger = Linger(linger)
         self._state = initial_state()
+        self._state_bytes = 0
         self._queue: deque[Submission] = deque()
         self._queued = 0
+        self._mark: Submission | None = None
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -72,9 +76,10 @@ class Engine:
         """Begin to take commands."""
         self._task = asyncio.create_task(self._run(), name="engine")
 
-    async def stop(self) -> None:
-        """End, once all that was submitted is answered."""
-        await self.settled()
+    async def stop(self, *, now: bool = False) -> None:
+        """End, once all that was submitted is answered. now: what is not is given up, and may happen all the same."""
+        if not now:
+            await self.settled()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -92,15 +97,18 @@ class Engine:
         digest: str = "",
         batch: bool = False,
         present: Callable[[Answer], object] = lambda answer: answer,
+        size: int = 0,
     ) -> Submission:
         """Queue commands that are accepted together or not at all; their answer comes when they are on disk.
 
         digest: of the request, where it has a command_id. present: makes of the answer what the future gives.
-        The future raises Rejected, NotFound, Conflict, StorageError or Overloaded. Raises Overloaded.
+        size: in bytes, of the request. The future raises Rejected, NotFound, Conflict, StorageError or Overloaded.
+        Raises Overloaded.
         """
-        if self._queued and self._queued + len(commands) > MAX_QUEUE:
+        if (self._queued and self._queued + len(commands) > MAX_QUEUE) or len(self._queue) >= MAX_QUEUE:
             raise Overloaded(f"{self._queued} commands wait already")
-        return self._put(Submission([_with_ids(command) for command in commands], command_id, digest, batch, present))
+        with_ids = [_with_ids(command) for command in commands]
+        return self._put(Submission(with_ids, command_id, digest, batch, present, size))
 
     @property
     def is_settled(self) -> bool:
@@ -110,7 +118,9 @@ class Engine:
     async def settled(self) -> None:
         """Return when everything that was submitted before has been answered."""
         if not self.is_settled:
-            await asyncio.wait([self._put(Submission([], None, "", False, lambda answer: answer)).future])
+            if not self._queue or self._queue[-1] is not self._mark:  # else it serves all who come before a command
+                self._mark = self._put(Submission([], None, "", False, lambda answer: answer))
+            await asyncio.wait([self._mark.future])
 
     def _put(self, submission: Submission) -> Submission:
         self._queue.append(submission)
@@ -139,14 +149,15 @@ class Engine:
 
     def _take(self) -> list[Submission]:
         batch: list[Submission] = []
-        size = 0
-        while self._queue and size < MAX_BATCH:
+        count = size = 0
+        while self._queue and count < MAX_BATCH and (not batch or size + self._queue[0].size <= MAX_BATCH_BYTES):
             submission = self._queue.popleft()
             self._queued -= len(submission.commands)
             if not submission.future.cancelled():
                 submission.taken = True
                 batch.append(submission)
-                size += len(submission.commands)
+                count += len(submission.commands)
+                size += submission.size
         if not self._queue:
             self._arrived.clear()
         return batch
@@ -180,13 +191,15 @@ class Engine:
         plan.answer()
         if plan.payloads:
             self.published()
-        if len(self._state) > STATE_LIMIT:
+        self._state_bytes += sum(map(len, plan.payloads))
+        if len(self._state) > STATE_LIMIT or self._state_bytes > STATE_BYTES:
             self._forget_state()
         if plan.deferred:
             await self._process(plan.deferred)
 
     def _forget_state(self) -> None:
         self._state = initial_state()
+        self._state_bytes = 0
 
     async def _decide(self, batch: list[Submission]) -> Plan:
         if any(isinstance(command, c.StartTurn) for submission in batch for command, _ in submission.commands):
@@ -313,9 +326,3 @@ def _bare(request: dict[str, Any]) -> dict[str, Any]:
     if isinstance(bare.get("commands"), list):
         bare["commands"] = [_bare(command) if isinstance(command, dict) else command for command in bare["commands"]]
     return bare
-
-
-def is_busy(error: Exception) -> bool:
-    """Whether another connection was in the way."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

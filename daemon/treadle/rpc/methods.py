@@ -162,7 +162,7 @@ class Methods:
         daemon.progress_token = params.work_done_token
         if params.process_id is not None and not daemon.watches_process:
             daemon.watches_process = True
-            watch_process(params.process_id, daemon.protocol.exiting)
+            watch_process(params.process_id, daemon.protocol.gone)
         daemon.begin_opening()
         await daemon.opened()
         return results.Initialized(
@@ -198,7 +198,9 @@ class Methods:
         batch: bool = False,
     ) -> Submission:
         key = "" if command_id is None else digest(msgspec.json.decode(raw))
-        return self._ready.engine.submit(commands, command_id=command_id, digest=key, batch=batch, present=answer)
+        return self._ready.engine.submit(
+            commands, command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
+        )
 
     @property
     def _ready(self) -> Daemon:

@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 CANCEL: Final = "$/cancelRequest"
 MAX_IN_FLIGHT: Final = 10_000  # requests that are not answered; past it nothing more is read
-MAX_IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024  # of what they brought and what their answers may hold; the same
+MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024  # of what they brought and what their answers may hold; the same
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024  # of answers to a JSON-RPC batch; past it the rest of it is refused
 
 Reply = Callable[[bytes], None]
 
@@ -87,6 +88,7 @@ class TreadleProtocol(JsonRPCProtocol):
     """One client's side of the conversation.
 
     write: takes one message, or one batch, as JSON. translate: what to answer when a handler raises.
+    exiting: the client has said `exit`. gone: nobody is there any more who waits for answers.
     """
 
     def __init__(self, server: JsonRPCServer, converter: Any) -> None:
@@ -98,6 +100,7 @@ class TreadleProtocol(JsonRPCProtocol):
         self._held: list[tuple[Request, Reply]] = []  # came after `initialize`, before its answer
         self.exit_status: int | None = None
         self.exiting = asyncio.Event()
+        self.gone = asyncio.Event()
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._pending: dict[object, tuple[asyncio.Future[Any], Callable[[], bool]]] = {}
         self._in_flight = 0
@@ -107,8 +110,8 @@ class TreadleProtocol(JsonRPCProtocol):
 
     # In
 
-    def receive(self, body: bytes | RpcError) -> None:
-        """Take one frame, or what was wrong with it."""
+    async def receive(self, body: bytes | RpcError) -> None:
+        """Take one frame, or what was wrong with it; return when there is room for another one."""
         if isinstance(body, RpcError):
             self.write(encode_error(Raw(b"null"), body))
             return
@@ -116,9 +119,14 @@ class TreadleProtocol(JsonRPCProtocol):
         if isinstance(messages, list):
             batch = Batch(sum(isinstance(m, Request | Invalid) for m in messages), self.write)
             for message in messages:
+                if isinstance(message, Request) and batch.size > MAX_BATCH_BYTES:
+                    batch.add(encode_error(message.id, errors.overloaded("the batch has many answers", 0)))
+                    continue
                 self._receive(message, batch.add)
+                await self._room()
         else:
             self._receive(messages, self.write)
+            await self._room()
 
     def handle_message(self, message: Any) -> None:
         """Where pygls would dispatch a message that it decoded; here it is one of codec's."""
@@ -133,8 +141,8 @@ class TreadleProtocol(JsonRPCProtocol):
         """Return when no request waits for its answer."""
         await self._until(lambda: self._in_flight == 0)
 
-    async def room(self) -> None:
-        """Return when more may be read: at once, or where too much is in flight, when half of that is answered."""
+    async def _room(self) -> None:
+        """Return when more may be taken: at once, or where too much is in flight, when half of that is answered."""
         if self._in_flight >= MAX_IN_FLIGHT or self._in_flight_bytes >= MAX_IN_FLIGHT_BYTES:
             await self._until(
                 lambda: self._in_flight <= MAX_IN_FLIGHT // 2 and self._in_flight_bytes <= MAX_IN_FLIGHT_BYTES // 2
@@ -339,15 +347,20 @@ class NotificationMethod:
 
 
 class Batch:
-    """Collects the answers to a batch and sends them together (JSON-RPC 2.0, section 6); none for none."""
+    """Collects the answers to a batch and sends them together (JSON-RPC 2.0, section 6); none for none.
+
+    size: in bytes, of those that it has.
+    """
 
     def __init__(self, expected: int, reply: Reply) -> None:
         self._missing = expected
         self._reply = reply
         self._answers: list[bytes] = []
+        self.size = 0
 
     def add(self, answer: bytes) -> None:
         self._answers.append(answer)
+        self.size += len(answer)
         self._missing -= 1
         if self._missing == 0:
             self._reply(encode_batch(self._answers))

@@ -1,11 +1,11 @@
 """One daemon: stdin to frames to messages to methods, and back out; its beginning and its end."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sqlite3
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
 LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
+ENDING = 3.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
 
@@ -179,9 +180,9 @@ class Daemon(JsonRPCServer):
             self.engine.submit([InterruptTurn(thread_id=thread, id=turn, reason=reason)]).future
             for thread, turn, _ in turns
         ]
-        for answer in answers:
-            with contextlib.suppress(Rejected):  # another daemon was faster
-                await answer
+        for outcome in await asyncio.gather(*answers, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):  # another daemon was faster
+                raise outcome
 
     # The end
 
@@ -189,7 +190,11 @@ class Daemon(JsonRPCServer):
         """End what this daemon runs, then let go of the data directory."""
         if self._opening is None:
             return
+        # It may be waiting for another treadle, which may be stopped. A rebuild that was begun is finished.
+        self._opening.cancel()
         await asyncio.wait([self._opening])
+        if self._opening.cancelled():
+            self._opening = None
         if not hasattr(self, "engine"):
             return
         for task in self._background:
@@ -198,14 +203,16 @@ class Daemon(JsonRPCServer):
         if self._watch is not None:
             self._watch.stop()
         try:
-            await self.engine.settled()
-            own = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
-            own = [turn for turn in own if turn[2] == self.store.runner.name]
-            await self._interrupt(own, "the daemon ended")
-        except (StorageError, Overloaded) as error:
-            log.error("turns of this daemon stay for the next one to interrupt: %s", error)
+            async with asyncio.timeout(ENDING):
+                await self.engine.settled()
+                own = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
+                own = [turn for turn in own if turn[2] == self.store.runner.name]
+                await self._interrupt(own, "the daemon ended")
+        except (StorageError, Overloaded, TimeoutError) as error:
+            why = str(error) or "the database is locked"
+            log.error("turns of this daemon stay for another one to interrupt: %s", why)
         finally:
-            await self.engine.stop()
+            await self.engine.stop(now=True)
             await self.store.close()
 
 
@@ -228,19 +235,23 @@ def translate(error: Exception) -> RpcError | None:
 
 
 class ClientLog(logging.Handler):
-    """Tells the client of warnings and errors, as LSP's window/logMessage."""
+    """Tells the client of warnings and errors, as LSP's window/logMessage; not one that does not read."""
 
     TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
 
-    def __init__(self, protocol: TreadleProtocol) -> None:
+    def __init__(self, protocol: TreadleProtocol, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
         self._protocol = protocol
+        self._output = output
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
         type = next(type for level, type in self.TYPES if record.levelno >= level)
-        params = {"type": type, "message": record.getMessage()}
-        self._loop.call_soon_threadsafe(self._protocol.notify, "window/logMessage", params)
+        self._loop.call_soon_threadsafe(self._tell, {"type": type, "message": record.getMessage()})
+
+    def _tell(self, params: dict[str, object]) -> None:
+        if self._output.pending_bytes <= OUTPUT_HIGH_WATER:
+            self._protocol.notify("window/logMessage", params)
 
 
 async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
@@ -257,25 +268,20 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
             writer.write(frame(decoder.framing, body))
 
     protocol.write = write
-    client_log = ClientLog(protocol)
+    client_log = ClientLog(protocol, writer)
     logging.getLogger("treadle").addHandler(client_log)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, protocol.exiting.set)
-    reading = asyncio.create_task(_read(reader, decoder, protocol, writer))
-    ends = [
-        reading,
-        asyncio.create_task(protocol.exiting.wait()),
-        asyncio.create_task(writer.wait_closed()),
-    ]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in ends:
-        task.cancel()
-    failure = (await asyncio.gather(*ends, return_exceptions=True))[0]
+        loop.add_signal_handler(number, protocol.gone.set)
+    loop.set_exception_handler(_log_unhandled)
+    reading = _read(reader, decoder, protocol, writer)
+    failure = (await _one_of(reading, protocol.exiting.wait(), protocol.gone.wait(), writer.wait_closed()))[0]
     status = protocol.exit_status or 0
     if isinstance(failure, Exception):
         log.critical("reading ended", exc_info=failure)
         status = 1
-    await protocol.settled()
+    await _one_of(protocol.settled(), protocol.gone.wait(), writer.wait_closed())
+    if not writer.broken:
+        await _one_of(protocol.settled(), asyncio.sleep(ENDING))
     try:
         await daemon.close()
         await daemon.opened()
@@ -287,23 +293,40 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
         status = 1
     logging.getLogger("treadle").removeHandler(client_log)
     await asyncio.sleep(0)  # what it was given last is still on its way through the loop
-    await writer.flush_and_close(timeout=5.0)
+    # Where but the input has ended, a pager, or who else reads slowly, gets all the answers.
+    await _one_of(writer.drain(0), protocol.exiting.wait(), protocol.gone.wait())
+    await writer.flush_and_close(ENDING)
     reader.close()
     return status
+
+
+async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Return when one of them is done; what came of each, the others cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler writes out futures with the exceptions in them, and those may hold a client's text."""
+    log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 async def _read(reader: FdReader, decoder: FrameDecoder, protocol: TreadleProtocol, writer: FdWriter) -> None:
     """Take what comes, as fast as the answers go out."""
     while data := await reader.read():
         for body in decoder.feed(data):
-            protocol.receive(body)
+            await protocol.receive(body)
             if protocol.exiting.is_set():
                 return
-            await protocol.room()
             if writer.pending_bytes > OUTPUT_HIGH_WATER:
                 await writer.drain(OUTPUT_HIGH_WATER // 2)
     if (last := decoder.end()) is not None:
-        protocol.receive(last)
+        await protocol.receive(last)
 
 
 def watch_process(pid: int, gone: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ that was given. Instead, each read and write here is of a kind that does not blo
 """
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -17,6 +18,7 @@ _READ_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024  # smaller chunks are joined up to this
 _TURN_BYTES: Final = 1024 * 1024  # then the loop has its turn
 _CALL_BYTES: Final = 4096  # as much as a call of the system costs the time of
+_LOOK: Final = 1.0  # seconds between looks at whether the other side is still there, while nothing is written
 
 
 class FdReader:
@@ -110,7 +112,16 @@ class FdWriter:
 
     async def wait_closed(self) -> None:
         """Wait until the other side is gone (`broken`), or until it was closed from here."""
-        await self._closed.wait()
+        # Not by a reader on the loop: that would spin on a socket which is also stdin and has input that waits.
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        while not self._closed.is_set():
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                self.broken = True
+                self.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._closed.wait()
 
     async def flush_and_close(self, timeout: float) -> None:
         """Write what is pending, for `timeout` seconds at most; drop the rest."""

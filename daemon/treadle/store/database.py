@@ -24,7 +24,7 @@ OPENING = "opening.lock"  # held while the database is opened, migrated or repla
 PRESENT = "present.lock"  # shared by all who have it open; held alone by who changes it for all
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
-BUSY_TIMEOUT = 5.0  # seconds
+BUSY_TIMEOUT = 1.0  # seconds; who waits for longer tries again
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes that the WAL keeps after a checkpoint
 
 

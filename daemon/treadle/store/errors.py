@@ -87,3 +87,9 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
         return StorageError(f"{advice} (a text in it is not UTF-8)", kind)
     doing = "".join(getattr(error, "__notes__", ()))
     return StorageError(f"{doing}{advice} (SQLite: {error})", kind)
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another connection was in the way."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)

@@ -24,7 +24,7 @@ class Turns:
     def __init__(self, data_dir: Path) -> None:
         self._lock = FileLock(data_dir / APPENDING)
         self._queues_until = 0.0
-        self._ignores_until = 0.0
+        self._stuck = 0  # when the holder took it that nobody waits for any more
         self._has_it = self._had_it = False
 
     async def begin(self) -> bool:
@@ -51,12 +51,12 @@ class Turns:
         holder, gives_up = 0, 0.0
         with contextlib.suppress(OSError):
             while not self._lock.acquire():
-                if loop.time() < self._ignores_until:
-                    return
-                if holder != (holder := self._lock.path.stat().st_mtime_ns):
-                    gives_up = loop.time() + PATIENCE
+                since = self._lock.path.stat().st_mtime_ns
+                if since != holder:
+                    holder, gives_up = since, loop.time() + PATIENCE
                 elif loop.time() >= gives_up:
-                    self._ignores_until = loop.time() + LATELY
+                    self._stuck = holder
+                if holder == self._stuck:
                     return
                 self._queues_until = loop.time() + LATELY
                 await asyncio.sleep(POLL)

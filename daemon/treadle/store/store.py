@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import sqlite3
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ from treadle.store.database import (
     open_or_create_db,
     open_reader,
 )
-from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.errors import Refused, StorageError, explained, is_busy
 from treadle.store.fairness import Turns
 from treadle.store.log import EventStore, position
 from treadle.store.runners import Runner
@@ -100,7 +99,12 @@ class Store:
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
         async with FileLock(self.data_dir / REBUILDING).held():
-            return await self.writer.call(projections.rebuild, on_loop(progress))
+            while True:
+                try:
+                    return await self.writer.call(projections.rebuild, on_loop(progress))
+                except sqlite3.OperationalError as error:
+                    if not is_busy(error):
+                        raise
 
     def is_rebuilding(self) -> bool:
         """Whether some process fills the projections anew, for which it is worth to wait."""
@@ -127,7 +131,7 @@ class ReadQueue:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
+        self._waiting: dict[asyncio.Future[Any], Callable[[sqlite3.Connection], Any]] = {}
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -136,7 +140,8 @@ class ReadQueue:
     def submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """The future result of the read."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((function, future))
+        self._waiting[future] = function
+        future.add_done_callback(lambda done: self._waiting.pop(done, None))  # one that is taken back waits no more
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return future
@@ -150,13 +155,13 @@ class ReadQueue:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch = [(f, future) for f, future in self._waiting if not future.done()]
+                batch = [(future, function) for future, function in self._waiting.items() if not future.done()]
                 self._waiting.clear()
                 try:
-                    results = await self._connection.call(_read_together, [function for function, _ in batch])
+                    results = await self._connection.call(_read_together, [function for _, function in batch])
                 except (sqlite3.Error, StorageError, ValueError) as error:  # ValueError: the connection is closed
                     results = [error] * len(batch)
-                for (_, future), result in zip(batch, results, strict=True):
+                for (future, _), result in zip(batch, results, strict=True):
                     if future.done():
                         continue
                     if isinstance(result, sqlite3.Error):

@@ -1,0 +1,167 @@
+"""What is shipped runs from where it was installed, and its parts know of each other in one direction."""
+
+import ast
+import graphlib
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import treadle
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = CHECKOUT / "daemon" / "treadle"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+# The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(CHECKOUT))
+    [built] = folder.glob("treadle-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment with the wheel in it; its dependencies are those of this one."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    python = venv / "bin" / "python"
+    run(*(sys.executable, "-m", "pip", "--python", str(python), "install"), "--quiet", "--no-deps", str(wheel))
+    [site] = venv.glob("lib/python*/site-packages")
+    # A path in a .pth file is looked in, but .pth files in it are not read: the checkout cannot be imported.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv / "bin"
+
+
+def run(*command: str, cwd: Path | None = None, text: str | None = None) -> str:
+    """What the command prints; it must succeed and have nothing to complain of."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    done = subprocess.run(
+        command, cwd=cwd, input=text, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_the_package_and_every_sql_file(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+    expected = {str(path.relative_to(PACKAGE.parent)): path for path in PACKAGE.rglob("*.py")}
+    expected |= {f"treadle/{path.relative_to(CHECKOUT)}": path for path in (CHECKOUT / "sql").rglob("*.sql")}
+    expected["treadle/py.typed"] = PACKAGE / "py.typed"
+    assert {name: len(content) for name, content in held.items()} == {
+        name: path.stat().st_size for name, path in expected.items()
+    }
+
+
+def test_the_installed_command_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    assert run(str(installed / "treadle"), "--version", cwd=tmp_path) == f"treadle {treadle.__version__}\n"
+    where = run(
+        *(str(installed / "python"), "-c"),
+        "import treadle, treadle.store.sql as sql; print(treadle.__file__); print(sql.ROOT)",
+        cwd=tmp_path,
+    )
+    for path in map(Path, where.splitlines()):
+        assert path.is_relative_to(installed.parent)
+
+
+def test_the_installed_daemon_answers(installed: Path, tmp_path: Path) -> None:
+    requests = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}},
+        {
+            "jsonrpc": "2.0",
+            "id": 2,
+            "method": "command/dispatch",
+            "params": {"type": "CreateProject", "id": "p", "name": "P", "path": "/p"},
+        },
+        {"jsonrpc": "2.0", "id": 3, "method": "project/list"},
+        {"jsonrpc": "2.0", "id": 4, "method": "rpc.discover"},
+        {"jsonrpc": "2.0", "id": 5, "method": "shutdown"},
+        {"jsonrpc": "2.0", "method": "exit"},
+    ]
+    text = "".join(msgspec.json.encode(request).decode() + "\n" for request in requests)
+    data = str(tmp_path / "data")
+    printed = run(str(installed / "treadle"), "serve", "--data-dir", data, cwd=tmp_path, text=text)
+    answers = {answer["id"]: answer["result"] for answer in map(msgspec.json.decode, printed.splitlines())}
+    assert answers.keys() == {1, 2, 3, 4, 5}
+    assert answers[3]["items"][0]["path"] == "/p"
+    assert answers[4]["info"]["version"] == treadle.__version__
+    verified = run(str(installed / "python"), "-m", "treadle", "verify", "--data-dir", data, cwd=tmp_path)
+    assert verified.startswith("1 events")
+
+
+# Who knows of whom
+
+
+def imports(module: str) -> Iterator[str]:
+    """What a module imports, wherever in it: modules of ours by their whole name, others by their first."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: whole names say where something is"
+            names = [node.module or ""]
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" in MODULES:
+                    names.append(f"{node.module}.{alias.name}")
+        for name in names:
+            yield name if name in MODULES else name.partition(".")[0]
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in imports(module) if name in MODULES} - {"treadle"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("treadle.domain")])
+def test_the_domain_knows_nothing_but_itself(module: str) -> None:
+    for name in imports(module):
+        assert name in sys.stdlib_module_names | {"msgspec"} or name.startswith("treadle.domain"), name
+
+
+IMPURE = {"os", "io", "time", "datetime", "random", "secrets", "uuid", "asyncio", "sqlite3", "threading", "pathlib"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("treadle.domain")])
+def test_the_domain_does_nothing_but_think(module: str) -> None:
+    assert not IMPURE & set(imports(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    layers = [r"treadle\.domain", r"treadle\.store", r"treadle\.(batch|changes|engine|subscriptions|watch)", r".*"]
+    layers.insert(3, r"treadle\.rpc")
+    own = next(i for i, layer in enumerate(layers) if re.match(layer, module))
+    for name in ours(module):
+        assert next(i for i, layer in enumerate(layers) if re.match(layer, name)) <= own, name
+
+
+def test_no_two_modules_need_each_other() -> None:
+    graphlib.TopologicalSorter({module: ours(module) for module in MODULES}).prepare()
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[^A-Za-z0-9-]", dependency)[0] for dependency in project["dependencies"]}
+    imported = {name for module in MODULES for name in imports(module)} - set(MODULES) - {"treadle"}
+    distributions = packages_distributions()
+    needed = {distributions.get(name, [name])[0].replace("_", "-") for name in imported - sys.stdlib_module_names}
+    assert needed == declared
