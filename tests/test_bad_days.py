@@ -217,6 +217,21 @@ def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path)
     assert verified(data_dir)
 
 
+@linux
+def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(data_dir: Path) -> None:
+    with durable(data_dir, "file-size", 600_000) as daemon:
+        daemon.initialize()
+        work = Work(daemon)
+        work.begin()
+        work.until_refused()
+        assert daemon.finish() == 0
+        assert "turns of this daemon stay for the next one to interrupt" in daemon.stderr
+    with wire.serving(data_dir) as daemon:
+        work.check(daemon)
+        (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]
+        assert turn["status"] == "interrupted"
+
+
 # Permissions
 
 

@@ -15,10 +15,11 @@ import pytest
 import wire
 from support import plain
 from test_bad_days import EXCLUSIVE, Work, fill, limited, linux, locking, own_file_system, pages_of, tear
-from treadle.store import doctor
+from treadle.store import surroundings
 from treadle.store.backup import back_up
 from treadle.store.database import FILE_NAME, FileLock
-from treadle.store.doctor import Finding, examine
+from treadle.store.doctor import examine
+from treadle.store.surroundings import Finding
 
 
 def told(data_dir: Path, *, quick: bool = False) -> Finding:
@@ -352,7 +353,7 @@ def test_without_proc_the_file_system_is_unknown_and_no_problem(used: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", read)
-        assert doctor._file_system(used) == Finding("file system", "ok", "unknown")
+        assert surroundings.file_system(used) == Finding("file system", "ok", "unknown")
 
 
 def no_locks(descriptor: Any, operation: int) -> None:

@@ -440,6 +440,15 @@ async def test_deltas_are_merged_as_long_as_nothing_happens_between_them(
     assert await texts_of(store) == events
 
 
+async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(ready: Engine, store: Store) -> None:
+    await answer(ready, c.CreateThread(thread_id="other", project_id="p", title="T"))
+    await answer(ready, c.StartTurn(thread_id="other", id="u", prompt=""))
+    message = c.AddMessage(thread_id="other", id="m", turn_id="u", role="assistant", text="", streaming=True)
+    after = (await answer(ready, message)).sequence
+    await outcomes([send(ready, delta("a")), send(ready, c.AppendMessage(thread_id="other", id="m", text="b"))])
+    assert await texts_of(store, after) == [("m", "a"), ("m", "b")]
+
+
 async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> None:
     await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), batch=True), send(ready, delta("d"))])
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]

@@ -190,14 +190,3 @@ def test_a_reader_that_is_gone_before_the_first_answer_is_no_error(data_dir: Pat
         daemon.send_together(SESSION[:3])
         assert daemon.status() == 0
         assert daemon.stderr == ""
-
-
-def test_what_was_sent_before_the_reader_was_gone_is_done(data_dir: Path) -> None:
-    with spawn(data_dir) as daemon:
-        daemon.send_together(SESSION[:3])
-        daemon.close_output()
-        daemon.close_input()
-        assert daemon.status() == 0
-    with spawn(data_dir) as daemon:
-        daemon.initialize()
-        assert len(daemon.result("setting/list")["items"]) == 1

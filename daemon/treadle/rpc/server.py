@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
 LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
+GRACE = 1.0  # seconds in which the input of a client is still read that reads nothing any more
 ENDING = 3.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
@@ -274,14 +275,13 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
         loop.add_signal_handler(number, protocol.gone.set)
     loop.set_exception_handler(_log_unhandled)
     reading = _read(reader, decoder, protocol, writer)
-    failure = (await _one_of(reading, protocol.exiting.wait(), protocol.gone.wait(), writer.wait_closed()))[0]
+    failure = (await _one_of(reading, protocol.exiting.wait(), protocol.gone.wait(), _left(writer)))[0]
     status = protocol.exit_status or 0
     if isinstance(failure, Exception):
         log.critical("reading ended", exc_info=failure)
         status = 1
     await _one_of(protocol.settled(), protocol.gone.wait(), writer.wait_closed())
-    if not writer.broken:
-        await _one_of(protocol.settled(), asyncio.sleep(ENDING))
+    await _one_of(protocol.settled(), asyncio.sleep(ENDING))
     try:
         await daemon.close()
         await daemon.opened()
@@ -298,6 +298,12 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     await writer.flush_and_close(ENDING)
     reader.close()
     return status
+
+
+async def _left(writer: FdWriter) -> None:
+    """Return when nobody reads the answers any more, and what had been sent before has had its time to be taken."""
+    await writer.wait_closed()
+    await asyncio.sleep(GRACE)
 
 
 async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:

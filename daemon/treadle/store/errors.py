@@ -82,11 +82,20 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
     if str(error) == "malformed JSON":  # what is stored is JSON, as are our parameters
         code = sqlite3.SQLITE_CORRUPT
     kind, advice = _EXPLANATIONS.get((code or 0) & 0xFF, ("storage", "`treadle doctor` may know more"))
-    if code is None and "Could not decode to UTF-8" in str(error):  # Python's own; the rest of it is what was stored
+    if _is_not_utf8(error):
         kind, advice = _EXPLANATIONS[sqlite3.SQLITE_CORRUPT]
-        return StorageError(f"{advice} (a text in it is not UTF-8)", kind)
     doing = "".join(getattr(error, "__notes__", ()))
-    return StorageError(f"{doing}{advice} (SQLite: {error})", kind)
+    return StorageError(f"{doing}{advice} (SQLite: {said(error)})", kind)
+
+
+def said(error: sqlite3.Error) -> str:
+    """What SQLite said, without what is stored."""
+    return "a text is not UTF-8" if _is_not_utf8(error) else str(error)
+
+
+def _is_not_utf8(error: sqlite3.Error) -> bool:
+    """Python's own complaint, which goes on with the text."""
+    return str(error).startswith("Could not decode to UTF-8") and not hasattr(error, "sqlite_errorcode")
 
 
 def is_busy(error: Exception) -> bool:

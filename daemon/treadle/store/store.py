@@ -69,23 +69,34 @@ class Store:
     ) -> "Store":
         """Make or open the database, migrate it and bring its projections up to date; `progress` tells of a rebuild.
 
-        Raises Refused, with a sentence that says what to do.
+        Raises Refused, with a sentence that says what to do. Cancelled, it waits for no other treadle any more, and
+        what was begun is finished and closed.
         """
         make_private_folder(data_dir)
-        present = FileLock(data_dir / PRESENT)
         opening = FileLock(data_dir / OPENING)
         async with opening.held(on_wait=lambda: log.info("waiting for another treadle that opens %s", data_dir)):
             opening.require_that_it_locks()
-            writer = await open_or_create_db(data_dir, durability=durability)
+            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
             try:
-                await _bring_up_to_date(writer, data_dir, present, progress)
-                log_id = await writer.call(_log_id)
-                present.acquire(shared=True)
-                reader = await open_reader(data_dir)
-            except BaseException:
-                await writer.close()
-                present.release()
+                return await asyncio.shield(opened)
+            except asyncio.CancelledError:
+                # A connection's thread must not outlive the loop that it answers to.
+                await (await opened).close()
                 raise
+
+    @classmethod
+    async def _open(cls, data_dir: Path, durability: Durability, progress: projections.Progress) -> "Store":
+        present = FileLock(data_dir / PRESENT)
+        writer = await open_or_create_db(data_dir, durability=durability)
+        try:
+            await _bring_up_to_date(writer, data_dir, present, progress)
+            log_id = await writer.call(_log_id)
+            present.acquire(shared=True)
+            reader = await open_reader(data_dir)
+        except BaseException:
+            await writer.close()
+            present.release()
+            raise
         return cls(data_dir, durability, writer, reader, present, log_id)
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
