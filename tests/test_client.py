@@ -58,18 +58,14 @@ async def test_a_client_calls_and_is_answered(data_dir: Path, framing: Framing) 
     assert client.process.returncode == 0
 
 
-async def test_the_end_of_the_block_is_the_end_of_the_daemon(data_dir: Path) -> None:
-    async with connected(data_dir, *NORMAL) as client:
-        assert client.process.returncode is None
-    assert client.process.returncode == 0
-    assert client.is_gone
-
-
 async def test_answers_find_their_requests(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         commands = [{"type": "ChangeSetting", "key": "k", "value": i} for i in range(300)]
         answers = await asyncio.gather(*(client.request("command/dispatch", command) for command in commands))
         assert [answer["events"][0]["event"]["value"] for answer in answers] == list(range(300))
+        assert client.process.returncode is None
+    assert client.process.returncode == 0  # the end of the block is the end of the daemon
+    assert client.is_gone
 
 
 async def test_an_error_is_raised_with_all_that_it_says(data_dir: Path) -> None:

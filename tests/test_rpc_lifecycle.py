@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wire import FRAMINGS, PATIENCE, Daemon, Framing, kill, serving, spawn
+from wire import PATIENCE, Daemon, kill, serving, spawn
 
 EDITOR = {
     "processId": None,
@@ -62,9 +62,8 @@ def streaming(daemon: Daemon) -> None:
 # The beginning
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_before_initialize_every_request_but_discover_is_refused(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing) as daemon:
+def test_before_initialize_every_request_but_discover_is_refused(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
         daemon.notify("initialized")
         daemon.notify("command/dispatch", setting("k"))
         for method in ("daemon/status", "command/dispatch", "shutdown", "no/such"):
@@ -110,9 +109,8 @@ def test_a_second_initialize_is_refused(data_dir: Path) -> None:
         assert daemon.answer(second)["error"]["code"] == -32600
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_what_comes_right_behind_initialize_is_answered_in_its_order(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing) as daemon:
+def test_what_comes_right_behind_initialize_is_answered_in_its_order(data_dir: Path) -> None:
+    with spawn(data_dir, framing="headers") as daemon:
         script = [message(0, "initialize", {})]
         script += [message(i, "command/dispatch", setting(f"k{i:03}")) for i in range(1, 101)]
         script += [message(101, "setting/list", {"limit": 500})]
@@ -292,9 +290,8 @@ def test_without_a_token_a_rebuild_is_not_told(data_dir: Path) -> None:
 # The end
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_after_shutdown_only_exit_may_come_and_the_status_is_0(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing) as daemon:
+def test_after_shutdown_only_exit_may_come_and_the_status_is_0(data_dir: Path) -> None:
+    with spawn(data_dir, framing="headers") as daemon:
         daemon.initialize()
         assert daemon.result("shutdown") is None
         for method in ("daemon/status", "command/dispatch", "shutdown", "initialize", "rpc.discover"):
@@ -321,9 +318,6 @@ def test_exit_without_shutdown_is_status_1(data_dir: Path) -> None:
         daemon.initialize()
         daemon.notify("exit")
         assert daemon.status() == 1
-    with spawn(data_dir) as daemon:
-        daemon.notify("exit")
-        assert daemon.status() == 1
 
 
 def test_a_whole_session_may_be_written_at_once(data_dir: Path) -> None:
@@ -338,9 +332,8 @@ def test_a_whole_session_may_be_written_at_once(data_dir: Path) -> None:
     assert log(data_dir) == ["SettingChanged"]
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_at_the_end_of_the_input_everything_is_answered_first(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing) as daemon:
+def test_at_the_end_of_the_input_everything_is_answered_first(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
         daemon.initialize()
         streaming(daemon)
         append = {"type": "AppendMessage", "threadId": "t", "id": "m", "text": "x"}

@@ -117,7 +117,7 @@ def test_a_large_message_goes_in_and_out(data_dir: Path, over: Transport, framin
         assert daemon.status() == 0
 
 
-@pytest.mark.parametrize("over", ["pipes", "socket", "terminal"])
+@pytest.mark.parametrize("over", ["pipes", "terminal"])
 def test_descriptors_that_it_was_given_are_left_as_they_were(data_dir: Path, over: Transport) -> None:
     """O_NONBLOCK belongs to the open file: a shell that shares it would be hurt."""
     program = """
@@ -150,9 +150,8 @@ sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_what_is_printed_by_mistake_goes_to_stderr(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing, command=(sys.executable, "-c", PRINTS)) as daemon:
+def test_what_is_printed_by_mistake_goes_to_stderr(data_dir: Path) -> None:
+    with spawn(data_dir, command=(sys.executable, "-c", PRINTS)) as daemon:
         daemon.send_together(SESSION)
         assert is_the_session(daemon.rest())
         assert daemon.status() == 0
@@ -164,15 +163,14 @@ def closed(descriptors: str, *command: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$0" "$@" {descriptors}', *command)
 
 
-@pytest.mark.parametrize("command", [(*TREADLE, "serve"), (sys.executable, "-c", PRINTS)], ids=["quiet", "prints"])
-def test_without_a_stderr_a_session_is_a_session(data_dir: Path, command: tuple[str, ...]) -> None:
-    with spawn(data_dir, command=closed("2>&-", *command)) as daemon:
+def test_without_a_stderr_a_session_is_a_session(data_dir: Path) -> None:
+    with spawn(data_dir, command=closed("2>&-", sys.executable, "-c", PRINTS)) as daemon:
         daemon.send_together(SESSION)
         assert is_the_session(daemon.rest())
         assert daemon.status() == 0
 
 
-@pytest.mark.parametrize("descriptors", ["<&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("descriptors", [">&-", "<&- >&- 2>&-"])
 def test_without_a_stdin_or_a_stdout_it_ends_and_harms_nothing(data_dir: Path, descriptors: str) -> None:
     with spawn(data_dir, command=closed(descriptors, *TREADLE, "serve")) as daemon:
         if descriptors == ">&-":

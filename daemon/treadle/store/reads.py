@@ -77,13 +77,18 @@ def decode_cursor(cursor: str | None, start: Any) -> Any:
     return position
 
 
+def bytes_of(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page:
     """One page of a query whose rows begin with (position, value)."""
     rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
     items: list[Raw] = []
     size, last = 0, None
     for position, value, *_ in rows:
-        size += len(value)
+        size += bytes_of(value)
         if items and (len(items) == limit or size > MAX_BYTES):
             rows.close()  # an open cursor would hold the read transaction
             return Page(items, None if last is None else encode_cursor(last))
@@ -114,7 +119,7 @@ def events(
     items: list[Raw] = []
     size, last = 0, after
     for sequence, payload in rows:
-        size += len(payload)
+        size += bytes_of(payload)
         if items and (len(items) == limit or size > MAX_BYTES):
             rows.close()
             return items, last
@@ -158,7 +163,7 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
             [v for (v,) in connection.execute(query(name), {"thread": thread_id, "turn": turn_id}).fetchall()]
             for name in ("message_list_of_turn", "activity_list_of_turn", "approval_list_of_turn")
         )
-        size += len(value) + sum(len(v) for part in parts for v in part)
+        size += bytes_of(value) + sum(bytes_of(v) for part in parts for v in part)
         if taken and size > MAX_BYTES:
             break
         taken.append((value, *parts))
