@@ -136,9 +136,8 @@ class Driver:
     def work(self) -> list[dict[str, Any]]:
         """Requests that make, fill and end turns; some are left running."""
         n = f"{self.commands}"
-        work: list[dict[str, Any]] = []
-        if not self.threads:
-            work.append({"type": "CreateProject", "id": "project", "name": "p", "path": "/p"})
+        # Rejected where it is there already; the one that made it may have been lost to a kill before its answer.
+        work: list[dict[str, Any]] = [{"type": "CreateProject", "id": "project", "name": "p", "path": "/p"}]
         thread = f"thread-{n}"
         self.threads.append(thread)
         work.append({"type": "CreateThread", "threadId": thread, "projectId": "project", "title": "t"})

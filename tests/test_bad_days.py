@@ -225,7 +225,7 @@ def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(da
         work.begin()
         work.until_refused()
         assert daemon.finish() == 0
-        assert "turns of this daemon stay for the next one to interrupt" in daemon.stderr
+        assert "turns of this daemon stay for another one to interrupt" in daemon.stderr
     with wire.serving(data_dir) as daemon:
         work.check(daemon)
         (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]
