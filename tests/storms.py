@@ -328,7 +328,7 @@ async def half_a_turn(client: Client, thread: str) -> int:
 
 @dataclass
 class Stalling:
-    """before, peak: of the daemon's memory, in MiB. taken: how much of what was to be sent it took meanwhile, 0 to 1."""
+    """before, peak: of the daemon's memory, in MiB. taken: how much of what was to be sent it took, 0 to 1."""
 
     before: int = 0
     peak: int = 0
