@@ -413,13 +413,12 @@ def refused(daemon: wire.Daemon, ids: list[str]) -> list[str]:
 def push(daemon: wire.Daemon, requests: list[bytes]) -> int:
     """Send requests without reading anything, until the daemon takes no more; how many are sent."""
     for n, body in enumerate(requests):
-        frame = daemon.frame(body)
+        frame, before = daemon.frame(body), -1
         while frame := frame[daemon.write(frame, reading=False) :]:
-            before = busy(daemon.process.pid)
-            time.sleep(0.1)  # to see whether it does anything
-            if busy(daemon.process.pid) == before and daemon.write(frame[:1], reading=False) == 0:
+            if before == (before := busy(daemon.process.pid)):
                 daemon.write(frame)
                 return n + 1
+            time.sleep(0.1)  # to see whether it does anything
     return len(requests)
 
 

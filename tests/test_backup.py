@@ -207,14 +207,14 @@ def lines_of_kills(function: str, data_dir: Path, file: Path, stride: int) -> li
     assert done.returncode == 0, done.stderr
     lines = [line.split("; ") for line in done.stdout.splitlines()]
     assert lines[-1][0] == "end"
-    assert len(lines) > 100 // stride
+    assert len(lines) > 20
     return lines
 
 
 @linux
 def test_a_backup_that_is_killed_at_any_step_leaves_no_half_file_under_the_name(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
-    lines = lines_of_kills("back_up", data_dir, target, 5)
+    lines = lines_of_kills("back_up", data_dir, target, 13)
     for step, database, file, *_ in lines:
         assert database == '"old"', step
         assert file in ("file none", 'file "old"'), step
@@ -489,7 +489,7 @@ def test_a_restore_that_is_killed_at_any_step_leaves_the_old_database_or_the_new
             assert daemon.finish() == 0
     other = tmp_path / "other"
     setting(other, "new")
-    lines = lines_of_kills("restore", data_dir, other / FILE_NAME, 11 if with_wal else 17)
+    lines = lines_of_kills("restore", data_dir, other / FILE_NAME, 31)
     databases = [line[1] for line in lines]
     assert set(databases) == {'"old"', '"new"'}
     assert databases == sorted(databases, reverse=True), "once restored, it stays so"

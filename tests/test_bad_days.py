@@ -5,6 +5,7 @@ import errno
 import fcntl
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -211,6 +212,44 @@ def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path)
         work = Work(daemon)
         work.begin()
         work.until_refused()
+        wire.kill(daemon)
+    with wire.serving(data_dir) as daemon:
+        work.check(daemon)
+    assert verified(data_dir)
+
+
+@linux
+def test_a_sync_that_fails_is_not_acknowledged_and_the_next_one_may_succeed(data_dir: Path) -> None:
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    with durable(data_dir) as daemon:
+        daemon.initialize()
+        work = Work(daemon)
+        work.begin()
+        syncs = "fdatasync,fsync"
+        command = [
+            strace,
+            "-f",
+            "-p",
+            str(daemon.process.pid),
+            "-e",
+            f"trace={syncs}",
+            "-e",
+            f"inject={syncs}:error=EIO",
+        ]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            if "attached" not in (said := tracer.stderr.readline()):
+                pytest.skip(f"no process may be traced here: {said}")
+            for _ in range(3):
+                error = work.add()
+                assert error is not None
+                assert error["data"]["kind"] == "ioError"
+            work.check()
+            tracer.send_signal(signal.SIGINT)
+        assert work.add() is None
+        work.check()
         wire.kill(daemon)
     with wire.serving(data_dir) as daemon:
         work.check(daemon)
