@@ -33,6 +33,7 @@ bench: $(SETUP)
 # MINUTES=60 make soak: the promises of docs/reliability.md for as long as there is time
 MINUTES ?= 10
 soak: $(SETUP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "no atheris: no fuzzing by coverage"
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 format: $(SETUP)

@@ -58,14 +58,15 @@ class Driver:
         self.threads: list[str] = []
 
     async def run(self, kills: int) -> Report:
-        """Kill so many times, and check after each; then end it in peace and check once more."""
+        """Kill so many times, check at each start that gets through, and once more at the end."""
         for _ in range(kills):
             moment = self.random.choice(MOMENTS)
             if moment == "first start":
                 await self.kill_first_start()
             else:
                 await self.kill(moment)
-                await self.check()
+        async with connect(self.data_dir):
+            self.check()
         await self.settle_what_was_not_answered()
         self.verify()
         self.report.acknowledged = len(self.acknowledged)
@@ -90,6 +91,7 @@ class Driver:
             answers: list[tuple[str, asyncio.Future[Any]]] = []
             if moment in ("load", "shutdown"):
                 client.info = await client.call("initialize", {})
+                self.check()
                 answers = await self.load(client)
             if moment == "load":
                 await self.kill_within(client, 0.15)
@@ -175,11 +177,10 @@ class Driver:
                 break
         return work
 
-    async def check(self) -> None:
-        """Start again and look at everything that was promised."""
-        async with connect(self.data_dir):
-            self.check_log()
-            self.check_turns()
+    def check(self) -> None:
+        """Look at everything that was promised, just after a start."""
+        self.check_log()
+        self.check_turns()
 
     def check_log(self) -> None:
         with closing(sqlite3.connect(self.data_dir / FILE_NAME)) as db:

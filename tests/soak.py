@@ -6,6 +6,7 @@ Each part gets a share of the minutes. Exit status 0 only if nothing was lost.
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+import fuzz_frames
+import storms
 from crash_driver import Driver, Report
 from power import Disk, Variant, lost_in, traced_run
 from test_power import requests
@@ -74,10 +77,66 @@ async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
     return [("power cuts", f"{images:,} images of {runs} traced runs", len(problems))]
 
 
+async def storm(folder: Path, until: float, seed: int) -> list[Row]:
+    """Many daemons, some of which die, clients that do not read, a flood; each once, then writers until time is up."""
+    rows: list[Row] = []
+
+    def tell(name: str, outcome: str, problems: list[str]) -> None:
+        for problem in problems[:20]:
+            print(f"LOST: {problem}", file=sys.stderr)
+        rows.append((name, outcome, len(problems)))
+
+    killed = await storms.kill_beside(folder / "killed", daemons=8, kills=10)
+    tell("kills beside 7 others", f"{killed.kills}; interrupted after {storms.spread(killed.seconds)}", killed.problems)
+    started = await storms.start_at_once(folder / "started", daemons=8)
+    tell(
+        "first starts at once", f"8 in one directory; answered after {storms.spread(started.seconds)}", started.problems
+    )
+    noticed = await storms.notice(folder / "noticed", daemons=8, commits=200)
+    tell("commits noticed by others", f"{len(noticed):,}; after {storms.spread(noticed)}", [])
+    for by in ("another", "itself"):
+        stalled = await storms.stall(folder / f"stalled-{by}", appends=40_000, size=1000, by=by)
+        outcome = f"{stalled.before} MiB before, {stalled.peak} at most"
+        tell(f"40,000 unread appends by {by}", outcome, stalled.problems)
+    flooded = await storms.flood(folder / "flooded", requests=FLOOD)
+    outcome = f"{FLOOD:,}; {flooded.before} MiB before, {flooded.peak} at most; {flooded.seconds:.0f} s"
+    tell("requests without reading", outcome, flooded.problems)
+    total, rounds = storms.Writing(8), 0
+    while time.monotonic() < until or rounds == 0:
+        data_dir = folder / f"writing-{rounds}"
+        done = await storms.write_at_once(
+            data_dir, daemons=8, commands=250, window=1 + rounds % 3 * 5, rebuilds=rounds % 2 * 3, durability="full"
+        )
+        shutil.rmtree(data_dir)
+        total.acknowledged += done.acknowledged
+        total.waits += done.waits
+        total.told += done.told
+        total.rebuilds += done.rebuilds
+        total.problems += done.problems
+        rounds += 1
+    outcome = (
+        f"{total.acknowledged:,} commands in {rounds} rounds with {total.rebuilds} rebuilds; answered after "
+        f"{storms.spread(total.waits)}; 24 subscribers told {storms.spread(total.told)} after the last"
+    )
+    tell("8 daemons write at once", outcome, total.problems)
+    return rows
+
+
+async def fuzz(folder: Path, until: float, seed: int) -> list[Row]:
+    """Bytes that coverage leads to, on framing and codec."""
+    said, failures = await asyncio.to_thread(fuzz_frames.fuzz, max(10, int(until - time.monotonic())))
+    if failures:
+        print(said, file=sys.stderr)
+    return [("fuzz of framing and codec (atheris)", said.splitlines()[-1], failures)]
+
+
 PARTS: list[tuple[float, Callable[[Path, float, int], Awaitable[list[Row]]]]] = [
-    (0.7, kills),
-    (0.3, power_cuts),
+    (0.5, kills),
+    (0.1, power_cuts),
+    (0.35, storm),
+    (0.05, fuzz),
 ]
+FLOOD = 1_000_000
 
 
 async def soak(minutes: float, seed: int) -> int:

@@ -359,10 +359,11 @@ class Held:
             elif [s["sequence"] for s in params["events"]] != list(range(self.sequence + 1, params["sequence"] + 1)):
                 yield f"the log was told otherwise than in order after {self.sequence}"
             self.sequence = params["sequence"]
-        if self._asked["topic"] != "events":
-            fresh = Held(self._daemon, **self._asked).replica
-            if fresh.entities != self.replica.entities:
-                yield f"the replica of {self._asked} is not what a snapshot is"
+
+    def compared(self, daemon: wire.Daemon) -> Iterator[str]:
+        """What is wrong with the replica, beside the snapshot that another daemon gives."""
+        if self._asked["topic"] != "events" and Held(daemon, **self._asked).replica.entities != self.replica.entities:
+            yield f"the replica of {self._asked} is not what a snapshot is"
 
 
 async def stall(data_dir: Path, *, appends: int, size: int, by: Literal["another", "itself"]) -> Stalling:
@@ -395,6 +396,8 @@ def _stall(data_dir: Path, appends: int, size: int, by: Literal["another", "itse
         for held, sequence in ((index, last), (thread, last), (settings, set_to), (log, last)):
             report.problems += held.until(sequence)
         report.peak = memory(stalled.process.pid)[1]
+        for held in (index, thread, settings, log):
+            report.problems += held.compared(another)
     if last != appends + 6:
         report.problems.append(f"{last} events of {appends} messages")
     report.seconds = time.perf_counter() - began
@@ -443,7 +446,7 @@ def _flood(data_dir: Path, requests: int) -> Stalling:
         answers = Counter[Any]()
         for start in range(sent, requests, 1000):
             daemon.write(b"".join(map(daemon.frame, bodies[start : start + 1000])))
-        while answers.total() < requests:
+        for _ in range(requests):
             answers[daemon.message()["id"]] += 1
         if answers != Counter(range(1000, 1000 + requests)):
             report.problems.append("not every request was answered once")

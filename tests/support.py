@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import shutil
 import sqlite3
 import sys
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from treadle.domain.events import StoredEvent
 from treadle.rpc.framing import FrameDecoder, Framing, frame
@@ -25,6 +27,12 @@ from treadle.store.store import Store
 
 PATIENCE = 30.0
 """Seconds after which what is awaited counts as lost. Nothing waits for this long unless it has failed."""
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skips a test where a program is missing that tests/install gets; in CI it runs, and fails."""
+    missing = shutil.which(program) is None and "CI" not in os.environ
+    return pytest.mark.skipif(missing, reason=f"{program} is not installed: tests/install does that on Debian")
 
 
 class Wire:

@@ -19,6 +19,7 @@ import pytest
 import support
 import treadle.engine
 import wire
+from support import needs
 from treadle.store import database
 from treadle.store.database import FILE_NAME
 
@@ -218,26 +219,14 @@ def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path)
     assert verified(data_dir)
 
 
-@linux
+@needs("strace")
 def test_a_sync_that_fails_is_not_acknowledged_and_the_next_one_may_succeed(data_dir: Path) -> None:
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
     with durable(data_dir) as daemon:
         daemon.initialize()
         work = Work(daemon)
         work.begin()
         syncs = "fdatasync,fsync"
-        command = [
-            strace,
-            "-f",
-            "-p",
-            str(daemon.process.pid),
-            "-e",
-            f"trace={syncs}",
-            "-e",
-            f"inject={syncs}:error=EIO",
-        ]
+        command = f"strace -f -p {daemon.process.pid} -e trace={syncs} -e inject={syncs}:error=EIO".split()
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
             assert tracer.stderr is not None
             if "attached" not in (said := tracer.stderr.readline()):

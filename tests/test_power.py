@@ -1,21 +1,15 @@
 """A power cut at any moment: what was answered before it is there after it."""
 
 import json
-import os
 import random
-import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from power import Disk, Variant, lost_in, traced_run
+from support import needs
 from treadle.store.store import Store
-
-needs_strace = pytest.mark.skipif(
-    shutil.which("strace") is None and "CI" not in os.environ,
-    reason="strace is not installed: tests/install does that on Debian",
-)
 
 
 def requests(messages: int) -> list[bytes]:
@@ -36,7 +30,7 @@ def requests(messages: int) -> list[bytes]:
     ]
 
 
-@needs_strace
+@needs("strace")
 @pytest.mark.parametrize("seed", [1])
 async def test_after_a_power_cut_at_any_moment_everything_answered_is_there(tmp_path: Path, seed: int) -> None:
     data_dir = tmp_path / "data"

@@ -34,7 +34,7 @@ OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
 LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
 GRACE = 1.0  # seconds in which the input of a client is still read that reads nothing any more
-ENDING = 3.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
+ENDING = 2.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
 
@@ -275,7 +275,8 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
         loop.add_signal_handler(number, protocol.gone.set)
     loop.set_exception_handler(_log_unhandled)
     reading = _read(reader, decoder, protocol, writer)
-    failure = (await _one_of(reading, protocol.exiting.wait(), protocol.gone.wait(), _left(writer)))[0]
+    ends = protocol.exiting.wait(), protocol.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
+    failure = (await _one_of(reading, *ends))[0]
     status = protocol.exit_status or 0
     if isinstance(failure, Exception):
         log.critical("reading ended", exc_info=failure)
@@ -293,8 +294,9 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
         status = 1
     logging.getLogger("treadle").removeHandler(client_log)
     await asyncio.sleep(0)  # what it was given last is still on its way through the loop
-    # Where but the input has ended, a pager, or who else reads slowly, gets all the answers.
-    await _one_of(writer.drain(0), protocol.exiting.wait(), protocol.gone.wait())
+    if not daemon.watches_process:
+        # A script's input has ended, and no more: a pager, or who else reads slowly, gets all the answers.
+        await _one_of(writer.drain(0), protocol.exiting.wait(), protocol.gone.wait())
     await writer.flush_and_close(ENDING)
     reader.close()
     return status
@@ -304,6 +306,15 @@ async def _left(writer: FdWriter) -> None:
     """Return when nobody reads the answers any more, and what had been sent before has had its time to be taken."""
     await writer.wait_closed()
     await asyncio.sleep(GRACE)
+
+
+async def _abandoned(daemon: Daemon, reader: FdReader, writer: FdWriter) -> None:
+    """Return when a client that named its process has closed its end, and takes none of the answers that keep the
+    daemon from seeing that. A script may: it is read by whoever takes its time."""
+    before = 0
+    while not (daemon.watches_process and reader.is_all and before == writer.pending_bytes > OUTPUT_HIGH_WATER // 2):
+        before = writer.pending_bytes
+        await asyncio.sleep(GRACE)
 
 
 async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -18,6 +18,7 @@ _READ_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024  # smaller chunks are joined up to this
 _TURN_BYTES: Final = 1024 * 1024  # then the loop has its turn
 _CALL_BYTES: Final = 4096  # as much as a call of the system costs the time of
+_END: Final = getattr(select, "POLLRDHUP", 0)  # Linux: the other side of a socket writes no more
 _LOOK: Final = 1.0  # seconds between looks at whether the other side is still there, while nothing is written
 
 
@@ -27,7 +28,7 @@ class FdReader:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, select.POLLIN | _END)
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -47,6 +48,11 @@ class FdReader:
             except OSError:  # EIO: the terminal hung up; ECONNRESET, EBADF
                 break
         return b""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nobody can write there any more; some may still have to be read. Of a file nobody knows."""
+        return any(event & (select.POLLHUP | _END) for _, event in self._poll.poll(0))
 
     def close(self) -> None:
         """End what is being read, and all reading."""

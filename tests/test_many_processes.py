@@ -1,0 +1,143 @@
+"""Many daemons on one data directory: one log, each command answered once, and every client sees the same, live."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import storms
+import treadle
+import wire
+from support import plain
+from treadle.store import projections
+
+PACKAGE = Path(treadle.__file__).parent
+
+
+def report(record_property: Any, **figures: object) -> None:
+    """Print and keep what was measured; nothing is asserted of it."""
+    for name, value in figures.items():
+        record_property(name, value)
+        print(f"{name}: {value}")
+
+
+@pytest.mark.parametrize("window", [1, 10])
+async def test_eight_daemons_write_one_log_and_every_client_is_answered_once_and_told_of_all(
+    data_dir: Path, window: int, record_property: Any
+) -> None:
+    done = await storms.write_at_once(data_dir, daemons=8, commands=40, window=window, durability="full")
+    report(record_property, waits=storms.spread(done.waits), told=storms.spread(done.told))
+    assert done.problems == []
+    assert done.acknowledged == 8 * 40
+
+
+async def test_daemons_write_while_the_projections_are_rebuilt_and_nobody_sees_it(data_dir: Path) -> None:
+    done = await storms.write_at_once(data_dir, daemons=3, commands=120, window=4, rebuilds=3)
+    assert done.problems == []
+    assert done.acknowledged == 3 * 120
+
+
+async def test_each_client_is_told_of_what_the_others_commit(data_dir: Path, record_property: Any) -> None:
+    waits = await storms.notice(data_dir, daemons=8, commits=16)
+    report(record_property, noticed=storms.spread(waits))
+    assert len(waits) == 16 * 7
+
+
+async def test_eight_daemons_that_start_on_an_empty_directory_make_one_database(data_dir: Path) -> None:
+    started = await storms.start_at_once(data_dir, daemons=8)
+    assert started.problems == []
+
+
+# Releases beside each other
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> dict[str, str]:
+    """The environment in which a treadle runs that has other projections; told by their version."""
+    folder = tmp_path / "newer"
+    shutil.copytree(PACKAGE, folder / "treadle", ignore=shutil.ignore_patterns("__pycache__"))
+    if not (folder / "treadle" / "sql").exists():
+        shutil.copytree(PACKAGE.parents[1] / "sql", folder / "treadle" / "sql")
+    module = folder / "treadle" / "store" / "projections.py"
+    text, line = module.read_text(), f"VERSION = {projections.VERSION}\n"
+    assert line in text
+    module.write_text(text.replace(line, f"VERSION = {projections.VERSION + 1}\n"))
+    return {"PYTHONPATH": str(folder)}
+
+
+def rows(data_dir: Path) -> list[Any]:
+    with plain(data_dir) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        return [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
+
+def test_a_newer_treadle_waits_for_the_older_daemons_and_then_they_are_refused(
+    data_dir: Path, newer: dict[str, str]
+) -> None:
+    with wire.serving(data_dir) as older:
+        older.dispatch("ChangeSetting", key="k", value=1)
+        before = rows(data_dir)
+        with wire.spawn(data_dir, env=newer) as upgraded:
+            error = upgraded.error("initialize")
+            assert error["data"]["kind"] == "databaseRefused", error
+            assert "close the editors that use it" in error["message"]
+            assert rows(data_dir) == before
+            # The older one is not disturbed.
+            older.dispatch("ChangeSetting", key="k", value=2)
+            assert older.finish() == 0
+            upgraded.initialize()
+            assert upgraded.result("setting/list")["items"][0]["value"] == 2
+            before = rows(data_dir)
+            with wire.spawn(data_dir) as late:
+                assert late.error("initialize")["data"]["kind"] == "databaseNewer"
+                assert late.finish() == 1
+            assert rows(data_dir) == before
+            assert upgraded.finish() == 0
+
+
+WITH = {
+    "projections": f"UPDATE meta SET value = '{projections.VERSION + 1}' WHERE key = 'projectionVersion'",
+    "an event": """INSERT INTO events (sequence, payload) SELECT max(sequence) + 1,
+        '{"type":"ThreadPinned","at":"2027-01-01T00:00:00.000Z","threadId":"t"}' FROM events""",
+}
+
+
+@pytest.mark.parametrize("what", WITH)
+def test_a_daemon_that_meets_what_a_newer_treadle_wrote_neither_writes_nor_reads_any_more(
+    data_dir: Path, what: str
+) -> None:
+    with wire.serving(data_dir) as older, wire.serving(data_dir) as other:
+        older.dispatch("CreateProject", id="p", name="p", path="/p")
+        older.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        subscription = other.result("subscription/open", {"topic": "index"})["subscriptionId"]
+        older.dispatch("RenameThread", threadId="t", title="told")
+        other.notification("projection/changed", lambda params: params["subscriptionId"] == subscription)
+        with plain(data_dir) as db:
+            db.execute(WITH[what])
+        before = rows(data_dir)
+        for daemon in (older, other):
+            for method, params in (
+                ("command/dispatch", {"type": "RenameThread", "threadId": "t", "title": "no"}),
+                ("command/dispatch", {"type": "RenameThread", "threadId": "t", "title": "told"}),
+                ("command/dispatch", {"type": "RenameThread", "threadId": "none", "title": "no"}),
+                ("thread/read", {"threadId": "t"}),
+                ("setting/list", {}),
+                ("event/list", {}),
+                ("subscription/open", {"topic": "index"}),
+            ):
+                error = daemon.error(method, params)
+                assert error["data"]["kind"] == "databaseNewer", (method, error)
+        assert rows(data_dir) == before
+        assert [sent for sent in other.notifications if sent["method"] == "projection/changed"] == []
+
+
+def test_a_program_that_reads_the_file_beside_a_daemon_disturbs_nobody(data_dir: Path) -> None:
+    with wire.serving(data_dir) as daemon:
+        daemon.dispatch("ChangeSetting", key="k", value=1)
+        with plain(data_dir) as db, closing(db.execute("SELECT * FROM events")) as reading:
+            db.execute("BEGIN")
+            assert len(reading.fetchmany(1)) == 1
+            daemon.dispatch("ChangeSetting", key="k", value=2)
+            assert daemon.result("setting/list")["items"][0]["value"] == 2

@@ -1,0 +1,180 @@
+"""A turn belongs to the daemon that runs it, for as long as the kernel says that this daemon lives, and no longer."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import storms
+import wire
+from support import needs, plain
+from treadle.store.database import FILE_NAME
+
+
+def begin(daemon: wire.Daemon, thread: str = "t") -> None:
+    """A turn with a message that streams."""
+    if thread == "t":
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+    daemon.dispatch("CreateThread", threadId=thread, projectId="p", title="t")
+    daemon.dispatch("StartTurn", threadId=thread, id="u", prompt="go")
+    daemon.dispatch("AddMessage", threadId=thread, turnId="u", id="m", role="assistant", text="I am", streaming=True)
+
+
+def goes_on(daemon: wire.Daemon, thread: str = "t") -> None:
+    """Its turn runs, and it streams into it."""
+    daemon.dispatch("AppendMessage", threadId=thread, id="m", text=" here")
+    assert daemon.result("thread/read", {"threadId": thread})["turns"][0]["status"] == "running"
+
+
+def interruptions(data_dir: Path) -> list[str]:
+    """The threads whose turns were interrupted, in the order in which that happened."""
+    return [event["threadId"] for event in storms.log_of(data_dir).values() if event["type"] == "TurnInterrupted"]
+
+
+@contextmanager
+def looking(daemon: wire.Daemon) -> Iterator[None]:
+    """In it things happen; after it this daemon has looked for ones that are gone, and found one that is."""
+    yield
+    subscription = daemon.result("subscription/open", {"topic": "events"})
+    with wire.spawn(daemon.data_dir) as bait:
+        bait.initialize()
+        begin(bait, thread := f"bait-{subscription['sequence']}")
+        wire.kill(bait)
+
+    def tells(params: Any) -> bool:
+        events = [stored["event"] for stored in params["events"]]
+        return any(event["type"] == "TurnInterrupted" and event["threadId"] == thread for event in events)
+
+    daemon.notification("event/appended", tells)
+
+
+async def test_the_turn_of_a_daemon_that_dies_beside_others_is_interrupted_by_one_of_them_once(
+    data_dir: Path, record_property: Any
+) -> None:
+    done = await storms.kill_beside(data_dir, daemons=5, kills=4)
+    record_property("seconds", storms.spread(done.seconds))
+    print(storms.spread(done.seconds))
+    assert done.problems == []
+
+
+def test_a_daemon_that_is_stopped_keeps_its_turn_and_goes_on_with_it(data_dir: Path) -> None:
+    with wire.serving(data_dir) as stopped, wire.serving(data_dir) as other:
+        begin(stopped)
+        stopped.process.send_signal(signal.SIGSTOP)
+        try:
+            with looking(other):
+                pass
+            with wire.serving(data_dir) as late:
+                assert late.result("thread/read", {"threadId": "t"})["turns"][0]["status"] == "running"
+        finally:
+            stopped.process.send_signal(signal.SIGCONT)
+        goes_on(stopped)
+        assert [thread for thread in interruptions(data_dir) if thread == "t"] == []
+        stopped.dispatch("CompleteTurn", threadId="t", id="u", stopReason="end_turn")
+
+
+@pytest.mark.parametrize("moment", [0, 4_000_000_000], ids=["1970", "2096"])
+def test_no_time_that_a_lock_file_has_makes_its_daemon_gone(data_dir: Path, moment: int) -> None:
+    with wire.serving(data_dir) as daemon, wire.serving(data_dir) as other:
+        begin(daemon)
+        with looking(other):
+            for file in (data_dir / "runners").iterdir():
+                os.utime(file, (moment, moment))
+        goes_on(daemon)
+        assert "t" not in interruptions(data_dir)
+
+
+@needs("faketime")
+def test_no_clock_that_jumps_makes_a_daemon_gone(data_dir: Path, tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    environment = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    command = ("faketime", "-f", "+0", "env", "-u", "FAKETIME", *wire.TREADLE, "serve")
+    clock.write_text("+0")
+    with (
+        wire.spawn(data_dir, command=command, env=environment) as daemon,
+        wire.spawn(data_dir, command=command, env=environment) as other,
+    ):
+        daemon.initialize()
+        other.initialize()
+        begin(daemon)
+        for jump in ("+20y", "-20y"):
+            with looking(other):
+                clock.write_text(jump)
+            goes_on(daemon)
+        years = {event["at"][:4] for event in storms.log_of(data_dir).values()}
+        assert len(years) == 3, "the clock did not jump"
+        assert "t" not in interruptions(data_dir)
+        assert daemon.finish() == other.finish() == 0
+
+
+def can_have_process_ids() -> bool:
+    """Whether this user may make a namespace of process ids: root, or where user namespaces are allowed."""
+    return sys.platform == "linux" and subprocess.run([*ALONE, "true"], capture_output=True).returncode == 0
+
+
+ALONE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user")), "--pid", "--fork", "--kill-child")
+
+
+@pytest.mark.skipif(not can_have_process_ids(), reason="no namespace of process ids may be made here")
+def test_a_process_id_that_is_used_again_is_neither_the_one_that_died_nor_the_one_that_lives(data_dir: Path) -> None:
+    first = (*ALONE, *wire.TREADLE, "serve")  # each is process 1
+    with wire.serving(data_dir) as watching, wire.spawn(data_dir, command=first) as lives:
+        lives.initialize()
+        begin(lives)
+        with wire.spawn(data_dir, command=first) as dies:
+            dies.initialize()
+            begin(dies, "dies")
+            wire.kill(dies)
+        with wire.spawn(data_dir, command=first) as again:
+            again.initialize()
+            with looking(watching):
+                begin(again, "again")
+            assert interruptions(data_dir).count("dies") == 1
+            for daemon, thread in ((lives, "t"), (again, "again")):
+                goes_on(daemon, thread)
+                assert thread not in interruptions(data_dir)
+
+
+def test_a_copy_of_a_directory_in_use_runs_nothing_and_leaves_the_original_alone(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    with wire.serving(data_dir) as daemon:
+        begin(daemon)
+        shutil.copytree(data_dir, copy, ignore=shutil.ignore_patterns(f"{FILE_NAME}*"))
+        assert wire.run("backup", str(copy / FILE_NAME), "--data-dir", str(data_dir)).returncode == 0
+        with wire.serving(copy) as other:
+            assert other.result("thread/read", {"threadId": "t"})["turns"][0]["status"] == "interrupted"
+            assert list((copy / "runners").iterdir()) == []
+            with wire.serving(data_dir):
+                goes_on(daemon)
+        assert interruptions(copy) == ["t"]
+        assert interruptions(data_dir) == []
+
+
+def test_lock_files_do_not_pile_up_however_daemons_end(data_dir: Path) -> None:
+    for ending in ("exit", "end of input", "SIGTERM", "SIGKILL", "SIGKILL"):
+        with wire.spawn(data_dir) as daemon:
+            daemon.initialize()
+            if ending == "exit":
+                begin(daemon)
+                daemon.result("shutdown")
+                daemon.notify("exit")
+            else:
+                begin(daemon, ending.replace(" ", "-") + str(len(interruptions(data_dir))))
+            if ending.startswith("SIG"):
+                daemon.process.send_signal(signal.Signals[ending])
+            elif ending == "end of input":
+                daemon.close_input()
+            daemon.status()
+    with wire.serving(data_dir) as daemon:
+        with plain(data_dir) as db:
+            assert db.execute("SELECT count(*) FROM projection_turns WHERE status <> 'interrupted'").fetchone() == (0,)
+        assert list((data_dir / "runners").iterdir()) == []
