@@ -425,6 +425,13 @@ def push(daemon: wire.Daemon, requests: list[bytes]) -> int:
     return len(requests)
 
 
+def quiet(daemon: wire.Daemon) -> None:
+    """Return when the daemon has nothing to do, or may not do it."""
+    before = -1
+    while before != (before := busy(daemon.process.pid)):
+        time.sleep(0.1)  # to see whether it does anything
+
+
 def busy(pid: int) -> int:
     """How long a process has been running, in ticks of the kernel's clock; Linux only."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
