@@ -27,8 +27,8 @@ class Target:
         import msgspec
 
         from treadle.rpc import codec, errors, framing
+        from treadle.rpc.conversation import CancelParams
         from treadle.rpc.methods import Methods
-        from treadle.rpc.protocol import CancelParams
 
         self.codec, self.errors, self.framing = codec, errors, framing
         methods: Any = Methods(None)  # type: ignore[arg-type]  # its table needs no daemon

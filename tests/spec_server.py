@@ -11,8 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from treadle.rpc.beginning import begin
+from treadle.rpc.conversation import Method
 from treadle.rpc.methods import add_methods
-from treadle.rpc.protocol import Method, register
+from treadle.rpc.protocol import Server
 from treadle.rpc.server import Daemon, Options, run
 
 
@@ -39,11 +41,16 @@ METHODS = [
 ]
 
 
+def load(daemon: Daemon) -> Server:
+    server = add_methods(daemon)
+    for method in METHODS:
+        server.add(method)
+    return server
+
+
 async def serve(data_dir: Path, stdout: int) -> int:
     daemon = Daemon(Options(data_dir=data_dir))
-    add_methods(daemon)
-    for method in METHODS:
-        register(daemon, method)
+    begin(daemon, load)
     return await run(daemon, 0, stdout)
 
 

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from treadle.domain.events import StoredEvent
+from treadle.rpc.beginning import begin
 from treadle.rpc.framing import FrameDecoder, Framing, frame
 from treadle.rpc.methods import add_methods
 from treadle.rpc.server import Daemon, Options, run
@@ -144,7 +145,7 @@ async def serving(
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     daemon = Daemon(Options(data_dir=data_dir, durability="normal", linger=linger))
-    add_methods(daemon)
+    begin(daemon, add_methods)
     running = asyncio.create_task(run(daemon, theirs_in, theirs_out))
     wire = Wire(ours_out, ours_in, framing)
     try:

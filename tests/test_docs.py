@@ -21,8 +21,8 @@ from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
 from treadle.cli import parser
 from treadle.domain import commands, decider, entities, events
 from treadle.rpc import errors, results, schema
+from treadle.rpc.conversation import Method
 from treadle.rpc.methods import add_methods
-from treadle.rpc.protocol import Method
 from treadle.rpc.server import Daemon, Options
 from treadle.store import errors as store_errors
 from treadle.store.store import Store
@@ -75,8 +75,7 @@ def fields(struct: Any) -> dict[str, bool]:
 def methods() -> dict[str, Any]:
     """Every method and notification that the daemon takes, by name."""
     daemon = Daemon(Options(data_dir=Path("nowhere")))
-    add_methods(daemon)
-    return dict(daemon.protocol.fm.features)
+    return dict(add_methods(daemon).features)
 
 
 # What is shown happens

@@ -187,8 +187,14 @@ def _serve(options: argparse.Namespace) -> int:
     # stdout carries the protocol alone: whatever else prints there goes to stderr.
     stdout = os.dup(1)
     os.dup2(2, 1)
-    from treadle.rpc.methods import add_methods
+    from treadle.rpc.beginning import begin
+    from treadle.rpc.conversation import Carrier
     from treadle.rpc.server import Daemon, Options, run
+
+    def load(daemon: Daemon) -> Carrier:
+        from treadle.rpc.methods import add_methods
+
+        return add_methods(daemon)
 
     async def serve() -> int:
         daemon = Daemon(
@@ -199,7 +205,7 @@ def _serve(options: argparse.Namespace) -> int:
                 linger=options.linger_ms / 1000,
             )
         )
-        add_methods(daemon)
+        begin(daemon, load)
         return await run(daemon, 0, stdout)
 
     return asyncio.run(serve())

@@ -17,15 +17,15 @@ from treadle.domain.events import StoredEvent
 from treadle.domain.ids import Id
 from treadle.engine import digest
 from treadle.rpc import errors, results
-from treadle.rpc.protocol import Method, NotificationMethod, Then, register
-from treadle.rpc.server import Daemon, watch_process
+from treadle.rpc.beginning import PROTOCOL_VERSION, Beginning, NoParams
+from treadle.rpc.conversation import Method, NotificationMethod, Then
+from treadle.rpc.protocol import Server
+from treadle.rpc.server import Daemon
 from treadle.store import projections, reads
 from treadle.store.reads import LATEST
 from treadle.subscriptions import MAX_SUBSCRIPTIONS, Topic
 
 T = TypeVar("T")
-
-PROTOCOL_VERSION = 1
 
 Limit = Annotated[int, Meta(ge=1, le=500, description="rows of a page, which may end earlier at 1 MiB")]
 Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before")]
@@ -34,20 +34,6 @@ Sequence = Annotated[int, Meta(ge=0, le=LATEST)]
 
 class Params(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     pass
-
-
-class NoParams(Params, frozen=True, kw_only=True):
-    pass
-
-
-class InitializeParams(Struct, frozen=True, kw_only=True, rename="camel"):
-    """As in LSP; what treadle does not know of it is ignored.
-
-    process_id: treadle ends when this process does. work_done_token: a rebuild at start tells its $/progress under it.
-    """
-
-    process_id: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    work_done_token: str | int | None = None
 
 
 class DispatchBatchParams(Params, frozen=True, kw_only=True):
@@ -106,13 +92,14 @@ class CloseParams(Params, frozen=True, kw_only=True):
     subscription_id: str
 
 
-def add_methods(daemon: Daemon) -> None:
-    """Register every method and notification with the daemon."""
-    methods = Methods(daemon)
-    for method in methods.table():
-        register(daemon, method)
+def add_methods(daemon: Daemon) -> Server:
+    """pygls' server, with every method and notification registered."""
+    server = Server(daemon.conversation)
+    for method in Methods(daemon).table():
+        server.add(method)
     for name in ("initialized", "$/setTrace"):
-        register(daemon, NotificationMethod(name, "Accepted, and of no effect.", lambda params: None))
+        server.add(NotificationMethod(name, "Accepted, and of no effect.", lambda params: None))
+    return server
 
 
 class Methods:
@@ -124,11 +111,11 @@ class Methods:
 
     def table(self) -> list[Method]:
         """All of them, in the order of the documentation."""
+        beginning = Beginning(self.daemon)
         page = results.Page
         large: dict[str, Any] = {"answer_bytes": reads.MAX_BYTES}
         return [
-            Method("initialize", "Say hello; nothing else may come before.", InitializeParams,
-                   results.Initialized, self.initialize),
+            beginning.initialize,
             Method("shutdown", "Finish what was asked; then only `exit` may come.", NoParams | None, None,
                    self.shutdown),
             Method("command/dispatch", "Do one thing: the params are the command itself.", AnyCommand,
@@ -151,26 +138,10 @@ class Methods:
                    results.SubscriptionOpened, self.open, **large),
             Method("subscription/close", "Follow it no more.", CloseParams, None, self.close),
             Method("daemon/status", "Versions, sizes and queues.", NoParams, results.Status, self.status),
-            Method("rpc.discover", "This protocol as an OpenRPC document.", NoParams, dict[str, Any],
-                   self.discover, early=True),
+            beginning.discover,
         ]  # fmt: skip
 
     # Lifecycle
-
-    async def initialize(self, params: InitializeParams) -> object:
-        daemon = self.daemon
-        daemon.progress_token = params.work_done_token
-        if params.process_id is not None and not daemon.watches_process:
-            daemon.watches_process = True
-            watch_process(params.process_id, daemon.protocol.gone)
-        daemon.begin_opening()
-        await daemon.opened()
-        return results.Initialized(
-            capabilities={},
-            server_info=results.ServerInfo("treadle", __version__),
-            protocol_version=PROTOCOL_VERSION,
-            log_id=daemon.store.log_id,
-        )
 
     async def shutdown(self, params: NoParams | None) -> None:
         await self.daemon.opened()
@@ -325,16 +296,11 @@ class Methods:
             ),
             queues=results.Queues(
                 commands=daemon.engine.queued,
-                requests=daemon.protocol.in_flight,
+                requests=daemon.conversation.in_flight,
                 output_bytes=0 if daemon.output is None else daemon.output.pending_bytes,
                 subscriptions=len(daemon.subscriptions),
             ),
         )
-
-    def discover(self, params: NoParams) -> object:
-        from treadle.rpc.schema import openrpc
-
-        return openrpc(self.table())
 
 
 def _dispatched(answer: Answer) -> Result:

@@ -10,7 +10,7 @@ from treadle import __version__
 from treadle.domain.commands import AnyCommand
 from treadle.domain.entities import ENTITIES
 from treadle.rpc import errors, results
-from treadle.rpc.protocol import Method
+from treadle.rpc.conversation import Method
 
 REF = "#/components/schemas/{name}"
 

@@ -2,23 +2,21 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sqlite3
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from pygls.server import JsonRPCServer
 
 from treadle.domain.commands import InterruptTurn
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.engine import Engine, Overloaded
 from treadle.rpc import errors
+from treadle.rpc.conversation import Conversation
 from treadle.rpc.errors import RpcError
 from treadle.rpc.framing import FrameDecoder, frame
-from treadle.rpc.protocol import TreadleProtocol
 from treadle.rpc.stdio import FdReader, FdWriter
 from treadle.store.database import Durability
 from treadle.store.errors import Refused, StorageError, explained
@@ -47,18 +45,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     linger: float = 0.05
 
 
-class Daemon(JsonRPCServer):
+class Daemon:
     """What the methods work on: the store, its engine, and the subscriptions of the one client."""
 
-    protocol: TreadleProtocol
     store: Store
     engine: Engine
     subscriptions: Subscriptions
 
     def __init__(self, options: Options) -> None:
-        super().__init__(TreadleProtocol, cast(Any, lambda: None))
         self.options = options
-        self.protocol.translate = translate
+        self.conversation = Conversation()
+        self.conversation.translate = translate
         self.output: FdWriter | None = None
         self.progress_token: str | int | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -95,7 +92,7 @@ class Daemon(JsonRPCServer):
         except OSError as error:
             why = explained(error)
             raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
-        self.subscriptions = Subscriptions(store, self.protocol.notify, self._output_ready)
+        self.subscriptions = Subscriptions(store, self.conversation.notify, self._output_ready)
         self.engine = Engine(store, linger=options.linger, published=self.subscriptions.wake)
         self.engine.start()
         self._watch = Watch(options.data_dir, self._wal_was_written)
@@ -111,8 +108,8 @@ class Daemon(JsonRPCServer):
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("%s ended", task.get_name(), exc_info=error)
             # Subscribers would wait for ever; a client that sees its daemon end starts another.
-            self.protocol.exit_status = 1
-            self.protocol.exiting.set()
+            self.conversation.exit_status = 1
+            self.conversation.exiting.set()
 
     def watch(self) -> None:
         """From now on somebody wants to know what other processes append."""
@@ -143,7 +140,7 @@ class Daemon(JsonRPCServer):
             value["title"] = "Rebuilding projections"
         if kind != "end":
             value["percentage"] = percentage
-        self.protocol.notify("$/progress", {"token": self.progress_token, "value": value})
+        self.conversation.notify("$/progress", {"token": self.progress_token, "value": value})
 
     async def _output_ready(self) -> None:
         if self.output is not None:
@@ -240,9 +237,9 @@ class ClientLog(logging.Handler):
 
     TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
 
-    def __init__(self, protocol: TreadleProtocol, output: FdWriter) -> None:
+    def __init__(self, conversation: Conversation, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
-        self._protocol = protocol
+        self._conversation = conversation
         self._output = output
         self._loop = asyncio.get_running_loop()
 
@@ -252,13 +249,13 @@ class ClientLog(logging.Handler):
 
     def _tell(self, params: dict[str, object]) -> None:
         if self._output.pending_bytes <= OUTPUT_HIGH_WATER:
-            self._protocol.notify("window/logMessage", params)
+            self._conversation.notify("window/logMessage", params)
 
 
 async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     """Serve one client on two descriptors until it says `exit`, closes its end or is gone; the exit status."""
     loop = asyncio.get_running_loop()
-    protocol = daemon.protocol
+    conversation = daemon.conversation
     reader, writer = FdReader(stdin), FdWriter(stdout)
     decoder = FrameDecoder(daemon.options.max_message_bytes)
     daemon.output = writer
@@ -268,21 +265,21 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
         if decoder.framing is not None:
             writer.write(frame(decoder.framing, body))
 
-    protocol.write = write
-    client_log = ClientLog(protocol, writer)
+    conversation.write = write
+    client_log = ClientLog(conversation, writer)
     logging.getLogger("treadle").addHandler(client_log)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, protocol.gone.set)
+        loop.add_signal_handler(number, conversation.gone.set)
     loop.set_exception_handler(_log_unhandled)
-    reading = _read(reader, decoder, protocol, writer)
-    ends = protocol.exiting.wait(), protocol.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
+    reading = _read(reader, decoder, conversation, writer)
+    ends = conversation.exiting.wait(), conversation.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
     failure = (await _one_of(reading, *ends))[0]
-    status = protocol.exit_status or 0
+    status = conversation.exit_status or 0
     if isinstance(failure, Exception):
         log.critical("reading ended", exc_info=failure)
         status = 1
-    await _one_of(protocol.settled(), protocol.gone.wait(), writer.wait_closed())
-    await _one_of(protocol.settled(), asyncio.sleep(ENDING))
+    await _one_of(conversation.settled(), conversation.gone.wait(), writer.wait_closed())
+    await _one_of(conversation.settled(), asyncio.sleep(ENDING))
     try:
         await daemon.close()
         await daemon.opened()
@@ -296,7 +293,7 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     await asyncio.sleep(0)  # what it was given last is still on its way through the loop
     if not daemon.watches_process:
         # A script's input has ended, and no more: a pager, or who else reads slowly, gets all the answers.
-        await _one_of(writer.drain(0), protocol.exiting.wait(), protocol.gone.wait())
+        await _one_of(writer.drain(0), conversation.exiting.wait(), conversation.gone.wait())
     await writer.flush_and_close(ENDING)
     reader.close()
     return status
@@ -333,48 +330,14 @@ def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
-async def _read(reader: FdReader, decoder: FrameDecoder, protocol: TreadleProtocol, writer: FdWriter) -> None:
+async def _read(reader: FdReader, decoder: FrameDecoder, conversation: Conversation, writer: FdWriter) -> None:
     """Take what comes, as fast as the answers go out."""
     while data := await reader.read():
         for body in decoder.feed(data):
-            await protocol.receive(body)
-            if protocol.exiting.is_set():
+            await conversation.receive(body)
+            if conversation.exiting.is_set():
                 return
             if writer.pending_bytes > OUTPUT_HIGH_WATER:
                 await writer.drain(OUTPUT_HIGH_WATER // 2)
     if (last := decoder.end()) is not None:
-        await protocol.receive(last)
-
-
-def watch_process(pid: int, gone: asyncio.Event) -> None:
-    """Set `gone` when the process ends (LSP's `processId`)."""
-    loop = asyncio.get_running_loop()
-    if hasattr(os, "pidfd_open"):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            gone.set()
-            return
-        except OSError as error:
-            log.info("process %d cannot be watched: %s", pid, error)
-            return
-
-        def ended() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            gone.set()
-
-        loop.add_reader(descriptor, ended)
-        return
-
-    def look() -> None:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            gone.set()
-        except PermissionError:
-            pass
-        else:
-            loop.call_later(1.0, look)
-
-    look()
+        await conversation.receive(last)
