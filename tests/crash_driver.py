@@ -92,6 +92,7 @@ class Driver:
             if moment in ("load", "shutdown"):
                 client.info = await client.call("initialize", {})
                 self.check()
+                await client.call("daemon/status")  # until it takes commands: kills of starts are drawn by themselves
                 answers = await self.load(client)
             if moment == "load":
                 await self.kill_within(client, 0.15)

@@ -237,6 +237,7 @@ def test_a_log_above_debug_holds_nothing_of_what_was_said(tmp_path: Path, level:
 
 BREAK = """
 import sys
+from treadle.rpc.beginning import Beginning
 from treadle.rpc.methods import Methods
 from treadle.store import reads
 
@@ -248,7 +249,7 @@ def page(connection, *arguments, **named):
 
 reads.page = page
 Methods.status = lambda self, params: 1 / {}["hunter2 status"]
-Methods.discover = lambda self, params: object()
+Beginning._discover = lambda self, params: object()
 
 from treadle.cli import main
 sys.exit(main(["serve", *sys.argv[1:]]))
