@@ -28,7 +28,7 @@ check: $(SETUP)
 	$(BIN)/mypy
 
 bench: $(SETUP)
-	$(BIN)/python tests/benchmarks/pipelined.py
+	$(BIN)/python tests/benchmarks
 
 # MINUTES=60 make soak: the promises of docs/reliability.md for as long as there is time
 MINUTES ?= 10

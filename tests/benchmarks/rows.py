@@ -1,0 +1,27 @@
+"""Every row: how it is measured, what it must reach, and what would be better still."""
+
+from typing import Final
+
+from benchmarks import rows_commands as commands
+from benchmarks import rows_processes as processes
+from benchmarks import rows_reads as reads
+from benchmarks.harness import Row
+
+ROWS: Final = (
+    Row("pipelined", "durable commands/s ÷ the floor of both walls, 1 ÷ (1/a + 1/e)", "≥", 0.25, 0.5,
+        commands.pipelined),
+    Row("one at a time", "dispatch p50 − (bare commit p50 + round trip of the loop p50)", "≤", 1.0, 0.5,
+        commands.one_at_a_time, "ms"),
+    Row("read", "pipelined `setting/list`/s ÷ echoes/s of stock pygls", "≥", 8, 20, reads.read),
+    Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 1.2, 1.0, processes.start),
+    Row("start with history", "1,000,000 events and 50,000 threads ÷ an empty database", "≤", 1.1, 1.0,
+        processes.start_with_history),
+    Row("list with history", "p95 of `thread/list`, pages of 50: 50,000 threads ÷ 100 threads", "≤", 1.5, 1.1,
+        reads.list_with_history),
+    Row("read with history", "`thread/read` p50, the last page: a thread of 2,000 turns ÷ one of 20", "≤", 1.2, 1.0,
+        reads.read_with_history),
+    Row("replay over the pipe", "`event/list` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8, reads.replay),
+    Row("replay in process", "`EventStore.replay_all` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8,
+        reads.replay),
+    Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3's appended rows/s", "≥", 2, 4, reads.rebuild),
+)  # fmt: skip
