@@ -24,4 +24,13 @@ ROWS: Final = (
     Row("replay in process", "`EventStore.replay_all` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8,
         reads.replay),
     Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3's appended rows/s", "≥", 2, 4, reads.rebuild),
+    Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,
+        commands.streaming),
+    Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
+    Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
+    Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
+    Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
+    Row("disk", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤", 6, 3,
+        processes.idle_and_disk),
+    Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
 )  # fmt: skip
