@@ -45,7 +45,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="ROW", help="; ".join(names))
     parser.add_argument("--peers", type=Path, default=WORK / "peers", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--here", action="store_true", help="measure the treadle of this Python, not the wheel")
+    parser.add_argument("--write", action="store_true", help="write the page anew from the last whole run, and end")
     options = parser.parse_args()
+    if options.write:
+        report.write(ROWS)
+        return 0
     if not options.here:
         WORK.mkdir(exist_ok=True)
         python = installed()
@@ -67,7 +71,8 @@ def main() -> int:
         shutil.rmtree(work)
     print(f"{len(rows)} rows in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if rows == list(ROWS) and not options.quick:
-        report.write(ROWS, found, bench.sizes.rounds)
+        report.keep(found, bench.sizes.rounds)
+        report.write(ROWS)
     return 0
 
 

@@ -178,10 +178,21 @@ class Bench:
 class Pipe:
     """A process that answers each frame with a line or, with headers, with a frame; nothing here decodes them."""
 
-    def __init__(self, command: Sequence[str | Path], *, headers: bool = False, env: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        headers: bool = False,
+        env: Mapping[str, str] | None = None,
+        quiet: bool = False,
+    ) -> None:
         self.headers = headers
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            env={**os.environ, **(env or {})},
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

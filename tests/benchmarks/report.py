@@ -1,17 +1,20 @@
 """What a run found, as a table to look at and as one to keep."""
 
+import json
 import os
 import platform
 import re
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.harness import ROOT, Absent, Figure, Row
+from benchmarks.harness import ROOT, WORK, Absent, Figure, Row
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "benchmarks.svg"
+LAST = WORK / "last.json"
 MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- /measured -->)", re.DOTALL)
 
 Found = Mapping[str, Figure | Absent]
@@ -74,8 +77,18 @@ def machine() -> str:
     )
 
 
-def write(rows: tuple[Row, ...], found: Found, rounds: int, page: Path = PAGE) -> None:
-    """Put it between the marks of the page; what was written around them stays."""
-    head = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}. Medians of {rounds} pairs, taken in turn.\n\n"
+def keep(found: Found, rounds: int) -> None:
+    """So that the page can be written anew."""
+    figures = {name: asdict(figure) for name, figure in found.items()}
+    LAST.write_text(json.dumps({"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": rounds, "rows": figures}))
+
+
+def write(rows: tuple[Row, ...], page: Path = PAGE) -> None:
+    """Put the last whole run between the marks of the page; what was written around them stays."""
+    last = json.loads(LAST.read_text())
+    found: dict[str, Figure | Absent] = {
+        name: Absent(**fields) if "why" in fields else Figure(**fields) for name, fields in last["rows"].items()
+    }
+    head = f"Measured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"
     text = f"\n{head}{tables(rows, found)}\n"
     page.write_text(MEASURED.sub(lambda _: text, page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -3,6 +3,7 @@
 from typing import Final
 
 from benchmarks import rows_commands as commands
+from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
 from benchmarks import rows_reads as reads
 from benchmarks.harness import Row
@@ -13,6 +14,11 @@ ROWS: Final = (
     Row("one at a time", "dispatch p50 − (bare commit p50 + round trip of the loop p50)", "≤", 1.0, 0.5,
         commands.one_at_a_time, "ms"),
     Row("read", "pipelined `setting/list`/s ÷ echoes/s of stock pygls", "≥", 8, 20, reads.read),
+    Row("codex: list", "its `thread/list` p50 ÷ ours, each of 5,000 threads, pages of 25", "≥", 5, 20, peers.codex),
+    Row("codex: rename", "its `thread/name/set` p50, not synced ÷ our `RenameThread` p50, synced", "≥", 1.5, 4,
+        peers.codex),
+    Row("eventsourcing", "appended and projected events/s in process, 500 at a time ÷ its saves of 500", "≥", 1.5, 2.5,
+        peers.eventsourcing),
     Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 1.2, 1.0, processes.start),
     Row("start with history", "1,000,000 events and 50,000 threads ÷ an empty database", "≤", 1.1, 1.0,
         processes.start_with_history),
