@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="ROW", help="; ".join(names))
     parser.add_argument("--peers", type=Path, default=WORK / "peers", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--here", action="store_true", help="measure the treadle of this Python, not the wheel")
+    parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="on a real disk; default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the page anew from the last whole run, and end")
     options = parser.parse_args()
     if options.write:
@@ -56,7 +57,7 @@ def main() -> int:
         arguments = [python, Path(__file__).parent, *sys.argv[1:], "--here"]
         os.execv(python, list(map(str, arguments)))
 
-    work = WORK / f"run-{os.getpid()}"
+    work = options.work / f"run-{os.getpid()}"
     work.mkdir(parents=True)
     bench = Bench(QUICK if options.quick else Sizes(), options.peers, work)
     rows = [row for row in ROWS if row.name in options.only]

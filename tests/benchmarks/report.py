@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import plot
 from benchmarks.harness import ROOT, WORK, Absent, Figure, Row
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -89,6 +90,8 @@ def write(rows: tuple[Row, ...], page: Path = PAGE) -> None:
     found: dict[str, Figure | Absent] = {
         name: Absent(**fields) if "why" in fields else Figure(**fields) for name, fields in last["rows"].items()
     }
-    head = f"Measured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"
+    medians = [(row, figure.median) for row in rows if isinstance(figure := found[row.name], Figure)]
+    PLOT.write_text(plot.svg(medians), encoding="utf-8")
+    head = f"![Each figure beside what it must reach](benchmarks.svg)\n\nMeasured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"
     text = f"\n{head}{tables(rows, found)}\n"
     page.write_text(MEASURED.sub(lambda _: text, page.read_text(encoding="utf-8")), encoding="utf-8")
