@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import wire
 from benchmarks import plot
 from benchmarks.history import conversations, fill, history
 from benchmarks.rows import ROWS
-
-import wire
 from treadle.domain.events import MessageAppended, ThreadCreated, TurnStarted, encode
 from treadle.store.projections import verify
 from treadle.store.store import Store

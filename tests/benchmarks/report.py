@@ -92,6 +92,7 @@ def write(rows: tuple[Row, ...], page: Path = PAGE) -> None:
     }
     medians = [(row, figure.median) for row in rows if isinstance(figure := found[row.name], Figure)]
     PLOT.write_text(plot.svg(medians), encoding="utf-8")
-    head = f"![Each figure beside what it must reach](benchmarks.svg)\n\nMeasured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"
+    image = f"![Each figure beside what it must reach]({PLOT.name})"
+    head = f"{image}\n\nMeasured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"
     text = f"\n{head}{tables(rows, found)}\n"
     page.write_text(MEASURED.sub(lambda _: text, page.read_text(encoding="utf-8")), encoding="utf-8")

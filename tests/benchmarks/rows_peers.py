@@ -109,7 +109,7 @@ def codex(bench: Bench) -> Mapping[str, Figure | Absent]:
         theirs, ours = p50([a for a, _ in pairs]), p50([b for _, b in pairs])
         return Figure([a / b for a, b in pairs], f"codex {ms(theirs)}, treadle {ms(ours)}{more}")
 
-    also = f"; codex starts in {ms(started)} and takes {mib(resident)}"
+    also = f"; codex's first start with these files takes {ms(started)}, and the process {mib(resident)}"
     return {"codex: list": figure(lists, also), "codex: rename": figure(renames)}
 
 
