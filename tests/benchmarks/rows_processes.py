@@ -5,9 +5,10 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import wire
 from benchmarks.harness import (
@@ -80,6 +81,11 @@ def with_a_thread(daemon: wire.Daemon) -> None:
     daemon.dispatch("CreateThread", threadId="thread", projectId="project", title="t")
 
 
+def at_least(sequence: int) -> Callable[[Any], bool]:
+    """Whether a notification has come as far as that."""
+    return lambda params: bool(params["sequence"] >= sequence)
+
+
 def live(bench: Bench) -> Mapping[str, Figure | Absent]:
     """From the answer to the command in one daemon: it comes right after the commit."""
     data_dir, taken = bench.folder("live"), []
@@ -93,7 +99,7 @@ def live(bench: Bench) -> Mapping[str, Figure | Absent]:
                 time.sleep(pause.uniform(0.02, 0.06))
                 sequence = writer.dispatch("RenameThread", threadId="thread", title=f"{round} {n}")["sequence"]
                 committed = time.perf_counter()
-                reader.notification("event/appended", lambda params, of=sequence: params["sequence"] >= of)
+                reader.notification("event/appended", at_least(sequence))
                 waits.append(time.perf_counter() - committed)
             taken.append(p50(waits) * 1000)
     return {"live": Figure(taken, f"{bench.sizes.live} commits a round, 20 to 60 ms apart")}
@@ -118,7 +124,7 @@ def fan_out(bench: Bench) -> Mapping[str, Figure | Absent]:
             for _ in range(commits):
                 sequence = daemon.dispatch("RenameThread", threadId="thread", title=str(next(names)))["sequence"]
                 for _ in range(count):
-                    daemon.notification("projection/changed", lambda params, of=sequence: params["sequence"] >= of)
+                    daemon.notification("projection/changed", at_least(sequence))
             return (cpu_seconds(daemon.process.pid) - before) / commits * 1e6
 
         for count in daemons:
