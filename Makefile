@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: demo test check bench soak format clean
+.PHONY: demo test check bench bench-peers soak format clean
 .DEFAULT_GOAL := test
 
 $(SETUP): pyproject.toml
@@ -28,7 +28,10 @@ check: $(SETUP)
 	$(BIN)/mypy
 
 bench: $(SETUP)
-	$(BIN)/python tests/benchmarks/pipelined.py
+	$(BIN)/python tests/benchmarks
+
+bench-peers: $(SETUP)
+	$(BIN)/python tests/benchmarks/peers.py
 
 # MINUTES=60 make soak: the promises of docs/reliability.md for as long as there is time
 MINUTES ?= 10

@@ -1,0 +1,313 @@
+"""What every row is measured with: sizes, clocks, pipes, and the figure that comes of pairs."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+import wire
+from benchmarks.history import conversations, fill, history
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WORK = ROOT / ".bench"  # beside the source, not in /tmp: that may be in memory, where a sync costs nothing
+SERVE = (sys.executable, "-m", "treadle", "serve", "--durability", "full")
+IMPORTS = "import pygls.server, aiosqlite, msgspec"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """rounds: pairs of each row. The others: how much of it a round takes."""
+
+    rounds: int = 5
+    pipelined: int = 10_000
+    one_by_one: int = 200
+    echoes: int = 1_500
+    starts: int = 5  # a round
+    calls: int = 100
+    batches: int = 40
+    events: int = 1_000_000
+    threads: int = 50_000
+    few_threads: int = 100
+    peer_threads: int = 5_000
+    turns: int = 2_000
+    replayed: int = 100_000
+    deltas: int = 50_000
+    first_deltas: int = 1_000
+    streamed: int = 10_000
+    live: int = 60
+    fan_out: int = 400
+    subscriptions: int = 50
+    idle_seconds: float = 18.0
+
+
+QUICK = Sizes(
+    rounds=1,
+    pipelined=200,
+    one_by_one=5,
+    echoes=20,
+    starts=1,
+    calls=5,
+    batches=1,
+    events=3_000,
+    threads=150,
+    few_threads=10,
+    peer_threads=50,
+    turns=30,
+    replayed=2_000,
+    deltas=300,
+    first_deltas=100,
+    streamed=60,
+    live=3,
+    fan_out=5,
+    subscriptions=5,
+    idle_seconds=0.5,
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """values: one a pair. beside: the absolute figures that it came from, in words."""
+
+    values: Sequence[float]
+    beside: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A row that could not be measured, and why."""
+
+    why: str
+
+
+Measure = Callable[["Bench"], Mapping[str, Figure | Absent]]
+"""Measures one row or several that belong together, by their names."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """better: which values reach `reach` and `aim`: those that are at least it, or at most it."""
+
+    name: str
+    measured_as: str
+    better: Literal["≥", "≤"]
+    reach: float
+    aim: float
+    measure: Measure
+    unit: str = ""
+
+    def reaches(self, value: float, bound: float) -> bool:
+        return value >= bound if self.better == "≥" else value <= bound
+
+    def share(self, value: float, bound: float | None = None) -> float:
+        """How much of what it must reach, or of another bound, that is: 1 or more reaches it."""
+        bound = self.reach if bound is None else bound
+        return value / bound if self.better == "≥" else bound / max(value, bound / 1000)
+
+
+@dataclass
+class Bench:
+    """One run. peers: the folder that they were installed into."""
+
+    sizes: Sizes
+    peers: Path
+    work: Path
+    _made: int = field(default=0)
+
+    def folder(self, name: str) -> Path:
+        """A name for a folder that is not there yet."""
+        self._made += 1
+        return self.work / f"{self._made:03}-{name}"
+
+    def rounds(self) -> range:
+        return range(self.sizes.rounds)
+
+    @cached_property
+    def large(self) -> Path:
+        """The data directory with the large history, which nobody writes to."""
+        data_dir = self.folder("large")
+        fill(data_dir, history(self.sizes.events, self.sizes.threads))
+        return data_dir
+
+    @cached_property
+    def conversations(self) -> Path:
+        """The data directory with a long and a short thread."""
+        data_dir = self.folder("conversations")
+        fill(data_dir, conversations({"long": self.sizes.turns, "short": 20}))
+        return data_dir
+
+    def short(self, threads: int) -> Path:
+        """A new data directory with so many threads, of three events each."""
+        data_dir = self.folder(f"{threads}-threads")
+        fill(data_dir, history(20 + 3 * threads, threads))
+        return data_dir
+
+    def copy(self, data_dir: Path) -> Path:
+        copy = self.folder("copy")
+        shutil.copytree(data_dir, copy)
+        return copy
+
+    def worker(self, *arguments: object) -> Any:
+        """What `worker.py` finds, in a process of its own."""
+        command = [sys.executable, str(HERE / "worker.py"), *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    @contextmanager
+    def serving(self, data_dir: Path, *arguments: str) -> Iterator[wire.Daemon]:
+        """A daemon that has been said hello to."""
+        with wire.serving(data_dir, "--durability", "full", *arguments) as daemon:
+            yield daemon
+
+
+class Pipe:
+    """A process that answers each frame with a line or, with headers, with a frame; nothing here decodes them."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        headers: bool = False,
+        env: Mapping[str, str] | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.headers = headers
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            env={**os.environ, **(env or {})},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._to: IO[bytes] = self.process.stdin
+        self._from: IO[bytes] = self.process.stdout
+
+    def frame(self, body: bytes) -> bytes:
+        return f"Content-Length: {len(body)}\r\n\r\n".encode() + body if self.headers else body + b"\n"
+
+    def send(self, data: bytes) -> None:
+        self._to.write(data)
+        self._to.flush()
+
+    def receive(self) -> bytes:
+        """The body of the next frame."""
+        if not self.headers:
+            return self._from.readline()
+        length = 0
+        while (line := self._from.readline()) != b"\r\n":
+            assert line, "the process has ended"
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return self._from.read(length)
+
+    def ask(self, frame: bytes) -> float:
+        """Write a frame and read its answer; the seconds that it took."""
+        began = time.perf_counter()
+        self.send(frame)
+        answer = self.receive()
+        elapsed = time.perf_counter() - began
+        require_result(answer)
+        return elapsed
+
+    def call(self, method: str, **params: Any) -> Any:
+        """The result of one request."""
+        self.send(self.frame(request("call", method, **params)))
+        answer = json.loads(self.receive())
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def pour(self, data: bytes, count: int) -> float:
+        """Write all of it while as many answers are read; the seconds that it took."""
+        began = time.perf_counter()
+        writer = threading.Thread(target=self.send, args=(data,))
+        writer.start()
+        for _ in range(count):
+            require_result(self.receive())
+        elapsed = time.perf_counter() - began
+        writer.join()
+        return elapsed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._to.close()
+            self.process.wait(20)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._from.close()
+
+
+def serve(data_dir: Path, *arguments: str, headers: bool = False) -> Pipe:
+    """A daemon that has been said hello to, at the other end of a pipe that decodes nothing."""
+    pipe = Pipe([*SERVE, "--data-dir", data_dir, *arguments], headers=headers)
+    pipe.call("initialize")
+    return pipe
+
+
+def require_result(answer: bytes) -> None:
+    assert answer, "no answer"
+    assert b'"error":{' not in answer, answer
+
+
+def request(id: int | str, method: str, /, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+
+
+def dispatch(id: int | str, type: str, /, **fields: Any) -> bytes:
+    return request(id, "command/dispatch", type=type, **fields)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+def p50(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def cpu_seconds(process: int) -> float:
+    """What all threads of a process have run for, to the nanosecond; the clock ticks of `stat` are too coarse."""
+    total = 0
+    for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
+        total += int(path.read_text().split()[0])
+    return total / 1e9
+
+
+def resident_bytes(process: int) -> int:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms" if seconds < 0.02 else f"{seconds * 1000:.0f} ms"
+
+
+def mib(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB"

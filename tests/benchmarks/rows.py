@@ -1,0 +1,42 @@
+"""Every row: how it is measured, what it must reach, and what would be better still."""
+
+from typing import Final
+
+from benchmarks import rows_commands as commands
+from benchmarks import rows_peers as peers
+from benchmarks import rows_processes as processes
+from benchmarks import rows_reads as reads
+from benchmarks.harness import Row
+
+ROWS: Final = (
+    Row("pipelined", "durable commands/s ÷ the floor of both walls, 1 ÷ (1/a + 1/e)", "≥", 0.25, 0.5,
+        commands.pipelined),
+    Row("one at a time", "dispatch p50 − (bare commit p50 + round trip of the loop p50)", "≤", 1.0, 0.5,
+        commands.one_at_a_time, "ms"),
+    Row("read", "pipelined `setting/list`/s ÷ echoes/s of stock pygls", "≥", 8, 20, reads.read),
+    Row("codex: list", "its `thread/list` p50 ÷ ours, each of 5,000 threads, pages of 25", "≥", 5, 20, peers.codex),
+    Row("codex: rename", "its `thread/name/set` p50, not synced ÷ our `RenameThread` p50, synced", "≥", 1.5, 4,
+        peers.codex),
+    Row("eventsourcing", "appended and projected events/s in process, 500 at a time ÷ its saves of 500", "≥", 1.5, 2.5,
+        peers.eventsourcing),
+    Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 1.2, 1.0, processes.start),
+    Row("start with history", "1,000,000 events and 50,000 threads ÷ an empty database", "≤", 1.1, 1.0,
+        processes.start_with_history),
+    Row("list with history", "p95 of `thread/list`, pages of 50: 50,000 threads ÷ 100 threads", "≤", 1.5, 1.1,
+        reads.list_with_history),
+    Row("read with history", "`thread/read` p50, the last page: a thread of 2,000 turns ÷ one of 20", "≤", 1.2, 1.0,
+        reads.read_with_history),
+    Row("replay over the pipe", "`event/list` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8, reads.replay),
+    Row("replay in process", "`EventStore.replay_all` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8,
+        reads.replay),
+    Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3's appended rows/s", "≥", 2, 4, reads.rebuild),
+    Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,
+        commands.streaming),
+    Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
+    Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
+    Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
+    Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
+    Row("disk", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤", 6, 3,
+        processes.idle_and_disk),
+    Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
+)  # fmt: skip

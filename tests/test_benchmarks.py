@@ -1,0 +1,80 @@
+"""The benchmarks run, and what they start from is as large, as true and as repeatable as they say."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import wire
+from benchmarks import plot
+from benchmarks.history import conversations, fill, history
+from benchmarks.rows import ROWS
+from treadle.domain.events import MessageAppended, ThreadCreated, TurnStarted, encode
+from treadle.store.projections import verify
+from treadle.store.store import Store
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def test_every_row_is_measured(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS, "--quick", "--here", "--work", tmp_path, "--peers", tmp_path / "none"],
+        capture_output=True,
+        text=True,
+        timeout=wire.PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:22].strip() for line in lines] == [row.name for row in ROWS]
+    absent = [line[:22].strip() for line in lines if "peer is not installed" in line]
+    assert absent == ["codex: list", "codex: rename", "eventsourcing"]
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()], "it leaves nothing behind"
+
+
+def test_a_history_has_as_many_events_and_threads_as_asked_for() -> None:
+    events = list(history(2_000, 90))
+    assert len(events) == 2_000
+    assert sum(isinstance(event, ThreadCreated) for event in events) == 90
+    assert any(isinstance(event, MessageAppended) for event in events)
+
+
+def test_a_history_is_the_same_for_the_same_seed() -> None:
+    one, same, other = ([encode(event) for event in history(600, 30, seed=seed)] for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_a_history_is_what_its_log_says_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    assert fill(data_dir, history(3_000, 100)) == 3_000
+    assert verify(data_dir / "treadle.db", tmp_path / "copy.db") == (3_000, [])
+
+    async def next_sequence() -> int:
+        store = await Store.open(data_dir)
+        try:
+            return await store.events.sequence() + 1
+        finally:
+            await store.close()
+
+    assert asyncio.run(next_sequence()) == 3_001
+
+
+def test_conversations_have_as_many_turns_as_asked_for() -> None:
+    events = list(conversations({"long": 30, "short": 3}))
+    turns = [event.thread_id for event in events if isinstance(event, TurnStarted)]
+    assert turns == ["long"] * 30 + ["short"] * 3
+
+
+def test_a_row_is_judged_by_its_bounds() -> None:
+    more = next(row for row in ROWS if row.better == "≥")
+    less = next(row for row in ROWS if row.better == "≤")
+    assert more.reaches(more.reach, more.reach)
+    assert not more.reaches(more.reach / 2, more.reach)
+    assert less.reaches(less.reach, less.reach)
+    assert not less.reaches(less.reach * 2, less.reach)
+    assert (more.share(more.reach * 2), less.share(less.reach / 2)) == (2, 2)
+
+
+def test_the_plot_shows_every_row() -> None:
+    shown = plot.svg([(row, row.reach) for row in ROWS])
+    assert [row.name for row in ROWS if f">{row.name}<" not in shown] == []
