@@ -23,6 +23,7 @@ from benchmarks.harness import (
     ms,
     p50,
     request,
+    require_result,
     resident_bytes,
     serve,
 )
@@ -43,9 +44,16 @@ def seconds_to_import() -> float:
 
 def seconds_to_answer(data_dir: Path) -> float:
     """From the spawn of a daemon to its answer to `initialize`."""
+    return seconds_to_answers(data_dir, "initialize")
+
+
+def seconds_to_answers(data_dir: Path, *methods: str) -> float:
+    """The same, to the last of several answers that were asked for at once."""
     began = time.perf_counter()
     with Pipe([*SERVE, "--data-dir", data_dir]) as daemon:
-        daemon.ask(daemon.frame(request(1, "initialize")))
+        daemon.send(b"".join(daemon.frame(request(n, method)) for n, method in enumerate(methods)))
+        for _ in methods:
+            require_result(daemon.receive())
         return time.perf_counter() - began
 
 
@@ -53,13 +61,15 @@ def start(bench: Bench) -> Mapping[str, Figure | Absent]:
     data_dir = bench.folder("empty")
     seconds_to_answer(data_dir)
     seconds_to_import()
-    ours, imports = [], []
+    ours, imports, lists = [], [], []
     for _ in bench.rounds():
         pairs = [(seconds_to_answer(data_dir), seconds_to_import()) for _ in range(bench.sizes.starts)]
         ours.append(p50([a for a, _ in pairs]))
         imports.append(p50([b for _, b in pairs]))
+        lists.append(seconds_to_answers(data_dir, "initialize", "thread/list"))
     ratios = [a / b for a, b in zip(ours, imports, strict=True)]
-    return {"start": Figure(ratios, f"{ms(p50(ours))}; the imports {ms(p50(imports))}")}
+    beside = f"{ms(p50(ours))}; the imports {ms(p50(imports))}; a `thread/list` right behind it {ms(p50(lists))}"
+    return {"start": Figure(ratios, beside)}
 
 
 def start_with_history(bench: Bench) -> Mapping[str, Figure | Absent]:
@@ -142,6 +152,7 @@ def memory(bench: Bench) -> Mapping[str, Figure | Absent]:
     idle, imports = [], []
     for _ in bench.rounds():
         with serve(bench.folder("memory")) as daemon:
+            daemon.call("thread/list")  # all is imported
             idle.append(resident_bytes(daemon.process.pid))
         with Pipe([sys.executable, "-c", f"{IMPORTS}; print(flush=True); input()"]) as process:
             process.receive()
