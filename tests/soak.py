@@ -131,10 +131,10 @@ async def fuzz(folder: Path, until: float, seed: int) -> list[Row]:
 
 
 PARTS: list[tuple[float, Callable[[Path, float, int], Awaitable[list[Row]]]]] = [
-    (0.5, kills),
-    (0.1, power_cuts),
-    (0.35, storm),
-    (0.05, fuzz),
+    (0.68, kills),
+    (0.07, power_cuts),
+    (0.22, storm),
+    (0.03, fuzz),
 ]
 FLOOD = 1_000_000
 
