@@ -1,8 +1,6 @@
 """Clients that stop reading, and clients that are gone: they cost little, lose nothing, and leave no process behind."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -36,8 +34,10 @@ async def test_a_client_that_stops_reading_under_40_000_appends_costs_little_and
 
 # Gone clients
 
+Process = subprocess.Popen[bytes]
 
-def half_a_frame(daemon: wire.Daemon) -> None:
+
+def half_a_frame(daemon: wire.Daemon, client: Process) -> None:
     """Its process dies while it writes."""
     body = json.dumps({"jsonrpc": "2.0", "id": "half", "method": "command/dispatch", "params": NEVER}).encode()
     daemon.write(daemon.frame(body)[:-20])
@@ -45,23 +45,21 @@ def half_a_frame(daemon: wire.Daemon) -> None:
     daemon.close_output()
 
 
-def no_more_input(daemon: wire.Daemon) -> None:
+def no_more_input(daemon: wire.Daemon, client: Process) -> None:
     daemon.close_input()
 
 
-def no_more_output(daemon: wire.Daemon) -> None:
+def no_more_output(daemon: wire.Daemon, client: Process) -> None:
     daemon.close_output()
 
 
-def nothing_but_gone(daemon: wire.Daemon) -> None:
+def nothing_but_gone(daemon: wire.Daemon, client: Process) -> None:
     """Its process ends, while another one holds its pipes."""
-    os.kill(int(CLIENTS[daemon.process.pid].pid), signal.SIGKILL)
-    CLIENTS[daemon.process.pid].wait()
+    client.kill()
+    client.wait()
 
 
 NEVER = {"type": "ChangeSetting", "key": "never", "value": 1}
-CLIENTS: dict[int, "subprocess.Popen[bytes]"] = {}
-"""The process that a daemon was told of, by the daemon's."""
 
 
 def idle(daemon: wire.Daemon) -> None:
@@ -86,7 +84,7 @@ def unread(daemon: wire.Daemon) -> None:
 @pytest.mark.parametrize("end", [half_a_frame, no_more_input, no_more_output, nothing_but_gone])
 def test_a_client_that_is_gone_leaves_no_process_and_loses_nothing_acknowledged(
     data_dir: Path,
-    end: Callable[[wire.Daemon], None],
+    end: Callable[[wire.Daemon, Process], None],
     state: Callable[[wire.Daemon], None],
     record_property: Any,
 ) -> None:
@@ -94,7 +92,6 @@ def test_a_client_that_is_gone_leaves_no_process_and_loses_nothing_acknowledged(
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as client,
         wire.spawn(data_dir, "--durability", "full") as daemon,
     ):
-        CLIENTS[daemon.process.pid] = client
         daemon.initialize(processId=client.pid)
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
@@ -104,7 +101,7 @@ def test_a_client_that_is_gone_leaves_no_process_and_loses_nothing_acknowledged(
         last = daemon.dispatch("ChangeSetting", key="last", value=1)
         state(daemon)
         began = time.monotonic()
-        end(daemon)
+        end(daemon, client)
         assert daemon.process.wait(wire.PATIENCE) == 0
         took = time.monotonic() - began
         record_property("seconds", took)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 500  # commands an append
 MAX_BATCH_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
 MAX_QUEUE = 20_000  # commands that wait
-STATE_LIMIT = 5_000
+STATE_LIMIT = 5_000  # entities that are kept between appends
 STATE_BYTES = 16 * 1024 * 1024  # of events since these were read
 BUSY_PATIENCE = 30.0  # seconds that an append waits for other processes, in all
 
