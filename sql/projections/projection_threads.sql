@@ -9,35 +9,18 @@ WHEN NEW.event_type = 'ThreadCreated' BEGIN
 END;
 
 CREATE TRIGGER projection_threads_changed INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('ThreadRenamed', 'ThreadArchived', 'ThreadUnarchived', 'ThreadDeleted') BEGIN
+WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'MessageAppended') BEGIN
   UPDATE projection_threads
   SET version = NEW.sequence, updated_at = NEW.at,
-      title = coalesce(NEW.payload ->> '$.title', title),
+      title = iif(NEW.event_type = 'ThreadRenamed', NEW.payload ->> '$.title', title),
+      running = CASE NEW.event_type WHEN 'TurnStarted' THEN 1
+        WHEN 'TurnCompleted' THEN 0 WHEN 'TurnFailed' THEN 0 WHEN 'TurnInterrupted' THEN 0 ELSE running END,
+      pending_approvals = pending_approvals
+        + CASE NEW.event_type WHEN 'ApprovalRequested' THEN 1 WHEN 'ApprovalResolved' THEN -1 ELSE 0 END,
       archived_at = CASE NEW.event_type
         WHEN 'ThreadArchived' THEN NEW.at WHEN 'ThreadUnarchived' THEN NULL ELSE archived_at END,
-      deleted = NEW.event_type = 'ThreadDeleted'
+      deleted = deleted OR NEW.event_type = 'ThreadDeleted'
   WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_turn INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('TurnStarted', 'TurnCompleted', 'TurnFailed', 'TurnInterrupted') BEGIN
-  UPDATE projection_threads
-  SET version = NEW.sequence, updated_at = NEW.at, running = NEW.event_type = 'TurnStarted'
-  WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_approval INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('ApprovalRequested', 'ApprovalResolved') BEGIN
-  UPDATE projection_threads
-  SET version = NEW.sequence, updated_at = NEW.at,
-      pending_approvals = pending_approvals + iif(NEW.event_type = 'ApprovalRequested', 1, -1)
-  WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_version INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('MessageAdded', 'MessageCompleted', 'ActivityRecorded', 'CheckpointCreated',
-                        'CheckpointRestored') BEGIN
-  UPDATE projection_threads SET version = NEW.sequence, updated_at = NEW.at WHERE id = NEW.thread_id;
 END;
 
 CREATE VIEW thread_entities AS

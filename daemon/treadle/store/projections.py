@@ -13,7 +13,7 @@ from treadle.store.database import make_private_file
 from treadle.store.errors import NewerDatabase
 from treadle.store.sql import query, scripts
 
-VERSION = 1
+VERSION = 2
 """Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
