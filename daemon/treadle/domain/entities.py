@@ -137,6 +137,8 @@ class Setting(Entity, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
+AnyEntity = Project | Thread | Turn | Message | Activity | Approval | Checkpoint | Setting
+
 ENTITIES: dict[str, type[Entity]] = {
     "project": Project,
     "thread": Thread,

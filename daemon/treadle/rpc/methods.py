@@ -3,7 +3,7 @@
 import os
 import platform
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -95,7 +95,7 @@ class Methods:
 
     def _submit(
         self,
-        commands: list[Any],
+        commands: Sequence[Any],
         command_id: str | None,
         raw: Raw,
         answer: Callable[[Answer], object],
@@ -104,7 +104,7 @@ class Methods:
     ) -> Submission:
         key = "" if command_id is None else digest(msgspec.json.decode(raw))
         return self._ready.engine.submit(
-            commands, command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
+            list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
         )
 
     @property

@@ -1,5 +1,6 @@
 """What methods take. A member that is unknown is refused, so that a misspelt option is noticed."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,7 +10,7 @@ from treadle.domain.ids import Id, Topic
 
 Limit = Annotated[int, Meta(ge=1, le=500, description="rows of a page, which may end earlier at 1 MiB")]
 Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before")]
-Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+SequenceNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Params(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -35,7 +36,7 @@ class DispatchBatchParams(Params, frozen=True, kw_only=True):
     """command_id: of the whole batch, which it makes idempotent. commands: none of them has a `commandId`."""
 
     command_id: Id | None = None
-    commands: Annotated[list[AnyCommand], Meta(max_length=1000)]
+    commands: Annotated[Sequence[AnyCommand], Meta(max_length=1000)]
 
 
 class ListParams(Params, frozen=True, kw_only=True):
@@ -67,7 +68,7 @@ class ThreadReadParams(Params, frozen=True, kw_only=True):
 class EventListParams(ListParams, frozen=True, kw_only=True):
     """after_sequence: where to begin, without a cursor. thread_id: only this thread's."""
 
-    after_sequence: Sequence = 0
+    after_sequence: SequenceNumber = 0
     thread_id: Id | None = None
     limit: Limit = 500
 
@@ -82,7 +83,7 @@ class OpenParams(Params, frozen=True, kw_only=True):
     topic: Topic
     thread_id: Id | None = None
     turn_limit: Limit = 50
-    after_sequence: Sequence | None = None
+    after_sequence: SequenceNumber | None = None
     log_id: str | None = None
 
 
