@@ -362,6 +362,12 @@ async def test_what_only_a_later_release_knows_is_passed_over() -> None:
     assert later.asked[-1] == "subscription/close"
 
 
+async def test_a_daemon_that_speaks_a_later_version_of_the_protocol_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="speaks version 2 of the protocol, this client knows 1"):
+        async with with_later(Later(initialize=HELLO | {"protocolVersion": 2})) as client:
+            assert client.info.protocol_version == 2
+
+
 @pytest.mark.parametrize("said", [b"Content-Length: 5\r\n\r\nhello", b"Content-Length: 1\r\n\r\n7", b"Hello?\r\n\r\n"])
 async def test_a_daemon_that_cannot_be_understood_is_a_clear_disconnection(said: bytes) -> None:
     ours, theirs = socket.socketpair()
@@ -575,6 +581,20 @@ async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) ->
         with pytest.raises(Disconnected):
             await late.next()
     assert client.process.returncode == -signal.SIGKILL
+
+
+async def test_what_was_answered_before_the_daemon_went_is_not_lost() -> None:
+    source, said = os.pipe()
+    heard, to = os.pipe()
+    os.close(heard)  # it reads no more
+    async with asyncio.timeout(PATIENCE), connect(pipes=(source, to), initialize=False) as client:
+        answered, unanswered = (asyncio.create_task(client.call("daemon/status")) for _ in range(2))
+        await asyncio.sleep(0)  # both are written when their tasks begin
+        os.write(said, frame(Framing.HEADERS, b'{"jsonrpc": "2.0", "id": 1, "result": 7}'))
+        os.close(said)
+        assert await answered == 7
+        with pytest.raises(Disconnected):
+            await unanswered
 
 
 async def test_a_daemon_that_is_gone_can_be_shut_down(data_dir: Path) -> None:

@@ -161,6 +161,10 @@ def test_a_message_with_a_header_has_the_length_that_it_says() -> None:
 # Nothing is missing, and nothing is there that the code does not have
 
 
+def test_the_page_says_which_version_of_the_protocol_it_is_of() -> None:
+    assert re.search(rf"This is version {endpoints.PROTOCOL_VERSION}\s+of\s+the\s+protocol\.", read(PROTOCOL))
+
+
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: str(command.__name__))
 def test_every_command_is_documented_with_its_fields(command: type[commands.Command]) -> None:
     text = section(PROTOCOL, command.__name__)

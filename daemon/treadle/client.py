@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,12 +183,22 @@ async def connect(
     try:
         if initialize:
             client.info = await client.initialize(**hello)
+            _compare(client.info.protocol_version)
             await client.connection.notify("initialized")
         yield client
     finally:
         await client.close()
         if source is not None:
             source.close()
+
+
+def _compare(version: int) -> None:
+    if version > endpoints.PROTOCOL_VERSION:
+        ours = endpoints.PROTOCOL_VERSION
+        warnings.warn(
+            f"the daemon speaks version {version} of the protocol, this client knows {ours}: use that of its release",
+            stacklevel=2,
+        )
 
 
 async def _spawn(*command: str, framing: Framing, env: Mapping[str, str] | None) -> Client:

@@ -116,10 +116,8 @@ class Connection:
         if self.is_gone:
             raise self.gone()
         self._write(body)
-        try:
+        with contextlib.suppress(ConnectionError):  # it may have answered before; the end of what is read says the rest
             await self._writer.drain()
-        except ConnectionError:
-            raise self.gone() from None
 
     def _write(self, body: bytes) -> None:
         self._writer.write(frame(self._framing, body))
@@ -130,8 +128,11 @@ class Connection:
             while data := await self._reader.read(1 << 18):
                 for body in decoder.feed(data):
                     self._receive(body)
-        except (RpcError, msgspec.MsgspecError, ConnectionError) as error:
+        except ConnectionError:
+            pass
+        except (RpcError, msgspec.MsgspecError) as error:
             self._why = f"the daemon cannot be understood: {error}"
+            self._writer.transport.abort()
         finally:
             for id in self._answers:
                 self._fail(id, self.gone())

@@ -22,7 +22,8 @@ from treadle.rpc.kinds import KINDS, Kind
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NULL: Schema = {"type": "null"}
+NULL = type(None)
+FREE = dict[str, Any]
 
 _UNIONS: dict[str, Any] = {"Command": AnyCommand, "Event": AnyEvent, "Change": results.Change}
 _SNAPSHOTS = (results.IndexSnapshot, results.ThreadSnapshot, results.SettingsSnapshot)
@@ -74,26 +75,20 @@ class Reference:
 
     def to(self, type: Any) -> Schema:
         """The schema of a type on the wire: null, any object, or one that has a name."""
-        if type in (None, NULL_TYPE):
-            return NULL
-        if type == dict[str, Any]:
+        if type is NULL:
+            return {"type": "null"}
+        if type == FREE:
             return {"type": "object"}
-        if type is AnyCommand:
-            return self.named("Command")
-        return self.named(name_of(type))
+        return self.named("Command" if type is AnyCommand else name_of(type))
 
     def named(self, name: str) -> Schema:
         """The reference to it."""
         return {"$ref": self._prefix + name}
 
 
-NULL_TYPE = type(None)
-
-
 def name_of(type: Any) -> str:
     """`StartTurn`; `ThreadPage` for Page[Thread]."""
-    names = [one.__name__ for one in (*get_args(type), get_origin(type) or type)]
-    return "".join(names)
+    return "".join(one.__name__ for one in (*get_args(type), get_origin(type) or type))
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
@@ -106,7 +101,7 @@ def definitions(prefix: str) -> dict[str, Schema]:
         *ENTITIES.values(),
         *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not AnyCommand),
         *(struct for _, struct in FROM_CLIENT.values()),
-        *(endpoint.result for endpoint in ENDPOINTS if endpoint.result not in (NULL_TYPE, dict[str, Any])),
+        *(endpoint.result for endpoint in ENDPOINTS if endpoint.result not in (NULL, FREE)),
         *(struct for _, struct in TO_CLIENT.values()),
         *_SNAPSHOTS,
         *kinds.values(),
@@ -207,14 +202,14 @@ def _choices(type: Any) -> list[Any]:
 
 def _upsert(schema: Schema, ref: Reference) -> Schema:
     """One variant an entity, so that `entity` tells of what sort `value` is."""
-    variants = [
-        {"properties": {"entity": {"enum": [name]}, "value": ref.named(entity.__name__)}}
-        for name, entity in ENTITIES.items()
-    ]
+    type = schema["properties"]["type"]
     return {
         "title": schema["title"],
         "description": schema["description"],
-        "oneOf": [{**_object({"type": schema["properties"]["type"], **variant["properties"]})} for variant in variants],
+        "oneOf": [
+            _object({"type": type, "entity": {"enum": [name]}, "value": ref.named(entity.__name__)})
+            for name, entity in ENTITIES.items()
+        ],
     }
 
 
