@@ -12,13 +12,13 @@ import msgspec
 
 from treadle.domain.commands import InterruptTurn
 from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.ids import Durability
 from treadle.engine import Engine, Overloaded
 from treadle.rpc import errors
 from treadle.rpc.conversation import Conversation
 from treadle.rpc.errors import RpcError
 from treadle.rpc.framing import FrameDecoder, frame
 from treadle.rpc.stdio import FdReader, FdWriter
-from treadle.store.database import Durability
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.reads import BadCursor
 from treadle.store.sql import query

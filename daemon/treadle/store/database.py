@@ -10,15 +10,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 
+from treadle.domain.ids import Durability
 from treadle.store.errors import NO_LOCKS, Refused, StorageError, explained
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Durability = Literal["full", "normal"]
 
 FILE_NAME = "treadle.db"
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from treadle.domain.ids import Durability
 from treadle.store import migrations, projections
 from treadle.store.backup import copy_whole
 from treadle.store.database import (
@@ -16,7 +17,6 @@ from treadle.store.database import (
     OPENING,
     PRESENT,
     Connection,
-    Durability,
     FileLock,
     make_private_folder,
     open_or_create_db,
