@@ -325,7 +325,8 @@ LAYERS = {
     "batch": {"store", "domain"},
     "engine": {"batch", "store", "domain"},
     "subscriptions": {"changes", "store", "domain"},
-    "rpc": {"rpc", "subscriptions", "engine", "batch", "watch", "store", "domain"},
+    "folders": {"engine", "store", "domain"},
+    "rpc": {"rpc", "folders", "subscriptions", "engine", "batch", "watch", "store", "domain"},
 }
 """What each may import of ours."""
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from history import HISTORY, LIVE, at
-from support import opened, plain
+from support import opened, plain, serving, spawned
 from treadle.domain import events as e
+from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
 from treadle.store import projections
 from treadle.store.database import FILE_NAME
 from treadle.store.reads import BadCursor
-from treadle.store.search import BadQuery, Hit, expression, search, unmarked
+from treadle.store.search import BadQuery, expression, search, unmarked
 from treadle.store.store import Store
 
 
@@ -79,7 +80,7 @@ async def test_the_matches_are_where_the_words_are_in_the_snippet_in_code_points
     (hit,) = await found(store, "délai")
     assert hit.id == "m2"
     assert hit.snippet == "C'est la fenêtre 🪟 du délai."
-    assert [hit.snippet[start:end] for start, end in hit.matches] == ["délai"]
+    assert [hit.snippet[match.start : match.end] for match in hit.matches] == ["délai"]
 
 
 @pytest.mark.parametrize(
@@ -214,4 +215,43 @@ def test_marks_in_the_text_itself_move_no_match_out_of_the_snippet() -> None:
     for text in ("\x02a\x03 b", "a\x02b\x02c\x03d\x03", "\x03\x03a\x02", "plain"):
         snippet, matches = unmarked(text)
         assert not {"\x02", "\x03"} & set(snippet)
-        assert all(0 <= start <= end <= len(snippet) for start, end in matches)
+        assert all(0 <= match.start <= match.end <= len(snippet) for match in matches)
+
+
+async def test_a_client_searches_what_it_has_just_said_and_hears_what_is_wrong(data_dir: Path) -> None:
+    async with serving(data_dir) as (client, _):
+        client.send("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        client.send(
+            "command/dispatch", {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "A lost needle"}
+        )
+        page = await client.call("search/query", {"query": "need"})  # nobody waited for the answers before
+        (hit,) = page["items"]
+        assert {key: hit[key] for key in ("entity", "id", "threadId", "turnId", "projectId", "threadTitle")} == {
+            "entity": "thread",
+            "id": "t",
+            "threadId": "t",
+            "turnId": None,
+            "projectId": "p",
+            "threadTitle": "A lost needle",
+        }
+        assert (hit["snippet"], hit["matches"]) == ("A lost needle", [{"start": 7, "end": 13}])
+        assert page["nextCursor"] is None
+        for params, path in (
+            ({"query": "(", "syntax": "fts5"}, "$.params.query"),
+            ({"query": "needle", "cursor": "?"}, "$.params.cursor"),
+            ({"query": "needle", "limit": 101}, "$.params.limit"),
+            ({"query": "x" * 1001}, "$.params.query"),
+        ):
+            error = (await client.reply(client.send("search/query", params)))["error"]
+            assert error["data"]["path"] == path
+        missing = (await client.reply(client.send("search/query", {"query": "x", "threadId": "nobody"})))["error"]
+        assert missing["data"]["kind"] == "notFound"
+
+
+async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
+    async with spawned(data_dir) as (one, _), spawned(data_dir) as (two, _):
+        await one.call("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        assert (await two.call("search/query", {"query": "needle"}))["items"] == []
+        command = {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "A lost needle"}
+        await one.call("command/dispatch", command)
+        assert [hit["id"] for hit in (await two.call("search/query", {"query": "needle"}))["items"]] == ["t"]

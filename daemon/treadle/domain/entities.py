@@ -149,3 +149,27 @@ ENTITIES: dict[str, type[Entity]] = {
     "checkpoint": Checkpoint,
     "setting": Setting,
 }
+
+
+class Match(Struct, frozen=True):
+    """start, end: where a word is, from and to before, in code points."""
+
+    start: int
+    end: int
+
+
+class Hit(Struct, frozen=True, rename="camel"):
+    """entity: what was found. turn_id: null for a thread. snippet: a piece of its text around the words.
+
+    matches: where the words are in the snippet. rank: BM25, the less the better.
+    """
+
+    entity: Literal["thread", "message", "activity"]
+    id: str
+    thread_id: str
+    turn_id: str | None
+    project_id: str
+    thread_title: str
+    snippet: str
+    matches: list[Match]
+    rank: float

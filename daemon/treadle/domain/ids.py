@@ -29,5 +29,6 @@ UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")
 Topic = Literal["index", "thread", "settings", "events"]
 """What a client can follow."""
 
+Syntax = Literal["plain", "fts5"]
 Durability = Literal["full", "normal"]
 """full: answered means on disk. normal: a power cut may take the last moments."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from treadle.domain.commands import AnyCommand
-from treadle.domain.entities import Checkpoint, Project, Setting, Thread, Turn
+from treadle.domain.entities import Checkpoint, Hit, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
 from treadle.rpc import errors, params, results
 from treadle.rpc.results import Page
@@ -73,6 +73,20 @@ CHECKPOINT_LIST = Endpoint(
 )
 SETTING_LIST = Endpoint("setting/list", "Settings by key.", params.ListParams, Page[Setting])
 EVENT_LIST = Endpoint("event/list", "The log itself after a sequence.", params.EventListParams, Page[StoredEvent])
+SEARCH = Endpoint(
+    "search/query",
+    "What has these words: threads, messages and activities, the best first.",
+    params.SearchParams,
+    Page[Hit],
+    NAMES,
+)
+PROJECT_OPEN = Endpoint(
+    "project/open",
+    "The project of a folder: found, or made.",
+    params.OpenProjectParams,
+    results.ProjectOpened,
+    (errors.REJECTED,),
+)
 SUBSCRIPTION_OPEN = Endpoint(
     "subscription/open",
     "Follow a topic: a snapshot, then what changes.",
@@ -89,6 +103,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any] | Dispatch, ...] = (
     SHUTDOWN,
     DISPATCH,
     DISPATCH_BATCH,
+    PROJECT_OPEN,
     PROJECT_LIST,
     THREAD_LIST,
     THREAD_READ,
@@ -96,6 +111,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any] | Dispatch, ...] = (
     CHECKPOINT_LIST,
     SETTING_LIST,
     EVENT_LIST,
+    SEARCH,
     SUBSCRIPTION_OPEN,
     SUBSCRIPTION_CLOSE,
     STATUS,

@@ -91,6 +91,7 @@ KINDS: Final[dict[str, Kind]] = {
         {"entity": str, "id": GivenId},
     ),
     "pathNotAbsolute": Kind(errors.REJECTED, "A project's path begins with `/`"),
+    "pathIsNoFolder": Kind(errors.REJECTED, "There is nothing at that path, or no folder"),
     "pathTaken": Kind(errors.REJECTED, "That project has this path. Use it", {"projectId": GivenId}),
     "projectHasThreads": Kind(errors.REJECTED, "Delete these first, or say `cascade`", {"threads": int}),
     "threadArchived": Kind(errors.REJECTED, "Unarchive it first"),

@@ -13,6 +13,7 @@ from treadle import __version__
 from treadle.batch import Answer, Result, Submission
 from treadle.domain.commands import Command
 from treadle.engine import digest
+from treadle.folders import open_project
 from treadle.rpc import endpoints, errors, results
 from treadle.rpc.beginning import Beginning, method
 from treadle.rpc.conversation import Method, NotificationMethod, Then
@@ -24,6 +25,8 @@ from treadle.rpc.params import (
     NoParams,
     OfThreadParams,
     OpenParams,
+    OpenProjectParams,
+    SearchParams,
     ThreadListParams,
     ThreadReadParams,
 )
@@ -31,6 +34,7 @@ from treadle.rpc.protocol import Server
 from treadle.rpc.server import Daemon
 from treadle.store import projections, reads
 from treadle.store.reads import LATEST
+from treadle.store.search import search
 from treadle.subscriptions import MAX_SUBSCRIPTIONS
 
 T = TypeVar("T")
@@ -62,6 +66,7 @@ class Methods:
             method(endpoints.SHUTDOWN, self.shutdown),
             method(endpoints.DISPATCH, self.dispatch, raw=True),
             method(endpoints.DISPATCH_BATCH, self.dispatch_batch, raw=True),
+            method(endpoints.PROJECT_OPEN, self.project_open),
             method(endpoints.PROJECT_LIST, self.project_list, **large),
             method(endpoints.THREAD_LIST, self.thread_list, **large),
             method(endpoints.THREAD_READ, self.thread_read, **large),
@@ -69,6 +74,7 @@ class Methods:
             method(endpoints.CHECKPOINT_LIST, self.checkpoint_list, **large),
             method(endpoints.SETTING_LIST, self.setting_list, **large),
             method(endpoints.EVENT_LIST, self.event_list, **large),
+            method(endpoints.SEARCH, self.search),
             method(endpoints.SUBSCRIPTION_OPEN, self.open, **large),
             method(endpoints.SUBSCRIPTION_CLOSE, self.close),
             method(endpoints.STATUS, self.status),
@@ -106,6 +112,11 @@ class Methods:
         return self._ready.engine.submit(
             list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
         )
+
+    async def project_open(self, params: OpenProjectParams) -> object:
+        daemon = self._ready
+        await daemon.engine.settled()
+        return await open_project(daemon.store, daemon.engine, params.path)
 
     @property
     def _ready(self) -> Daemon:
@@ -172,6 +183,21 @@ class Methods:
             return reads.Page(items, None if last is None else reads.encode_cursor(last))
 
         return self._read(read)
+
+    async def search(self, params: SearchParams) -> object:
+        store = self._ready.store
+        await self.daemon.engine.settled()
+        return await store.search(
+            lambda db: search(
+                db,
+                params.query,
+                syntax=params.syntax,
+                project_id=params.project_id,
+                thread_id=params.thread_id,
+                limit=params.limit,
+                cursor=params.cursor,
+            )
+        )
 
     # Subscriptions
 

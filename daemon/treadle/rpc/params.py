@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from treadle.domain.commands import AnyCommand
-from treadle.domain.ids import Id, Topic
+from treadle.domain.ids import Id, Path, Syntax, Topic
 
 Limit = Annotated[int, Meta(ge=1, le=500, description="rows of a page, which may end earlier at 1 MiB")]
 Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before")]
@@ -71,6 +71,24 @@ class EventListParams(ListParams, frozen=True, kw_only=True):
     after_sequence: SequenceNumber = 0
     thread_id: Id | None = None
     limit: Limit = 500
+
+
+class SearchParams(ListParams, frozen=True, kw_only=True):
+    """query: words, all of which are there; the last may be the beginning of one. project_id, thread_id: only there.
+    syntax: `plain`, or `fts5` for a query in the syntax of SQLite's FTS5.
+    """
+
+    query: Annotated[str, Meta(max_length=1000)]
+    project_id: Id | None = None
+    thread_id: Id | None = None
+    syntax: Syntax = "plain"
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+class OpenProjectParams(Params, frozen=True, kw_only=True):
+    """path: of a folder, absolute."""
+
+    path: Path
 
 
 class OpenParams(Params, frozen=True, kw_only=True):

@@ -48,6 +48,16 @@ class Page(Struct, Generic[T], frozen=True, rename="camel"):
     next_cursor: str | None
 
 
+class ProjectOpened(Struct, frozen=True):
+    """project: of the folder, or of the nearest above it that has one. created: it is new.
+    moved: its folder was elsewhere before, and `path` is where it is now.
+    """
+
+    project: Project
+    created: bool
+    moved: bool
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list oldest first.
 

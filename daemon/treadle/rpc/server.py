@@ -21,6 +21,7 @@ from treadle.rpc.framing import FrameDecoder, frame
 from treadle.rpc.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.reads import BadCursor
+from treadle.store.search import BadQuery
 from treadle.store.sql import query
 from treadle.store.store import Store
 from treadle.subscriptions import Subscriptions
@@ -225,6 +226,8 @@ def translate(error: Exception) -> RpcError | None:
             return RpcError(errors.REJECTED, str(error), {"kind": error.kind, **error.details})
         case BadCursor():
             return errors.invalid_params(str(error), "$.params.cursor")
+        case BadQuery():
+            return errors.invalid_params(str(error), "$.params.query")
         case Overloaded():
             return errors.overloaded(str(error), retry_after_ms=100)
         case StorageError():

@@ -2,16 +2,16 @@
 
 import sqlite3
 from collections import defaultdict
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from treadle.domain.entities import Hit, Match
 from treadle.domain.errors import NotFound
+from treadle.domain.ids import Syntax
 from treadle.store import reads
 from treadle.store.sql import query
-
-Syntax = Literal["plain", "fts5"]
 
 SHORTEST_BEGINNING: Final = 3  # letters: with fewer, too many words begin so
 SNIPPETS: Final = {
@@ -24,23 +24,6 @@ START, STOP = "\x02", "\x03"  # as in sql/queries/snippets_of_*.sql
 
 class BadQuery(ValueError):
     """What was asked is no FTS5 expression."""
-
-
-class Hit(Struct, frozen=True, rename="camel"):
-    """entity, id: what was found, in which turn and thread. snippet: a piece of its text around the words.
-
-    matches: where in the snippet the words are, each as [start, end), in code points. rank: BM25, the less the better.
-    """
-
-    entity: Literal["thread", "message", "activity"]
-    id: str
-    thread_id: str
-    turn_id: str | None
-    project_id: str
-    thread_title: str
-    snippet: str
-    matches: list[tuple[int, int]]
-    rank: float
 
 
 class Hits(Struct, frozen=True, rename="camel"):
@@ -130,12 +113,12 @@ def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, 
     return found
 
 
-def unmarked(text: str) -> tuple[str, list[tuple[int, int]]]:
+def unmarked(text: str) -> tuple[str, list[Match]]:
     """A snippet without its marks, and where they were."""
     plain, matches = "", []
     for piece in text.split(START):
         word, stop, rest = piece.partition(STOP)
         if stop:
-            matches.append((len(plain), len(plain) + len(word)))
+            matches.append(Match(len(plain), len(plain) + len(word)))
         plain += word + rest.replace(STOP, "")
     return plain, matches

@@ -111,6 +111,7 @@ export type ErrorData =
   | NotInitializedData
   | IdTakenData
   | PathNotAbsoluteData
+  | PathIsNoFolderData
   | PathTakenData
   | ProjectHasThreadsData
   | ThreadArchivedData
@@ -154,6 +155,10 @@ export interface Methods {
     params: DispatchBatchParams;
     result: BatchDispatched;
   };
+  "project/open": {
+    params: OpenProjectParams;
+    result: ProjectOpened;
+  };
   "project/list": {
     params: ListParams;
     result: ProjectPage;
@@ -181,6 +186,10 @@ export interface Methods {
   "event/list": {
     params: EventListParams;
     result: StoredEventPage;
+  };
+  "search/query": {
+    params: SearchParams;
+    result: HitPage;
   };
   "subscription/open": {
     params: OpenParams;
@@ -936,6 +945,36 @@ export interface BatchDispatched {
    */
   results: Dispatched[];
 }
+export interface OpenProjectParams {
+  /**
+   * of a folder, absolute
+   */
+  path: string;
+}
+export interface ProjectOpened {
+  project: Project;
+  /**
+   * it is new
+   */
+  created: boolean;
+  /**
+   * its folder was elsewhere before, and `path` is where it is now
+   */
+  moved: boolean;
+}
+/**
+ * A workspace folder.
+ */
+export interface Project {
+  id: string;
+  name: string;
+  /**
+   * as it was normalised
+   */
+  path: string;
+  createdAt: string;
+  updatedAt: string;
+}
 export interface ListParams {
   /**
    * rows of a page, which may end earlier at 1 MiB
@@ -952,19 +991,6 @@ export interface ProjectPage {
    * where the next page begins, null at the end
    */
   nextCursor: string | null;
-}
-/**
- * A workspace folder.
- */
-export interface Project {
-  id: string;
-  name: string;
-  /**
-   * as it was normalised
-   */
-  path: string;
-  createdAt: string;
-  updatedAt: string;
 }
 export interface ThreadListParams {
   /**
@@ -1204,6 +1230,72 @@ export interface StoredEventPage {
    * where the next page begins, null at the end
    */
   nextCursor: string | null;
+}
+export interface SearchParams {
+  limit?: number;
+  /**
+   * `nextCursor` of the page before
+   */
+  cursor?: string | null;
+  /**
+   * words, all of which are there; the last may be the beginning of one
+   */
+  query: string;
+  /**
+   * only there
+   */
+  projectId?: string | null;
+  /**
+   * only there
+   */
+  threadId?: string | null;
+  /**
+   * `plain`, or `fts5` for a query in the syntax of SQLite's FTS5
+   */
+  syntax?: "plain" | "fts5";
+}
+export interface HitPage {
+  items: Hit[];
+  /**
+   * where the next page begins, null at the end
+   */
+  nextCursor: string | null;
+}
+export interface Hit {
+  /**
+   * what was found
+   */
+  entity: "thread" | "message" | "activity";
+  id: string;
+  threadId: string;
+  /**
+   * null for a thread
+   */
+  turnId: string | null;
+  projectId: string;
+  threadTitle: string;
+  /**
+   * a piece of its text around the words
+   */
+  snippet: string;
+  /**
+   * where the words are in the snippet
+   */
+  matches: Match[];
+  /**
+   * BM25, the less the better
+   */
+  rank: number;
+}
+export interface Match {
+  /**
+   * where a word is, from and to before, in code points
+   */
+  start: number;
+  /**
+   * where a word is, from and to before, in code points
+   */
+  end: number;
 }
 export interface OpenParams {
   topic: "index" | "thread" | "settings" | "events";
@@ -1549,6 +1641,12 @@ export interface IdTakenData {
  */
 export interface PathNotAbsoluteData {
   kind: "pathNotAbsolute";
+}
+/**
+ * -32010: There is nothing at that path, or no folder.
+ */
+export interface PathIsNoFolderData {
+  kind: "pathIsNoFolder";
 }
 /**
  * -32010: That project has this path. Use it.
