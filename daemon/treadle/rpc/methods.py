@@ -4,7 +4,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -19,11 +19,13 @@ from treadle.engine import digest
 from treadle.rpc import errors, results
 from treadle.rpc.beginning import PROTOCOL_VERSION, Beginning, NoParams
 from treadle.rpc.conversation import Method, NotificationMethod, Then
-from treadle.rpc.protocol import Server
 from treadle.rpc.server import Daemon
 from treadle.store import projections, reads
 from treadle.store.reads import LATEST
 from treadle.subscriptions import MAX_SUBSCRIPTIONS, Topic
+
+if TYPE_CHECKING:
+    from treadle.rpc.protocol import Server
 
 T = TypeVar("T")
 
@@ -92,8 +94,10 @@ class CloseParams(Params, frozen=True, kw_only=True):
     subscription_id: str
 
 
-def add_methods(daemon: Daemon) -> Server:
+def add_methods(daemon: Daemon) -> "Server":
     """pygls' server, with every method and notification registered."""
+    from treadle.rpc.protocol import Server  # here, for `treadle call` does without
+
     server = Server(daemon.conversation)
     for method in Methods(daemon).table():
         server.add(method)
