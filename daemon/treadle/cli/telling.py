@@ -76,10 +76,10 @@ class Teller:
             if line.strip():
                 yield self._said(begun, thread_id, id, line)
             begun = at
-        if len(text) > LONGEST:
-            head, _, tail = text.rpartition(" ")
-            yield self._said(begun, thread_id, id, head or text)
-            begun, text = at, tail if head else ""
+        while len(text) > LONGEST:
+            end = max(text.rfind(". ", 0, LONGEST), 0) or max(text.rfind(" ", 0, LONGEST), 0) or LONGEST - 1
+            yield self._said(begun, thread_id, id, text[: end + 1])
+            begun, text = at, text[end + 1 :]
         self._open[thread_id, id] = Open(begun if text else at, text)
 
     def _said(self, at: str, thread_id: str, id: str, text: str) -> str:

@@ -61,7 +61,7 @@ class Transcript:
         begins = [turn.position for turn in self.turns]
         if not self.left_out:
             yield None, self._items("", 0, begins[0] if begins else LATEST)
-        for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=True):
+        for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=False):
             yield turn, self._items(turn.value["id"], turn.position, before)
 
     def _items(self, turn_id: str, after: int, before: int) -> list[Item]:

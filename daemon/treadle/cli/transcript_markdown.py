@@ -11,7 +11,7 @@ from treadle.cli.transcript import Item, Transcript, answer, clock, day_and_time
 
 _MARKS = re.compile(r"`{3,}|~{3,}")
 _SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
-_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 
 def render(transcript: Transcript) -> Iterator[str]:
@@ -38,7 +38,7 @@ def render(transcript: Transcript) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Text of which nothing is Markdown, in one line."""
-    return _SPECIAL.sub(r"\\\1", one_line(text))
+    return html.escape(_SPECIAL.sub(r"\\\1", one_line(text)), quote=False)
 
 
 def _item(item: Item) -> Iterator[str]:
