@@ -130,6 +130,28 @@ def dump(data_dir: Path) -> list[str]:
         return list(db.iterdump())
 
 
+def test_what_is_printed_is_utf_8_whatever_the_locale(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="風速 🧵")
+    for command in (["threads"], ["show", "t"], ["show", "t", "--html"], ["events"]):
+        done = subprocess.run(
+            [*TREADLE, *command, "--data-dir", str(data_dir)],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+            timeout=PATIENCE,
+        )
+        assert (done.returncode, "風速 🧵" in done.stdout.decode()) == (0, True)
+
+
+def test_a_file_whose_name_is_no_text_can_be_named(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    name = os.fsencode(tmp_path) + b"/log\xff"
+    done = subprocess.run([*TREADLE, "export", name, "--data-dir", str(data_dir)], capture_output=True)
+    assert (done.returncode, b"log\\udcff: " in done.stdout) == (0, True)
+    assert Path(os.fsdecode(name)).exists()
+
+
 def test_a_start_of_serve_imports_no_other_command(data_dir: Path) -> None:
     """An editor waits for it."""
     done = subprocess.run(

@@ -55,7 +55,8 @@ def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_
     assert "'ta' could be any of talk-1, talk-1x, task: say more of the id" in refusal(talk, "ta")
     assert "there is no thread 'nope': `treadle threads` lists them" in refusal(talk, "nope")
     assert "no id of a thread" in refusal(talk, "a b")
-    assert "was deleted: `treadle events --thread gone` has" in refusal(talk, "gone")
+    for options in ((), ("--json",), ("--html",)):
+        assert "was deleted: `treadle events --thread gone` has" in refusal(talk, "gone", *options)
     assert "there is no thread 'gon'" in refusal(talk, "gon")
 
 

@@ -27,7 +27,7 @@ Ctrl-C.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, 1 it failed or found something, 2 it was asked for wrongly."""
-    _open_missing_streams()
+    _set_up_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(words[0] if words else None).parse_args(words)
     options.parser = parser  # for `treadle completion`, which completes all of them
@@ -113,7 +113,7 @@ def _add(name: str, commands: Commands) -> None:
     add(commands)
 
 
-def _open_missing_streams() -> None:
+def _set_up_streams() -> None:
     """A file of ours that opened as descriptor 0, 1 or 2 would be read as commands, or printed into."""
     for descriptor in range(3):
         try:
@@ -122,3 +122,5 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    # UTF-8 whatever the locale is, for JSON is; and names of files that are none as escapes.
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

@@ -60,7 +60,6 @@ def run(options: argparse.Namespace) -> int:
         error = msgspec.json.decode(answer["error"])
         print(f"treadle: {output.clean(error['message'])} ({error['data']['kind']})", file=sys.stderr)
         return 1
-    output.set_up()
     result = bytes(answer["result"])
     output.print_json(msgspec.json.format(result, indent=2) if output.is_terminal() else result)
     return 0

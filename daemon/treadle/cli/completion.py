@@ -21,11 +21,8 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     import shtab
 
-    import treadle.cli.output as output
-
     top = options.parser()
     _complete_files(top)
-    output.set_up()
     print(shtab.complete(top, options.shell))
     return 0
 

@@ -30,7 +30,6 @@ def run(options: argparse.Namespace) -> int:
     from treadle.cli.names import thread_named
     from treadle.store.reader import reading
 
-    output.set_up()
     left = options.limit
     with reading(data_dir_of(options)) as reader:
         name = options.thread

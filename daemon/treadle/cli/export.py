@@ -34,7 +34,6 @@ def run(options: argparse.Namespace) -> int:
             # Two on one terminal would be a mess.
             progress = Progress("exporting") if sys.stderr.isatty() and not output.is_terminal() else _quiet
             if output.is_terminal():
-                output.set_up()
                 export(reader, lambda line: output.print_json(line.rstrip(b"\n")), progress)
             else:
                 export(reader, sys.stdout.buffer.write, progress)

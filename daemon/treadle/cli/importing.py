@@ -45,7 +45,7 @@ def run_jsonl(options: argparse.Namespace) -> int:
     data_dir = data_dir_of(options)
 
     async def make() -> None:
-        await (await Store.open(data_dir, progress=Progress("rebuilding"))).close()
+        await (await Store.open(data_dir)).close()
 
     name = "stdin" if options.file == "-" else options.file
     stream = sys.stdin.buffer if options.file == "-" else open(options.file, "rb")  # noqa: SIM115

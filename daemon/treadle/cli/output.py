@@ -122,17 +122,12 @@ STATUS_STYLES = {
 """How the status of an entity is painted."""
 
 
-def set_up() -> None:
-    """Say UTF-8 whatever the locale is, for JSON is, and a lone surrogate of a file's name as its escape."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
 def print_json(text: bytes | msgspec.Raw) -> None:
     """One line of JSON. On a terminal, with what that would act on as escapes."""
-    line = bytes(text).decode()
-    sys.stdout.write((_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", line) if is_terminal() else line) + "\n")
+    line = bytes(text)
+    if is_terminal():
+        line = _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+    sys.stdout.buffer.write(line + b"\n")
 
 
 def local(at: str | None) -> datetime | None:

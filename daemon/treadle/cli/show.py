@@ -35,7 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from treadle.cli.transcript import Transcript, as_read
     from treadle.store.reader import reading
 
-    output.set_up()
     with reading(data_dir_of(options)) as reader:
         thread_id = reader.read(lambda db: thread_named(db, options.thread))
         if options.json:

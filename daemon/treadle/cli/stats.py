@@ -25,7 +25,6 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
 
-    output.set_up()
     found = _count(data_dir_of(options), options.largest)
     if options.json:
         import msgspec

@@ -35,7 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store import reads
     from treadle.store.reader import reading
 
-    output.set_up()
     decode = msgspec.json.Decoder(StoredEvent).decode
     with reading(data_dir_of(options)) as reader:
         name = options.thread

@@ -32,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.store.reader import reading
 
-    output.set_up()
     # The list is of one moment, and may be read in a pager for an hour: no transaction may stay open for that.
     with tempfile.SpooledTemporaryFile(max_size=KEPT) as rows:
         with reading(data_dir_of(options)) as reader:

@@ -84,7 +84,8 @@ def _header(db: sqlite3.Connection, thread_id: str) -> tuple[Entity, Entity | No
 
 
 def as_read(db: sqlite3.Connection, thread_id: str, last: int | None) -> bytes:
-    """What thread/read answers, of so many turns or of all, in one piece however large it is."""
+    """What thread/read answers, of so many turns or of all, in one piece however large it is. Raises Unclear."""
+    _header(db, thread_id)
     pages: list[reads.Turns] = []
     left, before = LATEST if last is None else last, LATEST
     while not pages or (left > 0 and pages[-1].before_cursor is not None):

@@ -27,7 +27,7 @@ from treadle.store.log import position
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-POLL = 0.05  # seconds between questions whether another process has committed
+POLL = 0.1  # seconds between questions whether another process has committed
 
 
 def require_database(data_dir: Path) -> None:
