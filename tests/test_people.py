@@ -18,6 +18,7 @@ import pytest
 from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
 from treadle.store import projections
+from treadle.store.database import OPENING, FileLock
 from wire import PATIENCE, TREADLE, kill, run, serving, spawn
 
 READING = [("threads",), ("show", "last"), ("tail",), ("events",), ("stats",), ("export",), ("call", "thread/list")]
@@ -119,6 +120,50 @@ def test_commands_that_read_change_nothing_and_a_daemon_that_writes_does_not_not
             of(data_dir, *command)
         assert dump(data_dir) == before
         assert daemon.result("daemon/status")["sequence"] == sequence
+
+
+@pytest.mark.parametrize(
+    "command", [("events",), ("threads",), ("show", "talk-1", "--full"), ("export",)], ids=" ".join
+)
+def test_a_command_whose_output_nobody_reads_keeps_no_log_from_being_checkpointed(
+    data_dir: Path, command: tuple[str, ...]
+) -> None:
+    with serving(data_dir) as daemon:
+        many_threads(daemon, 3_000)
+        converse(daemon)
+        daemon.dispatch("StartTurn", threadId="talk-1", id="u", prompt="x\n" * 100_000)
+        with subprocess.Popen([*TREADLE, *command, "--data-dir", str(data_dir)], stdout=subprocess.PIPE) as reading:
+            assert reading.stdout is not None
+            begun = os.read(reading.stdout.fileno(), 1)  # and no more: a pipe takes 64 KiB
+            daemon.dispatch(**write(1))
+            with closing(sqlite3.connect(data_dir / "treadle.db", timeout=PATIENCE, isolation_level=None)) as db:
+                assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "somebody still reads"
+            assert reading.poll() is None
+            rest = reading.stdout.read()
+            assert len(begun + rest) > 100_000
+        assert reading.returncode == 0
+
+
+def test_a_command_that_reads_waits_for_who_opens_the_database(data_dir: Path) -> None:
+    some_work(data_dir)
+    opening = FileLock(data_dir / OPENING)
+    assert opening.acquire()
+    process = subprocess.Popen(
+        [*TREADLE, "threads", "--data-dir", str(data_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().endswith(f"waiting for another treadle that opens {data_dir}\n")
+    opening.release()
+    printed, told = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, told, "talk-1" in printed) == (0, "", True)
+
+
+def test_nobody_puts_another_database_in_the_place_of_one_that_is_read(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    of(data_dir, "backup", str(tmp_path / "copy.db"))
+    with following(data_dir, "tail"):
+        assert "a treadle has " in of(data_dir, "restore", str(tmp_path / "copy.db"), status=1)
+    of(data_dir, "restore", str(tmp_path / "copy.db"))
 
 
 def write(n: int) -> dict[str, Any]:

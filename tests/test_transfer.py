@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from people import some_work
+from people import many_threads, some_work
 from support import plain, rows
 from treadle.store import projections
 from wire import PATIENCE, TREADLE, run, serving
@@ -186,6 +186,21 @@ def test_what_is_damaged_is_refused_with_its_line_and_nothing_is_imported(
         assert set(map(len, tables(copy).values())) <= {0}
         assert imported(copy, text).returncode == 0
         assert log(copy) == log(data_dir)
+
+
+def test_of_a_long_log_that_is_damaged_at_its_end_nothing_is_imported_either(data_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with serving(data_dir) as daemon:
+        changes = [{"type": "ChangeSetting", "key": f"k{n}", "value": n} for n in range(1_000)]
+        for first in range(0, 1_000, 500):
+            daemon.result("command/dispatchBatch", {"commands": changes[first : first + 500]})
+        many_threads(daemon, 300)
+    lines = exported(data_dir).splitlines()
+    done = imported(copy, "\n".join([*lines[:-1], lines[-1][:-5]]))
+    assert (done.returncode, f"line {len(lines)}: it is damaged" in done.stderr.decode()) == (1, True)
+    assert log(copy) == []
+    assert imported(copy, "\n".join(lines)).returncode == 0
+    assert log(copy) == log(data_dir)
 
 
 def test_a_file_that_cannot_be_read_is_told(data_dir: Path, tmp_path: Path) -> None:
