@@ -6,11 +6,11 @@ from treadle.cli.options import Commands, data_dir_of, positive
 
 MORE = """\
 Without an option it is for a terminal: coloured there, unless NO_COLOR is set, and with what tools said cut short.
---html is one page that needs neither a network nor a script. Text that people and agents wrote is never taken for
-anything else, in no form of it. --json is what `thread/read` answers, of the whole thread.
+--html is one page that needs neither a network nor a script. In every form, what people and agents wrote stays text.
+--json is what `thread/read` answers, of the whole thread.
 """
 EXAMPLE = """\
-treadle show last | less -R
+treadle show last | less
 treadle show last --html > thread.html
 treadle show 019c1412 --markdown --turns 3
 """
