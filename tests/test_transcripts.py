@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from people import FENCES, HOSTILE, on_terminal, some_work
-from treadle.cli import details, output, prose, transcript_markdown
+from treadle.cli import details, output, prose, transcript_html, transcript_markdown
 from wire import run, serving
 
 RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
@@ -266,6 +268,30 @@ def test_no_html_gets_out_of_a_quote_whatever_its_fences(text: str) -> None:
     outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
     for line in outside:
         assert "<" not in line.replace("<code>", "").replace("</code>", "")
+
+
+PIECES = [*"`~<>/ -a*&[]()\"'", "\n", "\\", "\x1b", "```", "\n```\n", "\n~~~~\n", "<b>"]
+MARKUP = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+"""Of what Markdown and HTML are made of."""
+
+
+@settings(max_examples=400, deadline=None)
+@given(MARKUP)
+def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
+    outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
+    for line in outside:
+        assert "<" not in line.replace("<code>", "").replace("</code>", "")
+
+
+@settings(max_examples=400, deadline=None)
+@given(MARKUP)
+def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
+    page = Page("".join(transcript_html._prose(text)))
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} <= {"p", "pre", "code", "b"}
+    # But for the marks of Markdown that became tags, nothing is lost.
+    left = re.compile(r"[`~*\s]")
+    assert left.sub("", "".join(page.text)) == left.sub("", output.clean(text))
 
 
 # The parts

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 # At the left edge alone: what is further in belongs to a list or a quote, which this does not read.
-_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+#.-]*)[ \t]*")
+_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*((?:[A-Za-z][\w+#.-]*)?)[ \t]*")
 
 
 def pieces(text: str) -> Iterator[tuple[list[str], str | None]]:

@@ -172,7 +172,7 @@ def _prose(text: str) -> Iterator[str]:
     for lines, code in pieces(clean(text)):
         escaped = html.escape("\n".join(lines))
         if code is not None:
-            yield _pre(escaped)
+            yield (f'<p class="language">{html.escape(code)}</p>' if code else "") + _pre(escaped)
         elif escaped.strip():
             escaped = _CODE.sub(r"<code>\2</code>", escaped.strip("\n"))
             yield "<p>" + _BOLD.sub(r"<b>\1</b>", escaped) + "</p>"

@@ -79,6 +79,7 @@ h2 time { color: var(--soft); font-weight: 400; font-size: .875rem; font-variant
 .user .who { color: var(--accent); }
 .text { overflow-wrap: anywhere; unicode-bidi: isolate; max-width: 44rem; }
 .text p { margin: 0; white-space: pre-wrap; }
+.text .language { margin: .4rem 0 -.3rem; font-size: .75rem; color: var(--soft); }
 .user .text { background: var(--user); border-radius: 8px; padding: .6rem .9rem; width: fit-content; max-width: 100%; }
 .system .text { color: var(--soft); }
 pre {
