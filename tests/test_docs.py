@@ -128,7 +128,7 @@ def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 assert examples.shown(line) == shown.shown(want)
 
 
-def test_the_program_on_the_page_of_the_client_runs_prints_what_it_says_and_is_well_typed(tmp_path: Path) -> None:
+def test_the_program_on_the_page_of_the_client_prints_what_it_says(tmp_path: Path) -> None:
     [(text, output)] = re.findall(
         r"^```python run\n(.*?)^```\n\n```text output\n(.*?)^```", read("docs/python.md"), re.MULTILINE | re.DOTALL
     )
@@ -136,14 +136,6 @@ def test_the_program_on_the_page_of_the_client_runs_prints_what_it_says_and_is_w
     program.write_text(text, "utf-8")
     ran = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, output, "")
-    checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", ROOT / ".mypy_cache", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
