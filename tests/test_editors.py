@@ -42,6 +42,13 @@ TOLD_OF_A_KILL = {
 }
 """What a request gets that is not answered."""
 
+PLAYED = """# First [idle]
+user> Add a helper
+assistant> I looked at it. 🧵 The helper tries three times,
+and its tests pass.
+* pytest [completed]
+-- completed (end_turn)"""
+
 AT_FIRST = """# Retry [idle]
 user> Hello
 -- interrupted (the daemon ended)"""
@@ -180,12 +187,16 @@ async def elsewhere(daemon: list[str], data_dir: Path) -> AsyncIterator[Client]:
         yield client
 
 
+async def dispatch(client: Client, type: str, **fields: Any) -> None:
+    await client.call("command/dispatch", {"type": type, **fields})
+
+
 async def scenery(daemon: list[str], data_dir: Path) -> None:
     """A thread with a turn of a daemon that has ended."""
     async with elsewhere(daemon, data_dir) as client:
-        await client.dispatch("CreateProject", id="p", name="Demo", path="/demo")
-        await client.dispatch("CreateThread", threadId="t", projectId="p", title="Retry")
-        await client.dispatch("StartTurn", threadId="t", id="u", prompt="Hello")
+        await dispatch(client, "CreateProject", id="p", name="Demo", path="/demo")
+        await dispatch(client, "CreateThread", threadId="t", projectId="p", title="Retry")
+        await dispatch(client, "StartTurn", threadId="t", id="u", prompt="Hello")
 
 
 async def opened(editor: Editor) -> None:
@@ -234,11 +245,11 @@ async def test_an_editor_plays_a_turn_and_shows_it_and_what_another_process_does
         turn = await streaming(editor)
         assert await editor.until("# Retry [running]") == STREAMING
         async with elsewhere(daemon, data_dir) as other:
-            await other.dispatch("AppendMessage", threadId="t", id="m", text=" and from elsewhere 🚀")
+            await dispatch(other, "AppendMessage", threadId="t", id="m", text=" and from elsewhere 🚀")
             await editor.until(" and from elsewhere 🚀▌")
-            await other.dispatch("CompleteTurn", threadId="t", id=turn, stopReason="end_turn")
+            await dispatch(other, "CompleteTurn", threadId="t", id=turn, stopReason="end_turn")
             assert await editor.until("-- completed") == AT_LAST
-            await other.dispatch("CreateThread", threadId="new", projectId="p", title="Elsewhere 🚀")
+            await dispatch(other, "CreateThread", threadId="new", projectId="p", title="Elsewhere 🚀")
         # The third: no view was opened anew, as it is where a plugin counts offsets in anything but code points.
         assert (await editor.request("subscription/open", topic="settings"))["subscriptionId"] == "sub-3"
         editor.pick("Elsewhere 🚀 [idle]")
@@ -299,7 +310,7 @@ async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(
         assert await editor.answer("error") == TOLD_OF_A_KILL[name]
         assert (await editor.until("!! ")).startswith(f"{AT_FIRST}\n!! the daemon ended with ")
         async with elsewhere(daemon, data_dir) as other:
-            await other.dispatch("RenameThread", threadId="t", title="Again")
+            await dispatch(other, "RenameThread", threadId="t", title="Again")
         editor.pick("Again [idle]")
         assert await editor.until("# Again") == AT_FIRST.replace("Retry", "Again")
         assert await editor.quit() == 0
@@ -352,7 +363,18 @@ def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: lis
     assert nobody_has_it_open(data_dir)
 
 
-# What can be had without an editor
+# What else is there to try
+
+
+@needs("nvim")
+async def test_an_agent_can_be_played_for_an_editor(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    async with running("neovim", daemon, tmp_path) as editor:
+        editor.tell("new", "First")
+        await editor.until("# First [idle]")
+        editor.tell("send", "Add a helper")
+        await editor.until("-- running")
+        await asyncio.to_thread(output_of, sys.executable, str(CLIENTS / "agent.py"), str(data_dir))
+        assert await editor.until("-- completed") == PLAYED
 
 
 @needs("node")

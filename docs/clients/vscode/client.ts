@@ -5,7 +5,15 @@ import {
   type CancellationToken, createMessageConnection, Emitter, ErrorCodes, type MessageConnection, ResponseError,
   StreamMessageReader, StreamMessageWriter,
 } from "vscode-jsonrpc/node";
-import type { Change, Changed, Command, Dispatched, Entities, Entity, Kind, Opened } from "./types";
+import type {
+  Change, Command, Dispatched, ProjectionChanged, Snapshot, SubscriptionOpened, UpsertChange,
+} from "./treadle";
+
+type Kind = UpsertChange["entity"];
+type Value<K extends Kind> = Extract<UpsertChange, { entity: K }>["value"];
+type Entity = { [K in Kind]: { kind: K; value: Value<K> } }[Kind];
+
+const keyOf = (kind: Kind, value: Value<Kind>) => `${kind} ${"id" in value ? value.id : ""}`;
 
 const KINDS: [string, Kind][] = [
   ["projects", "project"], ["threads", "thread"], ["turns", "turn"], ["messages", "message"],
@@ -23,27 +31,27 @@ export class View {
 
   constructor(readonly topic: string, readonly threadId?: string) {}
 
-  of<K extends Kind>(kind: K): Entities[K][] {
-    return [...this.entities.values()].filter((entity) => entity.kind === kind).map((entity) => entity.value as Entities[K]);
+  of<K extends Kind>(kind: K): Value<K>[] {
+    return [...this.entities.values()].filter((entity) => entity.kind === kind).map((entity) => entity.value as Value<K>);
   }
 
-  load(snapshot: Opened["snapshot"]): void {
-    const entities = KINDS.flatMap(([plural, kind]) =>
-      ((snapshot[plural] ?? []) as Entity["value"][]).map((value) => ({ kind, value }) as Entity));
-    const at = ({ value }: Entity) => ("startedAt" in value ? value.startedAt : value.createdAt);
+  load(snapshot: Snapshot): void {
+    const lists = new Map<string, Entity["value"][]>(Object.entries(snapshot));
+    const entities = KINDS.flatMap(([plural, kind]) => (lists.get(plural) ?? []).map((value) => ({ kind, value }) as Entity));
+    const at = ({ value }: Entity) => ("startedAt" in value ? value.startedAt : "createdAt" in value ? value.createdAt : "");
     entities.sort((a, b) => (at(a) < at(b) ? -1 : at(a) > at(b) ? 1 : 0)); // it comes kind by kind
     this.entities.clear();
-    for (const entity of entities) this.entities.set(`${entity.kind} ${entity.value.id}`, entity);
+    for (const entity of entities) this.entities.set(keyOf(entity.kind, entity.value), entity);
   }
 
   /** Takes one change; false where it does not fit, because something was lost. */
   apply(change: Change): boolean {
     if (change.type === "upsert") {
-      this.entities.set(`${change.entity} ${change.value.id}`, { kind: change.entity, value: change.value } as Entity);
+      this.entities.set(keyOf(change.entity, change.value), { kind: change.entity, value: change.value } as Entity);
     } else if (change.type === "remove") {
       this.entities.delete(`${change.entity} ${change.id}`);
     } else {
-      const message = this.entities.get(`message ${change.id}`)?.value as Entities["message"] | undefined;
+      const message = this.entities.get(`message ${change.id}`)?.value as Value<"message"> | undefined;
       if (!message || [...message.text].length !== change.offset) return false; // code points; .length is UTF-16 units
       message.text += change.text;
     }
@@ -63,7 +71,8 @@ export class View {
         if (!("turnId" in value) || value.turnId !== turn.id) continue;
         if (kind === "message") lines.push(`${value.role}> ${value.text}${value.status === "streaming" ? "▌" : ""}`);
         else if (kind === "checkpoint") lines.push(`* ${value.message} [${value.gitRef}]`);
-        else lines.push(`* ${value.title} [${(kind === "approval" && value.outcome) || value.status}]`);
+        else if (kind === "approval") lines.push(`* ${value.title} [${value.outcome ?? value.status}]`);
+        else if (kind === "activity") lines.push(`* ${value.title} [${value.status}]`);
       }
       const reason = turn.stopReason ?? turn.error;
       lines.push(`-- ${turn.status}${reason ? ` (${reason})` : ""}`);
@@ -89,7 +98,7 @@ export class Client {
     const [program = "treadle", ...parameters] = command;
     const daemon = spawn(program, parameters, { stdio: ["pipe", "pipe", "inherit"] });
     this.connection = createMessageConnection(new StreamMessageReader(daemon.stdout), new StreamMessageWriter(daemon.stdin));
-    this.connection.onNotification("projection/changed", (params: Changed) => this.take(params));
+    this.connection.onNotification("projection/changed", (params: ProjectionChanged) => this.take(params));
     this.connection.onNotification("window/logMessage", ({ message }: { message: string }) => this.logged.fire(message));
     this.connection.listen();
     this.ended = new Promise((resolve) => {
@@ -160,12 +169,12 @@ export class Client {
 
   private async open(view: View): Promise<void> {
     const { topic, threadId } = view;
-    const opened = await this.request<Opened>("subscription/open", { topic, ...(threadId && { threadId }) });
-    view.load(opened.snapshot);
+    const opened = await this.request<SubscriptionOpened>("subscription/open", { topic, ...(threadId && { threadId }) });
+    if (opened.snapshot) view.load(opened.snapshot);
     this.views.set(opened.subscriptionId, view);
   }
 
-  private take({ subscriptionId, changes }: Changed): void {
+  private take({ subscriptionId, changes }: ProjectionChanged): void {
     const view = this.views.get(subscriptionId);
     if (!view) return;
     if (changes.every((change) => view.apply(change))) return view.tell();

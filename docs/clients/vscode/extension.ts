@@ -1,6 +1,7 @@
 /** treadle in VS Code: choose a thread, follow it live in a document, send a prompt. Begin your own extension with it. */
 
 import * as vscode from "vscode";
+import { randomUUID } from "node:crypto";
 import { basename } from "node:path";
 import { ResponseError } from "vscode-jsonrpc/node";
 import { Client, type View } from "./client";
@@ -54,15 +55,14 @@ async function create(): Promise<void> {
   const title = await vscode.window.showInputBox({ prompt: "Title" });
   if (!title) return;
   const daemon = await connected();
-  const projectId = await daemon.dispatch({ type: "CreateProject", name: basename(path), path }).then(
-    ({ events }) => events[0]?.event.id,
-    (error) => {
-      if (error instanceof ResponseError && error.data.kind === "pathTaken") return error.data.projectId as string;
-      throw error;
-    },
-  );
-  const { events } = await daemon.dispatch({ type: "CreateThread", projectId, title });
-  await show(events[0]!.event.threadId!);
+  let projectId: string = randomUUID();
+  await daemon.dispatch({ type: "CreateProject", id: projectId, name: basename(path), path }).catch((error) => {
+    if (!(error instanceof ResponseError) || error.data.kind !== "pathTaken") throw error;
+    projectId = error.data.projectId;
+  });
+  const threadId = randomUUID();
+  await daemon.dispatch({ type: "CreateThread", threadId, projectId, title });
+  await show(threadId);
 }
 
 /** The thread that the active document shows. */
