@@ -363,6 +363,23 @@ def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: lis
     assert nobody_has_it_open(data_dir)
 
 
+TRAPS = {
+    "neovim": ("nvim", "--clean", "--headless", "-c", f"luafile {DRIVERS / 'traps.lua'}", "-c", "quitall!"),
+    "emacs": ("emacs", "-Q", "--batch", "-l", str(DRIVERS / "traps.el")),
+    "vscode": ("node", str(DRIVERS / "traps.cjs")),
+}
+FOUND = {
+    "neovim": {"fast": True, "callback": False, "empty": "invalidParams", "ended": True},
+    "emacs": {"noticed": 0, "later": 2, "timeout": 10, "params": "(:null nil :false :json-false :object nil)"},
+    "vscode": {"params": "invalidParams", "token": "invalidParams", "afterTheEnd": "none", "afterDispose": "rejected"},
+}
+
+
+def test_what_the_page_says_of_a_library_is_so(name: str, data_dir: Path) -> None:
+    daemon = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    assert json.loads(output_of(*TRAPS[name], env={"TREADLE_COMMAND": json.dumps(daemon)})) == FOUND[name]
+
+
 # What else is there to try
 
 

@@ -163,7 +163,7 @@ Where it cannot be followed, call ELSE with the error."
       (while (and (process-live-p process) (> (cl-decf patience) 0)) (sleep-for 0.02))
       (process-exit-status process))))
 
-(add-hook 'kill-emacs-hook #'treadle-stop)
+(add-hook 'kill-emacs-hook #'treadle-stop) ; else Emacs would send it SIGHUP
 
 (provide 'treadle-client)
 ;;; treadle-client.el ends here

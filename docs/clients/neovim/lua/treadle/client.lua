@@ -4,7 +4,7 @@
 local M = { command = { 'treadle', 'serve' } }
 
 local rpc -- what vim.lsp.rpc.start gave, while the daemon lives
-local waiting = {} -- callbacks of what is not answered yet: Neovim 0.7 forgets its own when the daemon dies
+local waiting = {} -- callbacks of what is not answered yet: Neovim forgets its own when the daemon dies
 local views = {} -- what is followed, by subscriptionId
 
 --- Tells the user of an error, if there is one.
