@@ -35,12 +35,12 @@
 (defun treadle-pick ()
   "Let the user choose a thread, and show it."
   (interactive)
-  (let* ((names (mapcar (lambda (thread)
-                          (cons (format "%s [%s]" (plist-get thread :title) (plist-get thread :status))
-                                (plist-get thread :id)))
-                        (treadle--threads)))
-         (name (completing-read "Thread: " names nil t)))
-    (treadle-open (cdr (assoc name names)))))
+  (let (names)
+    (dolist (thread (treadle--threads))
+      (let ((name (format "%s [%s]" (plist-get thread :title) (plist-get thread :status))))
+        (while (assoc name names) (setq name (concat name "*"))) ; a name must be one thread's
+        (push (cons name (plist-get thread :id)) names)))
+    (treadle-open (cdr (assoc (completing-read "Thread: " (reverse names) nil t) names)))))
 
 (defun treadle--line (kind value)
   "One entity of a turn: a VALUE of KIND."

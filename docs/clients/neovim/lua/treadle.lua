@@ -63,9 +63,16 @@ function M.open(thread_id)
     if not followed[thread_id] then
       return false -- the buffer was closed
     end
+    local last = vim.api.nvim_buf_line_count(buffer)
+    local at_end = vim.tbl_filter(function(window)
+      return vim.api.nvim_win_get_cursor(window)[1] == last
+    end, vim.fn.win_findbuf(buffer))
     vim.bo[buffer].modifiable = true
     vim.api.nvim_buf_set_lines(buffer, 0, -1, false, render(view))
     vim.bo[buffer].modifiable, vim.bo[buffer].modified = false, false
+    for _, window in ipairs(at_end) do -- who reads the end goes on to read it
+      vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+    end
   end)
 end
 
