@@ -304,9 +304,11 @@ async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(
         await opened(editor)
         pid = (await editor.request("daemon/status"))["pid"]
         os.kill(pid, signal.SIGSTOP)
-        editor.tell("request", {"method": "thread/list", "params": None})
-        await editor.answer("sent")
-        os.kill(pid, signal.SIGKILL)
+        try:
+            editor.tell("request", {"method": "thread/list", "params": None})
+            await editor.answer("sent")
+        finally:
+            os.kill(pid, signal.SIGKILL)
         assert await editor.answer("error") == TOLD_OF_A_KILL[name]
         assert (await editor.until("!! ")).startswith(f"{AT_FIRST}\n!! the daemon ended with ")
         async with elsewhere(daemon, data_dir) as other:
