@@ -78,8 +78,8 @@ class Driver:
         async with connect(folder, initialize=False) as client:
             await self.kill_within(client, START_SECONDS)
         async with connect(folder) as client:
-            page = await client.call("project/list")
-            if page["items"]:
+            page = await client.project_list()
+            if page.items:
                 self.report.problems.append(f"a first start left projects: {page}")
         self.report.kills["first start"] += 1
 
@@ -88,11 +88,11 @@ class Driver:
             with closing(sqlite3.connect(self.data_dir / FILE_NAME, isolation_level=None)) as db:
                 db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
         async with connect(self.data_dir, initialize=False) as client:
-            answers: list[tuple[str, asyncio.Future[Any]]] = []
+            answers: list[tuple[str, asyncio.Task[Any]]] = []
             if moment in ("load", "shutdown"):
-                client.info = await client.call("initialize", {})
+                await client.initialize()
                 self.check()
-                await client.call("daemon/status")  # until it takes commands: kills of starts are drawn by themselves
+                await client.daemon_status()  # until it takes commands: kills of starts are drawn by themselves
                 answers = await self.load(client)
             if moment == "load":
                 await self.kill_within(client, 0.15)
@@ -123,7 +123,7 @@ class Driver:
         elif not isinstance(error, Disconnected):
             raise error
 
-    async def load(self, client: Client) -> list[tuple[str, "asyncio.Future[Any]"]]:
+    async def load(self, client: Client) -> list[tuple[str, "asyncio.Task[Any]"]]:
         """Pipelined work in a few threads, without waiting for any answer."""
         answers = []
         for params in self.work():
@@ -131,9 +131,11 @@ class Driver:
             command_id = f"c-{self.commands}"
             method = "command/dispatchBatch" if "commands" in params else "command/dispatch"
             self.sent[command_id] = params
-            answers.append((command_id, client.request(method, {"commandId": command_id, **params})))
+            answer = asyncio.create_task(client.call(method, {"commandId": command_id, **params}))
+            answers.append((command_id, answer))
             if self.random.random() < 0.05:
                 await asyncio.sleep(0)
+        await asyncio.sleep(0)  # each is written when its task begins
         return answers
 
     def work(self) -> list[dict[str, Any]]:
@@ -223,12 +225,12 @@ class Driver:
                     continue
                 self.report.unanswered += 1
                 method = "command/dispatchBatch" if "commands" in params else "command/dispatch"
-                before = (await client.call("daemon/status"))["sequence"]
+                before = (await client.daemon_status()).sequence
                 try:
                     answer = await client.call(method, {"commandId": command_id, **params})
                 except RemoteError:
                     answer = None  # its turn was interrupted meanwhile
-                after = (await client.call("daemon/status"))["sequence"]
+                after = (await client.daemon_status()).sequence
                 if command_id in remembered:
                     self.report.unanswered_but_kept += 1
                     if answer is None or after != before:

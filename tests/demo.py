@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from treadle.acp import SessionMapper, read_frames
-from treadle.client import Client, Disconnected, Subscription, connect
-from treadle.domain.commands import AppendMessage, Command, StartTurn
+from treadle.client import AppendChange, Change, Client, Disconnected, Following, ThreadSnapshot, Upsert, connect
+from treadle.domain.commands import AppendMessage, Command, CreateProject, StartTurn
+from treadle.domain.entities import Activity, Approval, Message, Turn
+from treadle.domain.events import AnyEvent
 
 RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
 PACE = 0.012  # seconds between commands: about the speed at which an agent streams
@@ -32,17 +33,17 @@ def paint(code: str, text: str) -> str:
 
 
 class Screen:
-    """Shows the changes of one thread as a person would want to see them."""
+    """Shows the changes of one thread as a person would want to see them. told: how many there were."""
 
     def __init__(self) -> None:
         self.in_text = False
         self.statuses: dict[str, str] = {}
-        self.notifications = 0
+        self.told = 0
         self.more = asyncio.Event()
 
-    async def shown(self, subscription: Subscription, sequence: int) -> None:
+    async def shown(self, following: Following, sequence: int) -> None:
         """Return when the replica is at the sequence."""
-        while subscription.replica.sequence < sequence:
+        while following.replica.sequence < sequence:
             self.more.clear()
             await self.more.wait()
 
@@ -52,97 +53,93 @@ class Screen:
             self.in_text = False
         print(text, flush=True)
 
-    def show(self, params: dict[str, Any]) -> None:
-        self.notifications += 1
-        for change in params["changes"]:
-            if change["type"] == "append":
-                self.text(change["text"])
-            elif change["type"] == "upsert":
-                getattr(self, change["entity"], lambda value: None)(change["value"])
+    def show(self, change: ThreadSnapshot | Change) -> None:
+        self.told += 1
+        self.more.set()
+        match change:
+            case AppendChange(text=text):
+                self.text(text)
+            case Upsert(value=Turn() as turn):
+                self.turn(turn)
+            case Upsert(value=Message() as message):
+                self.message(message)
+            case Upsert(value=Activity() as activity):
+                self.activity(activity)
+            case Upsert(value=Approval() as approval):
+                self.approval(approval)
 
     def text(self, text: str) -> None:
         print(text, end="", flush=True)
         self.in_text = True
 
-    def changed(self, value: dict[str, Any]) -> bool:
-        key = f"{value['turnId']} {value['id']}" if "turnId" in value else value["id"]
-        before = self.statuses.get(key)
-        self.statuses[key] = value["status"]
-        return bool(before != value["status"])
+    def changed(self, value: Turn | Message | Activity | Approval) -> bool:
+        key = f"{getattr(value, 'turn_id', '')} {value.id}"
+        before, self.statuses[key] = self.statuses.get(key), value.status
+        return before != value.status
 
-    def turn(self, value: dict[str, Any]) -> None:
-        if self.changed(value) and value["status"] != "running":
-            self.line(paint("2", f"── turn {value['status']} ({value['stopReason']}) " + "─" * 30))
+    def turn(self, turn: Turn) -> None:
+        if self.changed(turn) and turn.status != "running":
+            self.line(paint("2", f"── turn {turn.status} ({turn.stop_reason}) " + "─" * 30))
 
-    def message(self, value: dict[str, Any]) -> None:
-        if value["role"] == "user":
-            self.line(paint("1;36", f"▌ {value['text']}"))
-        elif self.changed(value) and value["status"] == "streaming":
+    def message(self, message: Message) -> None:
+        if message.role == "user":
+            self.line(paint("1;36", f"▌ {message.text}"))
+        elif self.changed(message) and message.status == "streaming":
             self.line("")
-            self.text(value["text"])
+            self.text(message.text)
 
-    def activity(self, value: dict[str, Any]) -> None:
-        if self.changed(value) and value["kind"] == "tool_call":
-            self.line(paint("33", f"  ⚙ {value['title']}") + paint("2", f"  {value['status']}"))
+    def activity(self, activity: Activity) -> None:
+        if self.changed(activity) and activity.kind == "tool_call":
+            self.line(paint("33", f"  ⚙ {activity.title}") + paint("2", f"  {activity.status}"))
 
-    def approval(self, value: dict[str, Any]) -> None:
-        if not self.changed(value):
+    def approval(self, approval: Approval) -> None:
+        if not self.changed(approval):
             return
-        if value["status"] == "pending":
-            names = " / ".join(option["name"] for option in value["options"])
-            self.line(paint("35", f"  ? may it? {value['title']}  [{names}]"))
+        if approval.status == "pending":
+            names = " / ".join(option.name for option in approval.options)
+            self.line(paint("35", f"  ? may it? {approval.title}  [{names}]"))
         else:
-            self.line(paint("32", f"  ✓ {value['outcome'] or 'cancelled'}"))
+            self.line(paint("32", f"  ✓ {approval.outcome or 'cancelled'}"))
 
 
 class Player:
     """Sends commands as a live session does, without waiting for the answers, and keeps what was acknowledged."""
 
     def __init__(self) -> None:
-        self.acknowledged: dict[int, Any] = {}
+        self.acknowledged: dict[int, AnyEvent] = {}
         self.commands = 0
         self.answered = 0
 
-    def send(self, client: Client, command: Command) -> "asyncio.Future[Any]":
+    async def send(self, client: Client, command: Command) -> None:
         self.commands += 1
-        answer = client.request("command/dispatch", msgspec.to_builtins(command))
-        answer.add_done_callback(self.answer)
-        return answer
-
-    def answer(self, answer: "asyncio.Future[Any]") -> None:
-        if answer.cancelled() or answer.exception() is not None:
-            return
+        answer = await client.dispatch(command)
         self.answered += 1
-        for stored in answer.result()["events"]:
-            self.acknowledged[stored["sequence"]] = stored["event"]
+        self.acknowledged.update((stored.sequence, stored.event) for stored in answer.events)
 
 
-async def follow(subscription: Subscription, screen: Screen) -> None:
+async def follow(following: Following, screen: Screen) -> None:
     with contextlib.suppress(Disconnected):
-        while True:
-            screen.show(await subscription.next())
-            screen.more.set()
+        async for change in following:
+            screen.show(change)
 
 
-async def play(client: Client, player: Player, commands: Iterable[Command]) -> list["asyncio.Future[Any]"]:
+async def play(client: Client, player: Player, commands: Iterable[Command]) -> list["asyncio.Task[None]"]:
     """Send the commands at the pace of an agent; their answers, some of which may still be on the way."""
     answers = []
     for command in commands:
-        answers.append(player.send(client, command))
+        answers.append(asyncio.create_task(player.send(client, command)))
         await asyncio.sleep(PACE)
     return answers
 
 
-async def everything(client: Client) -> dict[int, Any]:
+async def everything(client: Client) -> dict[int, AnyEvent]:
     """The whole log, page by page."""
-    events: dict[int, Any] = {}
-    cursor: dict[str, str] = {}
-    while True:
-        page = await client.call("event/list", cursor)
-        events.update((stored["sequence"], stored["event"]) for stored in page["items"])
-        if page["nextCursor"] is None:
-            return events
-        cursor = {"cursor": page["nextCursor"]}
+    page = await client.event_list()
+    events = {stored.sequence: stored.event for stored in page.items}
+    while page.next_cursor is not None:
+        page = await client.event_list(cursor=page.next_cursor)
+        events.update((stored.sequence, stored.event) for stored in page.items)
+    return events
 
 
 def again(command: Command) -> Command:
@@ -173,9 +170,9 @@ async def demo(data_dir: Path) -> bool:
     player, screen = Player(), Screen()
 
     async with connect(data_dir) as client:
-        await client.dispatch("CreateProject", id="demo", name="demo", path="/workspace/demo")
+        await client.dispatch(CreateProject(id="demo", name="demo", path="/workspace/demo"))
         await player.send(client, create_thread)
-        watching = asyncio.create_task(follow(await client.subscribe("thread", threadId=thread_id), screen))
+        watching = asyncio.create_task(follow(client.follow(thread_id), screen))
         await asyncio.gather(*await play(client, player, first))
         answers = await play(client, player, second[:kill_at])
         client.process.send_signal(signal.SIGKILL)
@@ -189,21 +186,20 @@ async def demo(data_dir: Path) -> bool:
     async with connect(data_dir) as client:
         found = await everything(client)
         lost = [sequence for sequence, event in acknowledged.items() if found.get(sequence) != event]
-        turns = (await client.call("thread/read", {"threadId": thread_id}))["turns"]
-        interrupted = turns[-1]["status"] == "interrupted"
-        screen.line(paint("1;32", f"✓ started again: {len(found)} events, the turn is {turns[-1]['status']}"))
-        subscription = await client.subscribe("thread", threadId=thread_id)
-        watching = asyncio.create_task(follow(subscription, screen))
+        turn = (await client.thread_read(thread_id=thread_id)).turns[-1]
+        interrupted = turn.status == "interrupted"
+        screen.line(paint("1;32", f"✓ started again: {len(found)} events, the turn is {turn.status}"))
+        following = client.follow(thread_id)
+        watching = asyncio.create_task(follow(following, screen))
         await asyncio.gather(*await play(client, player, map(again, second)))
         total = await everything(client)
-        finished = await client.call("thread/read", {"threadId": thread_id})
-        await screen.shown(subscription, finished["threads"][0]["version"])
-        follows = {
-            entity: {value["id"]: value for value in finished[plural]}
-            for plural, entity in (("turns", "turn"), ("messages", "message"), ("activities", "activity"))
-        }
-        same = all(subscription.replica.entities[entity] == values for entity, values in follows.items())
-        status = await client.shut_down()
+        finished = await client.thread_read(thread_id=thread_id)
+        await screen.shown(following, finished.threads[0].version)
+        same = all(
+            following.replica.all(kind) == {value.id: value for value in values}
+            for kind, values in ((Turn, finished.turns), (Message, finished.messages), (Activity, finished.activities))
+        )
+        status = await client.end()
         await watching
     verify = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "treadle", "verify", "--data-dir", str(data_dir)),
@@ -212,7 +208,7 @@ async def demo(data_dir: Path) -> bool:
     )
     verdict = (await verify.communicate())[0].decode().strip()
     gapless = sorted(total) == list(range(1, len(total) + 1))
-    statuses = [turn["status"] for turn in finished["turns"]]
+    statuses = [turn.status for turn in finished.turns]
 
     screen.line("")
     rows = [
@@ -222,7 +218,7 @@ async def demo(data_dir: Path) -> bool:
         ("lost", f"{len(lost)}"),
         ("events at the end", f"{len(total)}, sequences 1 to {max(total)}, {'no gap' if gapless else 'GAPS'}"),
         ("turns", ", ".join(statuses)),
-        ("notifications to the subscriber", f"{screen.notifications}"),
+        ("changes that the subscriber was told", f"{screen.told}"),
         ("its replica is what a fresh read gives", "yes" if same else "NO"),
         ("verify", verdict),
         ("exit status of the daemon", f"{status}"),

@@ -17,6 +17,7 @@ from typing import get_args
 
 import fuzz_frames
 import storms
+from benchmarks.history import fill, history
 from crash_driver import Driver, Report
 from power import Disk, Variant, lost_in, traced_run
 from test_power import requests
@@ -24,34 +25,43 @@ from test_power import requests
 Row = tuple[str, str, int]
 """What was tried, how often and with what outcome, and what was lost."""
 
-AT_ONCE = 2
+HISTORY_EVENTS, HISTORY_THREADS = 30_000, 1_500
 
 
 async def kills(folder: Path, until: float, seed: int) -> list[Row]:
-    """SIGKILL at random moments."""
-    total = Report()
+    """SIGKILL at random moments: of daemons that begin with nothing, and beside them of some that have a history."""
+    past = folder / "history"
+    await asyncio.to_thread(fill, past, history(HISTORY_EVENTS, HISTORY_THREADS, seed=seed))
+    return list(
+        await asyncio.gather(
+            kills_over(None, "kills", folder / "kills", until, seed),
+            kills_over(past, f"kills over {HISTORY_EVENTS:,} events", folder / "more", until, seed + 1000),
+        )
+    )
+
+
+async def kills_over(past: Path | None, name: str, folder: Path, until: float, seed: int) -> Row:
+    """Directories one after the other, which begin as a copy of `past`."""
+    total, round = Report(), 0
     began = time.monotonic()
-
-    async def drive(lane: int) -> None:
-        round = 0
-        while time.monotonic() < until:
-            driver = Driver(folder / f"kills-{lane}-{round}", seed + 1000 * lane + round)
-            total.add(await driver.run(25))
-            round += 1
-
-    await asyncio.gather(*(drive(lane) for lane in range(AT_ONCE)))
+    folder.mkdir()
+    while time.monotonic() < until:
+        data_dir = folder / f"{round}"
+        if past is not None:
+            shutil.copytree(past, data_dir)
+        total.add(await Driver(data_dir, seed + round).run(25))
+        shutil.rmtree(data_dir)
+        round += 1
     for problem in total.problems[:20]:
         print(f"LOST: {problem}", file=sys.stderr)
     moments = ", ".join(f"{count} at {moment}" for moment, count in sorted(total.kills.items()))
-    return [
-        (
-            "kills",
-            f"{total.kills.total():,} ({moments}); {total.acknowledged:,} requests acknowledged, "
-            f"{total.unanswered:,} unanswered of which {total.unanswered_but_kept:,} were kept whole; "
-            f"{time.monotonic() - began:.0f} s",
-            len(total.problems),
-        )
-    ]
+    return (
+        name,
+        f"{total.kills.total():,} ({moments}); {total.acknowledged:,} requests acknowledged, "
+        f"{total.unanswered:,} unanswered of which {total.unanswered_but_kept:,} were kept whole; "
+        f"{time.monotonic() - began:.0f} s",
+        len(total.problems),
+    )
 
 
 async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:

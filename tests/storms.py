@@ -17,6 +17,17 @@ from typing import Any, Literal
 
 import wire
 from treadle.client import Client, RemoteError, Subscription, connect
+from treadle.domain.commands import (
+    AddMessage,
+    ChangeSetting,
+    CreateProject,
+    CreateThread,
+    RecordActivity,
+    RenameThread,
+    RequestApproval,
+    StartTurn,
+)
+from treadle.domain.ids import Topic
 from treadle.replica import Replica
 from treadle.store import projections
 from treadle.store.database import FILE_NAME
@@ -93,7 +104,7 @@ class Follower:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-async def follow(client: Client, topic: str, **params: Any) -> Follower:
+async def follow(client: Client, topic: Topic, **params: Any) -> Follower:
     return Follower(await client.subscribe(topic, **params))
 
 
@@ -130,21 +141,24 @@ async def write_at_once(
         for n in numbers:
             began = time.perf_counter()
             try:
-                answers[f"{lane}-{n}"] = await client.dispatch(**command(lane, n))
+                answers[f"{lane}-{n}"] = await client.call("command/dispatch", command(lane, n))
             except RemoteError as error:
                 report.problems.append(f"command {lane}-{n} was answered: {error} {error.data}")
             report.waits.append(time.perf_counter() - began)
 
     async with AsyncExitStack() as stack:
         clients = await daemons_on(stack, data_dir, daemons, "--durability", durability)
-        await clients[0].dispatch("CreateProject", id="p", name="P", path="/p")
-        await clients[0].dispatch("CreateThread", threadId="shared", projectId="p", title="T")
-        await clients[0].dispatch("StartTurn", threadId="shared", id="u", prompt="go")
+        await clients[0].dispatch(CreateProject(id="p", name="P", path="/p"))
+        await clients[0].dispatch(CreateThread(thread_id="shared", project_id="p", title="T"))
+        await clients[0].dispatch(StartTurn(thread_id="shared", id="u", prompt="go"))
         for lane in range(daemons):
-            await clients[0].dispatch("AddMessage", **IN_TURN, id=f"m{lane}", role="assistant", text="", streaming=True)
-        topics: list[dict[str, Any]] = [{"topic": "index"}, {"topic": "thread", "threadId": "shared"}]
+            open_message = AddMessage(
+                thread_id="shared", turn_id="u", id=f"m{lane}", role="assistant", text="", streaming=True
+            )
+            await clients[0].dispatch(open_message)
+        topics: list[dict[str, Any]] = [{"topic": "index"}, {"topic": "thread", "thread_id": "shared"}]
         followers = [await follow(client, **topic) for client in clients for topic in topics]
-        logs = [await follow(client, "events", afterSequence=0) for client in clients]
+        logs = [await follow(client, "events", after_sequence=0) for client in clients]
         began = time.perf_counter()
         lanes = [(lane, client, iter(range(commands))) for lane, client in enumerate(clients)]
         rebuilding = asyncio.create_task(rebuild(data_dir, rebuilds))
@@ -152,7 +166,7 @@ async def write_at_once(
         report.seconds = time.perf_counter() - began
         problems = await rebuilding
         report.rebuilds = rebuilds
-        last = (await clients[-1].dispatch("RenameThread", threadId="shared", title="the end"))["sequence"]
+        last = (await clients[-1].dispatch(RenameThread(thread_id="shared", title="the end"))).sequence
         done = time.perf_counter()
         report.told = [await follower.at(last) - done for follower in (*followers, *logs)]
         for i, topic in enumerate(topics):
@@ -230,7 +244,7 @@ async def notice(data_dir: Path, *, daemons: int, commits: int) -> list[float]:
         clients = await daemons_on(stack, data_dir, daemons, "--durability", "full")
         followers = [await follow(client, "settings") for client in clients]
         for n in range(commits):
-            sequence = (await clients[n % daemons].dispatch("ChangeSetting", key="k", value=n))["sequence"]
+            sequence = (await clients[n % daemons].dispatch(ChangeSetting(key="k", value=n))).sequence
             done = time.perf_counter()
             waits += [await follower.at(sequence) - done for i, follower in enumerate(followers) if i != n % daemons]
         for follower in followers:
@@ -256,8 +270,8 @@ async def start_at_once(data_dir: Path, *, daemons: int) -> Starting:
             began = time.perf_counter()
             client = await stack.enter_async_context(connect(data_dir))
             report.seconds.append(time.perf_counter() - began)
-            logs.add(client.info["logId"])
-            await client.dispatch("ChangeSetting", key=str(client.process.pid), value=1)
+            logs.add(client.info.log_id)
+            await client.dispatch(ChangeSetting(key=str(client.process.pid), value=1))
 
         await asyncio.gather(*(start() for _ in range(daemons)))
     with closing(sqlite3.connect(data_dir / FILE_NAME)) as db:
@@ -287,9 +301,9 @@ async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
     report = Killing(kills)
     async with AsyncExitStack() as stack:
         others = await daemons_on(stack, data_dir, daemons - 1)
-        await others[0].dispatch("CreateProject", id="p", name="P", path="/p")
-        await others[0].dispatch("CreateThread", threadId="live", projectId="p", title="T")
-        await others[0].dispatch("StartTurn", threadId="live", id="u", prompt="go")
+        await others[0].dispatch(CreateProject(id="p", name="P", path="/p"))
+        await others[0].dispatch(CreateThread(thread_id="live", project_id="p", title="T"))
+        await others[0].dispatch(StartTurn(thread_id="live", id="u", prompt="go"))
         followers = [await follow(client, "events") for client in others]
         for n in range(kills):
             async with connect(data_dir) as victim:
@@ -299,7 +313,7 @@ async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
                 died = time.perf_counter()
                 # The ends of the message, the approval, the activity and the turn.
                 report.seconds += [await follower.at(sequence + 4) - died for follower in followers]
-        live = (await others[0].call("thread/read", {"threadId": "live"}))["turns"][0]["status"]
+        live = (await others[0].thread_read(thread_id="live")).turns[0].status
         left = [path.name for path in (data_dir / "runners").iterdir()]
         for follower in followers:
             await follower.stop()
@@ -314,13 +328,16 @@ async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
 
 async def half_a_turn(client: Client, thread: str) -> int:
     """A turn that has just got going, with one of each that ends with it; the sequence of its last event."""
-    of = {"threadId": thread, "turnId": "u"}
-    await client.dispatch("CreateThread", threadId=thread, projectId="p", title="T")
-    await client.dispatch("StartTurn", threadId=thread, id="u", prompt="go")
-    await client.dispatch("AddMessage", **of, id="m", role="assistant", text="I am", streaming=True)
-    await client.dispatch("RecordActivity", **of, id="a", kind="k", title="t", status="running")
-    answer = await client.dispatch("RequestApproval", **of, id="q", title="May I?", options=[])
-    return int(answer["sequence"])
+    answer = await client.dispatch_batch(
+        commands=[
+            CreateThread(thread_id=thread, project_id="p", title="T"),
+            StartTurn(thread_id=thread, id="u", prompt="go"),
+            AddMessage(thread_id=thread, turn_id="u", id="m", role="assistant", text="I am", streaming=True),
+            RecordActivity(thread_id=thread, turn_id="u", id="a", kind="k", title="t", status="running"),
+            RequestApproval(thread_id=thread, turn_id="u", id="q", title="May I?", options=[]),
+        ]
+    )
+    return answer.sequence
 
 
 # Some do not read

@@ -179,8 +179,10 @@ async def serving(
 
 
 @asynccontextmanager
-async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, asyncio.subprocess.Process]]:
-    """A daemon in a process of its own, and its client; killed with the block, unless it has ended by then."""
+async def spawned_on_pipes(
+    data_dir: Path, *arguments: str
+) -> AsyncIterator[tuple[int, int, asyncio.subprocess.Process]]:
+    """A daemon in a process of its own, and the descriptors to read from it and write to it, which are the block's."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     process = await asyncio.create_subprocess_exec(
@@ -191,17 +193,28 @@ async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, 
     )
     os.close(theirs_in)
     os.close(theirs_out)
-    wire = Wire(ours_out, ours_in)
     try:
-        await wire.call("initialize", {})
-        yield wire, process
+        yield ours_in, ours_out, process
     finally:
         if process.returncode is None:
             process.kill()
         async with asyncio.timeout(PATIENCE):
             await process.communicate()
-        await wire.ended()
-        wire.close()
+
+
+@asynccontextmanager
+async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, asyncio.subprocess.Process]]:
+    """A daemon in a process of its own, and its client; killed with the block, unless it has ended by then."""
+    async with spawned_on_pipes(data_dir, *arguments) as (source, to, process):
+        wire = Wire(to, source)
+        try:
+            await wire.call("initialize", {})
+            yield wire, process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await wire.ended()
+            wire.close()
 
 
 @asynccontextmanager

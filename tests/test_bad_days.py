@@ -74,10 +74,10 @@ class Work:
         self.kept += answer["result"]["events"]
         return None
 
-    def until_refused(self) -> dict[str, Any]:
+    def until_refused(self, size: int = 20_000) -> dict[str, Any]:
         """The error of the first message that is refused."""
         for _ in range(500):
-            if (error := self.add()) is not None:
+            if (error := self.add(size)) is not None:
                 return error
         raise AssertionError("nothing was refused")
 
@@ -187,7 +187,7 @@ def test_a_start_on_a_full_disk_says_so_and_the_same_daemon_starts_once_there_is
 
 @linux
 def test_a_failed_write_to_the_disk_is_not_acknowledged_and_the_next_one_may_succeed(data_dir: Path) -> None:
-    with durable(data_dir, "file-size", 600_000) as daemon:
+    with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
         work.begin()
@@ -208,7 +208,7 @@ def test_a_failed_write_to_the_disk_is_not_acknowledged_and_the_next_one_may_suc
 
 @linux
 def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path) -> None:
-    with durable(data_dir, "file-size", 600_000) as daemon:
+    with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
         work.begin()
@@ -247,11 +247,12 @@ def test_a_sync_that_fails_is_not_acknowledged_and_the_next_one_may_succeed(data
 
 @linux
 def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(data_dir: Path) -> None:
-    with durable(data_dir, "file-size", 600_000) as daemon:
+    with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
         work.begin()
         work.until_refused()
+        work.until_refused(20)  # now there is no room for the end of a turn either
         assert daemon.finish() == 0
         assert "turns of this daemon stay for another one to interrupt" in daemon.stderr
     with wire.serving(data_dir) as daemon:

@@ -19,10 +19,11 @@ import pytest
 import treadle
 from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
 from treadle.cli import parser
-from treadle.domain import commands, decider, entities, events
-from treadle.rpc import errors, results, schema
-from treadle.rpc.conversation import Method
+from treadle.domain import commands, decider, entities
+from treadle.rpc import endpoints, errors, results
+from treadle.rpc.kinds import CODES, KINDS
 from treadle.rpc.methods import add_methods
+from treadle.rpc.schema import name_of
 from treadle.rpc.server import Daemon, Options
 from treadle.store import errors as store_errors
 from treadle.store.store import Store
@@ -30,7 +31,6 @@ from treadle.store.store import Store
 ROOT = Path(__file__).parent.parent
 PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
-OF_EVERY_COMMAND = {"commandId", "expectedVersion"}
 
 README_BLOCK = re.compile(r"^```sh run\n(.*?)^```\n(?:.*?^```text output\n(.*?)^```)", re.MULTILINE | re.DOTALL)
 END_OF_BLOCK = "--- end of block ---"
@@ -61,14 +61,14 @@ def rows(text: str) -> Iterator[list[str]]:
             yield [cell.strip() for cell in line.strip("| ").split(" | ")]
 
 
-def documented(text: str) -> dict[str, bool]:
-    """The fields that a table says, and whether each is optional."""
-    return {cells[0].strip("`"): "optional" in cells[1] for cells in rows(text) if cells[0].startswith("`")}
+def made(text: str) -> set[str]:
+    """Which tables in it are made from the structs: tests/test_contract.py sees that they are not stale."""
+    return set(re.findall(r"^<!-- made: (.*) -->$", text, re.MULTILINE))
 
 
-def fields(struct: Any) -> dict[str, bool]:
-    """The fields that a struct has on the wire, and whether each may be left out."""
-    return {field.encode_name: not field.required for field in msgspec.structs.fields(struct)}
+def fields(struct: Any) -> set[str]:
+    """The fields that a struct has on the wire."""
+    return {field.encode_name for field in msgspec.structs.fields(struct)}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_exchanges_show_every_command_method_and_notification(methods: dict[
     text = json.dumps([block.value for block in blocks])
     for type in commands.BY_TYPE:
         assert f'"type": "{type}"' in text, type
-    for method in {*methods, *schema.NOTIFICATIONS, *schema.FROM_CLIENT} - {"$/setTrace"}:
+    for method in {*methods, *endpoints.TO_CLIENT, *endpoints.FROM_CLIENT} - {"$/setTrace"}:
         assert f'"method": "{method}"' in text, method
     for kind in ("request", "answer", "notification"):
         assert any(block.kind == kind for block in blocks)
@@ -127,6 +127,24 @@ def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 assert examples.shown(line) == shown.shown(want)
 
 
+def test_the_program_on_the_page_of_the_client_runs_prints_what_it_says_and_is_well_typed(tmp_path: Path) -> None:
+    [(text, output)] = re.findall(
+        r"^```python run\n(.*?)^```\n\n```text output\n(.*?)^```", read("docs/python.md"), re.MULTILINE | re.DOTALL
+    )
+    program = tmp_path / "program.py"
+    program.write_text(text, "utf-8")
+    ran = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, output, "")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", ROOT / ".mypy_cache", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_json_block_is_json(page: str) -> None:
     for text in re.findall(r"^```json[^\n]*\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL):
@@ -143,11 +161,14 @@ def test_a_message_with_a_header_has_the_length_that_it_says() -> None:
 # Nothing is missing, and nothing is there that the code does not have
 
 
+def test_the_page_says_which_version_of_the_protocol_it_is_of() -> None:
+    assert re.search(rf"This is version {endpoints.PROTOCOL_VERSION}\s+of\s+the\s+protocol\.", read(PROTOCOL))
+
+
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: str(command.__name__))
 def test_every_command_is_documented_with_its_fields(command: type[commands.Command]) -> None:
     text = section(PROTOCOL, command.__name__)
-    wanted = {name: optional for name, optional in fields(command).items() if name not in OF_EVERY_COMMAND}
-    assert documented(text) == wanted
+    assert f"field {command.__name__}" in made(text)
     assert "Events: " in text
     rejected = re.search(r"^Rejected: (.*?)\. Events: ", text, re.MULTILINE | re.DOTALL)
     assert rejected
@@ -163,32 +184,30 @@ def rejections(function: Any) -> set[str]:
     return found
 
 
-def test_every_event_is_documented_with_its_fields() -> None:
-    table = {cells[0]: cells[1] for cells in rows(section(PROTOCOL, "Events"))}
-    for event in events.EVENTS:
-        wanted = {name + "?" * optional for name, optional in fields(event).items()} - {"at"}
-        listed = re.findall(r"`(\w+)`(\??)", table.pop(event.__name__))
-        assert {name + mark for name, mark in listed} == wanted, event
-    assert list(table) == ["type"]
+def test_every_event_and_error_is_documented_with_its_members() -> None:
+    assert "events" in made(section(PROTOCOL, "Events"))
+    assert "errors" in made(section(PROTOCOL, "Errors"))
 
 
 @pytest.mark.parametrize("name", entities.ENTITIES)
 def test_every_entity_is_documented_with_its_fields(name: str) -> None:
-    assert set(documented(section(PROTOCOL, name))) == set(fields(entities.ENTITIES[name]))
+    assert f"field {entities.ENTITIES[name].__name__}" in made(section(PROTOCOL, name))
 
 
-def test_every_method_is_documented_with_its_params(methods: dict[str, Any]) -> None:
-    for name, method in methods.items():
-        if isinstance(method, Method) and isinstance(method.params, type) and issubclass(method.params, msgspec.Struct):
-            assert documented(section(PROTOCOL, name)) == fields(method.params), name
-        elif name != "$/setTrace":
-            section(PROTOCOL, name)
-    assert "`$/setTrace`" in prose(PROTOCOL)
+@pytest.mark.parametrize("endpoint", endpoints.ENDPOINTS, ids=lambda endpoint: str(endpoint.name))
+def test_every_method_is_documented_with_its_params_and_its_result(endpoint: Any) -> None:
+    there = made(section(PROTOCOL, endpoint.name))
+    if isinstance(endpoint.params, type) and fields(endpoint.params):
+        assert f"param {name_of(endpoint.params)}" in there
+    if issubclass(getattr(endpoint.result, "__origin__", endpoint.result), msgspec.Struct):
+        assert f"result {name_of(endpoint.result)}" in there
 
 
 def test_every_notification_and_change_is_documented_with_its_members() -> None:
-    for name in {*schema.NOTIFICATIONS, *schema.FROM_CLIENT} - {"$/setTrace"}:
-        section(PROTOCOL, name)
+    for name in {*endpoints.TO_CLIENT, *endpoints.FROM_CLIENT} - {"$/setTrace"}:
+        there = section(PROTOCOL, name)
+        assert name in endpoints.FROM_CLIENT or f"param {endpoints.TO_CLIENT[name][1].__name__}" in made(there)
+    assert "`$/setTrace`" in prose(PROTOCOL)
     changes = {cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1])) for cells in rows(prose(PROTOCOL))}
     for change in (results.UpsertChange, results.AppendChange, results.RemoveChange):
         assert changes[str(change.__struct_config__.tag)] == set(fields(change))
@@ -209,11 +228,10 @@ def kinds() -> set[str]:
     return found
 
 
-def test_every_error_is_documented_with_its_code_and_kind() -> None:
-    table = {cells[1].strip("`"): int(cells[0]) for cells in rows(section(PROTOCOL, "Errors")) if cells[0][0] == "-"}
-    assert set(table) == kinds()
-    assert set(table.values()) == set(schema.ERRORS)
-    for made in (
+def test_every_kind_of_error_has_its_code() -> None:
+    assert set(KINDS) == kinds()
+    assert {kind.code for kind in KINDS.values()} == set(CODES)
+    for error in (
         errors.parse_error(""),
         errors.invalid_request(""),
         errors.message_too_large(1),
@@ -224,7 +242,8 @@ def test_every_error_is_documented_with_its_code_and_kind() -> None:
         errors.cancelled(),
         errors.overloaded("", 1),
     ):
-        assert table[str(made.data["kind"])] == made.code
+        kind = KINDS[str(error.data["kind"])]
+        assert (kind.code, set(kind.members)) == (error.code, set(error.data) - {"kind"})
 
 
 def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -306,7 +325,8 @@ LAYERS = {
     "batch": {"store", "domain"},
     "engine": {"batch", "store", "domain"},
     "subscriptions": {"changes", "store", "domain"},
-    "rpc": {"rpc", "subscriptions", "engine", "batch", "watch", "store", "domain"},
+    "folders": {"engine", "store", "domain"},
+    "rpc": {"rpc", "folders", "subscriptions", "engine", "batch", "watch", "store", "domain"},
 }
 """What each may import of ours."""
 

@@ -1,6 +1,7 @@
 """rpc.discover: an OpenRPC document that says what the daemon takes and gives, and no more than that.
 
-tests/golden/openrpc.json is the specification's own schema of such a document.
+tests/fixtures/openrpc-1.3.2.json is the specification's own schema of such a document. It is a draft-07 schema, as the
+schemas in an OpenRPC document are by its letter; ours are that and JSON Schema 2020-12 alike.
 """
 
 import json
@@ -19,10 +20,11 @@ from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
 from treadle.rpc import errors
-from treadle.rpc.schema import FROM_CLIENT, NOTIFICATIONS
+from treadle.rpc.endpoints import FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.rpc.kinds import KINDS, OF_ANY_REQUEST
 from wire import spawn
 
-META_SCHEMA = json.loads((Path(__file__).parent / "golden" / "openrpc.json").read_text())
+META_SCHEMA = json.loads((Path(__file__).parent / "fixtures" / "openrpc-1.3.2.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,13 @@ def document(played: list[tuple[dict[str, Any], list[Any]]]) -> dict[str, Any]:
     return found
 
 
-def methods(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {method["name"]: method for method in document["methods"]}
+def methods(document: dict[str, Any], under: str = "methods") -> dict[str, dict[str, Any]]:
+    return {method["name"]: method for method in document[under]}
+
+
+def told(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The notifications that the daemon sends, which OpenRPC has no place for."""
+    return methods(document, "x-notifications")
 
 
 def validator(document: dict[str, Any], schema: Any) -> Draft202012Validator:
@@ -65,36 +72,67 @@ def params_schema(method: dict[str, Any]) -> dict[str, Any]:
 # The document
 
 
+def openrpc_validator() -> Draft7Validator:
+    # The specification leaves the schemas to https://meta.json-schema.tools: draft-07's own, cut into more names.
+    draft7 = Draft7Validator.META_SCHEMA
+    named = {**draft7, "$id": "https://meta.json-schema.tools/"}
+    named["definitions"] = {**draft7["definitions"], "JSONSchemaObject": {"properties": draft7["properties"]}}
+    resource = DRAFT7.create_resource(named)
+    registry = Registry[Any]().with_resources([(f"https://meta.json-schema.tools{end}", resource) for end in ("", "/")])
+    return Draft7Validator(META_SCHEMA, registry=registry)
+
+
 def test_it_is_an_openrpc_document(document: dict[str, Any]) -> None:
-    # It leaves JSON Schema to another document; that part has a test of its own.
-    anything = DRAFT7.create_resource({})
-    registry = Registry[Any]().with_resources([(f"https://meta.json-schema.tools{end}", anything) for end in ("", "/")])
-    assert [error.message for error in Draft7Validator(META_SCHEMA, registry=registry).iter_errors(document)] == []
+    assert [error.message for error in openrpc_validator().iter_errors(document)] == []
+
+
+def test_what_is_no_openrpc_document_is_noticed(document: dict[str, Any]) -> None:
+    check = openrpc_validator()
+    assert not check.is_valid(document | {"notifications": []})
+    assert not check.is_valid(document | {"components": {"schemas": {"Thread": {"type": "text"}}}})
 
 
 def test_it_lists_every_method_and_notification_once(document: dict[str, Any]) -> None:
-    names = [method["name"] for method in document["methods"]]
-    assert sorted(names) == sorted([*METHODS, *NOTIFICATIONS, *FROM_CLIENT])
+    assert [method["name"] for method in document["methods"]] == [*METHODS, *FROM_CLIENT]
+    assert [method["name"] for method in document["x-notifications"]] == [*TO_CLIENT]
+    assert document["x-protocol-version"] == PROTOCOL_VERSION
 
 
-def test_a_notification_has_no_result_and_says_who_sends_it(document: dict[str, Any]) -> None:
-    directions = {name: method.get("x-direction") for name, method in methods(document).items()}
-    assert directions == {
-        **dict.fromkeys(METHODS),
-        **dict.fromkeys(NOTIFICATIONS, "daemon to client"),
-        **dict.fromkeys(FROM_CLIENT, "client to daemon"),
-    }
+def test_what_has_no_result_is_a_notification(document: dict[str, Any]) -> None:
     assert {name for name, method in methods(document).items() if "result" in method} == set(METHODS)
+    assert not any("result" in notification for notification in told(document).values())
 
 
-def test_its_methods_name_every_error_code(document: dict[str, Any]) -> None:
+def test_it_has_every_error_with_the_kinds_of_its_code(document: dict[str, Any]) -> None:
+    components = document["components"]["errors"].values()
     codes = {value for value in vars(errors).values() if isinstance(value, int)}
+    assert {error["code"] for error in components} == codes
+    for error in components:
+        kinds = {kind for kind, made in KINDS.items() if made.code == error["code"]}
+        data = [one["$ref"] for one in error["data"].get("anyOf", [error["data"]])]
+        assert {schema_at(document, path)["properties"]["kind"]["enum"][0] for path in data} == kinds
+
+
+def schema_at(document: dict[str, Any], path: str) -> Any:
+    found = document
+    for name in path.removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def codes_of(document: dict[str, Any], method: dict[str, Any]) -> set[int]:
+    return {schema_at(document, error["$ref"])["code"] for error in method["errors"]}
+
+
+def test_a_method_has_each_of_its_error_codes_once(document: dict[str, Any]) -> None:
     for name in METHODS:
-        assert {error["code"] for error in methods(document)[name]["errors"]} == codes
+        method = methods(document)[name]
+        assert len(codes_of(document, method)) == len(method["errors"])
+        assert codes_of(document, method) >= set(OF_ANY_REQUEST)
 
 
 def test_params_are_by_name_and_those_that_are_required_come_first(document: dict[str, Any]) -> None:
-    for method in document["methods"]:
+    for method in document["methods"] + document["x-notifications"]:
         assert method["paramStructure"] == "by-name"
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True)
@@ -106,8 +144,7 @@ def test_params_are_the_fields_of_the_structs(document: dict[str, Any]) -> None:
     for name, method in METHODS.items():
         if name == "command/dispatch":
             continue
-        struct = method.params if isinstance(method.params, type) else method.params.__args__[0]
-        fields = {field.encode_name: field.required for field in msgspec.structs.fields(struct)}
+        fields = {field.encode_name: field.required for field in msgspec.structs.fields(method.params)}
         listed = {param["name"]: param["required"] for param in methods(document)[name]["params"]}
         assert listed == fields, name
 
@@ -146,14 +183,13 @@ def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(docume
 
 
 def test_descriptions_name_fields_as_they_are_on_the_wire(document: dict[str, Any]) -> None:
-    described = {name: schema.get("description", "") for name, schema in document["components"]["schemas"].items()}
-    assert "workDoneToken" in described["InitializeParams"]
-    assert not any("work_done_token" in text or "\n    " in text for text in described.values())
+    schemas = document["components"]["schemas"]
+    assert "`$/progress`" in schemas["InitializeParams"]["properties"]["workDoneToken"]["description"]
 
 
 def schemas_in(document: dict[str, Any]) -> Iterator[Any]:
     yield from document["components"]["schemas"].values()
-    for method in document["methods"]:
+    for method in document["methods"] + document["x-notifications"]:
         yield from (param["schema"] for param in method["params"])
         if "result" in method:
             yield method["result"]["schema"]
@@ -164,8 +200,6 @@ def references_in(schema: Any) -> Iterator[str]:
         for key, value in schema.items():
             if key == "$ref":
                 yield value
-            elif key == "discriminator":
-                yield from value["mapping"].values()
             else:
                 yield from references_in(value)
     elif isinstance(schema, list):
@@ -182,13 +216,13 @@ def test_every_result_and_notification_of_a_session_is_as_it_says(
     checks = {
         name: validator(document, m["result"]["schema"]) for name, m in methods(document).items() if "result" in m
     }
-    told = {name: validator(document, params_schema(methods(document)[name])) for name in NOTIFICATIONS}
+    checks |= {name: validator(document, params_schema(one)) for name, one in told(document).items()}
     seen = set()
     for step, received in played:
         asked = {m["id"]: m["method"] for m in flat(step["send"]) if isinstance(m, dict) and "id" in m}
         for message in flat(received):
             if "method" in message:
-                told[message["method"]].validate(message["params"])
+                checks[message["method"]].validate(message["params"])
                 seen.add(message["method"])
             elif "result" in message:
                 checks[asked[message["id"]]].validate(message["result"])
@@ -211,3 +245,19 @@ def test_all_params_of_a_session_that_were_taken_are_as_it_says(
 
 def flat(messages: list[Any]) -> list[Any]:
     return [one for m in messages for one in (m if isinstance(m, list) else [m])]
+
+
+def test_every_error_of_a_session_is_one_of_those_of_its_method(
+    document: dict[str, Any], played: list[tuple[dict[str, Any], list[Any]]]
+) -> None:
+    seen = set()
+    for step, received in played:
+        asked = {
+            m["id"]: m["method"] for m in flat(step["send"]) if isinstance(m, dict) and "id" in m and "method" in m
+        }
+        for message in flat(received):
+            method = methods(document).get(asked.get(message.get("id"), ""))
+            if "error" in message and method is not None:
+                assert message["error"]["code"] in codes_of(document, method), (step["does"], message)
+                seen.add(message["error"]["code"])
+    assert seen >= {errors.REJECTED, errors.NOT_FOUND, errors.CONFLICT, errors.INVALID_PARAMS}

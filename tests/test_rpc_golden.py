@@ -17,8 +17,8 @@ import pytest
 
 from treadle.domain import decider
 from treadle.rpc import codec, errors
+from treadle.rpc.endpoints import FROM_CLIENT, TO_CLIENT
 from treadle.rpc.methods import Methods
-from treadle.rpc.schema import FROM_CLIENT, NOTIFICATIONS
 from treadle.rpc.server import Daemon as Server
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
@@ -44,7 +44,8 @@ def normalized(value: Any, key: str = "") -> Any:
         if set(value) == {"code", "message", "data"}:
             value = {**value, "message": re.sub("(?<=Invalid params: ).*", "…", value["message"])}
         if "openrpc" in value:
-            return {"openrpc": value["openrpc"], "methods": [method["name"] for method in value["methods"]]}
+            lists = {name: [one["name"] for one in value[name]] for name in ("methods", "x-notifications")}
+            return {"openrpc": value["openrpc"], **lists}
         return {name: normalized(member, name) for name, member in value.items()}
     if isinstance(value, list):
         return [normalized(item) for item in value]
@@ -193,7 +194,7 @@ def test_every_method_has_its_golden() -> None:
 
 def test_every_notification_has_its_golden() -> None:
     told = {one["method"] for one in received() if "method" in one} | {name for name in APART if "/" in name}
-    assert told == set(NOTIFICATIONS)
+    assert told == set(TO_CLIENT)
     assert {one["method"] for one in sent() if "id" not in one} >= set(FROM_CLIENT)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from treadle.rpc import stdio
 from treadle.rpc.stdio import FdReader, FdWriter
 
 MEGABYTE = 1024 * 1024
@@ -49,16 +50,27 @@ def terminal() -> Ends:
     return controller, process
 
 
-KINDS = [pipe, sockets, terminal]
+def pipe_that_cannot_be_opened_again() -> Ends:
+    """As where there is no /proc."""
+    return os.pipe()
+
+
+KINDS = [pipe, pipe_that_cannot_be_opened_again, sockets, terminal]
 Kind = Callable[[], Ends]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def ends(request: pytest.FixtureRequest, descriptors: list[int]) -> Ends:
+def ends(request: pytest.FixtureRequest, descriptors: list[int], monkeypatch: pytest.MonkeyPatch) -> Ends:
     """The end to read from and the end to write to."""
+    if request.param is pipe_that_cannot_be_opened_again:
+        monkeypatch.setattr(stdio, "_reopen_pipe", no_such_file)
     pair: Ends = request.param()
     descriptors.extend(pair)
     return pair
+
+
+def no_such_file(fd: int) -> int:
+    raise FileNotFoundError
 
 
 @pytest.fixture
@@ -438,7 +450,28 @@ async def test_a_large_chunk_is_not_copied_for_each_part_of_it_that_goes_out(
     writer.write(chunk)
     async with asyncio.timeout(GUARD):
         assert len(await read_all(source, len(chunk))) == len(chunk)
-    assert max(sizes) <= select.PIPE_BUF
+    assert sum(sizes) > len(chunk)  # it went out in parts
+
+
+async def test_a_pipe_that_cannot_be_opened_again_is_written_as_much_at_a_time_as_cannot_block(
+    descriptors: list[int], monkeypatch: pytest.MonkeyPatch, write_to: WriteTo
+) -> None:
+    source, sink = pipe()
+    descriptors += [source, sink]
+    monkeypatch.setattr(stdio, "_reopen_pipe", no_such_file)
+    writer = write_to(sink)
+    sizes: list[int] = []
+    write = os.write
+
+    def watched(fd: int, data: memoryview) -> int:
+        sizes.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    writer.write(bytes(MEGABYTE))
+    async with asyncio.timeout(GUARD):
+        assert len(await read_all(source, MEGABYTE)) == MEGABYTE
+    assert max(sizes) == select.PIPE_BUF
 
 
 async def test_a_terminal_that_cannot_be_opened_again_gets_everything_byte_by_byte(

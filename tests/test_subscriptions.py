@@ -14,12 +14,13 @@ from support import PATIENCE, opened, plain, serving
 from treadle import changes, subscriptions
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound
+from treadle.domain.ids import Topic
 from treadle.engine import Engine
 from treadle.replica import OutOfStep, Replica
 from treadle.store import reads
 from treadle.store.errors import StorageError
 from treadle.store.store import Store
-from treadle.subscriptions import Subscriptions, Topic
+from treadle.subscriptions import Subscriptions
 from treadle.watch import Watch
 
 SETUP: list[c.Command] = [

@@ -26,10 +26,10 @@ from treadle.store.store import Store
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASED = [path.name.removesuffix(".db.gz") for path in sorted(FIXTURES.glob("*.db.gz"))]
 SHIPPED = scripts("migrations")
-OLDEST = RELEASED[0]
+NEWEST = RELEASED[-1]
 
-SECOND = Script(
-    "002_notes",
+NEXT = Script(
+    "003_notes",
     """
     -- A table, a column, rows that come from the log, and a guard that is taken off and put back.
     CREATE TABLE notes (sequence INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
@@ -41,9 +41,7 @@ SECOND = Script(
     END
     """,
 )
-FAILING = Script(
-    "002_fails", SECOND.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n"
-)
+FAILING = Script("003_fails", NEXT.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n")
 
 
 def unpack(name: str, data_dir: Path) -> bytes:
@@ -64,8 +62,8 @@ def bring(monkeypatch: pytest.MonkeyPatch, *more: Script) -> None:
 
 
 def the_copy(data_dir: Path) -> Path:
-    (copy,) = data_dir.glob("before-*.db")
-    return copy
+    """The last one: a fixture whose projections are older ones is rebuilt when it is first opened, which keeps one."""
+    return max(data_dir.glob("before-*.db"))
 
 
 def everything(path: Path) -> list[str]:
@@ -174,31 +172,31 @@ def append_to_it(daemon: wire.Daemon) -> None:
 
 
 def test_a_migration_is_applied_to_a_released_database_and_the_log_is_as_it_was(data_dir: Path) -> None:
-    unpack(OLDEST, data_dir)
+    unpack(NEWEST, data_dir)
     path = data_dir / FILE_NAME
     before = log_of(path)
     with support.plain(data_dir) as db:
-        assert migrations.migrate(db, [*SHIPPED, SECOND]) == 1
-        assert migrations.migrate(db, [*SHIPPED, SECOND]) == 0
+        assert migrations.migrate(db, [*SHIPPED, NEXT]) == 1
+        assert migrations.migrate(db, [*SHIPPED, NEXT]) == 0
         assert db.execute("SELECT count(*) FROM notes").fetchone()[0] > 5
         with pytest.raises(sqlite3.IntegrityError, match="never deleted, still"):
             db.execute("DELETE FROM events")
         record = db.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version").fetchall()[-1]
-        assert record == (2, "002_notes", SECOND.checksum)
+        assert record == (3, "003_notes", NEXT.checksum)
     assert log_of(path) == before
 
 
 async def test_what_was_before_a_migration_is_kept_as_one_private_file_that_is_named_in_the_log(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unpack(OLDEST, data_dir)
+    unpack(NEWEST, data_dir)
     # A daemon that was killed: what it committed last is in the WAL alone.
     with durable(data_dir) as daemon:
         daemon.initialize()
         daemon.dispatch("ChangeSetting", key="last", value="in the WAL")
         wire.kill(daemon)
     caplog.set_level("INFO")
-    bring(monkeypatch, SECOND)
+    bring(monkeypatch, NEXT)
     async with support.opened(data_dir) as store:
         count = len(await support.replayed(store.events))
     monkeypatch.undo()
@@ -209,7 +207,7 @@ async def test_what_was_before_a_migration_is_kept_as_one_private_file_that_is_n
     assert len(log_of(copy)) == count
     assert '"in the WAL"' in log_of(copy)[-1][1]
     with closing(sqlite3.connect(copy)) as db:
-        assert db.execute("SELECT max(version) FROM schema_migrations").fetchone() == (1,)
+        assert db.execute("SELECT max(version) FROM schema_migrations").fetchone() == (len(SHIPPED),)
     # It opens by itself: the older treadle goes on with it.
     restore(tmp_path / "elsewhere", copy)
     with wire.serving(tmp_path / "elsewhere") as daemon:
@@ -219,7 +217,7 @@ async def test_what_was_before_a_migration_is_kept_as_one_private_file_that_is_n
 async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = unpack(OLDEST, data_dir)
+    content = unpack(NEWEST, data_dir)
     path = data_dir / FILE_NAME
     before = everything(path)
     bring(monkeypatch, FAILING)
@@ -238,22 +236,22 @@ async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
 async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on_with_one_that_does_not(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unpack(OLDEST, data_dir)
+    unpack(NEWEST, data_dir)
     bring(monkeypatch, FAILING)
     async with support.serving(data_dir, initialize=False) as (client, _):
         error = (await client.reply(client.send("initialize", {})))["error"]
         assert error["data"]["kind"] == "storage"
-        assert error["message"].startswith("migration 002_fails failed, and the database is as it was before it: ")
+        assert error["message"].startswith("migration 003_fails failed, and the database is as it was before it: ")
         monkeypatch.undo()
-        bring(monkeypatch, SECOND)
+        bring(monkeypatch, NEXT)
         await client.call("initialize", {})
         await client.call("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
 
 
 async def test_a_migration_whose_first_statement_is_fine_and_whose_record_is_not_is_not_applied(data_dir: Path) -> None:
-    unpack(OLDEST, data_dir)
+    unpack(NEWEST, data_dir)
     before = everything(data_dir / FILE_NAME)
-    takes_its_record = Script("002_x", "INSERT INTO schema_migrations VALUES (2, 'x', 'x', 'x');\n")
+    takes_its_record = Script("003_x", "INSERT INTO schema_migrations VALUES (3, 'x', 'x', 'x');\n")
     with support.plain(data_dir) as db, pytest.raises(sqlite3.IntegrityError):
         migrations.migrate(db, [*SHIPPED, takes_its_record])
     assert everything(data_dir / FILE_NAME) == before
@@ -276,7 +274,7 @@ def older(data_dir: Path) -> None:
 def test_the_copy_before_a_rebuild_is_private_under_a_loose_umask_and_what_a_kill_left_of_another_is_gone(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    unpack(OLDEST, data_dir)
+    unpack(NEWEST, data_dir)
     older(data_dir)
     left = [data_dir / ".before-20260131T000000.000000Z.db.0a1b2c3d.part", data_dir / ".before-x.db.1.part-journal"]
     for path in left:
@@ -292,7 +290,7 @@ def test_the_copy_before_a_rebuild_is_private_under_a_loose_umask_and_what_a_kil
 
 @own_file_system
 def test_without_room_for_the_copy_nothing_is_changed_and_with_room_it_goes_on(data_dir: Path, tmp_path: Path) -> None:
-    unpack(OLDEST, tmp_path / "source")
+    unpack(NEWEST, tmp_path / "source")
     older(tmp_path / "source")
     content = (tmp_path / "source" / FILE_NAME).read_bytes()
     data_dir.mkdir()
@@ -318,7 +316,7 @@ def test_without_room_for_the_copy_nothing_is_changed_and_with_room_it_goes_on(d
 def test_a_fixture_is_the_same_whatever_reads_it(tmp_path: Path) -> None:
     content: list[Any] = []
     for name in ("one", "two"):
-        unpack(OLDEST, tmp_path / name)
+        unpack(NEWEST, tmp_path / name)
         total, differences = projections.verify(tmp_path / name / FILE_NAME, tmp_path / f"{name}.db")
         assert differences == []
         content.append((total, everything(tmp_path / name / FILE_NAME)))

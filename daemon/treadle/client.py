@@ -1,210 +1,234 @@
-"""A client for Python: spawns a daemon, calls its methods, follows its topics."""
+"""A client for Python: spawns a daemon or is given the pipes of one, calls its methods, follows its topics.
+
+Each method of the protocol is one of `Client`, and takes the fields of its params by name: `thread_list(limit=5)`.
+Commands are structs: `dispatch(StartTurn(thread_id="t", prompt="Hello?"))`.
+"""
 
 import asyncio
 import contextlib
-import itertools
 import os
+import socket
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
-from treadle.replica import Replica
-from treadle.rpc.errors import RpcError
-from treadle.rpc.framing import FrameDecoder, Framing, frame
+from treadle.connection import Connection, Disconnected, RemoteError
+from treadle.domain.commands import Command
+from treadle.domain.ids import Topic
+from treadle.following import Change, Following, Subscription, Upsert, known
+from treadle.replica import OutOfStep, Replica
+from treadle.rpc import endpoints
+from treadle.rpc.endpoints import Endpoint
+from treadle.rpc.framing import Framing
+from treadle.rpc.params import OpenParams
+from treadle.rpc.results import AppendChange, Dispatched, Initialized, RemoveChange, ThreadSnapshot
+
+__all__ = [
+    "AppendChange",
+    "Change",
+    "Client",
+    "Disconnected",
+    "Following",
+    "Framing",
+    "OutOfStep",
+    "RemoteError",
+    "RemoveChange",
+    "Replica",
+    "Subscription",
+    "ThreadSnapshot",
+    "Upsert",
+    "connect",
+]
 
 DAEMON = (sys.executable, "-m", "treadle", "serve")
-MAX_MESSAGE_BYTES = 1024 * 1024 * 1024
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Pipes = tuple[asyncio.StreamReader, asyncio.StreamWriter] | tuple[int, int]
 
 
-class RemoteError(Exception):
-    """What the daemon answered instead of a result."""
+class Call(Generic[P, R]):
+    """A method of the protocol as a method of the client, with the arguments of the struct of its params."""
 
-    def __init__(self, code: int, message: str, data: dict[str, Any]) -> None:
-        super().__init__(f"{message} ({code})")
-        self.code = code
-        self.message = message
-        self.data = data
+    def __init__(self, endpoint: Endpoint[P, R]) -> None:
+        self.endpoint = endpoint
+        self.__doc__ = endpoint.summary
 
-    @property
-    def kind(self) -> str:
-        """`data.kind`, which is stable."""
-        return str(self.data.get("kind", ""))
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: "Client", owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, client: "Client | None", owner: type) -> Self | Callable[P, Coroutine[Any, Any, R]]:
+        if client is None:
+            return self
+        endpoint = self.endpoint
 
+        def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            return client.ask(endpoint.name, endpoint.params(*args, **kwargs), endpoint.result)
 
-class Disconnected(Exception):
-    """The daemon is gone; what was not answered may or may not have happened."""
-
-
-class Subscription:
-    """id: the subscription's. opened: the answer to subscription/open. replica: what it shows, kept up by `changes`."""
-
-    def __init__(self, client: "Client", opened: dict[str, Any], replica: Replica) -> None:
-        self.id: str = opened["subscriptionId"]
-        self.opened = opened
-        self.replica = replica
-        self._client = client
-        self._queue = client.queues[self.id]
-        if client.is_gone:  # after the answer, and before this
-            self._queue.put_nowait(None)
-        if opened["snapshot"] is not None:
-            self.replica.load(opened["snapshot"])
-        else:
-            self.replica.apply(opened["changes"] or (), opened["sequence"])
-
-    async def next(self) -> dict[str, Any]:
-        """The params of the next notification, applied to the replica. Raises Disconnected."""
-        params = await self._queue.get()
-        if params is None:
-            self._queue.put_nowait(None)
-            raise Disconnected("the daemon is gone")
-        if "changes" in params:
-            self.replica.apply(params["changes"], params["sequence"])
-        return params
-
-    async def until(self, sequence: int) -> Replica:
-        """The replica, once it is at that sequence."""
-        while self.replica.sequence < sequence:
-            await self.next()
-        return self.replica
-
-    async def close(self) -> None:
-        """Follow it no more."""
-        await self._client.call("subscription/close", {"subscriptionId": self.id})
-        self._client.queues.pop(self.id, None)
+        call.__doc__ = endpoint.summary
+        return call
 
 
 class Client:
-    """process: the daemon's. info: its answer to `initialize`. queues: notifications by subscription; "" for others."""
+    """Of one daemon. info: its answer to `initialize`. connection: the wire; its queue "" has what is of no topic."""
 
-    def __init__(self, process: asyncio.subprocess.Process, framing: Framing) -> None:
-        self.process = process
-        self.info: dict[str, Any] = {}
-        self.queues: dict[str, asyncio.Queue[dict[str, Any] | None]] = defaultdict(asyncio.Queue)
-        self._framing = framing
-        self._ids = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._reading = asyncio.create_task(self._read())
+    info: Initialized
+
+    initialize = Call(endpoints.INITIALIZE)
+    shutdown = Call(endpoints.SHUTDOWN)
+    dispatch_batch = Call(endpoints.DISPATCH_BATCH)
+    project_open = Call(endpoints.PROJECT_OPEN)
+    project_list = Call(endpoints.PROJECT_LIST)
+    thread_list = Call(endpoints.THREAD_LIST)
+    thread_read = Call(endpoints.THREAD_READ)
+    turn_list = Call(endpoints.TURN_LIST)
+    checkpoint_list = Call(endpoints.CHECKPOINT_LIST)
+    setting_list = Call(endpoints.SETTING_LIST)
+    event_list = Call(endpoints.EVENT_LIST)
+    search_query = Call(endpoints.SEARCH)
+    subscription_open = Call(endpoints.SUBSCRIPTION_OPEN)
+    subscription_close = Call(endpoints.SUBSCRIPTION_CLOSE)
+    daemon_status = Call(endpoints.STATUS)
+    rpc_discover = Call(endpoints.DISCOVER)
+
+    def __init__(self, connection: Connection, process: asyncio.subprocess.Process | None = None) -> None:
+        self.connection = connection
+        self._process = process
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the daemon has closed its end."""
-        return self._reading.done()
+    def process(self) -> asyncio.subprocess.Process:
+        """The daemon's. Raises ValueError where it is somebody else's."""
+        if self._process is None:
+            raise ValueError("this client was given pipes: the process behind them is not its own")
+        return self._process
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Write one message as it is."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(frame(self._framing, msgspec.json.encode(message)))
-
-    def request(self, method: str, params: Mapping[str, Any] | None = None) -> "asyncio.Future[Any]":
-        """Send a request; the future gives its result, or raises RemoteError or Disconnected."""
-        id = next(self._ids)
-        future = self._answers[id] = asyncio.get_running_loop().create_future()
-        if self.is_gone:
-            _disconnect(future)
-        self.send({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
-        return future
+    async def dispatch(self, command: Command) -> Dispatched:
+        """Do one thing. Written before this first waits: what is asked for in order is done in order."""
+        return await self.ask(endpoints.DISPATCH.name, command, endpoints.DISPATCH.result)
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The result of a request."""
-        return await self.request(method, params)
+        """The result of any request, as plain values. Raises RemoteError, and Disconnected."""
+        return await self.connection.call(method, params)
 
-    async def dispatch(self, type: str, **fields: Any) -> Any:
-        """The answer to one command."""
-        return await self.request("command/dispatch", {"type": type, **fields})
+    async def ask(self, method: str, params: object, result: type[R]) -> R:
+        """The result of a request as a struct, without what only a later release knows."""
+        return msgspec.convert(known(await self.connection.call(method, params)), result)
 
-    def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
-        """Send a notification."""
-        self.send({"jsonrpc": "2.0", "method": method, "params": params or {}})
+    async def subscribe(
+        self,
+        topic: Topic,
+        *,
+        thread_id: str | None = None,
+        turn_limit: int = 50,
+        after_sequence: int | None = None,
+        replica: Replica | None = None,
+    ) -> Subscription:
+        """Follow a topic. after_sequence: where `events` begin. replica: one that was kept, and goes on from there."""
+        params = OpenParams(topic=topic, thread_id=thread_id, turn_limit=turn_limit, after_sequence=after_sequence)
+        return await Subscription.open(self.connection, params, Replica() if replica is None else replica)
 
-    async def subscribe(self, topic: str, *, replica: Replica | None = None, **params: Any) -> Subscription:
-        """Follow a topic. replica: one that was kept from before, which is brought up to date."""
-        if replica is None:
-            replica = Replica()
-        else:
-            params.setdefault("afterSequence", replica.sequence)
-        return Subscription(self, await self.call("subscription/open", {"topic": topic, **params}), replica)
+    def follow(self, thread_id: str, *, turn_limit: int = 50, replica: Replica | None = None) -> Following:
+        """A thread, live: `async for change in client.follow(thread_id)`. replica: as in `subscribe`."""
+        params = OpenParams(topic="thread", thread_id=thread_id, turn_limit=turn_limit)
+        return Following(self.connection, params, Replica() if replica is None else replica)
 
-    async def shut_down(self) -> int:
+    async def end(self) -> int:
         """End the daemon as LSP has it; its exit status."""
         with contextlib.suppress(Disconnected):
-            await self.call("shutdown")
-        self.notify("exit")
+            await self.shutdown()
+            await self.connection.notify("exit")
         return await self.process.wait()
 
-    async def close(self) -> int:
-        """Close the daemon's stdin and wait for its end; its exit status."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.process.stdin.close()
-            await self.process.stdin.wait_closed()
-        status = await self.process.wait()
-        await asyncio.gather(self._reading, return_exceptions=True)
-        return status
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        decoder = FrameDecoder(MAX_MESSAGE_BYTES)
-        try:
-            while data := await self.process.stdout.read(1 << 18):
-                for body in decoder.feed(data):
-                    self._receive(body)
-        finally:
-            for future in self._answers.values():
-                if not future.done():
-                    _disconnect(future)
-            for queue in self.queues.values():
-                queue.put_nowait(None)
-
-    def _receive(self, body: bytes | RpcError) -> None:
-        if isinstance(body, RpcError):
-            raise body
-        message = msgspec.json.decode(body)
-        for one in message if isinstance(message, list) else [message]:
-            if "method" in one:
-                params = one.get("params", {})
-                self.queues[params.get("subscriptionId", "")].put_nowait({"method": one["method"], **params})
-            elif (future := self._answers.pop(one.get("id"), None)) is not None and not future.done():
-                if "error" in one:
-                    error = one["error"]
-                    future.set_exception(RemoteError(error["code"], error["message"], error.get("data", {})))
-                else:
-                    future.set_result(one["result"])
-
-
-def _disconnect(future: "asyncio.Future[Any]") -> None:
-    future.set_exception(Disconnected("the daemon is gone"))
-    future.exception()  # nobody may be waiting for it
+    async def close(self) -> None:
+        """Close the daemon's input. One of its own has ended then, and what it had to say is taken."""
+        await self.connection.close()
+        if self._process is None:
+            await self.connection.abandon()
+        else:
+            await self._process.wait()
+            await self.connection.ended()
 
 
 @asynccontextmanager
 async def connect(
-    data_dir: Path,
+    data_dir: Path | None = None,
     *arguments: str,
+    pipes: Pipes | None = None,
     framing: Framing = Framing.HEADERS,
     command: Sequence[str] = DAEMON,
     initialize: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of a daemon of its own, which ends with the block."""
+    """A client of a daemon of its own, which ends with the block; or of one that runs, behind `pipes`.
+
+    data_dir, arguments, env: for `treadle serve`; without a data_dir it is the user's. command: another one than that.
+    pipes: what is read from and what is written to, as streams or as descriptors; they are closed with the block.
+    """
+    source: asyncio.BaseTransport | None = None
+    if pipes is None:
+        where = () if data_dir is None else ("--data-dir", str(data_dir))
+        client = await _spawn(*command, *where, *arguments, framing=framing, env=env)
+        hello = {"process_id": os.getpid()}
+    elif data_dir is not None or arguments or env is not None:
+        raise ValueError("a daemon behind pipes runs already: give its data_dir, arguments and env to who starts it")
+    else:
+        reader, writer, source = await _streams(pipes)
+        client = Client(Connection(reader, writer, framing))
+        hello = {}  # the daemon may be on another machine, where our process means nothing
+    try:
+        if initialize:
+            client.info = await client.initialize(**hello)
+            _compare(client.info.protocol_version)
+            await client.connection.notify("initialized")
+        yield client
+    finally:
+        await client.close()
+        if source is not None:
+            source.close()
+
+
+def _compare(version: int) -> None:
+    if version > endpoints.PROTOCOL_VERSION:
+        ours = endpoints.PROTOCOL_VERSION
+        warnings.warn(
+            f"the daemon speaks version {version} of the protocol, this client knows {ours}: use that of its release",
+            stacklevel=2,
+        )
+
+
+async def _spawn(*command: str, framing: Framing, env: Mapping[str, str] | None) -> Client:
     process = await asyncio.create_subprocess_exec(
         *command,
-        "--data-dir",
-        str(data_dir),
-        *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=None if env is None else {**os.environ, **env},
     )
-    client = Client(process, framing)
-    try:
-        if initialize:
-            client.info = await client.call("initialize", {"processId": os.getpid()})
-            client.notify("initialized")
-        yield client
-    finally:
-        await client.close()
+    assert process.stdout is not None
+    assert process.stdin is not None
+    return Client(Connection(process.stdout, process.stdin, framing), process)
+
+
+async def _streams(
+    pipes: Pipes,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.BaseTransport | None]:
+    """The streams, and what is to be closed beside the writer."""
+    source, to = pipes
+    if isinstance(source, asyncio.StreamReader) and isinstance(to, asyncio.StreamWriter):
+        return source, to, None
+    assert isinstance(source, int)
+    assert isinstance(to, int)
+    if source == to:  # as a pipe to write to, asyncio takes a socket for closed as soon as something can be read
+        return *await asyncio.open_connection(sock=socket.socket(fileno=source)), None
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0))
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(to, "wb", 0)
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, None, loop), reading

@@ -1,7 +1,13 @@
 """What a client holds of a topic: entities by id, kept equal to the daemon's by applying changes in their order."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from treadle.domain.entities import ENTITIES, Entity
+
+E = TypeVar("E", bound=Entity)
 
 PLURALS = {
     "projects": "project",
@@ -20,11 +26,19 @@ class OutOfStep(Exception):
 
 
 class Replica:
-    """entities: for each kind (`thread`, `message`, …) its values by id, settings by key."""
+    """entities: for each kind (`thread`, `message`, …) its values by id, settings by key. A value is never changed, but
+    another one takes its place. sequence, log_id: what it is at, and of which log: with both it can go on from there.
+    """
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.log_id: str | None = None
         self.entities: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in PLURALS.values()}
+
+    def all(self, kind: type[E]) -> dict[str, E]:
+        """The entities of a kind by id, settings by key: `replica.all(Message)`."""
+        (name,) = (name for name, entity in ENTITIES.items() if entity is kind)
+        return {id: msgspec.convert(value, kind) for id, value in self.entities[name].items()}
 
     def load(self, snapshot: dict[str, Any]) -> None:
         """Begin with a snapshot."""
@@ -34,9 +48,11 @@ class Replica:
         self.sequence = snapshot["sequence"]
 
     def apply(self, changes: Iterable[dict[str, Any]], sequence: int) -> None:
-        """Take the changes of one notification. Raises OutOfStep."""
+        """Take the changes of one notification, but not of entities that are not known here. Raises OutOfStep."""
         for change in changes:
-            held = self.entities[change["entity"]]
+            held = self.entities.get(change["entity"])
+            if held is None:
+                continue
             match change["type"]:
                 case "upsert":
                     held[_key(change["entity"], change["value"])] = change["value"]
@@ -44,7 +60,7 @@ class Replica:
                     value = held.get(change["id"])
                     if value is None or len(value["text"]) != change["offset"]:
                         raise OutOfStep(f"text for message {change['id']} at {change['offset']}")
-                    value["text"] += change["text"]
+                    held[change["id"]] = {**value, "text": value["text"] + change["text"]}
                 case "remove":
                     held.pop(change["id"], None)
                     if change["entity"] == "thread":

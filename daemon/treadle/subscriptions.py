@@ -10,7 +10,6 @@ import itertools
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Literal, get_args
 
 from msgspec import Raw, Struct
 
@@ -29,14 +28,13 @@ from treadle.changes import (
     open_messages,
 )
 from treadle.domain.errors import NotFound
+from treadle.domain.ids import Topic
 from treadle.store import reads
 from treadle.store.errors import StorageError
 from treadle.store.store import Store
 
 log = logging.getLogger(__name__)
 
-Topic = Literal["index", "thread", "settings", "events"]
-TOPICS: tuple[str, ...] = get_args(Topic)
 
 MAX_SUBSCRIPTIONS = 1_000
 MAX_RESUME = 10_000  # events after which a snapshot is less than what changed

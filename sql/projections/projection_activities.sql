@@ -1,8 +1,11 @@
--- projection_activities, by (thread_id, id): ActivityRecorded (again by the same id: the row is written anew),
--- ThreadDeleted.
+-- projection_activities, by (thread_id, id), with activity_search: ActivityRecorded (again by the same id: the row is
+-- written anew), ThreadDeleted.
 
 CREATE TRIGGER projection_activities_recorded INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ActivityRecorded' BEGIN
+  INSERT INTO activity_search (activity_search, rowid, title, detail)
+  SELECT 'delete', sequence, title, detail FROM activity_texts
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO projection_activities
     (sequence, thread_id, id, turn_id, kind, title, status, detail, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.kind',
@@ -10,12 +13,23 @@ WHEN NEW.event_type = 'ActivityRecorded' BEGIN
   ON CONFLICT (thread_id, id) DO UPDATE
   SET kind = excluded.kind, title = excluded.title, status = excluded.status, detail = excluded.detail,
       updated_at = excluded.updated_at;
+  INSERT INTO activity_search (rowid, title, detail)
+  SELECT sequence, title, detail FROM activity_texts
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
 
 CREATE TRIGGER projection_activities_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadDeleted' BEGIN
+  INSERT INTO activity_search (activity_search, rowid, title, detail)
+  SELECT 'delete', sequence, title, detail FROM activity_texts WHERE thread_id = NEW.thread_id;
   DELETE FROM projection_activities WHERE thread_id = NEW.thread_id;
 END;
+
+-- What is searched of an activity that has ended: its title, and the strings in its detail without their names.
+CREATE VIEW activity_texts AS
+  SELECT sequence, thread_id, id, title,
+    (SELECT group_concat(atom, ' ') FROM json_tree(projection_activities.detail) WHERE type = 'text') AS detail
+  FROM projection_activities WHERE status IN ('completed', 'failed');
 
 CREATE VIEW activity_entities AS
   SELECT sequence, thread_id, id, turn_id, json_object(

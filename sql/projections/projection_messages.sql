@@ -1,4 +1,4 @@
--- projection_messages, by (thread_id, id), with message_chunks: MessageAdded, MessageAppended, MessageCompleted,
+-- projection_messages, by (thread_id, id), with message_chunks and message_search: MessageAdded, MessageAppended, MessageCompleted,
 -- ThreadDeleted.
 
 CREATE TRIGGER projection_messages_added INSTEAD OF INSERT ON projector
@@ -7,6 +7,8 @@ WHEN NEW.event_type = 'MessageAdded' BEGIN
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.role',
           NEW.payload ->> '$.text', iif(NEW.payload ->> '$.streaming', 'streaming', 'complete'), NEW.at,
           iif(NEW.payload ->> '$.streaming', NULL, NEW.at));
+  INSERT INTO message_search (rowid, text)
+  SELECT NEW.sequence, NEW.payload ->> '$.text' WHERE NOT NEW.payload ->> '$.streaming';
 END;
 
 CREATE TRIGGER projection_messages_appended INSTEAD OF INSERT ON projector
@@ -27,13 +29,18 @@ WHEN NEW.event_type = 'MessageCompleted' BEGIN
         )
       ), '')
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+  INSERT INTO message_search (rowid, text)
+  SELECT sequence, text FROM projection_messages WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   DELETE FROM message_chunks WHERE message = (
     SELECT sequence FROM projection_messages WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
   );
 END;
 
+-- The words of a row are taken out with its text as it was when they were put in.
 CREATE TRIGGER projection_messages_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadDeleted' BEGIN
+  INSERT INTO message_search (message_search, rowid, text)
+  SELECT 'delete', sequence, text FROM projection_messages WHERE thread_id = NEW.thread_id AND status = 'complete';
   DELETE FROM message_chunks WHERE message IN (
     SELECT sequence FROM projection_messages WHERE thread_id = NEW.thread_id AND status = 'streaming'
   );

@@ -1,4 +1,4 @@
--- projection_threads, by id: every event of a thread but MessageAppended moves its version; beside the thread's own
+-- projection_threads, by id, with thread_search: every event of a thread but MessageAppended moves its version; beside the thread's own
 -- events it folds those of turns and approvals, for its status.
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
@@ -6,38 +6,36 @@ WHEN NEW.event_type = 'ThreadCreated' BEGIN
   INSERT INTO projection_threads (sequence, id, project_id, title, version, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.projectId', NEW.payload ->> '$.title',
           NEW.sequence, NEW.at, NEW.at);
+  INSERT INTO thread_search (rowid, title) VALUES (NEW.sequence, NEW.payload ->> '$.title');
+END;
+
+CREATE TRIGGER projection_threads_renamed INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'ThreadRenamed' BEGIN
+  INSERT INTO thread_search (thread_search, rowid, title)
+  SELECT 'delete', sequence, title FROM projection_threads WHERE id = NEW.thread_id;
+  UPDATE projection_threads SET title = NEW.payload ->> '$.title' WHERE id = NEW.thread_id;
+  INSERT INTO thread_search (rowid, title)
+  SELECT sequence, title FROM projection_threads WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_deleted INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'ThreadDeleted' BEGIN
+  INSERT INTO thread_search (thread_search, rowid, title)
+  SELECT 'delete', sequence, title FROM projection_threads WHERE id = NEW.thread_id;
 END;
 
 CREATE TRIGGER projection_threads_changed INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('ThreadRenamed', 'ThreadArchived', 'ThreadUnarchived', 'ThreadDeleted') BEGIN
+WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'MessageAppended') BEGIN
   UPDATE projection_threads
   SET version = NEW.sequence, updated_at = NEW.at,
-      title = coalesce(NEW.payload ->> '$.title', title),
+      running = CASE NEW.event_type WHEN 'TurnStarted' THEN 1
+        WHEN 'TurnCompleted' THEN 0 WHEN 'TurnFailed' THEN 0 WHEN 'TurnInterrupted' THEN 0 ELSE running END,
+      pending_approvals = pending_approvals
+        + CASE NEW.event_type WHEN 'ApprovalRequested' THEN 1 WHEN 'ApprovalResolved' THEN -1 ELSE 0 END,
       archived_at = CASE NEW.event_type
         WHEN 'ThreadArchived' THEN NEW.at WHEN 'ThreadUnarchived' THEN NULL ELSE archived_at END,
-      deleted = NEW.event_type = 'ThreadDeleted'
+      deleted = deleted OR NEW.event_type = 'ThreadDeleted'
   WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_turn INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('TurnStarted', 'TurnCompleted', 'TurnFailed', 'TurnInterrupted') BEGIN
-  UPDATE projection_threads
-  SET version = NEW.sequence, updated_at = NEW.at, running = NEW.event_type = 'TurnStarted'
-  WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_approval INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('ApprovalRequested', 'ApprovalResolved') BEGIN
-  UPDATE projection_threads
-  SET version = NEW.sequence, updated_at = NEW.at,
-      pending_approvals = pending_approvals + iif(NEW.event_type = 'ApprovalRequested', 1, -1)
-  WHERE id = NEW.thread_id;
-END;
-
-CREATE TRIGGER projection_threads_version INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('MessageAdded', 'MessageCompleted', 'ActivityRecorded', 'CheckpointCreated',
-                        'CheckpointRestored') BEGIN
-  UPDATE projection_threads SET version = NEW.sequence, updated_at = NEW.at WHERE id = NEW.thread_id;
 END;
 
 CREATE VIEW thread_entities AS

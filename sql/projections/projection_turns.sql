@@ -7,7 +7,7 @@ WHEN NEW.event_type = 'TurnStarted' BEGIN
 END;
 
 CREATE TRIGGER projection_turns_ended INSTEAD OF INSERT ON projector
-WHEN NEW.event_type IN ('TurnCompleted', 'TurnFailed', 'TurnInterrupted') BEGIN
+WHEN NEW.event_type = 'TurnCompleted' OR NEW.event_type = 'TurnFailed' OR NEW.event_type = 'TurnInterrupted' BEGIN
   UPDATE projection_turns
   SET status = CASE NEW.event_type
         WHEN 'TurnCompleted' THEN 'completed' WHEN 'TurnFailed' THEN 'failed' ELSE 'interrupted' END,

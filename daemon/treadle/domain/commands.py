@@ -22,7 +22,10 @@ class Command(Struct, frozen=True, kw_only=True, tag=True, rename="camel", forbi
 
 
 class CreateProject(Command, frozen=True, kw_only=True):
-    """A project is a folder: `path` is absolute and no other live project's."""
+    """A project is a folder.
+
+    path: absolute, and no other live project's.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -40,7 +43,10 @@ class UpdateProject(Command, frozen=True, kw_only=True):
 
 
 class DeleteProject(Command, frozen=True, kw_only=True):
-    """Rejected while it has threads, unless `cascade` says to delete these too."""
+    """Rejected while it has threads, unless `cascade` says to delete these too.
+
+    cascade: delete its threads as well, the archived ones too.
+    """
 
     id: Id
     cascade: bool = False
@@ -54,7 +60,10 @@ class ThreadCommand(Command, frozen=True, kw_only=True):
 
 
 class CreateThread(Command, frozen=True, kw_only=True):
-    """A conversation in a live project."""
+    """A conversation in a live project.
+
+    expected_version: 0 says that there is none yet.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("thread_id",)
 
@@ -83,7 +92,10 @@ class DeleteThread(ThreadCommand, frozen=True, kw_only=True):
 
 
 class StartTurn(ThreadCommand, frozen=True, kw_only=True):
-    """Begin one exchange with the user's prompt, which becomes the message `messageId`."""
+    """Begin one exchange with the user's prompt, which becomes a complete message.
+
+    id: the turn's. prompt: may be empty. message_id: the prompt's.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id", "message_id")
 
@@ -93,7 +105,12 @@ class StartTurn(ThreadCommand, frozen=True, kw_only=True):
 
 
 class CompleteTurn(ThreadCommand, frozen=True, kw_only=True):
-    """The agent is done; `stopReason` is its own word for why (ACP: end_turn, max_tokens, refusal, …)."""
+    """The agent is done.
+
+    id: the turn's.
+    stop_reason: the agent's own word: in the Agent Client Protocol `end_turn`, `max_tokens`, `refusal`, …
+    usage: what the turn has cost, in the agent's own form.
+    """
 
     id: Id
     stop_reason: Word
@@ -101,21 +118,30 @@ class CompleteTurn(ThreadCommand, frozen=True, kw_only=True):
 
 
 class FailTurn(ThreadCommand, frozen=True, kw_only=True):
-    """The turn ended in an error, told in a sentence."""
+    """The turn ended in an error.
+
+    id: the turn's. error: a sentence.
+    """
 
     id: Id
     error: str
 
 
 class InterruptTurn(ThreadCommand, frozen=True, kw_only=True):
-    """Stop the turn `id`, or whichever is running; with none running nothing changes."""
+    """Stop a turn; with none running nothing changes.
+
+    id: the turn's; without it whichever runs, if one does. reason: without it `interrupted by the client`.
+    """
 
     id: Id | None = None
     reason: str | None = None
 
 
 class AddMessage(ThreadCommand, frozen=True, kw_only=True):
-    """Text in a running turn; with `streaming` more may be appended until it is completed."""
+    """Text in a running turn.
+
+    text: may be empty. streaming: more may be appended, until the message or its turn is completed.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -127,20 +153,29 @@ class AddMessage(ThreadCommand, frozen=True, kw_only=True):
 
 
 class AppendMessage(ThreadCommand, frozen=True, kw_only=True):
-    """More text at the end of an open message."""
+    """More text at the end of an open message.
+
+    id: the message's.
+    """
 
     id: Id
     text: str
 
 
 class CompleteMessage(ThreadCommand, frozen=True, kw_only=True):
-    """No more text will come."""
+    """No more text will come.
+
+    id: the message's.
+    """
 
     id: Id
 
 
 class RecordActivity(ThreadCommand, frozen=True, kw_only=True):
-    """What else the agent shows: a tool call, a plan, a thought. The same id again writes it anew."""
+    """What else the agent shows. The same id again, in the same turn, writes it anew, whole.
+
+    kind: your word: `tool_call`, `plan`, `thought`, …
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -153,7 +188,11 @@ class RecordActivity(ThreadCommand, frozen=True, kw_only=True):
 
 
 class ApprovalOption(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """One answer to choose from: its id, what to show, and what it does (ACP: allow_once, reject_always, …)."""
+    """One answer to choose from.
+
+    id: 1 to 128 characters of any sort. name: what to show.
+    kind: what it does: in the Agent Client Protocol `allow_once`, `reject_always`, …
+    """
 
     id: Annotated[str, Meta(min_length=1, max_length=128)]
     name: str
@@ -161,7 +200,10 @@ class ApprovalOption(Struct, frozen=True, rename="camel", forbid_unknown_fields=
 
 
 class RequestApproval(ThreadCommand, frozen=True, kw_only=True):
-    """A question that the agent waits on."""
+    """A question that the agent waits on.
+
+    options: what to choose from; an `id` here has 1 to 128 characters of any sort.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -173,14 +215,20 @@ class RequestApproval(ThreadCommand, frozen=True, kw_only=True):
 
 
 class ResolveApproval(ThreadCommand, frozen=True, kw_only=True):
-    """outcome: the id of the option that was chosen, or null: cancelled."""
+    """Answer a question.
+
+    id: the approval's. outcome: the id of an option; null cancels the question.
+    """
 
     id: Id
     outcome: str | None
 
 
 class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """A git ref that holds the workspace at this moment. treadle records it and does not run git."""
+    """A git ref that holds the workspace at this moment. treadle records it and does not run git.
+
+    turn_id: the turn that it belongs to, ended or not.
+    """
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -191,13 +239,19 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """The workspace was put back to this checkpoint."""
+    """The workspace was put back to this checkpoint.
+
+    id: the checkpoint's.
+    """
 
     id: Id
 
 
 class ChangeSetting(Command, frozen=True, kw_only=True):
-    """value: any JSON, or null to remove the setting."""
+    """Set a setting, or remove it.
+
+    value: null removes the setting.
+    """
 
     key: SettingKey
     value: Json

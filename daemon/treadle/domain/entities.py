@@ -5,15 +5,20 @@ from typing import Literal
 from msgspec import Struct
 
 from treadle.domain.events import OfferedOption
-from treadle.domain.ids import ActivityStatus, Json, Role, Timestamp
+from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp
 
 
-class Entity(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Entity(Struct, frozen=True, kw_only=True, rename="camel"):
     pass
 
 
 class Project(Entity, frozen=True, kw_only=True):
-    id: str
+    """A workspace folder.
+
+    path: as it was normalised.
+    """
+
+    id: GivenId
     name: str
     path: str
     created_at: Timestamp
@@ -21,11 +26,15 @@ class Project(Entity, frozen=True, kw_only=True):
 
 
 class Thread(Entity, frozen=True, kw_only=True):
-    """status: `waiting` while the running turn has a pending approval.
-    version: the sequence of the thread's last event that is not a MessageAppended."""
+    """A conversation in a project.
 
-    id: str
-    project_id: str
+    status: `waiting` while the running turn has a pending approval.
+    version: the sequence of the thread's last event that is not a MessageAppended; give it back as `expectedVersion`.
+    updated_at: of the event that `version` names: streamed text does not move it.
+    """
+
+    id: GivenId
+    project_id: GivenId
     title: str
     status: Literal["idle", "running", "waiting"]
     archived_at: Timestamp | None
@@ -35,8 +44,14 @@ class Thread(Entity, frozen=True, kw_only=True):
 
 
 class Turn(Entity, frozen=True, kw_only=True):
-    id: str
-    thread_id: str
+    """One exchange in a thread: a prompt, the work, an end.
+
+    stop_reason: of a completed turn what the agent said; of an interrupted one the reason. error: of a failed one.
+    usage: what CompleteTurn gave.
+    """
+
+    id: GivenId
+    thread_id: GivenId
     status: Literal["running", "completed", "failed", "interrupted"]
     stop_reason: str | None
     error: str | None
@@ -46,9 +61,14 @@ class Turn(Entity, frozen=True, kw_only=True):
 
 
 class Message(Entity, frozen=True, kw_only=True):
-    id: str
-    thread_id: str
-    turn_id: str
+    """Text by the user, the assistant or the system in a turn. It may stream.
+
+    text: all of it so far.
+    """
+
+    id: GivenId
+    thread_id: GivenId
+    turn_id: GivenId
     role: Role
     text: str
     status: Literal["streaming", "complete"]
@@ -57,9 +77,14 @@ class Message(Entity, frozen=True, kw_only=True):
 
 
 class Activity(Entity, frozen=True, kw_only=True):
-    id: str
-    thread_id: str
-    turn_id: str
+    """What else an agent shows: a tool call, a plan, a thought, usage.
+
+    kind: the client's word: `tool_call`, `plan`, `thought`, …
+    """
+
+    id: GivenId
+    thread_id: GivenId
+    turn_id: GivenId
     kind: str
     title: str
     status: ActivityStatus
@@ -69,11 +94,14 @@ class Activity(Entity, frozen=True, kw_only=True):
 
 
 class Approval(Entity, frozen=True, kw_only=True):
-    """outcome: the id of the option that was chosen; null while pending and when cancelled."""
+    """A question that the agent waits on, and the answer.
 
-    id: str
-    thread_id: str
-    turn_id: str
+    options: what to choose from. outcome: the id of the option that was chosen; null while pending and when cancelled.
+    """
+
+    id: GivenId
+    thread_id: GivenId
+    turn_id: GivenId
     title: str
     options: list[OfferedOption]
     detail: Json
@@ -84,9 +112,14 @@ class Approval(Entity, frozen=True, kw_only=True):
 
 
 class Checkpoint(Entity, frozen=True, kw_only=True):
-    id: str
-    thread_id: str
-    turn_id: str | None
+    """A git ref that holds the workspace at a moment.
+
+    restored_at: the last time.
+    """
+
+    id: GivenId
+    thread_id: GivenId
+    turn_id: GivenId | None
     git_ref: str
     message: str
     created_at: Timestamp
@@ -94,10 +127,17 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
 
 
 class Setting(Entity, frozen=True, kw_only=True):
+    """A key and a JSON value.
+
+    value: not null: that would remove it.
+    """
+
     key: str
     value: Json
     updated_at: Timestamp
 
+
+AnyEntity = Project | Thread | Turn | Message | Activity | Approval | Checkpoint | Setting
 
 ENTITIES: dict[str, type[Entity]] = {
     "project": Project,
@@ -109,3 +149,27 @@ ENTITIES: dict[str, type[Entity]] = {
     "checkpoint": Checkpoint,
     "setting": Setting,
 }
+
+
+class Match(Struct, frozen=True):
+    """start, end: where a word is, from and to before, in code points."""
+
+    start: int
+    end: int
+
+
+class Hit(Struct, frozen=True, rename="camel"):
+    """entity: what was found. turn_id: null for a thread. snippet: a piece of its text around the words.
+
+    matches: where the words are in the snippet. rank: BM25, the less the better.
+    """
+
+    entity: Literal["thread", "message", "activity"]
+    id: str
+    thread_id: str
+    turn_id: str | None
+    project_id: str
+    thread_title: str
+    snippet: str
+    matches: list[Match]
+    rank: float

@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.ids import ActivityStatus, Json, Role, Timestamp
+from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
@@ -19,31 +19,31 @@ class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_de
 
 
 class ProjectCreated(Event, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
     name: str
     path: str
 
 
 class ProjectUpdated(Event, frozen=True, kw_only=True):
-    """name, path: what changed, and only that."""
+    """What changed, and only that."""
 
-    id: str
+    id: GivenId
     name: str | None = None
     path: str | None = None
 
 
 class ProjectDeleted(Event, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
 
 
 class ThreadEvent(Event, frozen=True, kw_only=True):
-    """thread_id: the thread that it belongs to."""
+    """Of one thread."""
 
-    thread_id: str
+    thread_id: GivenId
 
 
 class ThreadCreated(ThreadEvent, frozen=True, kw_only=True):
-    project_id: str
+    project_id: GivenId
     title: str
 
 
@@ -66,46 +66,46 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
     """runner: the daemon that runs it, named as its lock file is."""
 
-    id: str
-    runner: str
+    id: GivenId
+    runner: GivenId
 
 
 class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
     stop_reason: str
     usage: Json = None
 
 
 class TurnFailed(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
     error: str
 
 
 class TurnInterrupted(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
     reason: str
 
 
 class MessageAdded(ThreadEvent, frozen=True, kw_only=True):
-    id: str
-    turn_id: str
+    id: GivenId
+    turn_id: GivenId
     role: Role
     text: str
     streaming: bool
 
 
 class MessageAppended(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
     text: str
 
 
 class MessageCompleted(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
 
 
 class ActivityRecorded(ThreadEvent, frozen=True, kw_only=True):
-    id: str
-    turn_id: str
+    id: GivenId
+    turn_id: GivenId
     kind: str
     title: str
     status: ActivityStatus
@@ -121,8 +121,8 @@ class OfferedOption(Struct, frozen=True, rename="camel"):
 
 
 class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
-    id: str
-    turn_id: str
+    id: GivenId
+    turn_id: GivenId
     title: str
     options: list[OfferedOption]
     detail: Json = None
@@ -131,19 +131,19 @@ class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
 class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
     """outcome: the id of the option that was chosen, or null: cancelled."""
 
-    id: str
+    id: GivenId
     outcome: str | None
 
 
 class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
-    id: str
-    turn_id: str | None = None
+    id: GivenId
+    turn_id: GivenId | None = None
     git_ref: str
     message: str
 
 
 class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
-    id: str
+    id: GivenId
 
 
 class SettingChanged(Event, frozen=True, kw_only=True):

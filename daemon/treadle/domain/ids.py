@@ -7,14 +7,16 @@ from msgspec import Meta
 # `(?![\s\S])` is the end of the text in both Python and ECMA 262, where `$` would let a line feed through.
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}(?![\s\S])"
 
-Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1 to 128 of A-Z a-z 0-9 . _ : -")]
+Id = Annotated[str, Meta(pattern=ID_PATTERN, extra_json_schema={"format": "id"})]
+GivenId = Annotated[str, Meta(extra_json_schema={"format": "id"})]
+"""An Id in what the daemon says, which is not checked again."""
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096, description="an absolute path")]
 SettingKey = Annotated[str, Meta(min_length=1, max_length=256)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
-Version = Annotated[int, Meta(ge=0, description="the sequence of a thread's last event but its deltas")]
+Version = Annotated[int, Meta(ge=0)]
 
-Timestamp = str
+Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """UTC, ISO 8601 with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
 
 Json = Any
@@ -23,3 +25,10 @@ Json = Any
 Role = Literal["user", "assistant", "system"]
 ActivityStatus = Literal["pending", "running", "completed", "failed"]
 UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")
+
+Topic = Literal["index", "thread", "settings", "events"]
+"""What a client can follow."""
+
+Syntax = Literal["plain", "fts5"]
+Durability = Literal["full", "normal"]
+"""full: answered means on disk. normal: a power cut may take the last moments."""

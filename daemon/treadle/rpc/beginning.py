@@ -4,32 +4,15 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
-
-from msgspec import Meta, Struct
+from typing import Any
 
 from treadle import __version__
-from treadle.rpc import results
+from treadle.rpc import endpoints, results
 from treadle.rpc.conversation import Carrier, Method
+from treadle.rpc.params import InitializeParams, NoParams
 from treadle.rpc.server import Daemon
 
 log = logging.getLogger(__name__)
-
-PROTOCOL_VERSION = 1
-
-
-class NoParams(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    pass
-
-
-class InitializeParams(Struct, frozen=True, kw_only=True, rename="camel"):
-    """As in LSP; what treadle does not know of it is ignored.
-
-    process_id: treadle ends when this process does. work_done_token: a rebuild at start tells its $/progress under it.
-    """
-
-    process_id: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    work_done_token: str | int | None = None
 
 
 def begin(daemon: Daemon, load: Callable[[Daemon], Carrier]) -> None:
@@ -44,14 +27,8 @@ class Beginning:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self.initialize = Method(
-            "initialize", "Say hello; nothing else may come before.", InitializeParams,
-            results.Initialized, self._initialize,
-        )  # fmt: skip
-        self.discover = Method(
-            "rpc.discover", "This protocol as an OpenRPC document.", NoParams, dict[str, Any],
-            self._discover, early=True,
-        )  # fmt: skip
+        self.initialize = method(endpoints.INITIALIZE, self._initialize)
+        self.discover = method(endpoints.DISCOVER, self._discover, early=True)
 
     async def _initialize(self, params: InitializeParams) -> object:
         daemon = self._daemon
@@ -64,15 +41,21 @@ class Beginning:
         return results.Initialized(
             capabilities={},
             server_info=results.ServerInfo("treadle", __version__),
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=endpoints.PROTOCOL_VERSION,
             log_id=daemon.store.log_id,
         )
 
     async def _discover(self, params: NoParams) -> object:
-        from treadle.rpc.schema import openrpc
+        from treadle.rpc.openrpc import openrpc
 
-        features = await self._daemon.conversation.loaded()
-        return openrpc([method for method in features.values() if isinstance(method, Method)])
+        return openrpc()
+
+
+def method(
+    endpoint: "endpoints.Endpoint[Any, Any] | endpoints.Dispatch", handler: Callable[..., object], **options: Any
+) -> Method:
+    """The endpoint with its handler, and with options of `Method`."""
+    return Method(endpoint.name, endpoint.summary, endpoint.params, endpoint.result, handler, **options)
 
 
 def watch_process(pid: int, gone: asyncio.Event) -> None:

@@ -1,109 +1,57 @@
-"""The methods: what each takes and gives, and the little that lies between the wire and the engine or a read."""
+"""The methods: the little that lies between the wire and the engine or a read."""
 
 import os
 import platform
 import sqlite3
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from treadle import __version__
 from treadle.batch import Answer, Result, Submission
-from treadle.domain.commands import AnyCommand, Command
-from treadle.domain.entities import Checkpoint, Project, Setting, Thread, Turn
-from treadle.domain.events import StoredEvent
-from treadle.domain.ids import Id
+from treadle.domain.commands import Command
 from treadle.engine import digest
-from treadle.rpc import errors, results
-from treadle.rpc.beginning import PROTOCOL_VERSION, Beginning, NoParams
+from treadle.folders import open_project
+from treadle.rpc import endpoints, errors, results
+from treadle.rpc.beginning import Beginning, method
 from treadle.rpc.conversation import Method, NotificationMethod, Then
+from treadle.rpc.params import (
+    CloseParams,
+    DispatchBatchParams,
+    EventListParams,
+    ListParams,
+    NoParams,
+    OfThreadParams,
+    OpenParams,
+    OpenProjectParams,
+    SearchParams,
+    ThreadListParams,
+    ThreadReadParams,
+)
 from treadle.rpc.protocol import Server
 from treadle.rpc.server import Daemon
 from treadle.store import projections, reads
 from treadle.store.reads import LATEST
-from treadle.subscriptions import MAX_SUBSCRIPTIONS, Topic
+from treadle.store.search import search
+from treadle.subscriptions import MAX_SUBSCRIPTIONS
 
 T = TypeVar("T")
-
-Limit = Annotated[int, Meta(ge=1, le=500, description="rows of a page, which may end earlier at 1 MiB")]
-Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before")]
-Sequence = Annotated[int, Meta(ge=0, le=LATEST)]
-
-
-class Params(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    pass
-
-
-class DispatchBatchParams(Params, frozen=True, kw_only=True):
-    """command_id: makes the whole batch idempotent; its commands have none."""
-
-    command_id: Id | None = None
-    commands: Annotated[list[AnyCommand], Meta(max_length=1000)]
-
-
-class ListParams(Params, frozen=True, kw_only=True):
-    limit: Limit = 50
-    cursor: Cursor | None = None
-
-
-class ThreadListParams(ListParams, frozen=True, kw_only=True):
-    """archived: true for only those that are, false for only those that are not."""
-
-    project_id: Id | None = None
-    archived: bool | None = None
-
-
-class OfThreadParams(ListParams, frozen=True, kw_only=True):
-    thread_id: Id
-
-
-class ThreadReadParams(Params, frozen=True, kw_only=True):
-    """before: a `beforeCursor`, for the turns before those."""
-
-    thread_id: Id
-    turn_limit: Limit = 50
-    before: Cursor | None = None
-
-
-class EventListParams(ListParams, frozen=True, kw_only=True):
-    """after_sequence: where to begin, without a cursor."""
-
-    after_sequence: Sequence = 0
-    thread_id: Id | None = None
-    limit: Limit = 500
-
-
-class OpenParams(Params, frozen=True, kw_only=True):
-    """thread_id: for the topic `thread`, and to see only one thread's `events`.
-
-    after_sequence, log_id: what a client that kept its replica knows; it gets what changed since.
-    """
-
-    topic: Topic
-    thread_id: Id | None = None
-    turn_limit: Limit = 50
-    after_sequence: Sequence | None = None
-    log_id: str | None = None
-
-
-class CloseParams(Params, frozen=True, kw_only=True):
-    subscription_id: str
 
 
 def add_methods(daemon: Daemon) -> Server:
     """pygls' server, with every method and notification registered."""
     server = Server(daemon.conversation)
-    for method in Methods(daemon).table():
-        server.add(method)
+    for one in Methods(daemon).table():
+        server.add(one)
     for name in ("initialized", "$/setTrace"):
         server.add(NotificationMethod(name, "Accepted, and of no effect.", lambda params: None))
     return server
 
 
 class Methods:
-    """One method of this class for each of the protocol's that needs more than a read."""
+    """One method of this class for each of the protocol's (rpc/endpoints.py)."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -112,38 +60,30 @@ class Methods:
     def table(self) -> list[Method]:
         """All of them, in the order of the documentation."""
         beginning = Beginning(self.daemon)
-        page = results.Page
-        large: dict[str, Any] = {"answer_bytes": reads.MAX_BYTES}
+        large = {"answer_bytes": reads.MAX_BYTES}
         return [
             beginning.initialize,
-            Method("shutdown", "Finish what was asked; then only `exit` may come.", NoParams | None, None,
-                   self.shutdown),
-            Method("command/dispatch", "Do one thing: the params are the command itself.", AnyCommand,
-                   results.Dispatched, self.dispatch, raw=True),
-            Method("command/dispatchBatch", "Do several things, all or none.", DispatchBatchParams,
-                   results.BatchDispatched, self.dispatch_batch, raw=True),
-            Method("project/list", "Projects, newest first.", ListParams, page[Project], self.project_list, **large),
-            Method("thread/list", "Threads, the last changed first.", ThreadListParams, page[Thread],
-                   self.thread_list, **large),
-            Method("thread/read", "A thread: its last turns and all that is theirs.", ThreadReadParams,
-                   results.ThreadSnapshot, self.thread_read, **large),
-            Method("turn/list", "Turns of a thread, newest first.", OfThreadParams, page[Turn],
-                   self.turn_list, **large),
-            Method("checkpoint/list", "Checkpoints of a thread, newest first.", OfThreadParams,
-                   page[Checkpoint], self.checkpoint_list, **large),
-            Method("setting/list", "Settings by key.", ListParams, page[Setting], self.setting_list, **large),
-            Method("event/list", "The log itself after a sequence.", EventListParams, page[StoredEvent],
-                   self.event_list, **large),
-            Method("subscription/open", "Follow a topic: a snapshot, then what changes.", OpenParams,
-                   results.SubscriptionOpened, self.open, **large),
-            Method("subscription/close", "Follow it no more.", CloseParams, None, self.close),
-            Method("daemon/status", "Versions, sizes and queues.", NoParams, results.Status, self.status),
+            method(endpoints.SHUTDOWN, self.shutdown),
+            method(endpoints.DISPATCH, self.dispatch, raw=True),
+            method(endpoints.DISPATCH_BATCH, self.dispatch_batch, raw=True),
+            method(endpoints.PROJECT_OPEN, self.project_open),
+            method(endpoints.PROJECT_LIST, self.project_list, **large),
+            method(endpoints.THREAD_LIST, self.thread_list, **large),
+            method(endpoints.THREAD_READ, self.thread_read, **large),
+            method(endpoints.TURN_LIST, self.turn_list, **large),
+            method(endpoints.CHECKPOINT_LIST, self.checkpoint_list, **large),
+            method(endpoints.SETTING_LIST, self.setting_list, **large),
+            method(endpoints.EVENT_LIST, self.event_list, **large),
+            method(endpoints.SEARCH, self.search),
+            method(endpoints.SUBSCRIPTION_OPEN, self.open, **large),
+            method(endpoints.SUBSCRIPTION_CLOSE, self.close),
+            method(endpoints.STATUS, self.status),
             beginning.discover,
-        ]  # fmt: skip
+        ]
 
     # Lifecycle
 
-    async def shutdown(self, params: NoParams | None) -> None:
+    async def shutdown(self, params: NoParams) -> None:
         await self.daemon.opened()
         await self.daemon.engine.settled()
 
@@ -161,7 +101,7 @@ class Methods:
 
     def _submit(
         self,
-        commands: list[Any],
+        commands: Sequence[Any],
         command_id: str | None,
         raw: Raw,
         answer: Callable[[Answer], object],
@@ -170,8 +110,13 @@ class Methods:
     ) -> Submission:
         key = "" if command_id is None else digest(msgspec.json.decode(raw))
         return self._ready.engine.submit(
-            commands, command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
+            list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
         )
+
+    async def project_open(self, params: OpenProjectParams) -> object:
+        daemon = self._ready
+        await daemon.engine.settled()
+        return await open_project(daemon.store, daemon.engine, params.path)
 
     @property
     def _ready(self) -> Daemon:
@@ -239,6 +184,21 @@ class Methods:
 
         return self._read(read)
 
+    async def search(self, params: SearchParams) -> object:
+        store = self._ready.store
+        await self.daemon.engine.settled()
+        return await store.search(
+            lambda db: search(
+                db,
+                params.query,
+                syntax=params.syntax,
+                project_id=params.project_id,
+                thread_id=params.thread_id,
+                limit=params.limit,
+                cursor=params.cursor,
+            )
+        )
+
     # Subscriptions
 
     async def open(self, params: OpenParams) -> Then:
@@ -282,7 +242,7 @@ class Methods:
         sequence = await store.read(reads.sequence)
         return results.Status(
             version=__version__,
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=endpoints.PROTOCOL_VERSION,
             projection_version=projections.VERSION,
             python_version=platform.python_version(),
             sqlite_version=sqlite3.sqlite_version,

@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
-from treadle.store.database import Durability
+from treadle.domain.ids import Durability, GivenId
 
 T = TypeVar("T")
 
@@ -17,7 +17,9 @@ class ServerInfo(Struct, frozen=True):
 
 
 class Initialized(Struct, frozen=True, kw_only=True, rename="camel"):
-    """capabilities: empty, and there for LSP clients. log_id: tells this log from any other."""
+    """capabilities: empty, and there for LSP clients. protocol_version: goes up when a client has to change.
+    log_id: tells this log from any other; kept beside a replica that is to be resumed.
+    """
 
     capabilities: dict[str, Any]
     server_info: ServerInfo
@@ -33,7 +35,7 @@ class Dispatched(Struct, frozen=True):
 
 
 class BatchDispatched(Struct, frozen=True):
-    """results: one a command, in their order."""
+    """sequence: of the last event; of the log where nothing changed. results: one a command, in their order."""
 
     sequence: int
     results: list[Dispatched]
@@ -46,8 +48,22 @@ class Page(Struct, Generic[T], frozen=True, rename="camel"):
     next_cursor: str | None
 
 
+class ProjectOpened(Struct, frozen=True):
+    """project: of the folder, or of the nearest above it that has one. created: it is new.
+    moved: its folder was elsewhere before, and `path` is where it is now.
+    """
+
+    project: Project
+    created: bool
+    moved: bool
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
-    """Each list oldest first. before_cursor: where older turns are, null where there are none."""
+    """Each list oldest first.
+
+    sequence: of the log that it was read from. threads: the one header.
+    before_cursor: where older turns are, null where there are none.
+    """
 
     sequence: int
     threads: list[Thread]
@@ -72,32 +88,24 @@ class SettingsSnapshot(Struct, frozen=True):
     settings: list[Setting]
 
 
-def _one_of(*types: type) -> dict[str, Any]:
-    # Structs without a tag: the schema can tell what msgspec's decoder could not.
-    return {"oneOf": [{"$ref": f"#/components/schemas/{t.__name__}"} for t in types]}
+# Structs without a tag: msgspec's decoder cannot tell them apart, the schema can (rpc/schema.py).
+OneSnapshot = Annotated[dict[str, Any], Meta(extra_json_schema={"x-is": "Snapshot"})]
 
-
-OneEntity = Annotated[
-    dict[str, Any],
-    Meta(extra_json_schema=_one_of(Project, Thread, Turn, Message, Activity, Approval, Checkpoint, Setting)),
-]
-OneSnapshot = Annotated[
-    dict[str, Any], Meta(extra_json_schema=_one_of(IndexSnapshot, ThreadSnapshot, SettingsSnapshot))
-]
+EntityName = Literal["project", "thread", "turn", "message", "activity", "approval", "checkpoint", "setting"]
 
 
 class UpsertChange(Struct, frozen=True, tag_field="type", tag="upsert"):
     """The entity is new, or has changed: here it is, whole."""
 
-    entity: str
-    value: OneEntity
+    entity: EntityName
+    value: dict[str, Any]
 
 
 class AppendChange(Struct, frozen=True, tag_field="type", tag="append"):
     """More text of an open message. offset: where it begins, in code points."""
 
-    entity: str
-    id: str
+    entity: Literal["message"]
+    id: GivenId
     text: str
     offset: int
 
@@ -105,7 +113,7 @@ class AppendChange(Struct, frozen=True, tag_field="type", tag="append"):
 class RemoveChange(Struct, frozen=True, tag_field="type", tag="remove"):
     """The entity is gone, and with a thread all that is in it. id: a setting's key."""
 
-    entity: str
+    entity: EntityName
     id: str
 
 
@@ -113,7 +121,10 @@ Change = UpsertChange | AppendChange | RemoveChange
 
 
 class SubscriptionOpened(Struct, frozen=True, rename="camel"):
-    """snapshot: what the topic shows at `sequence`; null for `events`, and where `changes` say what is new instead."""
+    """log_id: the log that `sequence` is of. sequence: what the replica is at once this was taken.
+    snapshot: what the topic shows at `sequence`; null for `events`, and where `changes` say what is new instead.
+    changes: where `afterSequence` was given: what changed since; null where a snapshot comes.
+    """
 
     subscription_id: str
     log_id: str
@@ -123,7 +134,7 @@ class SubscriptionOpened(Struct, frozen=True, rename="camel"):
 
 
 class ProjectionChanged(Struct, frozen=True, rename="camel"):
-    """projection/changed: a replica that applies the changes in order is at `sequence`."""
+    """What changed. sequence: what a replica is at that has applied all changes, in order."""
 
     subscription_id: str
     sequence: int
@@ -131,7 +142,7 @@ class ProjectionChanged(Struct, frozen=True, rename="camel"):
 
 
 class EventAppended(Struct, frozen=True, rename="camel"):
-    """event/appended: what came after what was told before. sequence: up to where that is all."""
+    """What came after what was told before. sequence: up to where that is all."""
 
     subscription_id: str
     sequence: int
@@ -148,14 +159,14 @@ class ProgressValue(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """$/progress, as in LSP. token: the `workDoneToken` of `initialize`."""
+    """As in LSP. token: the `workDoneToken` of `initialize`."""
 
     token: str | int
     value: ProgressValue
 
 
 class LogMessage(Struct, frozen=True):
-    """window/logMessage, as in LSP. type: 1 for an error, 2 for a warning."""
+    """As in LSP. type: 1 for an error, 2 for a warning."""
 
     type: Literal[1, 2]
     message: str
@@ -178,6 +189,10 @@ class Queues(Struct, frozen=True, rename="camel"):
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
+    """projection_version: of what the database's tables were filled by. pid: the daemon's.
+    sequence: of the last event in the log. sizes: in bytes, on disk. queues: what waits.
+    """
+
     version: str
     protocol_version: int
     projection_version: int

@@ -1,141 +1,238 @@
-"""The protocol as an OpenRPC document (spec.open-rpc.org, 1.3.2), made from the structs that decode it."""
+"""The protocol as one JSON Schema (json-schema.org, 2020-12), made from the structs that decode it and what their
+docstrings say.
+
+What a client sends is closed: an unknown member is refused. What the daemon sends is open: later releases add to it.
+"""
 
 import inspect
 import re
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from msgspec import Struct
 
-from treadle import __version__
-from treadle.domain.commands import AnyCommand
+from treadle.domain import commands, entities, events
+from treadle.domain.commands import COMMANDS, AnyCommand
 from treadle.domain.entities import ENTITIES
-from treadle.rpc import errors, results
-from treadle.rpc.conversation import Method
+from treadle.domain.events import EVENTS, AnyEvent
+from treadle.rpc import params, results
+from treadle.rpc.endpoints import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.rpc.kinds import KINDS, Kind
 
-REF = "#/components/schemas/{name}"
+Schema = dict[str, Any]
 
-NOTIFICATIONS: dict[str, tuple[str, type]] = {
-    "projection/changed": ("To a subscriber: what changed.", results.ProjectionChanged),
-    "event/appended": ("To a subscriber of the topic `events`: what was appended.", results.EventAppended),
-    "$/progress": ("How far the rebuild at the start is, where `initialize` asked for it.", results.Progress),
-    "window/logMessage": ("A warning or an error of the daemon's.", results.LogMessage),
-}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NULL = type(None)
+FREE = dict[str, Any]
 
-FROM_CLIENT: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "initialized": ("The client has read the answer to `initialize`; of no effect.", []),
-    "$/setTrace": ("As in LSP; of no effect.", []),
-    "$/cancelRequest": (
-        "Take a request back: -32800 where nothing of it has happened, its own answer where it was too late.",
-        [{"name": "id", "required": True, "schema": {"type": ["string", "number"]}}],
-    ),
-    "exit": ("End: with status 0 after `shutdown`, else 1.", []),
-}
-
-ERRORS: dict[int, str] = {
-    errors.PARSE_ERROR: "Parse error",
-    errors.INVALID_REQUEST: "Invalid Request",
-    errors.METHOD_NOT_FOUND: "Method not found",
-    errors.INVALID_PARAMS: "Invalid params",
-    errors.INTERNAL_ERROR: "Internal error",
-    errors.OVERLOADED: "Overloaded",
-    errors.NOT_INITIALIZED: "Server not initialized",
-    errors.REJECTED: "The rules do not allow it",
-    errors.NOT_FOUND: "Not found",
-    errors.CONFLICT: "Conflict",
-    errors.CANCELLED: "Request cancelled",
+_UNIONS: dict[str, Any] = {"Command": AnyCommand, "Event": AnyEvent, "Change": results.Change}
+_SNAPSHOTS = (results.IndexSnapshot, results.ThreadSnapshot, results.SettingsSnapshot)
+_STRUCTS: dict[str, type[Struct]] = {
+    name: value
+    for module in (commands, events, entities, params, results)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and issubclass(value, Struct)
 }
 
 
-def openrpc(methods: list[Method]) -> dict[str, Any]:
-    """The document."""
-    extra = [results.IndexSnapshot, results.ThreadSnapshot, results.SettingsSnapshot, *ENTITIES.values()]
-    types = [t for m in methods for t in (m.params, m.result)] + [t for _, t in NOTIFICATIONS.values()] + extra
-    schemas, components = msgspec.json.schema_components(types, ref_template=REF)
-    by_type = dict(zip(map(id, types), schemas, strict=True))
-    notifications = [
-        {
-            "name": name,
-            "summary": summary,
-            "paramStructure": "by-name",
-            "params": _params(by_type[id(struct)], components),
-            "x-direction": "daemon to client",
-        }
-        for name, (summary, struct) in NOTIFICATIONS.items()
-    ] + [
-        {
-            "name": name,
-            "summary": summary,
-            "paramStructure": "by-name",
-            "params": params,
-            "x-direction": "client to daemon",
-        }
-        for name, (summary, params) in FROM_CLIENT.items()
-    ]
-    for schema in components.values():
-        _describe(schema)
+def json_schema() -> Schema:
+    """The document: each type of the wire under `$defs`; as a whole, what each method and notification is made of."""
+    defs = definitions("#/$defs/")
+    ref = Reference("#/$defs/")
+    methods = {
+        endpoint.name: _object({"params": ref.to(endpoint.params), "result": ref.to(endpoint.result)})
+        for endpoint in ENDPOINTS
+    }
     return {
-        "openrpc": "1.3.2",
-        "info": {
-            "title": "treadle",
-            "version": __version__,
-            "description": "Coding-agent work: commands in, events in SQLite, projections and notifications out.",
-            "license": {"name": "MIT"},
+        "$schema": DIALECT,
+        "$id": f"urn:treadle:protocol:{PROTOCOL_VERSION}",
+        "title": "Protocol",
+        "description": "What a client of treadle and its daemon say to each other, by name. Made by `treadle schema`.",
+        **_object(
+            {
+                "methods": {"$ref": "#/$defs/Methods"},
+                "toClient": {"$ref": "#/$defs/ToClient"},
+                "fromClient": {"$ref": "#/$defs/FromClient"},
+                "error": {"$ref": "#/$defs/ErrorObject"},
+            }
+        ),
+        "$defs": {
+            **defs,
+            "Methods": _object(methods) | {"description": "What each method takes and gives."},
+            "ToClient": _object({name: ref.to(struct) for name, (_, struct) in TO_CLIENT.items()})
+            | {"description": "The params of each notification that the daemon sends."},
+            "FromClient": _object({name: ref.to(struct) for name, (_, struct) in FROM_CLIENT.items()})
+            | {"description": "The params of each notification that the daemon listens to."},
         },
-        "methods": [_method(m, by_type[id(m.params)], by_type[id(m.result)], components) for m in methods]
-        + notifications,
-        "components": {"schemas": components},
     }
 
 
-def _method(method: Method, params: dict[str, Any], result: dict[str, Any], components: dict[str, Any]) -> Any:
-    document: dict[str, Any] = {
-        "name": method.name,
-        "summary": method.summary,
-        "paramStructure": "by-name",
-        "params": _params(params, components),
-        "result": {"name": "result", "schema": result},
-        "errors": [{"code": code, "message": message} for code, message in ERRORS.items()],
-    }
-    if method.params is AnyCommand:
-        # The params are one struct of many: OpenRPC can list the members, not the choice, so that is said beside.
-        document["x-params-schema"] = params
-    return document
+class Reference:
+    """Where types lie in a document: all under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def to(self, type: Any) -> Schema:
+        """The schema of a type on the wire: null, any object, or one that has a name."""
+        if type is NULL:
+            return {"type": "null"}
+        if type == FREE:
+            return {"type": "object"}
+        return self.named("Command" if type is AnyCommand else name_of(type))
+
+    def named(self, name: str) -> Schema:
+        """The reference to it."""
+        return {"$ref": self._prefix + name}
 
 
-def _params(schema: dict[str, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
-    """Named params, one a member of the struct."""
-    if "anyOf" in schema:
-        variants = [_resolve(variant, components) for variant in schema["anyOf"] if variant.get("type") != "null"]
-        if len(variants) > 1:
-            names = [variant["properties"]["type"] for variant in variants]
-            type_schema = {"enum": [value for name in names for value in name["enum"]]}
-            members: dict[str, Any] = {}
-            for variant in variants:
-                members.update({k: v for k, v in variant["properties"].items() if k != "type"})
-            return [
-                {"name": "type", "required": True, "schema": type_schema},
-                *({"name": name, "required": False, "schema": True} for name in members),
-            ]
-        schema = variants[0]
-    struct = _resolve(schema, components)
-    required = set(struct.get("required", ()))
-    params = [
-        {"name": name, "required": name in required, "schema": member}
-        for name, member in struct.get("properties", {}).items()
+def name_of(type: Any) -> str:
+    """`StartTurn`; `ThreadPage` for Page[Thread]."""
+    return "".join(one.__name__ for one in (*get_args(type), get_origin(type) or type))
+
+
+def definitions(prefix: str) -> dict[str, Schema]:
+    """Every command, event, entity, change, params, result and error by its name; references begin with `prefix`."""
+    ref = Reference(prefix)
+    kinds = {kind: error_data(kind, made) for kind, made in KINDS.items()}
+    types = [
+        *COMMANDS,
+        *EVENTS,
+        *ENTITIES.values(),
+        *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not AnyCommand),
+        *(struct for _, struct in FROM_CLIENT.values()),
+        *(endpoint.result for endpoint in ENDPOINTS if endpoint.result not in (NULL, FREE)),
+        *(struct for _, struct in TO_CLIENT.values()),
+        *_SNAPSHOTS,
+        *kinds.values(),
     ]
-    return sorted(params, key=lambda param: not param["required"])  # OpenRPC wants these in front
+    _, made = msgspec.json.schema_components(types, ref_template=prefix + "{name}")
+    named = {re.sub(r"^Page_(\w+)_$", r"\1Page", name): schema for name, schema in made.items()}
+    for name, schema in named.items():
+        schema["title"] = name
+        _describe(schema, _STRUCTS.get("Page" if name.endswith("Page") else name))
+        if name.endswith("Params"):
+            schema.setdefault("additionalProperties", True)
+    named["UpsertChange"] = _upsert(named["UpsertChange"], ref)
+    unions = {
+        **{name: [variant.__name__ for variant in get_args(union)] for name, union in _UNIONS.items()},
+        "Snapshot": [snapshot.__name__ for snapshot in _SNAPSHOTS],
+        "ErrorData": [struct.__name__ for struct in kinds.values()],
+    }
+    order = list(dict.fromkeys([*map(name_of, types), *named]))
+    return {
+        **{name: _tidy(named[name], ref) for name in order},
+        **{name: {"title": name, "anyOf": [ref.named(one) for one in variants]} for name, variants in unions.items()},
+        "ErrorObject": {
+            "title": "ErrorObject",
+            "description": "What is answered instead of a result. Switch on `data.kind`; the message may be reworded.",
+            **_object(
+                {
+                    "code": {"enum": sorted({kind.code for kind in KINDS.values()})},
+                    "message": {"type": "string"},
+                    "data": ref.named("ErrorData"),
+                }
+            ),
+        },
+    }
 
 
-def _describe(schema: dict[str, Any]) -> None:
-    """The docstring of a struct, with its fields named as they are on the wire."""
-    if "description" in schema:
-        text = inspect.cleandoc(schema["description"])
-        for name in schema.get("properties", ()):
-            in_python = re.sub(r"([A-Z])", r"_\1", name).lower()
-            text = re.sub(rf"\b{in_python}\b", name, text)
-        schema["description"] = text
+def error_data(kind: str, made: Kind) -> type[Struct]:
+    """The struct of an error's `data`: its tag is the kind."""
+    return msgspec.defstruct(
+        kind[0].upper() + kind[1:] + "Data",
+        list(made.members.items()),
+        tag_field="kind",
+        tag=kind,
+        namespace={"__doc__": f"{made.code}: {made.advice}."},
+    )
 
 
-def _resolve(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    return schema if reference is None else components[reference.rsplit("/", 1)[1]]
+def fields_of(struct: type[Struct]) -> dict[str, str]:
+    """What the docstrings of a struct say of its fields, by their names on the wire."""
+    said: dict[str, str] = {}
+    for base in reversed(struct.__mro__):
+        said |= _docstring(base, struct)[1]
+    return said
+
+
+def _docstring(of: type, struct: type[Struct]) -> tuple[str, dict[str, str]]:
+    """What a docstring says as a whole, and after `field: ` and `field, other: ` of the fields."""
+    text = inspect.cleandoc(of.__dict__.get("__doc__") or "")
+    wire = {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
+    if not wire:
+        return text, {}
+    one = "|".join(wire)
+    whole, *parts = re.split(rf"(?:^|(?<=[.;] )|(?<=\n))((?:{one})(?:, (?:{one}))*): ", text)
+    for name, on_the_wire in wire.items():
+        parts = [re.sub(rf"\b{name}\b", on_the_wire, part) for part in parts]
+        whole = re.sub(rf"\b{name}\b", on_the_wire, whole) if "_" in name else whole
+    said = {}
+    for names, note in zip(parts[::2], parts[1::2], strict=True):
+        for name in names.split(", "):
+            said[name] = " ".join(note.split()).removesuffix(".")
+    return whole.strip(), said
+
+
+def _describe(schema: Schema, struct: type[Struct] | None) -> None:
+    """What the docstring says of the struct and of its fields."""
+    if struct is None:
+        return
+    schema.pop("description", None)
+    whole, _ = _docstring(struct, struct)
+    if whole:
+        schema["description"] = whole
+    notes = fields_of(struct)
+    choices = {field.encode_name: _choices(field.type) for field in msgspec.structs.fields(struct)}
+    for name, member in schema["properties"].items():
+        if "enum" in member and choices.get(name):
+            member["enum"] = choices[name]  # in the order of the struct, where msgspec sorts them
+        inner = [one.pop("description", None) for one in member.get("anyOf", ())]
+        note = notes.get(name) or next(filter(None, inner), None)
+        if note is not None and "$ref" not in member:  # what stands beside a reference is not read by all
+            member["description"] = note
+
+
+def _choices(type: Any) -> list[Any]:
+    """The values of a Literal, which may have annotations."""
+    while get_origin(type) is Annotated:
+        type = get_args(type)[0]
+    return list(get_args(type)) if get_origin(type) is Literal else []
+
+
+def _upsert(schema: Schema, ref: Reference) -> Schema:
+    """One variant an entity, so that `entity` tells of what sort `value` is."""
+    type = schema["properties"]["type"]
+    return {
+        "title": schema["title"],
+        "description": schema["description"],
+        "oneOf": [
+            _object({"type": type, "entity": {"enum": [name]}, "value": ref.named(entity.__name__)})
+            for name, entity in ENTITIES.items()
+        ],
+    }
+
+
+def _tidy(schema: Any, ref: Reference) -> Any:
+    """The schema with a reference to each union that has a name, and to a page by its own."""
+    if isinstance(schema, list):
+        return [_tidy(item, ref) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "discriminator" in schema:
+        (name,) = (
+            name
+            for name, union in _UNIONS.items()
+            if {str(variant.__struct_config__.tag) for variant in get_args(union)}
+            == set(schema["discriminator"]["mapping"])
+        )
+        return ref.named(name)
+    if "x-is" in schema:
+        return ref.named(schema["x-is"])
+    if "$ref" in schema:
+        return {"$ref": re.sub(r"/Page_(\w+)_$", r"/\1Page", schema["$ref"])}
+    return {key: _tidy(value, ref) for key, value in schema.items()}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}

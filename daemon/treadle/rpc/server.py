@@ -12,15 +12,16 @@ import msgspec
 
 from treadle.domain.commands import InterruptTurn
 from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.ids import Durability
 from treadle.engine import Engine, Overloaded
 from treadle.rpc import errors
 from treadle.rpc.conversation import Conversation
 from treadle.rpc.errors import RpcError
 from treadle.rpc.framing import FrameDecoder, frame
 from treadle.rpc.stdio import FdReader, FdWriter
-from treadle.store.database import Durability
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.reads import BadCursor
+from treadle.store.search import BadQuery
 from treadle.store.sql import query
 from treadle.store.store import Store
 from treadle.subscriptions import Subscriptions
@@ -225,6 +226,8 @@ def translate(error: Exception) -> RpcError | None:
             return RpcError(errors.REJECTED, str(error), {"kind": error.kind, **error.details})
         case BadCursor():
             return errors.invalid_params(str(error), "$.params.cursor")
+        case BadQuery():
+            return errors.invalid_params(str(error), "$.params.query")
         case Overloaded():
             return errors.overloaded(str(error), retry_after_ms=100)
         case StorageError():

@@ -1,7 +1,8 @@
 """Reading and writing file descriptors from asyncio: pipes, sockets, terminals, files. No thread, no protocol.
 
 O_NONBLOCK belongs to the open file, which the parent process or a shell may share: it is never set on a descriptor
-that was given. Instead, each read and write here is of a kind that does not block as things are.
+that was given. What can be opened once more, as a file of ours, is written through that; each other read and write here
+is of a kind that does not block as things are.
 """
 
 import asyncio
@@ -223,13 +224,12 @@ def _open_sink(fd: int) -> tuple[Callable[[memoryview], int], Callable[[], None]
         return lambda buffer: duplicate.send(buffer, socket.MSG_DONTWAIT), duplicate.close
     if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
         return lambda buffer: os.write(fd, buffer[:_TURN_BYTES]), _nothing
-    if not os.isatty(fd):
-        return _polled(fd, select.PIPE_BUF), _nothing
+    is_terminal = os.isatty(fd)
     try:
-        own = _reopen_terminal(fd)
+        own = _reopen_terminal(fd) if is_terminal else _reopen_pipe(fd)
     except OSError:
         # A terminal that is ready for writing promises to take something, not how much.
-        return _polled(fd, 1), _nothing
+        return _polled(fd, 1 if is_terminal else select.PIPE_BUF), _nothing
     return lambda buffer: os.write(own, buffer), lambda: os.close(own)
 
 
@@ -255,6 +255,11 @@ def _reopen_terminal(fd: int) -> int:
     if name.endswith("ptmx"):  # the controlling side: opening that name makes another terminal
         raise OSError
     return os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+
+
+def _reopen_pipe(fd: int) -> int:
+    """The same pipe as an open file of ours, which may have O_NONBLOCK: proc(5), /proc/pid/fd. Linux alone has it."""
+    return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
 
 
 def _nothing() -> None:

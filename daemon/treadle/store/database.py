@@ -1,6 +1,7 @@
 """Connections to the database file, and the locks on the folder that it lies in."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -9,15 +10,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 
+from treadle.domain.ids import Durability
 from treadle.store.errors import NO_LOCKS, Refused, StorageError, explained
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Durability = Literal["full", "normal"]
 
 FILE_NAME = "treadle.db"
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
@@ -127,12 +128,15 @@ def _configure_reader(connection: sqlite3.Connection) -> None:
 
 
 def require_sqlite() -> None:
-    """Raises Refused where Python brings an SQLite that is too old."""
+    """Raises Refused where Python brings an SQLite that is too old, or one without full-text search."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         wanted = ".".join(map(str, MINIMUM_SQLITE[:2]))
         raise Refused(
             f"treadle needs SQLite {wanted} or newer, and this Python has {sqlite3.sqlite_version}: use a newer Python"
         )
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        if not db.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:
+            raise Refused("treadle needs an SQLite with FTS5, and this Python has one without: use another Python")
 
 
 def make_private_folder(path: Path) -> None:

@@ -13,7 +13,7 @@ from treadle.store.database import make_private_file
 from treadle.store.errors import NewerDatabase
 from treadle.store.sql import query, scripts
 
-VERSION = 1
+VERSION = 2
 """Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
@@ -27,6 +27,9 @@ TABLES = (
     "checkpoints",
     "settings",
 )
+
+SEARCHES = ("thread_search", "message_search", "activity_search")
+"""The words of what is in the tables, for `search/query`."""
 
 SLICE = 5_000  # events: what a trigger materialises at once
 
@@ -68,6 +71,8 @@ def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, to
         _apply(connection)
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
+        for words in SEARCHES:
+            connection.execute(f"INSERT INTO {words} ({words}) VALUES ('delete-all')")
         total = _replay(connection, query("replay"), "events", progress)
         connection.executemany(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -129,6 +134,10 @@ def verify(
         _apply(connection)
         total = _replay(connection, query("replay_from_live"), "live.events", progress)
         differences = [d for table in TABLES for d in _compare(connection, table, limit)]
+        there = {name for (name,) in connection.execute("SELECT name FROM live.sqlite_schema").fetchall()}
+        for words in SEARCHES:
+            if words in there:  # else it is a database from before 002_search
+                differences += _compare_words(connection, words, limit)
         connection.execute("COMMIT")
     finally:
         connection.close()
@@ -137,10 +146,23 @@ def verify(
 
 def _compare(connection: sqlite3.Connection, table: str, limit: int) -> Iterator[Difference]:
     columns = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})").fetchall()]
+    return _except(connection, table, columns, f"main.{table}", f"live.{table}", limit)
+
+
+def _compare_words(connection: sqlite3.Connection, words: str, limit: int) -> Iterator[Difference]:
+    """Which words there are, in how many rows and how often: https://www.sqlite.org/fts5.html, section 9."""
+    for schema in ("main", "live"):
+        connection.execute(f"CREATE VIRTUAL TABLE temp.{schema}_{words} USING fts5vocab({schema}, {words}, row)")
+    yield from _except(connection, words, ["term", "doc", "cnt"], f"main_{words}", f"live_{words}", limit)
+
+
+def _except(
+    connection: sqlite3.Connection, table: str, columns: list[str], expected: str, live: str, limit: int
+) -> Iterator[Difference]:
     names = ", ".join(columns)
-    for side, left, right in (("missing", "main", "live"), ("unexpected", "live", "main")):
+    for side, left, right in (("missing", expected, live), ("unexpected", live, expected)):
         rows = connection.execute(
-            f"SELECT {names} FROM {left}.{table} EXCEPT SELECT {names} FROM {right}.{table} LIMIT {limit}"
+            f"SELECT {names} FROM {left} EXCEPT SELECT {names} FROM {right} LIMIT {limit}"
         ).fetchall()
         for row in rows:
             yield Difference(table, side, dict(zip(columns, row, strict=True)))

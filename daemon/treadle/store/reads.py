@@ -58,7 +58,7 @@ class Settings(Struct, frozen=True, rename="camel"):
     settings: list[Raw]
 
 
-def encode_cursor(position: int | str) -> str:
+def encode_cursor(position: int | str | list[int]) -> str:
     """An opaque text for a place in a list."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from treadle.domain.ids import Durability
 from treadle.store import migrations, projections
 from treadle.store.backup import copy_whole
 from treadle.store.database import (
@@ -16,7 +17,6 @@ from treadle.store.database import (
     OPENING,
     PRESENT,
     Connection,
-    Durability,
     FileLock,
     make_private_folder,
     open_or_create_db,
@@ -57,6 +57,7 @@ class Store:
         self.turns = Turns(data_dir)
         self.log_id = log_id
         self.reads = ReadQueue(reader)
+        self._searches: asyncio.Task[ReadQueue] | None = None
         self._present = present
 
     @classmethod
@@ -117,6 +118,20 @@ class Store:
                     if not is_busy(error):
                         raise
 
+    async def search(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """A read on a connection of its own, so that other reads do not wait for it."""
+        if self._searches is None:
+            self._searches = asyncio.create_task(self._open_searches())
+        try:
+            queue = await asyncio.shield(self._searches)
+        except StorageError:
+            self._searches = None  # the next one tries again
+            raise
+        return await queue.submit(function)
+
+    async def _open_searches(self) -> "ReadQueue":
+        return ReadQueue(await open_reader(self.data_dir))
+
     def is_rebuilding(self) -> bool:
         """Whether some process fills the projections anew, for which it is worth to wait."""
         lock = FileLock(self.data_dir / REBUILDING)
@@ -130,6 +145,10 @@ class Store:
     async def close(self) -> None:
         """Close the connections and let go of the locks."""
         try:
+            if self._searches is not None:
+                for opened in await asyncio.gather(self._searches, return_exceptions=True):
+                    if isinstance(opened, ReadQueue):
+                        await opened.close()
             await self.reads.close()
             await self.writer.close()
         finally:

@@ -83,21 +83,16 @@
                (unless at-end (goto-char place))))))))))
 
 (defun treadle-dispatch (type &rest fields)
-  "Send the command TYPE with its FIELDS; the id of what it made or changed."
-  (let* ((events (plist-get (treadle-call 'command/dispatch (append (list :type type) fields)) :events))
-         (event (and (> (length events) 0) (plist-get (aref events 0) :event))))
-    (or (plist-get event :id) (plist-get event :threadId))))
+  "Send the command TYPE with its FIELDS; the events that it led to."
+  (plist-get (treadle-call 'command/dispatch (append (list :type type) fields)) :events))
 
 (defun treadle-new (title)
   "Make a thread with TITLE in the project of this folder, and show it."
   (interactive "sTitle: ")
   (let* ((path (directory-file-name (expand-file-name default-directory)))
-         (project (condition-case err
-                      (treadle-dispatch "CreateProject" :name (file-name-nondirectory path) :path path)
-                    (treadle-error (or (plist-get (nth 2 err) :projectId) ; there is one
-                                       (signal (car err) (cdr err))))))
-         (thread (treadle-dispatch "CreateThread" :projectId project :title title)))
-    (treadle-open thread)))
+         (project (plist-get (treadle-call 'project/open (list :path path)) :project))
+         (events (treadle-dispatch "CreateThread" :projectId (plist-get project :id) :title title)))
+    (treadle-open (plist-get (plist-get (aref events 0) :event) :threadId))))
 
 (defun treadle-send (prompt)
   "Send PROMPT to the thread of this buffer: a turn begins."

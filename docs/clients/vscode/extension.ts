@@ -2,9 +2,8 @@
 
 import * as vscode from "vscode";
 import { randomUUID } from "node:crypto";
-import { basename } from "node:path";
-import { ResponseError } from "vscode-jsonrpc/node";
 import { Client, type View } from "./client";
+import type { ProjectOpened } from "./treadle";
 
 const SCHEME = "treadle";
 let client: Promise<Client> | undefined;
@@ -48,20 +47,16 @@ async function show(threadId: string): Promise<void> {
   await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(uri), { preview: false });
 }
 
-/** Makes a thread in the project of the folder that is open, which is made where it is new, and shows it. */
+/** Makes a thread in the project of the folder that is open, and shows it. */
 async function create(): Promise<void> {
   const path = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   if (!path) throw new Error("open a folder first");
   const title = await vscode.window.showInputBox({ prompt: "Title" });
   if (!title) return;
   const daemon = await connected();
-  let projectId: string = randomUUID();
-  await daemon.dispatch({ type: "CreateProject", id: projectId, name: basename(path), path }).catch((error) => {
-    if (!(error instanceof ResponseError) || error.data.kind !== "pathTaken") throw error;
-    projectId = error.data.projectId;
-  });
+  const { project } = await daemon.request<ProjectOpened>("project/open", { path });
   const threadId = randomUUID();
-  await daemon.dispatch({ type: "CreateThread", threadId, projectId, title });
+  await daemon.dispatch({ type: "CreateThread", threadId, projectId: project.id, title });
   await show(threadId);
 }
 

@@ -80,15 +80,13 @@ local function dispatch(command, callback)
   client.request('command/dispatch', command, callback or client.report)
 end
 
---- Makes a thread in the project of the current folder, which is made where it is new, and opens it.
+--- Makes a thread in the project of the current folder, and opens it.
 function M.new(title)
-  local path = vim.fn.getcwd()
-  dispatch({ type = 'CreateProject', name = vim.fn.fnamemodify(path, ':t'), path = path }, function(err, made)
-    if err and err.data.kind ~= 'pathTaken' then
+  client.request('project/open', { path = vim.fn.getcwd() }, function(err, opened)
+    if err then
       return client.report(err)
     end
-    local project = err and err.data.projectId or made.events[1].event.id
-    dispatch({ type = 'CreateThread', projectId = project, title = title }, function(refused, created)
+    dispatch({ type = 'CreateThread', projectId = opened.project.id, title = title }, function(refused, created)
       return refused and client.report(refused) or M.open(created.events[1].event.threadId)
     end)
   end)

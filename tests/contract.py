@@ -1,0 +1,171 @@
+"""The copies of the protocol that are checked in, all made from the structs that the daemon decodes with.
+
+docs/openrpc.json and docs/schema.json are what `treadle schema` prints; docs/clients/vscode/treadle.d.ts is made of the
+latter by json-schema-to-typescript; in docs/protocol.md it is what stands between `<!-- made: … -->` and
+`<!-- /made -->`.
+
+As a program it writes them: make schema
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from treadle.domain.commands import COMMANDS
+from treadle.domain.entities import ENTITIES
+from treadle.domain.events import EVENTS
+from treadle.rpc.kinds import KINDS
+from treadle.rpc.openrpc import printed
+from treadle.rpc.schema import json_schema
+
+ROOT = Path(__file__).parent.parent
+OPENRPC, SCHEMA = ROOT / "docs" / "openrpc.json", ROOT / "docs" / "schema.json"
+TYPES = ROOT / "docs" / "clients" / "vscode" / "treadle.d.ts"
+PROTOCOL = ROOT / "docs" / "protocol.md"
+NODE_BIN = ROOT / "tests" / "node" / "node_modules" / ".bin"
+
+BANNER = "/* Made from docs/schema.json by `make schema`: what a client of treadle and its daemon say to each other. */"
+MADE = re.compile(r"(<!-- made: (.*?) -->\n).*?(<!-- /made -->\n)", re.DOTALL)
+OF_EVERY_COMMAND = {"type", "commandId", "expectedVersion"}
+OF_A_COMMAND = {command.__name__ for command in COMMANDS}
+
+
+def typescript() -> str:
+    """The types as TypeScript. Interfaces are closed: what a later release adds is not there for this one's clients."""
+    made = subprocess.run(
+        [NODE_BIN / "json2ts", "--no-additionalProperties", "--bannerComment", BANNER],
+        input=json.dumps(any_json(json_schema())),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout
+
+
+def any_json(schema: Any) -> Any:
+    """The schema with a word for what may be any JSON: json2ts takes it for an object."""
+    if isinstance(schema, list):
+        return [any_json(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: any_json(value) for key, value in schema.items()}
+    for name, member in schema.get("properties", {}).items():
+        if member.keys() <= {"description", "default"}:
+            made["properties"][name] = {**member, "tsType": "unknown"}
+    return made
+
+
+def protocol(page: str) -> str:
+    """The page with its tables made anew."""
+    return MADE.sub(lambda match: f"{match[1]}{table(*match[2].split())}{match[3]}", page)
+
+
+COPIES: dict[Path, Callable[[], str]] = {
+    OPENRPC: lambda: printed("openrpc"),
+    SCHEMA: lambda: printed("json-schema"),
+    PROTOCOL: lambda: protocol(PROTOCOL.read_text("utf-8")),
+    TYPES: typescript,
+}
+
+
+def table(head: str, name: str = "") -> str:
+    """head: `events`, `errors`, or what a struct's members are called, and then its name."""
+    heads, rows = {
+        "events": (["type", "members, beside `type` and `at`", ""], events()),
+        "errors": (["code", "`data.kind`", "more in `data`", "when, and what to do"], errors()),
+    }.get(head) or ([head, "type", ""], members(name, required_first=head == "param"))
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join("| " + " | ".join(cells).rstrip() + " |\n" for cells in lines).replace("|  |", "| |")
+
+
+DEFS: dict[str, Any] = json_schema()["$defs"]
+
+
+def members(name: str, *, required_first: bool) -> Iterator[list[str]]:
+    """A row for each member of a struct; not for what every command has."""
+    struct = DEFS[name]
+    required = struct["required"]
+    names = sorted(struct["properties"], key=lambda member: required_first and member not in required)
+    for member in names:
+        schema = struct["properties"][member]
+        if name in OF_A_COMMAND and member in OF_EVERY_COMMAND:
+            continue
+        yield [f"`{member}`", kind(schema, member not in required), schema.get("description", "")]
+
+
+def kind(schema: dict[str, Any], optional: bool) -> str:
+    """The type of a member, and whether it may be left out."""
+    if not optional:
+        return spelt(schema)
+    default = schema.get("default")
+    if default is None:  # to leave it out and to say null is the same
+        variants = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+        return f"{alternatives(map(spelt, variants)) if variants else spelt(schema)}, optional"
+    return f"{spelt(schema)}, optional: {json.dumps(default)}"
+
+
+def spelt(schema: dict[str, Any]) -> str:
+    """A type in the words of the page."""
+    if "$ref" in schema:
+        return struct_name(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return alternatives(map(spelt, schema["anyOf"]))
+    if "enum" in schema:
+        return alternatives(f"`{value}`" for value in schema["enum"])
+    match schema.get("type"):
+        case "array":
+            most = f", at most {schema['maxItems']:,}" if "maxItems" in schema else ""
+            return f"array of {spelt(schema['items'])}{most}"
+        case "string":
+            return {"id": "id", "date-time": "time"}.get(schema.get("format", ""), "string")
+        case "integer" | "number":
+            limits = "minimum" in schema and schema.get("maximum", 2**31) < 2**31 - 1
+            return f"number from {schema['minimum']} to {schema['maximum']}" if limits else "number"
+        case None:
+            return "JSON"
+        case other:
+            return str(other)
+
+
+LINKS = {
+    "Command": "[command](#commands)",
+    "Change": "[change](#projectionchanged)",
+    "StoredEvent": "stored [event](#events)",
+    "Snapshot": "snapshot",
+    **{entity.__name__: f"[{name}](#{name})" for name, entity in ENTITIES.items()},
+}
+
+
+def struct_name(name: str) -> str:
+    return LINKS.get(name) or f"`{{{', '.join(DEFS[name]['properties'])}}}`"
+
+
+def alternatives(words: Any) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def events() -> Iterator[list[str]]:
+    for event in EVENTS:
+        struct = DEFS[event.__name__]
+        names = [name for name in struct["properties"] if name not in ("type", "at")]
+        notes = {name: struct["properties"][name].get("description") for name in names}
+        yield [
+            event.__name__,
+            ", ".join(f"`{name}`{'' if name in struct['required'] else '?'}" for name in names),
+            ". ".join(f"`{name}`: {note}" for name, note in notes.items() if note and name != "threadId"),
+        ]
+
+
+def errors() -> Iterator[list[str]]:
+    for name, made in KINDS.items():
+        yield [str(made.code), f"`{name}`", ", ".join(f"`{member}`" for member in made.members), made.advice]
+
+
+if __name__ == "__main__":
+    for path, make in COPIES.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make(), "utf-8")

@@ -1,0 +1,187 @@
+"""The protocol in a form for programs: the documents are valid, true of what goes over the wire, and checked in as they
+are made."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+import contract
+from support import needs
+from test_rpc_golden import METHODS, golden_errors
+from treadle.domain.commands import COMMANDS
+from treadle.domain.entities import ENTITIES
+from treadle.domain.events import EVENTS
+from treadle.rpc.endpoints import FROM_CLIENT, TO_CLIENT
+from treadle.rpc.kinds import KINDS
+from treadle.rpc.schema import json_schema
+from wire import TREADLE
+
+GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = json_schema()
+NODE = Path(__file__).parent / "node"
+
+has_node_packages = pytest.mark.skipif(
+    not contract.NODE_BIN.exists() and "CI" not in os.environ,
+    reason="the packages of tests/node are not installed: tests/install does that",
+)
+
+
+def validator(name: str) -> Draft202012Validator:
+    """Of one of its definitions."""
+    return Draft202012Validator({"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"})
+
+
+# What is checked in
+
+
+@pytest.mark.parametrize(
+    "path", [contract.OPENRPC, contract.SCHEMA, contract.PROTOCOL], ids=lambda path: str(path.name)
+)
+def test_a_copy_is_as_it_is_made(path: Path) -> None:
+    assert path.read_text("utf-8") == contract.COPIES[path](), f"{path} is stale: make schema"
+
+
+@needs("node")
+@has_node_packages
+def test_the_typescript_types_are_as_they_are_made() -> None:
+    assert contract.TYPES.read_text("utf-8") == contract.typescript(), f"{contract.TYPES} is stale: make schema"
+
+
+def test_every_definition_is_a_typescript_type() -> None:
+    exported = set(re.findall(r"^export (?:interface|type) (\w+)", contract.TYPES.read_text("utf-8"), re.MULTILINE))
+    assert exported == {*SCHEMA["$defs"], "Protocol"}
+
+
+@needs("node")
+@has_node_packages
+def test_the_typescript_types_compile_and_refuse_what_is_wrong() -> None:
+    done = subprocess.run(
+        [contract.NODE_BIN / "tsc", "--project", NODE], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
+
+
+# The JSON Schema
+
+
+def test_it_is_a_json_schema_and_every_reference_leads_somewhere() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(references_in(SCHEMA)) <= {f"#/$defs/{name}" for name in SCHEMA["$defs"]}
+
+
+def references_in(schema: Any) -> Iterator[str]:
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if key == "$ref":
+            yield value
+        elif isinstance(value, dict | list):
+            yield from references_in(value)
+
+
+def test_every_command_event_entity_and_kind_of_error_is_in_it() -> None:
+    for struct in (*COMMANDS, *EVENTS, *ENTITIES.values()):
+        properties = SCHEMA["$defs"][struct.__name__]["properties"]
+        assert set(properties) - {"type"} == {field.encode_name for field in msgspec.structs.fields(struct)}
+    kinds = [SCHEMA["$defs"][one["$ref"].rpartition("/")[2]] for one in SCHEMA["$defs"]["ErrorData"]["anyOf"]]
+    assert [kind["properties"]["kind"]["enum"] for kind in kinds] == [[kind] for kind in KINDS]
+
+
+def test_every_method_and_notification_is_in_it() -> None:
+    assert list(SCHEMA["$defs"]["Methods"]["properties"]) == list(METHODS)
+    assert list(SCHEMA["$defs"]["ToClient"]["properties"]) == list(TO_CLIENT)
+    assert list(SCHEMA["$defs"]["FromClient"]["properties"]) == list(FROM_CLIENT)
+
+
+@pytest.mark.parametrize(("file", "union"), [("commands", "Command"), ("events", "Event")])
+def test_golden_commands_and_events_are_as_it_says(file: str, union: str) -> None:
+    for name, forms in json.loads((GOLDEN / f"{file}.json").read_text()).items():
+        for golden in forms.values():
+            for definition in {name, union} & SCHEMA["$defs"].keys():
+                validator(definition).validate(golden)
+
+
+def test_every_golden_error_is_as_it_says_and_says_no_more() -> None:
+    seen = set()
+    for error in golden_errors():
+        validator("ErrorObject").validate(error)
+        kind = error["data"]["kind"]
+        assert error["code"] == KINDS[kind].code
+        assert set(error["data"]) == {"kind", *KINDS[kind].members}, kind
+        seen.add(kind)
+    assert len(seen) > len(KINDS) / 2
+
+
+def test_what_the_daemon_sends_may_have_more_members_and_what_a_client_sends_may_not() -> None:
+    closed = {name for name, schema in SCHEMA["$defs"].items() if schema.get("additionalProperties") is False}
+    of_clients = {command.__name__ for command in COMMANDS} | {"ApprovalOption"}
+    of_clients |= {name for name in SCHEMA["$defs"] if name.endswith("Params")}
+    assert closed == of_clients - {"InitializeParams", "CancelParams", "IgnoredParams"}
+
+
+def test_a_change_says_of_which_entity_its_value_is() -> None:
+    thread = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+    assert validator("Change").is_valid({"type": "upsert", "entity": "setting", "value": thread})
+    assert not validator("Change").is_valid({"type": "upsert", "entity": "thread", "value": thread})
+
+
+def test_fields_are_described_by_their_names_on_the_wire() -> None:
+    described = SCHEMA["$defs"]["Thread"]["properties"]["version"]["description"]
+    assert described.endswith("give it back as `expectedVersion`")
+    assert SCHEMA["$defs"]["StartTurn"]["properties"]["commandId"]["description"].startswith("names this command")
+    texts = re.findall(r'"description": "(.*?)"', json.dumps(SCHEMA))
+    assert not [text for text in texts if re.search(r"\b[a-z]+_(?:id|token|sequence|version|cursor)\b", text)]
+
+
+# The command
+
+
+def schema(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TREADLE, "schema", *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "copy"),
+    [
+        ([], contract.OPENRPC),
+        (["--format", "openrpc"], contract.OPENRPC),
+        (["--format", "json-schema"], contract.SCHEMA),
+    ],
+)
+def test_the_command_prints_what_is_checked_in_and_touches_nothing(
+    arguments: list[str], copy: Path, tmp_path: Path
+) -> None:
+    done = schema(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == copy.read_text("utf-8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_format_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    done = schema("--format", "yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "openrpc" in done.stderr
+    assert "json-schema" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "{sys.executable}" -m treadle schema | head -c 1'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.stdout == "{"
+    assert ran.stderr == ""

@@ -1,0 +1,257 @@
+"""What was written is found by its words, wherever it is in the log's life; what people type is never syntax."""
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from history import HISTORY, LIVE, at
+from support import opened, plain, serving, spawned
+from treadle.domain import events as e
+from treadle.domain.entities import Hit
+from treadle.domain.errors import NotFound
+from treadle.store import projections
+from treadle.store.database import FILE_NAME
+from treadle.store.reads import BadCursor
+from treadle.store.search import BadQuery, expression, search, unmarked
+from treadle.store.store import Store
+
+
+def thread(id: str, title: str, project: str = "p") -> e.AnyEvent:
+    return e.ThreadCreated(thread_id=id, project_id=project, title=title, at=at(0))
+
+
+def message(id: str, text: str, *, thread: str = "t", turn: str = "u", streaming: bool = False) -> e.AnyEvent:
+    return e.MessageAdded(
+        id=id, thread_id=thread, turn_id=turn, role="assistant", text=text, streaming=streaming, at=at(0)
+    )
+
+
+def activity(id: str, title: str, status: Any, detail: Any = None, *, thread: str = "t") -> e.AnyEvent:
+    return e.ActivityRecorded(
+        id=id, thread_id=thread, turn_id="u", kind="execute", title=title, status=status, detail=detail, at=at(0)
+    )
+
+
+TALK: list[e.AnyEvent] = [
+    e.ProjectCreated(id="p", name="P", path="/p", at=at(0)),
+    e.ProjectCreated(id="q", name="Q", path="/q", at=at(0)),
+    thread("t", "Mend the retry delay"),
+    thread("other", "Écoute les fenêtres", project="q"),
+    e.TurnStarted(id="u", thread_id="t", runner="r", at=at(0)),
+    e.TurnStarted(id="u", thread_id="other", runner="r", at=at(0)),
+    message("m1", "Why does retry_delay grow without a bound?"),
+    message("m2", "C'est la fenêtre 🪟 du délai.", thread="other"),
+    activity("a1", "pytest -k delay", "completed", {"command": "pytest", "output": ["1 failed:\ndelay was 64 s"]}),
+]
+
+
+async def found(store: Store, text: str, **more: Any) -> list[Hit]:
+    return (await store.search(lambda db: search(db, text, **more))).items
+
+
+def names(hits: list[Hit]) -> set[tuple[str, str, str]]:
+    return {(hit.entity, hit.thread_id, hit.id) for hit in hits}
+
+
+@pytest.fixture
+async def store(data_dir: Path) -> Any:
+    async with opened(data_dir) as store:
+        await store.events.append_all(TALK)
+        yield store
+
+
+async def test_titles_messages_and_activities_are_found_with_their_turn_and_thread(store: Store) -> None:
+    hits = await found(store, "delay")
+    assert names(hits) == {("thread", "t", "t"), ("message", "t", "m1"), ("activity", "t", "a1")}
+    by = {hit.entity: hit for hit in hits}
+    assert by["message"].turn_id == by["activity"].turn_id == "u"
+    assert by["thread"].turn_id is None
+    assert {hit.thread_title for hit in hits} == {"Mend the retry delay"}
+    assert {hit.project_id for hit in hits} == {"p"}
+    assert [hit.rank for hit in hits] == sorted(hit.rank for hit in hits)
+
+
+async def test_the_matches_are_where_the_words_are_in_the_snippet_in_code_points(store: Store) -> None:
+    (hit,) = await found(store, "délai")
+    assert hit.id == "m2"
+    assert hit.snippet == "C'est la fenêtre 🪟 du délai."
+    assert [hit.snippet[match.start : match.end] for match in hit.matches] == ["délai"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FENETR", {"m2", "other"}),  # neither case nor accents count, and the last may be the beginning of a word
+        ("fenetr delai", set()),  # but not of another
+        ("retry delay", {"t", "m1"}),  # every word, in any order, in one place
+        ("delay retry", {"t", "m1"}),
+        ("retry_delay", {"t", "m1"}),  # the parts of a name, side by side
+        ("delay_retry", set()),
+        ("64 s", {"a1"}),  # a string in the detail of an activity
+        ("output", set()),  # but not its name
+        ("->", set()),
+        ("-> bound?", {"m1"}),
+        ("", set()),
+        (" \t\n", set()),
+        ('" OR retry', set()),
+        ("retry OR nothing", set()),
+        ("title:retry", set()),
+        ("retr*", {"t", "m1"}),
+        ("NEAR(retry delay)", set()),
+    ],
+)
+async def test_what_people_type_are_words_and_never_syntax(store: Store, text: str, expected: set[str]) -> None:
+    assert {hit.id for hit in await found(store, text)} == expected
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
+def test_no_text_is_a_wrong_query(text: str) -> None:
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE VIRTUAL TABLE words USING fts5 (text)")
+    db.execute("INSERT INTO words VALUES (?)", (text,))
+    asked = expression(text)
+    if asked:
+        db.execute("SELECT * FROM words WHERE words MATCH ?", (asked,)).fetchall()
+    db.close()
+
+
+async def test_who_asks_for_fts5_gets_fts5_and_its_errors(store: Store) -> None:
+    assert {hit.id for hit in await found(store, "bound OR fenêtre", syntax="fts5")} == {"m1", "m2"}
+    for wrong in ("(", '"', "AND", "nowhere:x"):
+        with pytest.raises(BadQuery):
+            await found(store, wrong, syntax="fts5")
+
+
+async def test_a_project_and_a_thread_narrow_it(store: Store) -> None:
+    assert names(await found(store, "fenetr", project_id="p")) == set()
+    assert names(await found(store, "fenetr", project_id="q")) == {
+        ("thread", "other", "other"),
+        ("message", "other", "m2"),
+    }
+    assert names(await found(store, "delay", thread_id="t")) == names(await found(store, "delay"))
+    assert names(await found(store, "delay", thread_id="other")) == set()
+    with pytest.raises(NotFound):
+        await found(store, "delay", thread_id="nobody")
+
+
+async def test_a_message_is_found_when_it_is_complete_with_all_of_its_text(store: Store) -> None:
+    await store.events.append_all(
+        [
+            message("m3", "half a ", streaming=True),
+            e.MessageAppended(id="m3", thread_id="t", text="zeb", at=at(0)),
+            e.MessageAppended(id="m3", thread_id="t", text="ra", at=at(0)),
+        ]
+    )
+    assert await found(store, "half zebra") == []
+    await store.events.append_all([e.MessageCompleted(id="m3", thread_id="t", at=at(0))])
+    assert [hit.id for hit in await found(store, "half zebra")] == ["m3"]
+
+
+async def test_an_activity_is_found_when_it_has_ended_by_what_it_says_last(store: Store) -> None:
+    await store.events.append_all([activity("a2", "walrus", "running", "penguin")])
+    assert await found(store, "walrus") == []
+    await store.events.append_all([activity("a2", "walrus", "completed", {"found": "penguin"})])
+    assert [hit.id for hit in await found(store, "walrus penguin")] == ["a2"]
+    await store.events.append_all([activity("a2", "walrus", "failed", {"found": "albatross"})])
+    assert await found(store, "penguin") == []
+    assert [hit.id for hit in await found(store, "albatross")] == ["a2"]
+
+
+async def test_a_thread_is_found_by_its_title_of_now_and_a_deleted_one_not_at_all(store: Store) -> None:
+    await store.events.append_all([e.ThreadRenamed(thread_id="t", title="Bound the backoff", at=at(0))])
+    assert ("thread", "t", "t") not in names(await found(store, "delay"))
+    assert names(await found(store, "backoff")) == {("thread", "t", "t")}
+    await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(0))])
+    for text in ("delay", "backoff", "pytest"):
+        assert await found(store, text) == []
+    assert names(await found(store, "delai")) == {("message", "other", "m2")}
+
+
+async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> None:
+    await store.events.append_all([message(f"n{i}", f"needle number {i}") for i in range(25)])
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await store.search(partial(search, text="needle", limit=10, cursor=cursor))
+        seen += [hit.id for hit in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        await store.events.append_all([message(f"late-{cursor}", "needle needle needle")])
+    assert sorted(seen) == sorted(f"n{i}" for i in range(25))
+    with pytest.raises(BadCursor):
+        await found(store, "needle", cursor="bm8")
+
+
+async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(data_dir: Path, tmp_path: Path) -> None:
+    async with opened(data_dir) as store:
+        await store.events.append_all(
+            [*TALK, *(event for event in LIVE if not isinstance(event, e.ProjectCreated))][:9]
+        )
+        before = await found(store, "delay")
+        await store.rebuild()
+        assert await found(store, "delay") == before
+    assert projections.verify(data_dir / FILE_NAME, tmp_path / "copy.db")[1] == []
+    with plain(data_dir) as db:
+        db.execute("INSERT INTO message_search (message_search) VALUES ('delete-all')")
+    _, differences = projections.verify(data_dir / FILE_NAME, tmp_path / "another.db")
+    assert {(d.table, d.side) for d in differences} == {("message_search", "missing")}
+    assert {"term": "bound", "doc": 1, "cnt": 1} in [d.row for d in differences]
+
+
+async def test_every_event_leaves_the_words_that_a_rebuild_would_leave(data_dir: Path, tmp_path: Path) -> None:
+    async with opened(data_dir) as store:
+        for i, (event, _) in enumerate(HISTORY):
+            await store.events.append_all([event])
+            assert projections.verify(data_dir / FILE_NAME, tmp_path / f"{i}.db")[1] == []
+
+
+def test_marks_in_the_text_itself_move_no_match_out_of_the_snippet() -> None:
+    for text in ("\x02a\x03 b", "a\x02b\x02c\x03d\x03", "\x03\x03a\x02", "plain"):
+        snippet, matches = unmarked(text)
+        assert not {"\x02", "\x03"} & set(snippet)
+        assert all(0 <= match.start <= match.end <= len(snippet) for match in matches)
+
+
+async def test_a_client_searches_what_it_has_just_said_and_hears_what_is_wrong(data_dir: Path) -> None:
+    async with serving(data_dir) as (client, _):
+        client.send("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        client.send(
+            "command/dispatch", {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "A lost needle"}
+        )
+        page = await client.call("search/query", {"query": "need"})  # nobody waited for the answers before
+        (hit,) = page["items"]
+        assert {key: hit[key] for key in ("entity", "id", "threadId", "turnId", "projectId", "threadTitle")} == {
+            "entity": "thread",
+            "id": "t",
+            "threadId": "t",
+            "turnId": None,
+            "projectId": "p",
+            "threadTitle": "A lost needle",
+        }
+        assert (hit["snippet"], hit["matches"]) == ("A lost needle", [{"start": 7, "end": 13}])
+        assert page["nextCursor"] is None
+        for params, path in (
+            ({"query": "(", "syntax": "fts5"}, "$.params.query"),
+            ({"query": "needle", "cursor": "?"}, "$.params.cursor"),
+            ({"query": "needle", "limit": 101}, "$.params.limit"),
+            ({"query": "x" * 1001}, "$.params.query"),
+        ):
+            error = (await client.reply(client.send("search/query", params)))["error"]
+            assert error["data"]["path"] == path
+        missing = (await client.reply(client.send("search/query", {"query": "x", "threadId": "nobody"})))["error"]
+        assert missing["data"]["kind"] == "notFound"
+
+
+async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
+    async with spawned(data_dir) as (one, _), spawned(data_dir) as (two, _):
+        await one.call("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        assert (await two.call("search/query", {"query": "needle"}))["items"] == []
+        command = {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "A lost needle"}
+        await one.call("command/dispatch", command)
+        assert [hit["id"] for hit in (await two.call("search/query", {"query": "needle"}))["items"]] == ["t"]
