@@ -270,11 +270,17 @@ async def test_a_daemon_that_runs_is_talked_to_over_a_socket(data_dir: Path) -> 
         stdout=theirs.fileno(),
     )
     theirs.close()
-    descriptor = ours.detach()
     async with asyncio.timeout(PATIENCE):
-        async with connect(pipes=(descriptor, descriptor)) as client:
+        async with connect(pipes=await asyncio.open_connection(sock=ours)) as client:
             assert (await client.daemon_status()).pid == process.pid
         assert await process.wait() == 0
+
+
+async def test_a_socket_is_not_taken_for_two_pipes() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(ValueError, match="open_connection"):
+        async with connect(pipes=(ours.fileno(), ours.fileno())):
+            pass
 
 
 async def test_a_daemon_behind_pipes_is_given_no_options(data_dir: Path) -> None:
@@ -289,8 +295,7 @@ class Later:
     def __init__(self, **answers: Any) -> None:
         self.asked: list[str] = []
         self._answers = {"initialize": HELLO, **{name.replace("_", "/"): value for name, value in answers.items()}}
-        self._ours, theirs = socket.socketpair()
-        self.descriptor = theirs.detach()
+        self._ours, self.theirs = socket.socketpair()
 
     async def serve(self) -> None:
         reader, writer = await asyncio.open_connection(sock=self._ours)
@@ -323,7 +328,7 @@ THREAD = {
 async def with_later(later: Later) -> AsyncIterator[Client]:
     async with asyncio.timeout(PATIENCE):
         serving = asyncio.create_task(later.serve())
-        async with connect(pipes=(later.descriptor, later.descriptor)) as client:
+        async with connect(pipes=await asyncio.open_connection(sock=later.theirs)) as client:
             yield client
         await serving
 
@@ -382,7 +387,7 @@ async def test_a_daemon_that_cannot_be_understood_is_a_clear_disconnection(said:
 async def test_who_writes_waits_while_the_daemon_takes_no_more() -> None:
     ours, theirs = socket.socketpair()
     async with asyncio.timeout(PATIENCE):
-        async with connect(pipes=(theirs.fileno(), theirs.detach()), initialize=False) as client:
+        async with connect(pipes=await asyncio.open_connection(sock=theirs), initialize=False) as client:
             sent = asyncio.create_task(client.connection.notify("initialized", {"much": "x" * (8 * 1024 * 1024)}))
             await asyncio.to_thread(ours.recv, 1, socket.MSG_PEEK)
             for _ in range(100):  # turns of the loop in which it could be done, if nothing held it
@@ -606,13 +611,14 @@ async def test_a_daemon_that_is_gone_can_be_shut_down(data_dir: Path) -> None:
 # What a type checker sees
 
 
-def test_a_wrong_call_is_a_type_error_and_a_right_one_has_the_type_of_its_result() -> None:
-    checked = Path(__file__).parent / "client_types.py"
+def test_a_wrong_call_is_a_type_error_and_a_right_one_has_the_type_of_its_result(tmp_path: Path) -> None:
+    checked, program = Path(__file__).parent / "client_types.py", tmp_path / "program.py"
+    [text] = re.findall(r"^```python run\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
+    program.write_text(text, "utf-8")
     # `--strict` complains of an ignored error that is none: so each that is marked there is one.
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--no-error-summary", str(checked)],
+        [sys.executable, "-m", "mypy", "--no-error-summary", checked, program],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,

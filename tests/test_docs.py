@@ -1,6 +1,5 @@
 """What the documentation says is so: its sessions are replayed, and nothing that a client can name is missing."""
 
-import argparse
 import importlib
 import inspect
 import json
@@ -16,9 +15,10 @@ from typing import Any
 import msgspec
 import pytest
 
+import docs_help
 import treadle
 from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
-from treadle.cli import parser
+from support import needs
 from treadle.domain import commands, decider, entities
 from treadle.rpc import endpoints, errors, results
 from treadle.rpc.kinds import CODES, KINDS
@@ -101,6 +101,7 @@ def test_the_exchanges_show_every_command_method_and_notification(methods: dict[
         assert any(block.kind == kind for block in blocks)
 
 
+@needs("jq")
 def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     blocks = README_BLOCK.findall(read("README.md"))
     assert len(blocks) >= 4
@@ -127,7 +128,7 @@ def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 assert examples.shown(line) == shown.shown(want)
 
 
-def test_the_program_on_the_page_of_the_client_runs_prints_what_it_says_and_is_well_typed(tmp_path: Path) -> None:
+def test_the_program_on_the_page_of_the_client_prints_what_it_says(tmp_path: Path) -> None:
     [(text, output)] = re.findall(
         r"^```python run\n(.*?)^```\n\n```text output\n(.*?)^```", read("docs/python.md"), re.MULTILINE | re.DOTALL
     )
@@ -135,14 +136,6 @@ def test_the_program_on_the_page_of_the_client_runs_prints_what_it_says_and_is_w
     program.write_text(text, "utf-8")
     ran = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, output, "")
-    checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", ROOT / ".mypy_cache", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -246,30 +239,28 @@ def test_every_kind_of_error_has_its_code() -> None:
         assert (kind.code, set(kind.members)) == (error.code, set(error.data) - {"kind"})
 
 
-def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in of._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, sub in action.choices.items():
-                yield from subcommands(sub, f"{name} {word}")
-            return
-    yield name, of
+@pytest.mark.parametrize("name", docs_help.said())
+def test_every_command_is_in_the_page_of_commands_as_its_help_has_it(name: str) -> None:
+    """But for where lines break, which Python's releases do not agree on."""
+    assert docs_help.shown(read("docs/cli.md"))[name].split() == docs_help.said()[name].split()
 
 
-SUBCOMMANDS = dict(subcommands(parser()))
+def test_the_page_of_commands_has_no_other() -> None:
+    assert docs_help.shown(read("docs/cli.md")).keys() == docs_help.said().keys()
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_every_command_line_option_is_documented(name: str) -> None:
-    table = {cells[0]: " ".join(cells) for cells in rows(section("README.md", "Commands"))}
-    described = next(text for words, text in table.items() if words.startswith(f"`{name}"))
-    for action in SUBCOMMANDS[name]._actions:
-        for option in action.option_strings:
-            if option not in ("-h", "--help", "--data-dir", "--log-level"):
-                assert f"`{option}" in described + section(PROTOCOL, "Spawn it"), option
-        if not action.option_strings:
-            assert str(action.metavar) in described
+def test_the_readme_has_every_command() -> None:
+    listed = [cells[0].strip("`") for cells in rows(section("README.md", "Commands"))][1:]
+    words = docs_help.said()
+    assert [name for line in listed for name in words if f"{line} ".startswith(f"{name} ")] == list(words)
     for option in ("--data-dir", "--log-level", "--version", "--help"):
         assert option in section("README.md", "Commands")
+
+
+@pytest.mark.parametrize("option", ["--durability", "--linger-ms", "--max-message-bytes", "--log-level", "--log-file"])
+def test_every_option_of_serve_is_in_the_protocol(option: str) -> None:
+    assert option in docs_help.said()["treadle serve"]
+    assert f"`{option}" in section(PROTOCOL, "Spawn it")
 
 
 CONSTANT = re.compile(r"`(treadle[\w.]*)\.([A-Z_]+)`$")

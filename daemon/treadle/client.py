@@ -7,7 +7,7 @@ Commands are structs: `dispatch(StartTurn(thread_id="t", prompt="Hello?"))`.
 import asyncio
 import contextlib
 import os
-import socket
+import stat
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -224,8 +224,8 @@ async def _streams(
         return source, to, None
     assert isinstance(source, int)
     assert isinstance(to, int)
-    if source == to:  # as a pipe to write to, asyncio takes a socket for closed as soon as something can be read
-        return *await asyncio.open_connection(sock=socket.socket(fileno=source)), None
+    if stat.S_ISSOCK(os.fstat(to).st_mode):  # asyncio takes one for closed as soon as something can be read
+        raise ValueError("a socket is no pipe: give the streams of asyncio.open_connection(sock=...)")
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0))
     transport, protocol = await loop.connect_write_pipe(

@@ -4,7 +4,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -30,18 +30,22 @@ from treadle.rpc.params import (
     ThreadListParams,
     ThreadReadParams,
 )
-from treadle.rpc.protocol import Server
 from treadle.rpc.server import Daemon
 from treadle.store import projections, reads
 from treadle.store.reads import LATEST
 from treadle.store.search import search
 from treadle.subscriptions import MAX_SUBSCRIPTIONS
 
+if TYPE_CHECKING:
+    from treadle.rpc.protocol import Server
+
 T = TypeVar("T")
 
 
-def add_methods(daemon: Daemon) -> Server:
+def add_methods(daemon: Daemon) -> "Server":
     """pygls' server, with every method and notification registered."""
+    from treadle.rpc.protocol import Server  # here, for `treadle call` does without
+
     server = Server(daemon.conversation)
     for one in Methods(daemon).table():
         server.add(one)

@@ -40,14 +40,7 @@ class Connection(aiosqlite.Connection):
 
     def require_in_place(self) -> None:
         """Raises StorageError where the file is not found under its name any more: what is written to it is lost."""
-        try:
-            found = _inode(self.path)
-        except OSError as error:
-            raise explained(error) from error
-        if found != self.inode:
-            raise StorageError(
-                f"{self.path} was replaced while treadle had it open: start treadle again", "databaseUnreachable"
-            )
+        require_in_place(self.path, self.inode)
 
     async def call(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -55,6 +48,16 @@ class Connection(aiosqlite.Connection):
         """Run `function(connection, …)` on the connection's thread."""
         result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
         return result
+
+
+def require_in_place(path: Path, opened: tuple[int, int]) -> None:
+    """Raises StorageError where the file that was opened is not found under its name any more."""
+    try:
+        found = inode(path)
+    except OSError as error:
+        raise explained(error) from error
+    if found != opened:
+        raise StorageError(f"{path} was replaced while treadle had it open: start treadle again", "databaseUnreachable")
 
 
 async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") -> Connection:
@@ -75,27 +78,29 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
     except OSError as error:
         why = explained(error)
         raise Refused(f"{path} cannot be made: {why}", why.kind) from error
-    return await _connect(path, lambda connection: _configure_writer(connection, path, durability))
+    return await _connect(path, lambda connection: configure_writer(connection, path, durability))
 
 
 async def open_reader(data_dir: Path) -> Connection:
     """A connection to a database that was opened before, which cannot write."""
-    return await _connect(data_dir / FILE_NAME, _configure_reader)
+    return await _connect(data_dir / FILE_NAME, configure_reader)
+
+
+def connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """A connection to a database that is there, on the thread that asks for it. Raises sqlite3.Error."""
+    # mode=rw: SQLite would make a missing file with the umask's permissions.
+    uri = f"{path.resolve().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256)
+    try:
+        configure(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> Connection:
-    def connect() -> sqlite3.Connection:
-        # mode=rw: SQLite would make a missing file with the umask's permissions.
-        uri = f"{path.resolve().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256)
-        try:
-            configure(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    connection = Connection(connect, iter_chunk_size=64)
+    connection = Connection(lambda: connect(path, configure), iter_chunk_size=64)
     try:
         await connection
     except Exception as error:
@@ -104,16 +109,18 @@ async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) 
             why = explained(error)
             raise Refused(f"{path}: {why}", why.kind) from error
         raise
-    connection.path, connection.inode = path, _inode(path)
+    connection.path, connection.inode = path, inode(path)
     return connection
 
 
-def _inode(path: Path) -> tuple[int, int]:
+def inode(path: Path) -> tuple[int, int]:
+    """The device and the number by which the file is known while it has this name. Raises OSError."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
 
-def _configure_writer(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
+def configure_writer(connection: sqlite3.Connection, path: Path, durability: Durability = "full") -> None:
+    """Make it one that may write. Raises Refused where the file is some other program's."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
@@ -123,7 +130,8 @@ def _configure_writer(connection: sqlite3.Connection, path: Path, durability: Du
     connection.execute("PRAGMA synchronous = FULL" if durability == "full" else "PRAGMA synchronous = NORMAL")
 
 
-def _configure_reader(connection: sqlite3.Connection) -> None:
+def configure_reader(connection: sqlite3.Connection) -> None:
+    """Make it one that cannot write."""
     connection.execute("PRAGMA query_only = 1")
 
 

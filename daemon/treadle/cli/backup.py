@@ -1,0 +1,21 @@
+"""`treadle backup`: a copy of the database."""
+
+import argparse
+from pathlib import Path
+
+from treadle.cli.options import Commands, data_dir_of
+
+
+def add(commands: Commands) -> None:
+    does = "copy the database to a new file, while daemons write"
+    command = commands.add("backup", does, run, example="treadle backup ~/treadle-monday.db")
+    command.add_argument("file", type=Path, metavar="FILE", help="must not exist yet")
+
+
+def run(options: argparse.Namespace) -> int:
+    from treadle.cli.progress import Progress
+    from treadle.store.backup import back_up
+
+    size = back_up(data_dir_of(options), options.file, Progress("copying", "pages"))
+    print(f"{options.file}: {size:,} bytes, whole")
+    return 0

@@ -1,0 +1,122 @@
+"""`treadle call`: one request, as a client would send it."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.cli.options import Commands, data_dir_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from msgspec import Raw
+
+    from treadle.rpc.codec import Response
+    from treadle.rpc.conversation import Method
+
+MORE = """\
+The result is printed as one line of JSON; on a terminal, in several. An error goes to stderr, with its kind, and the
+exit status is 1. Methods and their params: docs/protocol.md, or `treadle call rpc.discover`.
+
+The call is a client of its own, which is gone after the answer: a turn that it starts is interrupted then. Only
+`command/dispatch` and `command/dispatchBatch` create a data directory where there is none.
+"""
+EXAMPLE = """\
+treadle call thread/list '{"limit": 5}'
+treadle call command/dispatch '{"type": "CreateProject", "name": "Demo", "path": "/tmp/demo"}'
+jq -n '{type: "ChangeSetting", key: "theme", value: "dusk"}' | treadle call command/dispatch -
+"""
+MAKES = frozenset({"command/dispatch", "command/dispatchBatch", "rpc.discover"})
+"""What needs no database, for it makes one or asks for nothing in it."""
+FIRST = frozenset({"initialize", "rpc.discover"})
+"""What no `initialize` comes before."""
+
+
+def add(commands: Commands) -> None:
+    command = commands.add("call", "call a method once, and print its result", run, more=MORE, example=EXAMPLE)
+    command.add_argument("method", metavar="METHOD", help="such as thread/list")
+    command.add_argument("params", nargs="?", default="{}", metavar="JSON", help="an object; - for stdin (default: {})")
+
+
+def run(options: argparse.Namespace) -> int:
+    import asyncio
+    import sys
+
+    import msgspec
+
+    import treadle.cli.output as output
+    from treadle.store.reader import require_database
+
+    params = sys.stdin.buffer.read() if options.params == "-" else os.fsencode(options.params)
+    why = _is_no_object(params)
+    if why is not None:
+        print(f"treadle call: the params are no JSON object: {why}", file=sys.stderr)
+        return 2
+    data_dir = data_dir_of(options)
+    if options.method not in MAKES:
+        require_database(data_dir)
+    answer = asyncio.run(_call(data_dir, options.method, params))
+    if "error" in answer:
+        error = msgspec.json.decode(answer["error"])
+        print(f"treadle: {output.clean(error['message'])} ({error['data']['kind']})", file=sys.stderr)
+        return 1
+    result = bytes(answer["result"])
+    output.print_json(msgspec.json.format(result, indent=2) if output.is_terminal() else result)
+    return 0
+
+
+def _is_no_object(text: bytes) -> str | None:
+    """Why it is no JSON object; None where it is one."""
+    import msgspec
+
+    from treadle.rpc import grammar
+
+    if not grammar.is_utf8(text):
+        return "they are not UTF-8"
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        return "a string holds half of a surrogate pair" if grammar.holds_lone_surrogate(text) else str(error)
+    return None
+
+
+class _Methods(NamedTuple):
+    """The methods without pygls, which takes longer to import than all else, and which one request does not need."""
+
+    features: "dict[str, Method]"
+
+    def take_answer(self, response: "Response") -> None:
+        """There is none: nothing is asked of this client."""
+
+
+async def _call(data_dir: "Path", method: str, params: bytes) -> "dict[str, Raw]":
+    """The members of the answer, each as its JSON, of a daemon in this process, which ends with it."""
+    import asyncio
+
+    import msgspec
+
+    from treadle.rpc.beginning import begin
+    from treadle.rpc.methods import Methods
+    from treadle.rpc.server import Daemon, Options
+
+    daemon = Daemon(Options(data_dir=data_dir, linger=0.0))
+    begin(daemon, lambda daemon: _Methods({method.name: method for method in Methods(daemon).table()}))
+    messages: asyncio.Queue[bytes] = asyncio.Queue()
+    daemon.conversation.write = messages.put_nowait
+
+    async def ask(id: bytes, method: str, params: bytes) -> dict[str, msgspec.Raw]:
+        head = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":' % (id, msgspec.json.encode(method))
+        await daemon.conversation.receive(b"%b%b}" % (head, params))
+        while True:
+            message = msgspec.json.decode(await messages.get(), type=dict[str, msgspec.Raw])
+            if bytes(message.get("id", b"")) == id:  # others are notifications
+                return message
+
+    try:
+        if method not in FIRST:
+            hello = await ask(b"0", "initialize", b"{}")
+            if "error" in hello:
+                return hello
+        return await ask(b"1", method, params)
+    finally:
+        await daemon.close()

@@ -1,0 +1,24 @@
+"""`treadle doctor`: what can be wrong with a data directory."""
+
+import argparse
+
+from treadle.cli.options import Commands, data_dir_of
+
+MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
+
+
+def add(commands: Commands) -> None:
+    does = "look for what can be wrong with a data directory"
+    more = "Nothing is changed. The exit status is 1 for a problem."
+    command = commands.add("doctor", does, run, more=more, example="treadle doctor --quick")
+    command.add_argument("--quick", action="store_true", help="do not replay the log")
+
+
+def run(options: argparse.Namespace) -> int:
+    from treadle.store.doctor import examine
+
+    worst = 0
+    for finding in examine(data_dir_of(options), quick=options.quick):
+        print(f"{MARKS[finding.verdict]} {finding.check}: {finding.text}", flush=True)
+        worst = max(worst, finding.verdict == "problem")
+    return worst

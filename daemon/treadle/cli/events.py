@@ -1,0 +1,43 @@
+"""`treadle events`: the log itself, an event a line."""
+
+import argparse
+
+from treadle.cli.options import Commands, data_dir_of, natural, positive
+
+MORE = """\
+Each line is {"sequence", "event"}, as `event/list` has them. With --follow it goes on with what any process appends,
+until Ctrl-C (exit status 130).
+"""
+EXAMPLE = """\
+treadle events --after 1000 | jq -r .event.type | sort | uniq -c
+treadle events --follow --thread last
+"""
+
+
+def add(commands: Commands) -> None:
+    command = commands.add("events", "print stored events, one JSON text a line", run, more=MORE, example=EXAMPLE)
+    command.add_argument("--after", type=natural, default=0, metavar="N", help="only those after this sequence")
+    command.add_argument("--thread", metavar="THREAD", help="only one thread's: its id, a beginning of it, or `last`")
+    command.add_argument("--limit", type=positive, metavar="N", help="no more than so many")
+    command.add_argument("--follow", action="store_true", help="go on with what is appended")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    import treadle.cli.output as output
+    from treadle.cli.following import follow
+    from treadle.cli.names import thread_named
+    from treadle.store.reader import reading
+
+    left = options.limit
+    with reading(data_dir_of(options)) as reader:
+        name = options.thread
+        thread_id = None if name is None else reader.read(lambda db: thread_named(db, name))
+        for events in follow(reader, options.after, thread_id, forever=options.follow):
+            for event in events[:left]:
+                output.print_json(event)
+            sys.stdout.flush()
+            if left is not None and (left := left - len(events)) <= 0:
+                break
+    return 0

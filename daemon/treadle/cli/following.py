@@ -1,0 +1,32 @@
+"""Reads the log page by page, and goes on with what other processes append."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from msgspec import Raw
+
+from treadle.store import reads
+from treadle.store.reader import Reader
+
+PAGE = 500  # events read at once
+PATIENCE = 3600.0  # seconds, when nobody has to be told that nothing came
+
+
+def follow(
+    reader: Reader, after: int, thread_id: str | None, *, forever: bool, pause: float = PATIENCE
+) -> Iterator[list[Raw]]:
+    """Pages of stored events after a sequence. forever: then wait for more; an empty page says that a pause went by."""
+
+    def page(db: sqlite3.Connection) -> tuple[list[Raw], int, bool]:
+        events, last = reads.events(db, thread_id, after, PAGE)
+        return events, reads.sequence(db) if last is None else last, last is None
+
+    while True:
+        events, after, is_end = reader.read(page)
+        if events:
+            yield events
+        if is_end:
+            if not forever:
+                return
+            if not reader.wait(pause):
+                yield []

@@ -1,0 +1,61 @@
+"""`treadle import`: what another program, or another treadle, has kept."""
+
+import argparse
+from pathlib import Path
+
+from treadle.cli.options import Commands, data_dir_of
+
+ACP_EXAMPLE = "treadle import acp session.jsonl"
+JSONL_MORE = """\
+The data directory may not have a log yet. All of it is imported or nothing; a line that is wrong is named. The log is
+the same then, event by event, but for its logId, and knows no commandId.
+"""
+JSONL_EXAMPLE = """\
+treadle import jsonl --data-dir ~/new treadle.jsonl
+ssh old treadle export | treadle import jsonl --data-dir ~/new -
+"""
+
+
+def add(commands: Commands) -> None:
+    formats = commands.group("import", "record what another program has kept", "FORMAT")
+    does = "a recording of Agent Client Protocol frames, one JSON a line"
+    acp = formats.add("acp", does, run_acp, example=ACP_EXAMPLE)
+    acp.add_argument("file", type=Path, metavar="FILE", help="frames with a time and a direction")
+    does = "a log that `treadle export` wrote"
+    jsonl = formats.add("jsonl", does, run_jsonl, more=JSONL_MORE, example=JSONL_EXAMPLE)
+    jsonl.add_argument("file", metavar="FILE", help="- for stdin")
+
+
+def run_acp(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from treadle.importing import import_acp
+
+    return asyncio.run(import_acp(options.file, data_dir_of(options)))
+
+
+def run_jsonl(options: argparse.Namespace) -> int:
+    import asyncio
+    import sys
+
+    from treadle.cli.progress import Progress
+    from treadle.store.store import Store
+    from treadle.transfer import BadExport, import_log, read_header
+
+    data_dir = data_dir_of(options)
+
+    async def make() -> None:
+        await (await Store.open(data_dir)).close()
+
+    name = "stdin" if options.file == "-" else options.file
+    stream = sys.stdin.buffer if options.file == "-" else open(options.file, "rb")  # noqa: SIM115
+    with stream:
+        try:
+            header = read_header(stream)  # before there is a database
+            asyncio.run(make())
+            count = import_log(data_dir, header, stream, Progress("importing"))
+        except BadExport as error:
+            print(f"treadle: {name}: {error}. Nothing was imported", file=sys.stderr)
+            return 1
+    print(f"{count:,} events imported into {data_dir}")
+    return 0

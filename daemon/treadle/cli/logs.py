@@ -1,0 +1,35 @@
+"""Where the log of a command goes, and how its lines look."""
+
+import contextlib
+import logging
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def set_up_logging(level: str, file: Path | None) -> None:
+    """To a file, or to stderr. Raises OSError where the file cannot be written."""
+    handler: logging.Handler = logging.StreamHandler()
+    if file is not None:
+        from treadle.store.database import make_private_file
+
+        with contextlib.suppress(FileExistsError):
+            make_private_file(file)
+        handler = logging.FileHandler(file, encoding="utf-8")
+    kind = logging.Formatter if level == "debug" else Discreet
+    handler.setFormatter(kind("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    for name in ("pygls", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Discreet(logging.Formatter):
+    """Tells of an exception what it is and where it was raised, and not its message, which may hold a client's text."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        error, parts = ei[1], []
+        while error is not None:
+            where = "".join(traceback.format_tb(error.__traceback__))
+            parts.append(f"Traceback (most recent call last):\n{where}{type(error).__qualname__}")
+            error = error.__cause__ or error.__context__
+        return "\n".join(parts)

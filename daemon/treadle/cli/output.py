@@ -1,0 +1,150 @@
+"""What commands print: text that a terminal cannot be harmed by, colour where it is wanted, JSON for programs."""
+
+import os
+import re
+import sys
+import unicodedata
+from datetime import datetime
+
+import msgspec
+
+# C0 without tab and newline, DEL and C1, which a terminal takes for orders; what turns the direction of writing, which
+# makes a line look like another one (CVE-2021-42574).
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")  # ours: text is cleaned before it is painted
+_C1 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON writes the rest as escapes
+
+
+def clean(text: str) -> str:
+    """The text, with what a terminal would act on made visible."""
+    return _ORDERS.sub(lambda found: _visible(ord(found[0])), text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The same, its lines joined."""
+    return clean(" ⏎ ".join(line.strip() for line in text.strip().splitlines()).replace("\t", " "))
+
+
+def _visible(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)  # the control pictures
+    return "␡" if code == 0x7F else f"<U+{code:04X}>"
+
+
+def width(text: str) -> int:
+    """How many columns a terminal takes for it."""
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def fit(text: str, columns: int) -> str:
+    """The text, cut off where it is wider than so many columns."""
+    if width(text) <= columns:
+        return text
+    room, kept = max(columns, 1) - 1, []
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def cut(painted: str, columns: int) -> str:
+    """The same of text with colours."""
+    if width(_COLOURS.sub("", painted)) <= columns:
+        return painted
+    room, kept = columns - 1, []
+    for part in _COLOURS.split(painted):
+        if _COLOURS.fullmatch(part):
+            kept.append(part)
+        elif room > 0:
+            kept.append(part if width(part) <= room else fit(part, room + 1))
+            room -= width(part)
+    return "".join(kept)
+
+
+def pad(text: str, columns: int) -> str:
+    """The text, with spaces up to so many columns."""
+    return text + " " * (columns - width(text))
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return sys.stdout.isatty()
+
+
+def columns() -> int | None:
+    """How wide the terminal is; None where stdout is none."""
+    if not is_terminal():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except OSError:
+        return None
+
+
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
+"""What a terminal knows them as (ECMA-48, 8.3.117)."""
+
+
+class Paint:
+    """Colours, by name: none where stdout is no terminal, it is a dumb one, or NO_COLOR says so (no-color.org)."""
+
+    def __init__(self, wanted: bool | None = None) -> None:
+        if wanted is None:
+            wanted = is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._wanted = wanted
+
+    def __call__(self, style: str, text: str) -> str:
+        """The text in a style: names of STYLES, with spaces between."""
+        if not self._wanted or not style or not text:
+            return text
+        return f"\x1b[{';'.join(str(STYLES[name]) for name in style.split())}m{text}\x1b[0m"
+
+
+STATUS_STYLES = {
+    "running": "yellow",
+    "streaming": "yellow",
+    "waiting": "bold magenta",
+    "pending": "magenta",
+    "completed": "green",
+    "resolved": "green",
+    "failed": "bold red",
+    "interrupted": "red",
+    "cancelled": "red",
+}
+"""How the status of an entity is painted."""
+
+
+def print_json(text: bytes | msgspec.Raw) -> None:
+    """One line of JSON. On a terminal, with what that would act on as escapes."""
+    line = bytes(text)
+    if is_terminal():
+        line = _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+    sys.stdout.buffer.write(line + b"\n")
+
+
+def local(at: str | None) -> datetime | None:
+    """A time of an event, as it was here."""
+    return None if at is None else datetime.fromisoformat(at).astimezone()
+
+
+def to_the_minute(at: str) -> str:
+    """`2026-01-31 12:00`."""
+    return f"{local(at):%Y-%m-%d %H:%M}"
+
+
+def size(count: int) -> str:
+    """Bytes for people: `1.5 MiB`."""
+    number, unit = float(count), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1024 or unit == "TiB":
+            break
+        number /= 1024
+    return f"{count:,} bytes" if unit == "bytes" else f"{number:,.1f} {unit}"

@@ -1,0 +1,26 @@
+"""The blocks of code in Markdown that people and agents wrote."""
+
+import re
+from collections.abc import Iterator
+
+# At the left edge alone: what is further in belongs to a list or a quote, which this does not read.
+_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*((?:[A-Za-z][\w+#.-]*)?)[ \t]*")
+
+
+def pieces(text: str) -> Iterator[tuple[list[str], str | None]]:
+    """Lines of prose, with None, and of blocks of code without their fences, with the language, which may be empty.
+
+    A block that is not closed goes on to the end (CommonMark 0.31, section 4.5).
+    """
+    lines: list[str] = []
+    fence, info = "", None
+    for line in text.strip("\n").split("\n"):
+        found = _FENCE.fullmatch(line)
+        is_end = found is not None and not found[2] and found[1].startswith(fence)
+        if found is not None and (info is None or is_end):
+            yield lines, info
+            lines = []
+            fence, info = (found[1], found[2]) if info is None else ("", None)
+        else:
+            lines.append(line)
+    yield lines, info

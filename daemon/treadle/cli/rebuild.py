@@ -1,0 +1,31 @@
+"""`treadle rebuild`: fills the projections anew."""
+
+import argparse
+
+from treadle.cli.options import Commands, data_dir_of
+
+
+def add(commands: Commands) -> None:
+    does = "fill the projections anew from the log"
+    commands.add("rebuild", does, run, more="Daemons wait for it.", example="treadle rebuild")
+
+
+def run(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from treadle.cli.progress import Progress
+    from treadle.store.reader import require_database
+    from treadle.store.store import Store
+
+    data_dir = data_dir_of(options)
+    require_database(data_dir)
+
+    async def rebuild() -> int:
+        store = await Store.open(data_dir)
+        try:
+            return await store.rebuild(Progress("rebuilding"))
+        finally:
+            await store.close()
+
+    print(f"rebuilt from {asyncio.run(rebuild()):,} events")
+    return 0

@@ -1,0 +1,110 @@
+"""`treadle search`: which threads, messages and activities have these words."""
+
+import argparse
+import sqlite3
+from typing import TYPE_CHECKING
+
+from treadle.cli.options import Commands, add_json, data_dir_of, positive
+
+if TYPE_CHECKING:
+    from treadle.domain.entities import Hit
+
+MORE = """\
+All words are to be in one place; the last may be the beginning of a word. Exit status 1 where nothing is found.
+"""
+EXAMPLE = """\
+treadle search retry delay
+treadle search --project . --json timeout | jq -r .threadId
+treadle search --syntax fts5 'retry NEAR delay'
+"""
+PAGE = 100  # hits read at once
+
+
+def add(commands: Commands) -> None:
+    command = commands.add(
+        "search", "search titles, messages and activities, the best first", run, more=MORE, example=EXAMPLE
+    )
+    command.add_argument("words", nargs="+", metavar="WORD", help="what to look for")
+    command.add_argument("--project", metavar="PROJECT", help="only in a project: its id, or its folder")
+    command.add_argument("--thread", metavar="THREAD", help="only in a thread: its id, the beginning of it, or `last`")
+    command.add_argument(
+        "--syntax",
+        choices=["plain", "fts5"],
+        default="plain",
+        help="fts5: the words are a query in the syntax of SQLite's FTS5 (default: %(default)s)",
+    )
+    command.add_argument("--limit", type=positive, default=20, metavar="N", help="no more than so many (default: 20)")
+    add_json(command, "a hit a line, as `search/query` has it")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    import treadle.cli.output as output
+    from treadle.domain.errors import NotFound
+    from treadle.store.reader import reading
+    from treadle.store.search import BadQuery
+
+    try:
+        with reading(data_dir_of(options)) as reader:
+            hits = reader.read(lambda db: _read(db, options))
+    except BadQuery as error:
+        print(f"treadle search: this is no FTS5 query: {output.clean(str(error))}", file=sys.stderr)
+        return 2
+    except NotFound as error:  # a thread that was deleted
+        print(f"treadle: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        import msgspec
+
+        for hit in hits:
+            output.print_json(msgspec.json.encode(hit))
+    else:
+        _print(hits)
+    return 0 if hits else 1
+
+
+def _read(db: sqlite3.Connection, options: argparse.Namespace) -> "list[Hit]":
+    from treadle.cli.names import project_named, thread_named
+    from treadle.store.search import search
+
+    project = None if options.project is None else project_named(db, options.project)
+    thread = None if options.thread is None else thread_named(db, options.thread)
+    hits: list[Hit] = []
+    cursor = None
+    while len(hits) < options.limit:
+        page = search(
+            db,
+            " ".join(options.words),
+            syntax=options.syntax,
+            project_id=project,
+            thread_id=thread,
+            limit=min(PAGE, options.limit - len(hits)),
+            cursor=cursor,
+        )
+        hits += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return hits
+
+
+def _print(hits: "list[Hit]") -> None:
+    import treadle.cli.output as output
+
+    paint = output.Paint()
+    for hit in hits:
+        print(paint("bold", output.one_line(hit.thread_title)), paint("dim", f"{hit.thread_id}  {hit.entity} {hit.id}"))
+        told, done = "  ", 0
+        for match in hit.matches:
+            told += _inside(hit.snippet[done : match.start])
+            told += paint("yellow", _inside(hit.snippet[match.start : match.end]))
+            done = match.end
+        print(told + _inside(hit.snippet[done:]))
+
+
+def _inside(text: str) -> str:
+    """A piece of a line, with the spaces at its ends."""
+    import treadle.cli.output as output
+
+    return output.clean(text.replace("\n", " "))

@@ -1,0 +1,68 @@
+"""`treadle serve`: one daemon for one client."""
+
+import argparse
+from pathlib import Path
+
+from treadle.cli.options import Commands, data_dir_of, natural, positive
+
+EXAMPLE = """\
+treadle serve --data-dir /tmp/try <<< '{"jsonrpc":"2.0","id":1,"method":"initialize"}'
+"""
+
+
+def add(commands: Commands) -> None:
+    command = commands.add("serve", "serve one client on stdin and stdout", run, example=EXAMPLE)
+    command.add_argument(
+        "--durability",
+        choices=["full", "normal"],
+        default="full",
+        help="full: answered means on disk; normal: a power cut may take the last moments (default: %(default)s)",
+    )
+    command.add_argument(
+        "--max-message-bytes", type=positive, default=32 * 1024 * 1024, metavar="N", help="default: %(default)s"
+    )
+    command.add_argument(
+        "--linger-ms",
+        type=natural,
+        default=50,
+        metavar="N",
+        help="how long a streamed token may wait for company, 0 for not at all (default: %(default)s)",
+    )
+    command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
+
+
+def run(options: argparse.Namespace) -> int:
+    import asyncio
+    import gc
+    import os
+
+    # stdout carries the protocol alone: whatever else prints there goes to stderr.
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    from treadle.rpc.beginning import begin
+    from treadle.rpc.conversation import Carrier
+    from treadle.rpc.server import Daemon, Options
+    from treadle.rpc.server import run as serve_client
+
+    def load(daemon: Daemon) -> Carrier:
+        from treadle.rpc.methods import add_methods
+
+        carrier = add_methods(daemon)
+        # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles
+        # after each 700 of them was a quarter of the main thread's time. Not before, since imports do leave cycles.
+        gc.set_threshold(10_000)
+        return carrier
+
+    async def serve() -> int:
+        daemon = Daemon(
+            Options(
+                data_dir=data_dir_of(options),
+                durability=options.durability,
+                max_message_bytes=options.max_message_bytes,
+                linger=options.linger_ms / 1000,
+            )
+        )
+        begin(daemon, load)
+        return await serve_client(daemon, 0, stdout)
+
+    return asyncio.run(serve())

@@ -1,0 +1,57 @@
+"""`treadle show`: a thread to read."""
+
+import argparse
+
+from treadle.cli.options import Commands, data_dir_of, positive
+
+MORE = """\
+Without an option it is for a terminal: coloured there, unless NO_COLOR is set, and with what tools said cut short.
+--html is one page that needs neither a network nor a script. In every form, what people and agents wrote stays text.
+--json is what `thread/read` answers, of the whole thread.
+"""
+EXAMPLE = """\
+treadle show last | less
+treadle show last --html > thread.html
+treadle show 019c1412 --markdown --turns 3
+"""
+
+
+def add(commands: Commands) -> None:
+    command = commands.add("show", "print a thread to read", run, more=MORE, example=EXAMPLE)
+    command.add_argument("thread", metavar="THREAD", help="its id, a beginning of it, or `last`: the last changed")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="as Markdown")
+    form.add_argument("--html", action="store_true", help="as a page of HTML")
+    form.add_argument("--json", action="store_true", help="as one JSON text, for programs")
+    command.add_argument("--turns", type=positive, metavar="N", help="only the last so many turns (default: all)")
+    command.add_argument("--full", action="store_true", help="all that tools were given and have said, not cut short")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    import treadle.cli.output as output
+    from treadle.cli.names import thread_named
+    from treadle.cli.transcript import Transcript, as_read
+    from treadle.store.reader import reading
+
+    with reading(data_dir_of(options)) as reader:
+        thread_id = reader.read(lambda db: thread_named(db, options.thread))
+        if options.json:
+            output.print_json(reader.read(lambda db: as_read(db, thread_id, options.turns)))
+            return 0
+        transcript = Transcript(reader, thread_id, options.turns)
+        if options.html:
+            from treadle.cli.transcript_html import render as as_html
+
+            lines = as_html(transcript)
+        elif options.markdown:
+            from treadle.cli.transcript_markdown import render as as_markdown
+
+            lines = as_markdown(transcript)
+        else:
+            from treadle.cli.transcript_text import render as as_text
+
+            lines = as_text(transcript, output.Paint(), full=options.full)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0

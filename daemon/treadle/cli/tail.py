@@ -1,0 +1,72 @@
+"""`treadle tail`: what happens now, in every process on the data directory."""
+
+import argparse
+import sqlite3
+
+from treadle.cli.options import Commands, add_json, data_dir_of
+
+MORE = """\
+A line an event, from now on; text that streams is told in lines as they end. It goes on until Ctrl-C, with exit status
+130. It sees what every daemon on the data directory appends, and none of them notices.
+"""
+EXAMPLE = """\
+treadle tail
+treadle tail --thread last --json | jq -c .event
+"""
+PAUSE = 0.5  # seconds without an event, after which half a line of streamed text is told
+
+
+def add(commands: Commands) -> None:
+    command = commands.add("tail", "follow what happens now, for people", run, more=MORE, example=EXAMPLE)
+    command.add_argument("--thread", metavar="THREAD", help="only one thread's: its id, a beginning of it, or `last`")
+    add_json(command, "the events themselves, as `treadle events --follow` has them")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    import msgspec
+
+    import treadle.cli.output as output
+    from treadle.cli.following import follow
+    from treadle.cli.names import thread_named
+    from treadle.cli.telling import Teller
+    from treadle.domain.events import StoredEvent
+    from treadle.store import reads
+    from treadle.store.reader import reading
+
+    decode = msgspec.json.Decoder(StoredEvent).decode
+    with reading(data_dir_of(options)) as reader:
+        name = options.thread
+        thread_id = None if name is None else reader.read(lambda db: thread_named(db, name))
+        teller = Teller(lambda *key: reader.read(lambda db: _look_up(db, *key)), output.Paint(), output.columns())
+        now = reader.read(reads.sequence)
+        print("treadle: following, Ctrl-C ends it", file=sys.stderr, flush=True)
+        for events in follow(reader, now, thread_id, forever=True, pause=PAUSE):
+            for event in events:
+                if options.json:
+                    output.print_json(event)
+                else:
+                    sys.stdout.writelines(f"{line}\n" for line in teller.tell(decode(event).event))
+            if not events:
+                sys.stdout.writelines(f"{line}\n" for line in teller.rest())
+            sys.stdout.flush()
+    return 0
+
+
+def _look_up(db: sqlite3.Connection, kind: str, thread_id: str, id: str) -> str:
+    """What something is called that was there before."""
+    import msgspec
+
+    from treadle.store.sql import query
+
+    def value(statement: str, **parameters: str) -> dict[str, str]:
+        row = db.execute(statement, parameters).fetchone()
+        return {} if row is None else msgspec.json.decode(row[-1])
+
+    if kind == "thread":
+        return value(query("thread_of_id"), thread=thread_id).get("title", thread_id)
+    if kind == "role":
+        ids = msgspec.json.encode([id]).decode()
+        return value(query("changed_messages"), thread=thread_id, ids=ids).get("role", "message")
+    return id.partition(" ")[2]  # the id of an option says enough

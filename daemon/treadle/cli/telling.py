@@ -1,0 +1,159 @@
+"""Events as lines for people: one an event, and streamed text as it was written, not in the pieces that it came in."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+import treadle.cli.output as output
+from treadle.cli.output import Paint, one_line
+from treadle.domain import events as e
+
+LONGEST = 400  # code points of streamed text that are held for want of an end of line
+NAME = 24  # columns of a thread's title
+NAMES = 5_000  # that are remembered
+ROLES = {"user": "bold cyan", "assistant": "", "system": "dim"}
+
+Lookup = Callable[[str, str, str], str]
+"""Kind, thread and id: the title of a `thread`, the `role` of a message, the name of an `option` of an approval."""
+
+
+class Open(NamedTuple):
+    """Text that streams and was not told yet. at: when it began."""
+
+    at: str
+    text: str
+
+
+class Teller:
+    """Turns events, in their order, into lines. columns: how wide they may be; None for no end.
+
+    Text that streams is held until its line ends, its thread goes on with something else, or `rest` is asked for.
+    """
+
+    def __init__(self, look_up: Lookup, paint: Paint, columns: int | None = None) -> None:
+        self._look_up = look_up
+        self._paint = paint
+        self._columns = columns
+        self._names: dict[tuple[str, str, str], str] = {}
+        self._open: dict[tuple[str, str], Open] = {}
+
+    def tell(self, event: e.AnyEvent) -> Iterator[str]:
+        """The lines that are whole with this event."""
+        thread_id = getattr(event, "thread_id", None)
+        match event:
+            case e.MessageAppended():
+                yield from self._stream(event.at, event.thread_id, event.id, event.text)
+            case e.MessageAdded(streaming=True):
+                yield from self.rest(thread_id)
+                self._name("role", event.thread_id, event.id, event.role)
+                yield from self._stream(event.at, event.thread_id, event.id, event.text)
+            case e.MessageCompleted():
+                yield from self.rest(thread_id)
+            case e.ActivityRecorded():
+                # Again and again while its output grows: told when there is something to see.
+                key, text = ("activity", event.thread_id, event.id), self._text(event)
+                if self._names.get(key) != text:
+                    yield from self.rest(thread_id)
+                    yield self._line(event.at, thread_id, text)
+                self._names[key] = text
+            case _:
+                if thread_id is not None:
+                    yield from self.rest(thread_id)
+                yield self._line(event.at, thread_id, self._text(event))
+
+    def rest(self, thread_id: str | None = None) -> Iterator[str]:
+        """What streams and was not told yet, of one thread or of all."""
+        for key in [key for key in self._open if thread_id in (None, key[0])]:
+            at, text = self._open.pop(key)
+            if text.strip():
+                yield self._said(at, *key, text)
+
+    def _stream(self, at: str, thread_id: str, id: str, text: str) -> Iterator[str]:
+        begun, before = self._open.get((thread_id, id), Open(at, ""))
+        *whole, text = (before + text).split("\n")
+        for line in whole:
+            if line.strip():
+                yield self._said(begun, thread_id, id, line)
+            begun = at
+        while len(text) > LONGEST:
+            end = max(text.rfind(". ", 0, LONGEST), 0) or max(text.rfind(" ", 0, LONGEST), 0) or LONGEST - 1
+            yield self._said(begun, thread_id, id, text[: end + 1])
+            begun, text = at, text[end + 1 :]
+        self._open[thread_id, id] = Open(begun if text else at, text)
+
+    def _said(self, at: str, thread_id: str, id: str, text: str) -> str:
+        return self._line(at, thread_id, self._message(self._name("role", thread_id, id), text), whole=True)
+
+    def _message(self, role: str, text: str) -> str:
+        return f"{self._paint('bold', role)}: {self._paint(ROLES.get(role, ''), one_line(text))}"
+
+    def _line(self, at: str, thread_id: str | None, text: str, *, whole: bool = False) -> str:
+        parts = [self._paint("dim", f"{output.local(at):%H:%M:%S}")]
+        if thread_id is not None:
+            name = output.fit(one_line(self._name("thread", thread_id)), NAME)
+            parts.append(self._paint("blue", output.pad(name, NAME)))
+        line = "  ".join([*parts, text])
+        return line if whole or self._columns is None else output.cut(line, self._columns)
+
+    def _text(self, event: e.AnyEvent) -> str:
+        """What happened, in a few words."""
+        paint = self._paint
+        match event:
+            case e.MessageAdded():
+                return self._message(event.role, event.text)
+            case e.TurnStarted():
+                return paint("dim", "turn started")
+            case e.TurnCompleted():
+                return paint("green", f"turn completed ({one_line(event.stop_reason)})")
+            case e.TurnFailed():
+                return paint("bold red", f"turn failed: {one_line(event.error)}")
+            case e.TurnInterrupted():
+                return paint("red", f"turn interrupted: {one_line(event.reason)}")
+            case e.ActivityRecorded():
+                mark = paint("yellow", "⚙") if event.kind == "tool_call" else paint("dim", "·")
+                kind = "" if event.kind == "tool_call" else f"{one_line(event.kind)}: "
+                status = paint(output.STATUS_STYLES[event.status], event.status)
+                return f"{mark} {status}  {kind}{one_line(event.title)}"
+            case e.ApprovalRequested():
+                for option in event.options:
+                    self._name("option", event.thread_id, f"{event.id} {option.id}", option.name)
+                names = " / ".join(one_line(option.name) for option in event.options)
+                return f"{paint('bold magenta', '? may it')}  {one_line(event.title)}  {paint('dim', f'[{names}]')}"
+            case e.ApprovalResolved(outcome=None):
+                return paint("red", "✗ the question was cancelled")
+            case e.ApprovalResolved():
+                name = self._name("option", event.thread_id, f"{event.id} {event.outcome}")
+                return paint("green", f"✓ {one_line(name)}")
+            case e.CheckpointCreated():
+                return f"{paint('cyan', '◆ checkpoint')}  {one_line(event.message)}  {paint('dim', event.git_ref)}"
+            case e.CheckpointRestored():
+                return paint("cyan", f"◆ checkpoint {event.id} restored")
+            case e.ThreadCreated():
+                return paint("dim", "thread created")
+            case e.ThreadRenamed():
+                self._name("thread", event.thread_id, "", event.title)
+                return paint("dim", "thread renamed")
+            case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted():
+                return paint("dim", f"thread {type(event).__name__.removeprefix('Thread').lower()}")
+            case e.ProjectCreated():
+                return paint("dim", f"project created: {one_line(event.name)} ({one_line(event.path)})")
+            case e.ProjectUpdated():
+                return paint("dim", f"project updated: {one_line(event.name or event.path or event.id)}")
+            case e.ProjectDeleted():
+                return paint("dim", f"project deleted: {event.id}")
+            case e.SettingChanged():
+                value = "removed" if event.value is None else f"= {msgspec.json.encode(event.value).decode()}"
+                return paint("dim", f"setting {one_line(event.key)} {one_line(value)}")
+        raise AssertionError(event)
+
+    def _name(self, kind: str, thread_id: str, id: str = "", known: str | None = None) -> str:
+        """What it is called: what the event says, what was seen before, or what is looked up."""
+        key = (kind, thread_id, id)
+        if len(self._names) > NAMES:
+            self._names.clear()
+        if known is not None:
+            self._names[key] = known
+        elif key not in self._names:
+            self._names[key] = self._look_up(kind, thread_id, id)
+        return self._names[key]

@@ -1,0 +1,105 @@
+"""`treadle threads`: which there are, the last changed first."""
+
+import argparse
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+
+from treadle.cli.options import Commands, add_json, data_dir_of, positive
+
+EXAMPLE = """\
+treadle threads --project . --limit 10
+treadle threads --json | jq -r 'select(.status == "waiting") | .id'
+"""
+PAGE = 500  # threads read at once
+KEPT = 8 * 1024 * 1024  # bytes in memory before they are printed; more goes to a file for a while
+WIDEST_ID, WIDEST_PROJECT = 36, 24  # columns; an id that is longer is whole, and moves the rest
+
+
+def add(commands: Commands) -> None:
+    does = "list threads, the last changed first"
+    more = "Without --archived and --all, those that are not archived."
+    command = commands.add("threads", does, run, more=more, example=EXAMPLE)
+    command.add_argument("--project", metavar="PROJECT", help="only those of a project: its id, or its folder")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--archived", action="store_true", help="only those that are archived")
+    which.add_argument("--all", action="store_true", help="archived or not")
+    command.add_argument("--limit", type=positive, metavar="N", help="no more than so many")
+    add_json(command, "a thread a line, as `thread/list` has it")
+
+
+def run(options: argparse.Namespace) -> int:
+    import treadle.cli.output as output
+    from treadle.store.reader import reading
+
+    # The list is of one moment, and may be read in a pager for an hour: no transaction may stay open for that.
+    with tempfile.SpooledTemporaryFile(max_size=KEPT) as rows:
+        with reading(data_dir_of(options)) as reader:
+            projects = reader.read(lambda db: _read(db, options, rows))
+        rows.seek(0)
+        if options.json:
+            for line in rows:
+                output.print_json(line.rstrip(b"\n"))
+        else:
+            _print_table(iter(rows), projects)
+    return 0
+
+
+def _read(
+    db: sqlite3.Connection, options: argparse.Namespace, rows: "tempfile.SpooledTemporaryFile[bytes]"
+) -> dict[str, str]:
+    """Write the threads, one a line; the names of all projects."""
+    import msgspec
+
+    from treadle.cli.names import project_named
+    from treadle.store import reads
+
+    project = None if options.project is None else project_named(db, options.project)
+    archived = None if options.all else options.archived
+    before, left = reads.LATEST, options.limit or reads.LATEST
+    while left > 0:
+        page = reads.thread_list(db, project, archived, min(PAGE, left), before)
+        rows.writelines(bytes(item) + b"\n" for item in page.items)
+        left -= len(page.items)
+        if page.next_cursor is None:
+            break
+        before = reads.decode_cursor(page.next_cursor, before)
+    found = [msgspec.json.decode(item) for item in reads.index(db).projects]
+    return {project["id"]: project["name"] for project in found}
+
+
+def _print_table(rows: Iterator[bytes], projects: dict[str, str]) -> None:
+    from itertools import chain, islice
+
+    import msgspec
+
+    import treadle.cli.output as output
+
+    paint = output.Paint()
+    first = [msgspec.json.decode(row) for row in islice(rows, PAGE)]
+    if not first:
+        if output.is_terminal():
+            print("no threads")
+        return
+
+    def project_of(thread: dict[str, str]) -> str:
+        return output.one_line(projects.get(thread["projectId"], thread["projectId"]))
+
+    ids = min(WIDEST_ID, max(len(thread["id"]) for thread in first))
+    names = min(WIDEST_PROJECT, max(7, *(output.width(project_of(thread)) for thread in first)))
+    screen = output.columns()
+    for_title = 60 if screen is None else max(screen - ids - names - 7 - 16 - 4 * 2, 12)
+    titles = min(for_title, max(5, *(output.width(output.one_line(thread["title"])) for thread in first)))
+    head = f"{'ID':<{ids}}  {'STATUS':<7}  {'TITLE':<{titles}}  {'PROJECT':<{names}}  UPDATED"
+    print(paint("bold", head))
+    for thread in chain(first, map(msgspec.json.decode, rows)):
+        status = "archived" if thread["archivedAt"] and thread["status"] == "idle" else thread["status"]
+        title = output.one_line(thread["title"])
+        cells = [
+            thread["id"].ljust(ids),
+            paint(output.STATUS_STYLES.get(status, "dim"), status.ljust(7)),
+            output.pad(output.fit(title, titles), titles),
+            paint("dim", output.pad(output.fit(project_of(thread), names), names)),
+            paint("dim", output.to_the_minute(thread["updatedAt"])),
+        ]
+        print("  ".join(cells))

@@ -1,0 +1,178 @@
+"""A transcript as one HTML page: no script, nothing from the network, light or dark as the reader's system is."""
+
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from treadle.cli.details import Block, blocks
+from treadle.cli.output import clean, one_line
+from treadle.cli.prose import pieces
+from treadle.cli.transcript import (
+    Entity,
+    Item,
+    Transcript,
+    Turn,
+    answer,
+    clock,
+    day_and_time,
+    ending,
+    tokens,
+    took,
+)
+from treadle.cli.transcript_style import STYLE
+
+_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
+_BOLD = re.compile(r"\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*")
+
+STATUS_CLASS = {"completed": "good", "resolved": "good", "failed": "bad", "interrupted": "bad", "cancelled": "bad"}
+STATUS_CLASS |= {"running": "wait", "pending": "wait", "streaming": "wait"}
+
+
+def render(transcript: Transcript) -> Iterator[str]:
+    """Its lines. All that people and agents wrote is escaped."""
+    thread, project = transcript.thread, transcript.project
+    title = escape(one_line(thread["title"]))
+    yield "<!doctype html>"
+    yield '<html lang="en">'
+    yield '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    # Should anything ever get through the escaping, it still can neither run nor call home.
+    yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    yield f'<meta name="generator" content="treadle"><title>{title}</title><style>{STYLE}</style></head>'
+    yield f"<body><header><h1>{title}</h1>"
+    yield '<p class="about">'
+    if project is not None:
+        yield f"<span>{escape(one_line(project['name']))} · {escape(one_line(project['path']))}</span>"
+    yield f"<span>{_turns(len(transcript.turns))}, {thread['status']}</span>"
+    yield f"<span>{day_and_time(thread['createdAt'])} to {day_and_time(thread['updatedAt'])}</span>"
+    yield f'<span class="id">{escape(thread["id"])}</span></p>'
+    if len(transcript.turns) > 1:
+        yield '<nav aria-label="Turns"><ol>'
+        yield from (_link(turn) for turn in transcript.turns)
+        yield "</ol></nav>"
+    yield "</header><main>"
+    if transcript.left_out:
+        yield f'<p class="about">{transcript.left_out:,} earlier turns are left out.</p>'
+    for turn, items in transcript.parts():
+        if turn is None and not items:
+            continue
+        if turn is not None:
+            begin = turn.value["startedAt"]
+            yield f'<section id="turn-{turn.number}"><h2>Turn {turn.number} {_time(begin, day_and_time(begin))}</h2>'
+        else:
+            yield "<section>"
+        yield '<ol class="timeline">'
+        for item in items:
+            yield from _item(item)
+        if turn is not None:
+            yield from _end(turn.value)
+        yield "</ol></section>"
+    yield f"</main><footer>{escape(one_line(thread['title']))}, from treadle</footer></body></html>"
+
+
+def escape(text: str) -> str:
+    """Text that a browser shows as it is."""
+    return html.escape(clean(text))
+
+
+def _turns(count: int) -> str:
+    return "1 turn" if count == 1 else f"{count:,} turns"
+
+
+def _time(at: str, shown: str) -> str:
+    return f'<time datetime="{escape(at)}">{shown}</time>'
+
+
+def _link(turn: Turn) -> str:
+    value = turn.value
+    parts = [str(turn.number), clock(value["startedAt"]), took(value["startedAt"], value["endedAt"]), value["status"]]
+    about = " · ".join(part for part in parts if part)
+    return f'<li class="{STATUS_CLASS[value["status"]]}"><a href="#turn-{turn.number}">{about}</a></li>'
+
+
+def _row(kinds: str, at: str, *content: str) -> Iterator[str]:
+    yield f'<li class="{kinds}">{_time(at, clock(at))}'
+    yield from content
+    yield "</li>"
+
+
+def _end(value: Entity) -> Iterator[str]:
+    at = value["endedAt"]
+    parts = [ending(value), took(value["startedAt"], at), tokens(value["usage"])]
+    text = escape(" · ".join(part for part in parts if part))
+    kind = STATUS_CLASS[value["status"]]
+    yield from _row(kind, at or value["startedAt"], f'<div class="line end">{text}</div>')
+
+
+def _item(item: Item) -> Iterator[str]:
+    value = item.value
+    match item.entity:
+        case "message":
+            streaming = ', <span class="kind">streaming</span>' if value["status"] == "streaming" else ""
+            who = f'<div><div class="who">{escape(value["role"].capitalize())}{streaming}</div><div class="text">'
+            yield from _row(escape(value["role"]), value["createdAt"], who, *_prose(value["text"]), "</div></div>")
+        case "activity" if value["kind"] == "usage":
+            text = escape(one_line(_usage(value["detail"])))
+            yield from _row("", value["createdAt"], f'<div class="line kind">{text}</div>')
+        case "activity":
+            yield from _row(f"tool {STATUS_CLASS[value['status']]}", value["createdAt"], *_activity(value))
+        case "approval":
+            kind = "ask" if value["status"] == "resolved" else STATUS_CLASS[value["status"]]
+            text = f"Asked: <code>{escape(one_line(value['title']))}</code> → <b>{escape(answer(value))}</b>"
+            yield from _row(kind, value["createdAt"], f'<div class="line">{text}</div>')
+        case "checkpoint":
+            restored = f" · restored {day_and_time(value['restoredAt'])}" if value["restoredAt"] else ""
+            ref = f"<code>{escape(one_line(value['gitRef']))}</code>"
+            text = f"<b>Checkpoint</b> {escape(one_line(value['message']))} {ref}{restored}"
+            yield from _row("checkpoint", value["createdAt"], f'<div class="line">{text}</div>')
+
+
+def _usage(detail: Any) -> str:
+    if isinstance(detail, dict) and isinstance(detail.get("used"), int) and isinstance(detail.get("size"), int):
+        return f"{detail['used']:,} of {detail['size']:,} tokens of context used"
+    return "Usage"
+
+
+def _activity(value: Entity) -> Iterator[str]:
+    is_said = value["kind"] == "tool_call" or value["kind"].lower() == value["title"].lower()
+    kind = "" if is_said else f'<span class="kind">{escape(one_line(value["kind"]))}</span>'
+    status = " · ".join(part for part in (value["status"], took(value["createdAt"], value["updatedAt"])) if part)
+    yield f"<details><summary>{kind}<code>{escape(one_line(value['title']))}</code>"
+    yield f'<span class="status">{status}</span></summary><div class="inside">'
+    for block in blocks(value["detail"]):
+        if not (block.title == "command" and block.text.strip() == value["title"].strip()):
+            yield from _block(block)
+    yield "</div></details>"
+
+
+def _block(block: Block) -> Iterator[str]:
+    if block.title:
+        yield f"<h3>{escape(one_line(block.title))}</h3>"
+    if block.kind == "text":
+        yield '<div class="text">'
+        yield from _prose(block.text)
+        yield "</div>"
+    elif block.kind == "diff":
+        yield _pre("\n".join(map(_changed, clean(block.text).rstrip("\n").split("\n"))))
+    else:
+        yield _pre(escape(block.text.rstrip("\n")))
+
+
+def _pre(escaped: str) -> str:
+    return f'<pre tabindex="0"><code>{escaped}</code></pre>'
+
+
+def _changed(line: str) -> str:
+    kind = {"+": "plus", "-": "minus", "@": "hunk"}.get(line[:1])
+    return f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line)
+
+
+def _prose(text: str) -> Iterator[str]:
+    """Text with its code set apart: the little of Markdown that helps most, and cannot go wrong."""
+    for lines, code in pieces(clean(text)):
+        escaped = html.escape("\n".join(lines))
+        if code is not None:
+            yield (f'<p class="language">{html.escape(code)}</p>' if code else "") + _pre(escaped)
+        elif escaped.strip():
+            escaped = _CODE.sub(r"<code>\2</code>", escaped.strip("\n"))
+            yield "<p>" + _BOLD.sub(r"<b>\1</b>", escaped) + "</p>"

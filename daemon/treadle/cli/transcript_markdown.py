@@ -1,0 +1,99 @@
+"""A transcript as Markdown (CommonMark, with the HTML that GitHub shows)."""
+
+import html
+import re
+from collections.abc import Iterator
+
+from treadle.cli.details import Block, blocks
+from treadle.cli.output import clean, one_line
+from treadle.cli.prose import pieces
+from treadle.cli.transcript import Item, Transcript, answer, clock, day_and_time, ending, tokens, took
+
+_MARKS = re.compile(r"`{3,}|~{3,}")
+_SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
+
+
+def render(transcript: Transcript) -> Iterator[str]:
+    """Its lines. Text that people and agents wrote stays Markdown, and cannot get out of its quote."""
+    thread, project = transcript.thread, transcript.project
+    yield f"# {_plain(thread['title'])}"
+    yield ""
+    where = _plain(thread["projectId"] if project is None else f"{project['name']} ({project['path']})")
+    yield f"Thread `{thread['id']}` ({thread['status']}), project {where},"
+    yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}."
+    if transcript.left_out:
+        yield f"\n*{transcript.left_out:,} earlier turns are left out.*"
+    for turn, items in transcript.parts():
+        if turn is not None:
+            yield f"\n## Turn {turn.number} · {day_and_time(turn.value['startedAt'])}"
+        for item in items:
+            yield ""
+            yield from _item(item)
+        if turn is not None:
+            value = turn.value
+            parts = [ending(value), took(value["startedAt"], value["endedAt"]), tokens(value["usage"])]
+            yield f"\n*{_plain(' · '.join(part for part in parts if part))}*"
+
+
+def _plain(text: str) -> str:
+    """Text of which nothing is Markdown, in one line."""
+    return html.escape(_SPECIAL.sub(r"\\\1", one_line(text)), quote=False)
+
+
+def _item(item: Item) -> Iterator[str]:
+    value = item.value
+    match item.entity:
+        case "message":
+            streaming = ", streaming" if value["status"] == "streaming" else ""
+            yield f"**{value['role'].capitalize()}** · {clock(value['createdAt'])}{streaming}"
+            yield ""
+            yield from (f"> {line}".rstrip() for line in quoted(value["text"]))
+        case "activity":
+            title = html.escape(one_line(value["title"]))
+            kind = "" if value["kind"] == "tool_call" else f"{html.escape(one_line(value['kind']))}: "
+            duration = took(value["createdAt"], value["updatedAt"])
+            yield f"<details><summary>⚙ {kind}<code>{title}</code> · {value['status']} {duration}</summary>"
+            yield ""
+            for block in blocks(value["detail"]):
+                yield from _block(block)
+            yield "</details>"
+        case "approval":
+            yield f"- **?** {_plain(value['title'])} → **{_plain(answer(value))}**"
+        case "checkpoint":
+            restored = f", restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
+            yield f"- **◆ checkpoint** {_plain(value['message'])} ({_plain(value['gitRef'])}{restored})"
+
+
+def _block(block: Block) -> Iterator[str]:
+    if block.title:
+        yield f"{_plain(block.title)}:"
+        yield ""
+    yield from fenced(clean(block.text).rstrip("\n").split("\n"), {"diff": "diff", "json": "json"}.get(block.kind, ""))
+    yield ""
+
+
+def fenced(lines: list[str], info: str = "") -> Iterator[str]:
+    """A block of code, between fences that no line of it can end."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield fence + info
+    yield from lines
+    yield fence
+
+
+def quoted(text: str) -> Iterator[str]:
+    """Markdown that somebody wrote, with its blocks of code fenced anew and no HTML in the rest."""
+    for lines, code in pieces(clean(text)):
+        yield from map(_without_html, lines) if code is None else fenced(lines, code)
+
+
+def _without_html(line: str) -> str:
+    parts, end = [], 0
+    for span in _SPAN.finditer(line):
+        parts.append(line[end : span.start()].replace("<", "&lt;"))
+        # In a span of code an entity would be shown as it is, but nothing says that a renderer sees this span.
+        parts.append(f"<code>{html.escape(span[2])}</code>" if "<" in span[2] else span[0])
+        end = span.end()
+    parts.append(line[end:].replace("<", "&lt;"))
+    return _MARKS.sub(lambda marks: "".join(f"\\{mark}" for mark in marks[0]), "".join(parts))

@@ -1,0 +1,98 @@
+"""A transcript for a terminal."""
+
+from collections.abc import Iterator
+
+import treadle.cli.output as output
+from treadle.cli.details import Block, blocks
+from treadle.cli.output import STATUS_STYLES, Paint, clean, one_line
+from treadle.cli.transcript import (
+    Entity,
+    Item,
+    Transcript,
+    Turn,
+    answer,
+    clock,
+    day_and_time,
+    ending,
+    tokens,
+    took,
+)
+
+FEW_LINES = 10  # of what a tool was given or has said
+RULE = 72  # columns
+WHO = {"user": "bold cyan", "assistant": "bold", "system": "bold dim"}
+
+
+def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]:
+    """Its lines. full: all of what tools were given and have said."""
+    thread, project = transcript.thread, transcript.project
+    yield paint("bold", one_line(thread["title"]))
+    where = thread["projectId"] if project is None else f"{one_line(project['name'])} ({one_line(project['path'])})"
+    yield paint("dim", f"{thread['id']} · {thread['status']} · {where}")
+    yield paint("dim", f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}")
+    if transcript.left_out:
+        yield paint("dim", f"… {transcript.left_out:,} earlier turns")
+    for turn, items in transcript.parts():
+        if turn is not None:
+            yield ""
+            yield _rule(paint, f"turn {turn.number} · {day_and_time(turn.value['startedAt'])}")
+        for item in items:
+            yield from _item(item, paint, full)
+        if turn is not None:
+            yield from _end(turn, paint)
+
+
+def _rule(paint: Paint, text: str) -> str:
+    return paint("dim", f"── {text} ".ljust(RULE, "─"))
+
+
+def _end(turn: Turn, paint: Paint) -> Iterator[str]:
+    value = turn.value
+    parts = [ending(value), took(value["startedAt"], value["endedAt"]), tokens(value["usage"])]
+    yield ""
+    yield paint(STATUS_STYLES[value["status"]], " · ".join(part for part in parts if part))
+
+
+def _item(item: Item, paint: Paint, full: bool) -> Iterator[str]:
+    value = item.value
+    match item.entity:
+        case "message":
+            streaming = paint("yellow", "  streaming") if value["status"] == "streaming" else ""
+            yield ""
+            yield f"{paint(WHO[value['role']], value['role'])}  {paint('dim', clock(value['createdAt']))}{streaming}"
+            yield from clean(value["text"]).rstrip().split("\n")
+        case "activity":
+            yield from _activity(value, paint, full)
+        case "approval":
+            text = paint(STATUS_STYLES[value["status"]], answer(value))
+            yield f"  {paint('magenta', '?')} {one_line(value['title'])}  {paint('dim', '→')} {text}"
+        case "checkpoint":
+            restored = f"  restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
+            text = f"{paint('cyan', '◆ checkpoint')} {one_line(value['message'])}"
+            yield f"  {text}  {paint('dim', one_line(value['gitRef']) + restored)}"
+
+
+def _activity(value: Entity, paint: Paint, full: bool) -> Iterator[str]:
+    is_tool = value["kind"] == "tool_call"
+    kind = "" if is_tool else f"{one_line(value['kind'])}: "
+    status = paint(STATUS_STYLES[value["status"]], value["status"])
+    duration = took(value["createdAt"], value["updatedAt"])
+    mark = paint("yellow", "⚙") if is_tool else paint("dim", "·")
+    yield f"  {mark} {kind}{one_line(value['title'])}  {status}  {paint('dim', duration)}".rstrip()
+    if value["kind"] == "usage" and not full:
+        return
+    for block in blocks(value["detail"]):
+        if full or block.kind != "json":
+            yield from _block(block, value["title"], paint, full)
+
+
+def _block(block: Block, title: str, paint: Paint, full: bool) -> Iterator[str]:
+    if block.title == "command" and block.text.strip() == title.strip():
+        return
+    lines = clean(block.text).rstrip("\n").split("\n")
+    shown = lines if full else lines[:FEW_LINES]
+    for line in shown:
+        style = {"+": "green", "-": "red", "@": "dim"}.get(line[:1], "") if block.kind == "diff" else "dim"
+        yield f"    {paint('dim', '│')} {paint(style, line if full else output.fit(line, 200))}"
+    if len(shown) < len(lines):
+        yield f"    {paint('dim', f'│ … {len(lines) - len(shown):,} more lines, which --full shows')}"

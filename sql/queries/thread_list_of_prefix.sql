@@ -1,0 +1,2 @@
+-- Threads whose id begins so: from :first, and below :beyond.
+SELECT id, value FROM thread_entities WHERE id >= :first AND id < :beyond ORDER BY id LIMIT :limit;

@@ -1,0 +1,354 @@
+"""`treadle show`: what it shows of a thread, in every form, and that no text gets out of its place."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from people import FENCES, HOSTILE, on_terminal, some_work
+from treadle.cli import details, output, prose, transcript_html, transcript_markdown
+from wire import run, serving
+
+RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
+ORDERS = set("\x1b\x9b\u202e\x07")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def shown(data_dir: Path, *options: str) -> str:
+    done = run("show", *options, "--data-dir", str(data_dir))
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refusal(data_dir: Path, *options: str) -> str:
+    done = run("show", *options, "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+@pytest.fixture
+def talk(data_dir: Path) -> Path:
+    """A data directory with the conversation `talk-1`."""
+    some_work(data_dir)
+    return data_dir
+
+
+# Which thread
+
+
+def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_last(talk: Path) -> None:
+    with serving(talk) as daemon:
+        for id in ("talk-1x", "task", "last-year"):
+            daemon.dispatch("CreateThread", threadId=id, projectId="web", title=f"Called {id}")
+        daemon.dispatch("RenameThread", threadId="task", title="Called task")
+        daemon.dispatch("CreateThread", threadId="gone", projectId="web", title="Gone")
+        daemon.dispatch("DeleteThread", threadId="gone")
+        newest = daemon.result("thread/list")["items"][0]["title"]
+    for name, title in (
+        ("talk-1", "Show the wind"), ("talk-1x", "Called talk-1x"), ("tas", "Called task"),
+        ("last-", "Called last-year"), ("last", newest),
+    ):  # fmt: skip
+        assert shown(talk, name).splitlines()[0] == title
+    assert "'ta' could be any of talk-1, talk-1x, task: say more of the id" in refusal(talk, "ta")
+    assert "there is no thread 'nope': `treadle threads` lists them" in refusal(talk, "nope")
+    assert "no id of a thread" in refusal(talk, "a b")
+    for options in ((), ("--json",), ("--html",)):
+        assert "was deleted: `treadle events --thread gone` has" in refusal(talk, "gone", *options)
+    assert "there is no thread 'gon'" in refusal(talk, "gon")
+
+
+def test_the_last_thread_of_none_is_told(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("ChangeSetting", key="k", value=1)
+    assert refusal(data_dir, "last") == "treadle: there is no thread yet\n"
+
+
+# As JSON
+
+
+def test_as_json_it_is_what_thread_read_answers(talk: Path) -> None:
+    with serving(talk) as daemon:
+        for options, params in (((), {"turnLimit": 500}), (("--turns", "1"), {"turnLimit": 1})):
+            printed = shown(talk, "talk-1", "--json", *options)
+            assert len(printed.splitlines()) == 1
+            assert json.loads(printed) == daemon.result("thread/read", {"threadId": "talk-1", **params})
+
+
+def test_as_json_a_long_thread_comes_in_one_piece(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="web", name="Web", path="/web")
+        daemon.dispatch("CreateThread", threadId="t", projectId="web", title="Long")
+        for n in range(60):
+            daemon.dispatch("StartTurn", threadId="t", id=f"u{n}", messageId=f"m{n}", prompt="x" * 40_000)
+            daemon.dispatch("CreateCheckpoint", threadId="t", turnId=f"u{n}", id=f"c{n}", gitRef="r", message="")
+            daemon.dispatch("CompleteTurn", threadId="t", id=f"u{n}", stopReason="end_turn")
+    whole = json.loads(shown(data_dir, "t", "--json"))
+    ids = list(range(60))
+    for name, letter in (("turns", "u"), ("messages", "m"), ("checkpoints", "c")):
+        assert [value["id"] for value in whole[name]] == [f"{letter}{n}" for n in ids]
+    assert whole["beforeCursor"] is None
+    last = json.loads(shown(data_dir, "t", "--json", "--turns", "35"))
+    assert [value["id"] for value in last["turns"]] == [f"u{n}" for n in ids[25:]]
+    assert last["beforeCursor"] is not None
+    text = shown(data_dir, "t")
+    assert re.findall(r"^── turn (\d+) ", text, re.MULTILINE) == [str(n + 1) for n in ids]
+    text = shown(data_dir, "t", "--turns", "2")
+    assert re.findall(r"^── turn (\d+) ", text, re.MULTILINE) == ["59", "60"]
+    assert "… 58 earlier turns" in text
+
+
+# For a terminal
+
+IN_ORDER = [
+    *("Show the wind", "before all", "turn 1", "Please.", "I think.", "A list:", "pytest -q", "refs/treadle/1"),
+    *("the model is overloaded", "turn 2", "Again", "Working on it", "completed (end_turn)", "1,200 tokens in"),
+]
+
+
+def assert_in_order(text: str, parts: list[str]) -> None:
+    end = 0
+    for part in parts:
+        end = text.find(part, end)
+        assert end >= 0, f"{part!r} is not where it should be"
+
+
+def test_a_transcript_has_all_in_the_order_of_its_making(talk: Path) -> None:
+    for options in ((), ("--full",), ("--markdown",), ("--html",)):
+        text = shown(talk, "talk-1", *options)
+        assert_in_order(re.sub(r"\bTurn\b", "turn", text).replace("\\_", "_"), IN_ORDER)
+
+
+def test_on_a_terminal_it_is_coloured_and_no_text_gives_orders(talk: Path) -> None:
+    status, printed = on_terminal("show", "talk-1", "--data-dir", str(talk))
+    assert status == 0
+    assert COLOUR.search(printed)
+    assert not ORDERS & set(COLOUR.sub("", printed))
+    assert "␛[31mred␛[0m <U+009B>31m <U+202E>evil␇" in COLOUR.sub("", printed)
+    for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in on_terminal("show", "talk-1", "--data-dir", str(talk), env=env)[1]
+
+
+def test_what_is_no_terminal_gets_no_colours_and_no_orders_either(talk: Path) -> None:
+    for options in ((), ("--markdown",), ("--html",)):
+        assert not ORDERS & set(shown(talk, "talk-1", *options))
+
+
+def test_what_tools_said_is_cut_short_unless_all_is_asked_for(talk: Path) -> None:
+    assert re.search(r"│ … 2\d more lines, which --full shows$", shown(talk, "talk-1"), re.MULTILINE)
+    assert shown(talk, "talk-1", "--full").count("│ line\n") == 30
+
+
+# As a page
+
+VOID = {"meta"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: tags as they nest, and the text in them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+
+def test_a_page_is_whole_and_holds_every_text_as_text(talk: Path) -> None:
+    source = shown(talk, "talk-1", "--html")
+    page = Page(source)
+    assert page.open == []
+    text = "".join(page.text)
+    assert text.count("</script><script>alert(1)</script> <b>&amp;</b> ␛[31mred␛[0m") == 5
+    for line in ("- `a<b`", "if a < b:", "    print('</details>')", "never closed <u>", "+<c>"):
+        assert line.replace("`", "") in text.replace("`", "")
+    kinds = {tag for tag, _ in page.tags}
+    assert {"details", "summary", "time", "nav", "pre"} <= kinds
+    assert not kinds & {"script", "img", "link", "iframe", "object", "u"}
+    assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+def test_a_page_needs_neither_a_network_nor_a_script_and_knows_light_and_dark(talk: Path) -> None:
+    source = shown(talk, "talk-1", "--html")
+    page = Page(source)
+    assert "default-src 'none'; style-src 'unsafe-inline'" in [
+        attributes.get("content") for tag, attributes in page.tags if tag == "meta"
+    ]
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} == {"#turn-1", "#turn-2"}
+    assert not any({"src", "srcset", "data", "action"} & attributes.keys() for _, attributes in page.tags)
+    assert not re.search(r"url\(|@import", source)
+    assert "@media (prefers-color-scheme: dark)" in source
+
+
+def test_tools_are_folded_on_a_page_and_all_has_its_time(talk: Path) -> None:
+    page = Page(shown(talk, "talk-1", "--html"))
+    folded = [attributes for tag, attributes in page.tags if tag == "details"]
+    assert len(folded) == 2  # the thought and the tool
+    assert all("open" not in attributes for attributes in folded)
+    times = [attributes["datetime"] or "" for tag, attributes in page.tags if tag == "time"]
+    assert times == sorted(times)
+    assert len(times) == 2 + 9 + 2  # of the turns, of what is in them and before, and of their ends
+
+
+def test_the_recorded_session_is_shown_in_every_form(data_dir: Path) -> None:
+    assert run("import", "acp", str(RECORDING), "--data-dir", str(data_dir)).returncode == 0
+    window = json.loads(shown(data_dir, "last", "--json"))
+    for options in (("--full",), ("--markdown",), ("--html",)):
+        text = shown(data_dir, "last", *options)
+        plain = "".join(Page(text).text) if options == ("--html",) else text
+        for message in window["messages"]:
+            assert message["text"][:40].replace("`", "").strip() in plain.replace("`", "")
+        assert text.count("Allow once") == len(window["approvals"]) == 8
+
+
+# As Markdown
+
+
+def blocks_of_code(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The lines outside and inside of fenced blocks, as CommonMark has it where fences are not in lists."""
+    outside: list[str] = []
+    inside: list[str] = []
+    fence = ""
+    for line in lines:
+        found = re.match(r" {0,3}(`{3,}|~{3,})(.*)$", line)
+        if not fence and found:
+            fence = found[1]
+        elif fence and found and found[1].startswith(fence) and not found[2].strip():
+            fence = ""
+        else:
+            (inside if fence else outside).append(line)
+    assert not fence, "a block of code is never closed"
+    return outside, inside
+
+
+def test_markdown_of_a_message_stays_in_its_quote_and_its_html_is_text(talk: Path) -> None:
+    lines = shown(talk, "talk-1", "--markdown").splitlines()
+    quote = [line[2:] for line in lines if line.startswith("> ")]
+    outside, inside = blocks_of_code(quote)
+    assert {"if a < b:", "    print('</details>')", "never closed <u>"} <= set(inside)
+    assert not any("<" in line.replace("<code>", "").replace("</code>", "") for line in outside)
+    assert "- <code>a&lt;b</code>" in outside
+    assert "- \\`\\`\\`" in outside
+
+
+def test_markdown_of_a_tool_is_code_whose_fence_it_cannot_end(talk: Path) -> None:
+    lines = [line for line in shown(talk, "talk-1", "--markdown").splitlines() if not line.startswith(">")]
+    outside, inside = blocks_of_code(lines)
+    assert sum(line.startswith("</details>") for line in outside) == sum("<details>" in line for line in outside) == 2
+    assert not any("<script" in line for line in outside)
+    assert {"```", "````", "+<c>"} <= set(inside)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FENCES, HOSTILE, "```", "~~~\n```\n<x>\n~~~", "```\n~~~\n<x>", "- a\n  ```\n<x>\n```\n<y>", "``` a`b\n<x>",
+        "\\`<x>`", "`` ` <x> ``", "````\n```\n<x>\n````\n<y>", "    ```\n<x>", "> ```\n<x>", "`<x>\n`", "\t```\n<x>",
+    ],
+)  # fmt: skip
+def test_no_html_gets_out_of_a_quote_whatever_its_fences(text: str) -> None:
+    outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
+    for line in outside:
+        assert "<" not in line.replace("<code>", "").replace("</code>", "")
+
+
+PIECES = [*"`~<>/ -a*&[]()\"'", "\n", "\\", "\x1b", "```", "\n```\n", "\n~~~~\n", "<b>"]
+MARKUP = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+"""Of what Markdown and HTML are made of."""
+
+
+@settings(max_examples=400, deadline=None)
+@given(MARKUP)
+def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
+    outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
+    for line in outside:
+        assert "<" not in line.replace("<code>", "").replace("</code>", "")
+
+
+@settings(max_examples=400, deadline=None)
+@given(MARKUP)
+def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
+    page = Page("".join(transcript_html._prose(text)))
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} <= {"p", "pre", "code", "b"}
+    # But for the marks of Markdown that became tags, nothing is lost.
+    left = re.compile(r"[`~*\s]")
+    assert left.sub("", "".join(page.text)) == left.sub("", output.clean(text))
+
+
+# The parts
+
+
+def test_details_are_told_as_what_they_are() -> None:
+    def told(detail: Any) -> list[tuple[str, ...]]:
+        return [tuple(block) for block in details.blocks(detail)]
+
+    assert told(None) == []
+    assert told("plain") == [("text", "", "plain")]
+    assert told([1, 2]) == [("json", "", "[\n  1,\n  2\n]")]
+    assert told({"what": "ever"}) == [("json", "", '{\n  "what": "ever"\n}')]
+    assert told({"rawInput": {"command": "ls"}, "rawOutput": {"output": "a"}}) == [
+        ("code", "command", "ls"),
+        ("code", "output", "a"),
+    ]
+    diff = {"type": "diff", "path": "/a", "oldText": "a\nb", "newText": "a\nc"}
+    assert told({"content": [diff]}) == [("diff", "/a", "@@ -1,2 +1,2 @@\n a\n-b\n+c")]
+    assert told({"content": [{**diff, "oldText": None}]}) == [("diff", "/a", "@@ -0,0 +1,2 @@\n+a\n+c")]
+    assert told({"content": [{**diff, "newText": "a\nb"}]}) == [("diff", "/a", "(no change)")]
+    assert told({"entries": [{"content": "Do", "status": "completed"}, "odd"]}) == [("text", "", "✓ Do\nodd")]
+    assert told({"params": {"path": "/a"}, "error": {"code": 1}}) == [
+        ("json", "input", '{\n  "path": "/a"\n}'),
+        ("json", "error", '{\n  "code": 1\n}'),
+    ]
+    odds: list[Any] = [{"content": [1, None, {"type": "terminal"}]}, {"rawInput": 3}, {"entries": [[]]}, {"text": 1}]
+    for odd in odds:
+        assert all(isinstance(block, details.Block) for block in details.blocks(odd))
+    long = {**diff, "oldText": "a\n" * 4_000, "newText": "b\n" * 4_000}
+    assert told({"content": [long]})[0][2].splitlines() == ["+b"] * 4_000
+
+
+def test_pieces_of_prose_and_code() -> None:
+    assert list(prose.pieces("a\n```py\nb\n```\nc")) == [(["a"], None), (["b"], "py"), (["c"], None)]
+    assert list(prose.pieces("````\n```\n````\n")) == [([], None), (["```"], ""), ([], None)]
+    assert list(prose.pieces("~~~\n```")) == [([], None), (["```"], "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "fits"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("風速", 4, "風速"),
+        ("風速計", 4, "風…"),
+        ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
+    ],
+)
+def test_text_is_cut_by_its_width(text: str, columns: int, fits: str) -> None:
+    assert output.fit(text, columns) == fits
+    assert output.width(fits) <= columns
+
+
+def test_a_line_with_colours_is_cut_by_what_is_seen_of_it() -> None:
+    paint = output.Paint(True)
+    line = paint("red", "abc") + paint("bold", "def")
+    assert output.cut(line, 6) == line
+    assert COLOUR.sub("", output.cut(line, 5)) == "abcd…"
+    assert output.cut(line, 5).endswith("\x1b[0m")

@@ -1,0 +1,230 @@
+"""`treadle export` and `treadle import jsonl`: the identical log, or nothing."""
+
+import json
+import signal
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from people import many_threads, some_work
+from support import plain, rows
+from treadle.store import projections
+from wire import PATIENCE, TREADLE, run, serving
+
+
+def log(data_dir: Path) -> list[tuple[int, str]]:
+    with plain(data_dir) as db:
+        return db.execute("SELECT sequence, payload FROM events ORDER BY sequence").fetchall()
+
+
+def tables(data_dir: Path) -> dict[str, Any]:
+    with plain(data_dir) as db:
+        return {table: rows(db, table) for table in (*projections.TABLES, "event_types", "sqlite_sequence")}
+
+
+def log_id(data_dir: Path) -> str:
+    with plain(data_dir) as db:
+        return str(db.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()[0])
+
+
+def exported(data_dir: Path) -> str:
+    done = run("export", "--data-dir", str(data_dir))
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def imported(data_dir: Path, text: str | bytes) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [*TREADLE, "import", "jsonl", "-", "--data-dir", str(data_dir)],
+        input=text.encode() if isinstance(text, str) else text,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+
+
+def test_an_export_becomes_the_identical_log_with_a_log_id_of_its_own(data_dir: Path, tmp_path: Path) -> None:
+    with serving(data_dir) as daemon:
+        for n in range(1_200):
+            daemon.request(
+                "command/dispatch", {"type": "ChangeSetting", "key": f"k{n}", "value": {"n": n, "🧵": 1e300}}
+            )
+        daemon.result("daemon/status")
+    some_work(data_dir)
+    file, copy = tmp_path / "log.jsonl", tmp_path / "copy"
+    done = run("export", str(file), "--data-dir", str(data_dir))
+    assert done.returncode == 0
+    assert done.stdout == f"{file}: {len(log(data_dir)):,} events\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text() == exported(data_dir)
+    done = run("import", "jsonl", str(file), "--data-dir", str(copy))
+    assert (done.returncode, done.stdout) == (0, f"{len(log(data_dir)):,} events imported into {copy}\n")
+    assert log(copy) == log(data_dir)
+    assert tables(copy) == tables(data_dir)
+    assert log_id(copy) != log_id(data_dir)
+    assert run("verify", "--data-dir", str(copy)).returncode == 0
+    assert exported(copy).splitlines()[1:] == exported(data_dir).splitlines()[1:]
+    with serving(copy) as daemon:
+        assert daemon.dispatch("ChangeSetting", key="new", value=1)["sequence"] == len(log(data_dir)) + 1
+
+
+def test_an_export_is_a_header_and_an_event_a_line(data_dir: Path) -> None:
+    some_work(data_dir)
+    header, *lines = exported(data_dir).splitlines()
+    assert json.loads(header) == {
+        "format": "treadle-log", "version": 1, "events": len(lines), "logId": log_id(data_dir), "treadle": "0.1.0",
+    }  # fmt: skip
+    assert lines == [f'{{"sequence":{sequence},"event":{payload}}}' for sequence, payload in log(data_dir)]
+
+
+def test_the_export_of_an_empty_log_is_imported(data_dir: Path, tmp_path: Path) -> None:
+    with serving(data_dir):
+        pass
+    text = exported(data_dir)
+    assert len(text.splitlines()) == 1
+    assert imported(tmp_path / "copy", text).returncode == 0
+    assert log(tmp_path / "copy") == []
+
+
+def test_an_export_beside_a_daemon_that_writes_is_the_log_of_one_moment(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    with serving(data_dir) as daemon:
+        exporting = subprocess.Popen([*TREADLE, "export", "--data-dir", str(data_dir)], stdout=subprocess.PIPE)
+        ids = [
+            daemon.request("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": n}) for n in range(2_000)
+        ]
+        text, _ = exporting.communicate(timeout=PATIENCE)
+        assert all("result" in daemon.answer(id) for id in ids)
+    assert imported(tmp_path / "copy", text).returncode == 0
+    copy = log(tmp_path / "copy")
+    assert copy == log(data_dir)[: len(copy)]
+
+
+def test_an_export_does_not_write_over_a_file(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    file = tmp_path / "there"
+    file.write_text("mine")
+    done = run("export", str(file), "--data-dir", str(data_dir))
+    assert (done.returncode, done.stderr) == (1, f"treadle: {file} is there already: choose a new name\n")
+    assert file.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".stderr") == ["there"]
+
+
+def test_a_log_is_not_imported_into_one_that_has_events(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    text, before = exported(data_dir), log(data_dir)
+    done = imported(data_dir, text)
+    assert done.returncode == 1
+    assert f"{data_dir} has a log of {len(before)} events: ".encode() in done.stderr
+    assert log(data_dir) == before
+
+
+def test_an_import_is_seen_by_a_daemon_that_has_the_empty_directory_open(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    text = exported(data_dir)
+    with serving(tmp_path / "copy") as daemon:
+        daemon.result("subscription/open", {"topic": "index"})
+        assert imported(tmp_path / "copy", text).returncode == 0
+        daemon.notification("projection/changed", lambda params: params["sequence"] == len(text.splitlines()) - 1)
+        assert daemon.result("thread/list")["items"][0]["id"] == "talk-1"
+
+
+Damage = Callable[[list[bytes]], list[bytes]]
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "no header": (lambda lines: lines[1:], "line 1: it is no export of a treadle log"),
+    "nothing": (lambda lines: [], "line 1: it is no export of a treadle log"),
+    "another format": (lambda lines: [b'{"format":"csv","version":1,"events":0}'], "line 1: it is no export of a"),
+    "a newer format": (
+        lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
+        "line 1: it has version 2 of the format, this treadle knows 1",
+    ),
+    "half a line": (lambda lines: [*lines[:7], lines[7][:40], *lines[8:]], "line 8: it is damaged: "),
+    "cut off": (lambda lines: lines[:9], "line 10: it ends here, after 8 of "),
+    "a line is missing": (lambda lines: [*lines[:4], *lines[5:]], "line 5: it has sequence 5, not 4"),
+    "a line is twice there": (lambda lines: [*lines[:5], *lines[4:]], "line 6: it has sequence 4, not 5"),
+    "one too many": (lambda lines: [*lines, lines[-1]], "there is more than the "),
+    "not UTF-8": (lambda lines: [*lines[:2], lines[2].replace(b"Show", b"Sh\xffw"), *lines[3:]], "line 3: it is dama"),
+    "an unknown event": (
+        lambda lines: [*lines[:2], lines[2].replace(b"ThreadCreated", b"ThreadPainted"), *lines[3:]],
+        "line 3: it is damaged: Invalid value 'ThreadPainted'",
+    ),
+    "a field is missing": (
+        lambda lines: [*lines[:2], lines[2].replace(b'"title"', b'"titel"'), *lines[3:]],
+        "line 3: it is damaged: Object missing required field `title`",
+    ),
+    "U+0000": (
+        lambda lines: [*lines[:2], lines[2].replace(b"Show", b"\\u0000"), *lines[3:]],
+        "line 3: a string holds U",
+    ),
+    "an id twice": (
+        lambda lines: [*lines[:3], lines[2].replace(b'"sequence":2', b'"sequence":3'), *lines[4:]],
+        "line 4: the database refuses it: ",
+    ),
+    "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "it is damaged: "),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_what_is_damaged_is_refused_with_its_line_and_nothing_is_imported(
+    data_dir: Path, tmp_path: Path, what: str
+) -> None:
+    some_work(data_dir)
+    damage, says = DAMAGES[what]
+    text, copy = exported(data_dir), tmp_path / "copy"
+    done = imported(copy, b"".join(line + b"\n" for line in damage(text.encode().splitlines())))
+    told = done.stderr.decode().splitlines()[-1]
+    assert done.returncode == 1
+    assert told.startswith("treadle: stdin: line ")
+    assert told.endswith(". Nothing was imported")
+    assert says in told
+    assert copy.exists() == (not says.startswith("line 1:"))
+    if copy.exists():
+        assert log(copy) == []
+        assert set(map(len, tables(copy).values())) <= {0}
+        assert imported(copy, text).returncode == 0
+        assert log(copy) == log(data_dir)
+
+
+def test_of_a_long_log_that_is_damaged_at_its_end_nothing_is_imported_either(data_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with serving(data_dir) as daemon:
+        changes = [{"type": "ChangeSetting", "key": f"k{n}", "value": n} for n in range(1_000)]
+        for first in range(0, 1_000, 500):
+            daemon.result("command/dispatchBatch", {"commands": changes[first : first + 500]})
+        many_threads(daemon, 300)
+    lines = exported(data_dir).splitlines()
+    done = imported(copy, "\n".join([*lines[:-1], lines[-1][:-5]]))
+    assert (done.returncode, f"line {len(lines)}: it is damaged" in done.stderr.decode()) == (1, True)
+    assert log(copy) == []
+    assert imported(copy, "\n".join(lines)).returncode == 0
+    assert log(copy) == log(data_dir)
+
+
+def test_a_file_that_cannot_be_read_is_told(data_dir: Path, tmp_path: Path) -> None:
+    done = run("import", "jsonl", str(tmp_path / "missing"), "--data-dir", str(data_dir))
+    assert done.returncode == 1
+    assert "missing" in done.stderr
+    assert not data_dir.exists()
+
+
+def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    text, copy = exported(data_dir).encode(), tmp_path / "copy"
+    process = subprocess.Popen(
+        [*TREADLE, "import", "jsonl", "-", "--data-dir", str(copy)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    header, *lines = text.splitlines(keepends=True)
+    process.stdin.write(header + b"".join(lines[:5]))
+    process.stdin.flush()
+    while not (copy / "rebuilding.lock").exists():  # it is about to append
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, b"Traceback" in told) == (130, False), told
+    assert log(copy) == []
+    assert imported(copy, text).returncode == 0
