@@ -24,7 +24,7 @@ from wire import PATIENCE, TREADLE, kill, run, serving, spawn
 READING = [
     ("threads",),
     ("show", "last"),
-    ("search", "x"),
+    ("search", "thread"),
     ("tail",),
     ("events",),
     ("stats",),
@@ -121,7 +121,7 @@ def test_commands_that_read_change_nothing_and_a_daemon_that_writes_does_not_not
             )
             sent = [daemon.request("command/dispatch", write(n)) for n in range(50)]
             _, told = reading.communicate(timeout=PATIENCE)
-            assert (reading.returncode, b"Traceback" in told) == (0, False), told
+            assert (reading.returncode, b"Traceback" in told) == (0, False), (command, told)
             assert all("result" in daemon.answer(id) for id in sent)
         sequence = daemon.result("daemon/status")["sequence"]
         before = dump(data_dir)
