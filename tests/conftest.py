@@ -1,11 +1,16 @@
 """Fixtures that several tests share."""
 
-from collections.abc import AsyncIterator
+import fcntl
+import os
+import sys
+import sysconfig
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from support import opened
+from support import CHECKOUT, opened, output_of
 from treadle.engine import Engine
 from treadle.store.store import Store
 
@@ -30,3 +35,43 @@ async def engine(store: Store) -> AsyncIterator[Engine]:
     engine.start()
     yield engine
     await engine.stop()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Path]]:
+    """A folder that all workers of a run share; it is for one of them at a time."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    @contextmanager
+    def alone() -> Iterator[Path]:
+        with open(folder / "shared.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+
+    return alone
+
+
+@pytest.fixture(scope="session")
+def wheel(shared: Callable[[], AbstractContextManager[Path]]) -> Path:
+    """The wheel, built once in a run."""
+    with shared() as folder:
+        if not [*folder.glob("treadle-*.whl")]:
+            pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+            output_of(*pip, "--wheel-dir", str(folder), str(CHECKOUT))
+        [built] = folder.glob("treadle-*.whl")
+        return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment with the wheel in it; its dependencies are those of this one."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    output_of(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    python = venv / "bin" / "python"
+    output_of(*(sys.executable, "-m", "pip", "--python", str(python), "install"), "--quiet", "--no-deps", str(wheel))
+    [site] = venv.glob("lib/python*/site-packages")
+    # A path in a .pth file is looked in, but .pth files in it are not read: the checkout cannot be imported.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv / "bin"

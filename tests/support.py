@@ -5,9 +5,10 @@ import itertools
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from treadle.store.errors import Refused
 from treadle.store.log import EventStore
 from treadle.store.store import Store
 
+CHECKOUT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0
 """Seconds after which what is awaited counts as lost. Nothing waits for this long unless it has failed."""
 
@@ -34,6 +36,19 @@ def needs(program: str) -> pytest.MarkDecorator:
     """Skips a test where a program is missing that tests/install gets; in CI it runs, and fails."""
     missing = shutil.which(program) is None and "CI" not in os.environ
     return pytest.mark.skipif(missing, reason=f"{program} is not installed: tests/install does that on Debian")
+
+
+def output_of(
+    *command: str, cwd: Path | None = None, text: str | None = None, env: Mapping[str, str] | None = None
+) -> str:
+    """What the command prints; it must succeed. env: variables beside those of this process."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+    environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", **(env or {})}
+    done = subprocess.run(
+        command, cwd=cwd, input=text, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Wire:

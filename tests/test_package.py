@@ -2,11 +2,8 @@
 
 import ast
 import graphlib
-import os
 import re
-import subprocess
 import sys
-import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -17,8 +14,8 @@ import msgspec
 import pytest
 
 import treadle
+from support import CHECKOUT, output_of
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 PACKAGE = CHECKOUT / "daemon" / "treadle"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -27,38 +24,6 @@ MODULES = {
 
 
 # The wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(CHECKOUT))
-    [built] = folder.glob("treadle-*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of a fresh environment with the wheel in it; its dependencies are those of this one."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
-    python = venv / "bin" / "python"
-    run(*(sys.executable, "-m", "pip", "--python", str(python), "install"), "--quiet", "--no-deps", str(wheel))
-    [site] = venv.glob("lib/python*/site-packages")
-    # A path in a .pth file is looked in, but .pth files in it are not read: the checkout cannot be imported.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return venv / "bin"
-
-
-def run(*command: str, cwd: Path | None = None, text: str | None = None) -> str:
-    """What the command prints; it must succeed and have nothing to complain of."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
-    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
-    done = subprocess.run(
-        command, cwd=cwd, input=text, capture_output=True, text=True, check=False, timeout=120, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_wheel_holds_the_package_and_every_sql_file(wheel: Path) -> None:
@@ -73,8 +38,8 @@ def test_the_wheel_holds_the_package_and_every_sql_file(wheel: Path) -> None:
 
 
 def test_the_installed_command_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
-    assert run(str(installed / "treadle"), "--version", cwd=tmp_path) == f"treadle {treadle.__version__}\n"
-    where = run(
+    assert output_of(str(installed / "treadle"), "--version", cwd=tmp_path) == f"treadle {treadle.__version__}\n"
+    where = output_of(
         *(str(installed / "python"), "-c"),
         "import treadle, treadle.store.sql as sql; print(treadle.__file__); print(sql.ROOT)",
         cwd=tmp_path,
@@ -99,12 +64,12 @@ def test_the_installed_daemon_answers(installed: Path, tmp_path: Path) -> None:
     ]
     text = "".join(msgspec.json.encode(request).decode() + "\n" for request in requests)
     data = str(tmp_path / "data")
-    printed = run(str(installed / "treadle"), "serve", "--data-dir", data, cwd=tmp_path, text=text)
+    printed = output_of(str(installed / "treadle"), "serve", "--data-dir", data, cwd=tmp_path, text=text)
     answers = {answer["id"]: answer["result"] for answer in map(msgspec.json.decode, printed.splitlines())}
     assert answers.keys() == {1, 2, 3, 4, 5}
     assert answers[3]["items"][0]["path"] == "/p"
     assert answers[4]["info"]["version"] == treadle.__version__
-    verified = run(str(installed / "python"), "-m", "treadle", "verify", "--data-dir", data, cwd=tmp_path)
+    verified = output_of(str(installed / "python"), "-m", "treadle", "verify", "--data-dir", data, cwd=tmp_path)
     assert verified.startswith("1 events")
 
 

@@ -1,0 +1,105 @@
+--- treadle in Neovim: choose a thread, follow it live in a buffer, send a prompt. Begin your own plugin with it.
+
+local client = require('treadle.client')
+local M = {}
+
+local index -- the view of all projects and threads
+local followed = {} -- the views of threads, by id
+
+--- Lets the user choose a thread, newest first, and opens it.
+function M.pick()
+  local function choose()
+    local threads = vim.tbl_filter(function(entity) return entity.kind == 'thread' end, index.entities)
+    table.sort(threads, function(a, b) return a.value.version > b.value.version end)
+    local function name(thread) return ('%s [%s]'):format(thread.value.title, thread.value.status) end
+    vim.ui.select(threads, { prompt = 'Thread:', format_item = name }, function(thread)
+      return thread and M.open(thread.value.id)
+    end)
+  end
+  if index and not index.ended then
+    return choose()
+  end
+  client.follow('index', nil, function(view)
+    local is_first = index ~= view
+    index = view
+    return is_first and choose() or nil
+  end)
+end
+
+--- A thread as lines of text.
+local function render(view)
+  local thread = view.found['thread' .. view.thread_id]
+  local lines = { thread and ('# %s [%s]'):format(thread.value.title, thread.value.status) or '(deleted)' }
+  local function add(text, ...) vim.list_extend(lines, vim.split(text:format(...), '\n', { plain = true })) end
+  for _, turn in ipairs(view.entities) do
+    for _, entity in ipairs(turn.kind == 'turn' and view.entities or {}) do
+      local value = entity.value
+      if value.turnId == turn.value.id and entity.kind == 'message' then
+        add('%s> %s%s', value.role, value.text, value.status == 'streaming' and '▌' or '')
+      elseif value.turnId == turn.value.id then
+        add('* %s [%s]', value.title or value.message, value.outcome or value.status or value.gitRef)
+      end
+    end
+    if turn.kind == 'turn' then
+      local reason = turn.value.stopReason or turn.value.error
+      add('-- %s%s', turn.value.status, reason and (' (' .. reason .. ')') or '')
+    end
+  end
+  return vim.list_extend(lines, view.ended and { '!! ' .. view.ended } or {})
+end
+
+--- Shows a thread in a buffer, and what happens to it as it happens.
+function M.open(thread_id)
+  local buffer = vim.fn.bufadd('treadle://' .. thread_id)
+  vim.fn.bufload(buffer)
+  vim.bo[buffer].buftype, vim.bo[buffer].buflisted = 'nofile', true
+  vim.b[buffer].treadle_thread = thread_id
+  vim.api.nvim_set_current_buf(buffer)
+  if followed[thread_id] and not followed[thread_id].ended then
+    return
+  end
+  client.follow('thread', thread_id, function(view)
+    followed[thread_id] = vim.api.nvim_buf_is_loaded(buffer) and view or nil
+    if not followed[thread_id] then
+      return false -- the buffer was closed
+    end
+    local last = vim.api.nvim_buf_line_count(buffer)
+    local at_end = vim.tbl_filter(function(window)
+      return vim.api.nvim_win_get_cursor(window)[1] == last
+    end, vim.fn.win_findbuf(buffer))
+    vim.bo[buffer].modifiable = true
+    vim.api.nvim_buf_set_lines(buffer, 0, -1, false, render(view))
+    vim.bo[buffer].modifiable, vim.bo[buffer].modified = false, false
+    for _, window in ipairs(at_end) do -- who reads the end goes on to read it
+      vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+    end
+  end)
+end
+
+local function dispatch(command, callback)
+  client.request('command/dispatch', command, callback or client.report)
+end
+
+--- Makes a thread in the project of the current folder, and opens it.
+function M.new(title)
+  client.request('project/open', { path = vim.fn.getcwd() }, function(err, opened)
+    if err then
+      return client.report(err)
+    end
+    dispatch({ type = 'CreateThread', projectId = opened.project.id, title = title }, function(refused, created)
+      return refused and client.report(refused) or M.open(created.events[1].event.threadId)
+    end)
+  end)
+end
+
+--- Sends a prompt to the thread of this buffer: a turn begins.
+function M.send(prompt)
+  dispatch({ type = 'StartTurn', threadId = vim.b.treadle_thread, prompt = prompt })
+end
+
+--- Interrupts the turn that runs in the thread of this buffer.
+function M.interrupt()
+  dispatch({ type = 'InterruptTurn', threadId = vim.b.treadle_thread, reason = 'the user' })
+end
+
+return M

@@ -1,0 +1,165 @@
+--- A client of treadle: the connection, and views that follow a topic.
+--- It needs nothing but Neovim: vim.lsp.rpc frames the messages and finds the callbacks of answers.
+
+local M = { command = { 'treadle', 'serve' } }
+
+local rpc -- what vim.lsp.rpc.start gave, while the daemon lives
+local waiting = {} -- callbacks of what is not answered yet: Neovim forgets its own when the daemon dies
+local views = {} -- what is followed, by subscriptionId
+
+--- Tells the user of an error, if there is one.
+function M.report(err)
+  if err then
+    vim.notify('treadle: ' .. err.message, vim.log.levels.ERROR)
+  end
+end
+
+-- The replica: a view has the entities of a topic in their order, and finds them by kind and id.
+
+local KINDS = {
+  { 'projects', 'project' }, { 'threads', 'thread' }, { 'turns', 'turn' }, { 'messages', 'message' },
+  { 'activities', 'activity' }, { 'approvals', 'approval' }, { 'checkpoints', 'checkpoint' },
+}
+
+local function put(view, kind, value)
+  local entity = view.found[kind .. value.id]
+  if not entity then
+    entity = { kind = kind, place = #view.entities }
+    view.found[kind .. value.id] = entity
+    table.insert(view.entities, entity)
+  end
+  entity.value = value
+end
+
+local function load(view, snapshot)
+  view.entities, view.found = {}, {}
+  for _, names in ipairs(KINDS) do
+    for _, value in ipairs(snapshot[names[1]] or {}) do
+      put(view, names[2], value)
+    end
+  end
+  local function at(entity) return entity.value.createdAt or entity.value.startedAt end
+  table.sort(view.entities, function(a, b) -- it comes kind by kind; what comes later comes in its order
+    return at(a) < at(b) or at(a) == at(b) and a.place < b.place
+  end)
+end
+
+--- Takes one change; false where it does not fit, because something was lost.
+local function apply(view, change)
+  if change.type == 'upsert' then
+    put(view, change.entity, change.value)
+    return true
+  end
+  local entity = view.found[change.entity .. change.id]
+  if change.type == 'append' then
+    if not entity or vim.fn.strchars(entity.value.text) ~= change.offset then -- code points: # would count bytes
+      return false
+    end
+    entity.value.text = entity.value.text .. change.text
+  elseif entity then
+    view.found[change.entity .. change.id] = nil
+    view.entities = vim.tbl_filter(function(one) return one ~= entity end, view.entities)
+  end
+  return true
+end
+
+-- The connection
+
+--- Follows a topic: show(view) is called with what it shows, and whenever that has changed, until it returns false.
+function M.follow(topic, thread_id, show)
+  M.request('subscription/open', { topic = topic, threadId = thread_id }, function(err, opened)
+    if err then
+      return M.report(err)
+    end
+    local view = { topic = topic, thread_id = thread_id, show = show }
+    load(view, opened.snapshot)
+    views[opened.subscriptionId] = view
+    show(view)
+  end)
+end
+
+local function unfollow(id)
+  views[id] = nil
+  M.request('subscription/close', { subscriptionId = id }, M.report)
+end
+
+local function on_notification(method, params)
+  local view = views[params.subscriptionId]
+  if method == 'window/logMessage' then
+    vim.notify('treadle: ' .. params.message, vim.log.levels.WARN)
+  elseif method == 'projection/changed' and view then
+    for _, change in ipairs(params.changes) do
+      if not apply(view, change) then
+        unfollow(params.subscriptionId)
+        return M.follow(view.topic, view.thread_id, view.show)
+      end
+    end
+    if view.show(view) == false then
+      unfollow(params.subscriptionId)
+    end
+  end
+end
+
+local function on_exit(status, signal)
+  local unanswered, followed = waiting, views
+  rpc, waiting, views, M.status = nil, {}, {}, status
+  local err = { message = ('the daemon ended with status %d, signal %d'):format(status, signal), data = {} }
+  for _, callback in pairs(unanswered) do
+    callback(err)
+  end
+  for _, view in pairs(followed) do
+    view.ended = err.message
+    view.show(view)
+  end
+end
+
+--- Spawns the daemon. What is sent before it has answered `initialize` waits in it.
+local function start()
+  -- Neovim schedules the other handlers by itself; this one it calls where most functions are not allowed.
+  local handlers = { notification = on_notification, on_exit = vim.schedule_wrap(on_exit) }
+  local arguments = { M.command, handlers }
+  if vim.fn.has('nvim-0.10') == 0 then
+    arguments = { M.command[1], vim.list_slice(M.command, 2), handlers }
+  end
+  local ok, started = pcall(vim.lsp.rpc.start, unpack(arguments))
+  rpc = ok and started or nil
+  if rpc then
+    M.request('initialize', { processId = vim.fn.getpid() }, function(err)
+      if err and rpc then -- the data directory was refused
+        M.report(err)
+        rpc.notify('exit')
+      end
+    end)
+    rpc.notify('initialized', vim.empty_dict())
+  end
+end
+
+--- Sends a request. callback(err, result) is called once, also where the daemon dies.
+--- An empty Lua table would be sent as [], which is no object: say nil, or vim.empty_dict().
+function M.request(method, params, callback)
+  if not rpc then
+    start()
+  end
+  if not rpc then
+    return callback({ message = M.command[1] .. ' cannot be run: see require("treadle.client").command', data = {} })
+  end
+  local key = {}
+  waiting[key] = callback
+  rpc.request(method, params, function(err, result)
+    waiting[key] = nil
+    callback(err, result)
+  end)
+end
+
+--- Ends the daemon and waits for it. Its exit status.
+function M.stop()
+  if rpc then
+    M.request('shutdown', nil, function()
+      return rpc and rpc.notify('exit')
+    end)
+    vim.wait(5000, function() return rpc == nil end, 10)
+  end
+  return M.status
+end
+
+return M

@@ -1,0 +1,14 @@
+--- The commands of the example; `:set runtimepath+=` its folder.
+
+local function command(name, run, arguments)
+  vim.api.nvim_create_user_command(name, function(given) require('treadle')[run](given.args) end, { nargs = arguments })
+end
+
+command('TreadleThreads', 'pick', 0)
+command('TreadleNew', 'new', '+')
+command('TreadleSend', 'send', '+')
+command('TreadleInterrupt', 'interrupt', 0)
+
+vim.api.nvim_create_autocmd('VimLeavePre', {
+  callback = function() require('treadle.client').stop() end,
+})

@@ -1,0 +1,183 @@
+/** A client of treadle: the connection, and views that follow a topic. It does not need VS Code. */
+
+import { spawn } from "node:child_process";
+import {
+  type CancellationToken, createMessageConnection, Emitter, ErrorCodes, type MessageConnection, ResponseError,
+  StreamMessageReader, StreamMessageWriter,
+} from "vscode-jsonrpc/node";
+import type {
+  Change, Command, Dispatched, ProjectionChanged, Snapshot, SubscriptionOpened, UpsertChange,
+} from "./treadle";
+
+type Kind = UpsertChange["entity"];
+type Value<K extends Kind> = Extract<UpsertChange, { entity: K }>["value"];
+type Entity = { [K in Kind]: { kind: K; value: Value<K> } }[Kind];
+
+const keyOf = (kind: Kind, value: Value<Kind>) => `${kind} ${"id" in value ? value.id : ""}`;
+
+const KINDS: [string, Kind][] = [
+  ["projects", "project"], ["threads", "thread"], ["turns", "turn"], ["messages", "message"],
+  ["activities", "activity"], ["approvals", "approval"], ["checkpoints", "checkpoint"],
+];
+
+/** What a topic shows: its entities in their order, kept up by what the daemon tells. */
+export class View {
+  /** By kind and id. A Map keeps the order in which they came. */
+  readonly entities = new Map<string, Entity>();
+  /** Why nothing more comes, once that is so. */
+  ended: string | undefined;
+  private readonly changed = new Emitter<void>();
+  readonly onDidChange = this.changed.event;
+
+  constructor(readonly topic: string, readonly threadId?: string) {}
+
+  of<K extends Kind>(kind: K): Value<K>[] {
+    return [...this.entities.values()].filter((entity) => entity.kind === kind).map((entity) => entity.value as Value<K>);
+  }
+
+  load(snapshot: Snapshot): void {
+    const lists = new Map<string, Entity["value"][]>(Object.entries(snapshot));
+    const entities = KINDS.flatMap(([plural, kind]) => (lists.get(plural) ?? []).map((value) => ({ kind, value }) as Entity));
+    const at = ({ value }: Entity) => ("startedAt" in value ? value.startedAt : "createdAt" in value ? value.createdAt : "");
+    entities.sort((a, b) => (at(a) < at(b) ? -1 : at(a) > at(b) ? 1 : 0)); // it comes kind by kind
+    this.entities.clear();
+    for (const entity of entities) this.entities.set(keyOf(entity.kind, entity.value), entity);
+  }
+
+  /** Takes one change; false where it does not fit, because something was lost. */
+  apply(change: Change): boolean {
+    if (change.type === "upsert") {
+      this.entities.set(keyOf(change.entity, change.value), { kind: change.entity, value: change.value } as Entity);
+    } else if (change.type === "remove") {
+      this.entities.delete(`${change.entity} ${change.id}`);
+    } else {
+      const message = this.entities.get(`message ${change.id}`)?.value as Value<"message"> | undefined;
+      if (!message || [...message.text].length !== change.offset) return false; // code points; .length is UTF-16 units
+      message.text += change.text;
+    }
+    return true;
+  }
+
+  tell(): void {
+    this.changed.fire();
+  }
+
+  /** The thread as text. */
+  text(): string {
+    const thread = this.of("thread").find(({ id }) => id === this.threadId);
+    const lines = [thread ? `# ${thread.title} [${thread.status}]` : "(deleted)"];
+    for (const turn of this.of("turn")) {
+      for (const { kind, value } of this.entities.values()) {
+        if (!("turnId" in value) || value.turnId !== turn.id) continue;
+        if (kind === "message") lines.push(`${value.role}> ${value.text}${value.status === "streaming" ? "▌" : ""}`);
+        else if (kind === "checkpoint") lines.push(`* ${value.message} [${value.gitRef}]`);
+        else if (kind === "approval") lines.push(`* ${value.title} [${value.outcome ?? value.status}]`);
+        else if (kind === "activity") lines.push(`* ${value.title} [${value.status}]`);
+      }
+      const reason = turn.stopReason ?? turn.error;
+      lines.push(`-- ${turn.status}${reason ? ` (${reason})` : ""}`);
+    }
+    if (this.ended) lines.push(`!! ${this.ended}`);
+    return lines.join("\n");
+  }
+}
+
+/** A daemon of its own, and the connection to it. */
+export class Client {
+  /** Resolves when the daemon has ended, with how. */
+  readonly ended: Promise<string>;
+  status: number | undefined;
+  isGone = false;
+  private readonly views = new Map<string, View>();
+  private readonly connection: MessageConnection;
+  private readonly logged = new Emitter<string>();
+  /** What the daemon warns of. */
+  readonly onDidLog = this.logged.event;
+
+  constructor(command: readonly string[] = ["treadle", "serve"]) {
+    const [program = "treadle", ...parameters] = command;
+    const daemon = spawn(program, parameters, { stdio: ["pipe", "pipe", "inherit"] });
+    this.connection = createMessageConnection(new StreamMessageReader(daemon.stdout), new StreamMessageWriter(daemon.stdin));
+    this.connection.onNotification("projection/changed", (params: ProjectionChanged) => this.take(params));
+    this.connection.onNotification("window/logMessage", ({ message }: { message: string }) => this.logged.fire(message));
+    this.connection.listen();
+    this.ended = new Promise((resolve) => {
+      const end = (how: string) => {
+        this.isGone = true;
+        this.connection.dispose(); // rejects what is not answered, which would wait for ever
+        for (const view of this.views.values()) {
+          view.ended = how;
+          view.tell();
+        }
+        resolve(how);
+      };
+      daemon.on("error", (error) => end(`${program} cannot be run: ${error.message}`));
+      daemon.on("close", (status, signal) => {
+        this.status = status ?? undefined;
+        end(`the daemon ended with ${signal ?? `status ${status}`}`);
+      });
+    });
+  }
+
+  /** The first thing to do. Throws where the data directory was refused, or there is no daemon. */
+  async initialize(): Promise<void> {
+    await this.request("initialize", { processId: process.pid }).catch(async (error) => {
+      await this.stop();
+      throw error;
+    });
+    await this.connection.sendNotification("initialized", {});
+  }
+
+  /** The result of a request. Rejects with a ResponseError of the daemon's, or an Error where it is gone. */
+  async request<Result>(method: string, params: object = {}, token?: CancellationToken): Promise<Result> {
+    try {
+      // An undefined token or undefined params would count as one more positional parameter.
+      return await (token ? this.connection.sendRequest(method, params, token) : this.connection.sendRequest(method, params));
+    } catch (error) {
+      if (error instanceof ResponseError && error.code !== ErrorCodes.PendingResponseRejected) throw error;
+      throw new Error(await this.ended);
+    }
+  }
+
+  dispatch(command: Command): Promise<Dispatched> {
+    return this.request("command/dispatch", command);
+  }
+
+  /** Follows a topic. */
+  async follow(topic: "index" | "thread", threadId?: string): Promise<View> {
+    const view = new View(topic, threadId);
+    await this.open(view);
+    return view;
+  }
+
+  async unfollow(view: View): Promise<void> {
+    for (const [subscriptionId, followed] of this.views) {
+      if (followed !== view) continue;
+      this.views.delete(subscriptionId);
+      await this.request("subscription/close", { subscriptionId });
+    }
+  }
+
+  /** Ends the daemon, and waits for it. */
+  async stop(): Promise<string> {
+    if (!this.isGone) {
+      await this.request("shutdown").catch(() => undefined);
+      await this.connection.sendNotification("exit").catch(() => undefined);
+    }
+    return this.ended;
+  }
+
+  private async open(view: View): Promise<void> {
+    const { topic, threadId } = view;
+    const opened = await this.request<SubscriptionOpened>("subscription/open", { topic, ...(threadId && { threadId }) });
+    if (opened.snapshot) view.load(opened.snapshot);
+    this.views.set(opened.subscriptionId, view);
+  }
+
+  private take({ subscriptionId, changes }: ProjectionChanged): void {
+    const view = this.views.get(subscriptionId);
+    if (!view) return;
+    if (changes.every((change) => view.apply(change))) return view.tell();
+    this.unfollow(view).then(() => this.open(view)).then(() => view.tell(), (error) => this.logged.fire(String(error)));
+  }
+}

@@ -1,0 +1,100 @@
+/** treadle in VS Code: choose a thread, follow it live in a document, send a prompt. Begin your own extension with it. */
+
+import * as vscode from "vscode";
+import { randomUUID } from "node:crypto";
+import { Client, type View } from "./client";
+import type { ProjectOpened } from "./treadle";
+
+const SCHEME = "treadle";
+let client: Promise<Client> | undefined;
+let index: View | undefined;
+const threads = new Map<string, View>();
+const changed = new vscode.EventEmitter<vscode.Uri>();
+
+/** The client; it spawns a daemon where there is none. */
+function connected(): Promise<Client> {
+  return (client ??= connect());
+}
+
+async function connect(): Promise<Client> {
+  const made = new Client(vscode.workspace.getConfiguration("treadle").get<string[]>("command"));
+  made.onDidLog((message) => void vscode.window.showWarningMessage(`treadle: ${message}`));
+  void made.ended.then(() => (client = undefined));
+  await made.initialize();
+  return made;
+}
+
+/** Lets the user choose a thread, newest first, and shows it. */
+async function pick(): Promise<void> {
+  const daemon = await connected();
+  if (!index || index.ended) index = await daemon.follow("index");
+  const items = index.of("thread").sort((a, b) => b.version - a.version)
+    .map(({ id, title, status }) => ({ label: title, description: status, id }));
+  const chosen = await vscode.window.showQuickPick(items, { placeHolder: "Thread" });
+  if (chosen) await show(chosen.id);
+}
+
+/** Shows a thread in a document, and what happens to it as it happens. */
+async function show(threadId: string): Promise<void> {
+  const daemon = await connected();
+  const uri = vscode.Uri.from({ scheme: SCHEME, path: `/${threadId}` });
+  if (threads.get(threadId)?.ended !== undefined || !threads.has(threadId)) {
+    const view = await daemon.follow("thread", threadId);
+    threads.set(threadId, view);
+    view.onDidChange(() => changed.fire(uri));
+    changed.fire(uri);
+  }
+  await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(uri), { preview: false });
+}
+
+/** Makes a thread in the project of the folder that is open, and shows it. */
+async function create(): Promise<void> {
+  const path = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+  if (!path) throw new Error("open a folder first");
+  const title = await vscode.window.showInputBox({ prompt: "Title" });
+  if (!title) return;
+  const daemon = await connected();
+  const { project } = await daemon.request<ProjectOpened>("project/open", { path });
+  const threadId = randomUUID();
+  await daemon.dispatch({ type: "CreateThread", threadId, projectId: project.id, title });
+  await show(threadId);
+}
+
+/** The thread that the active document shows. */
+function current(): string {
+  const uri = vscode.window.activeTextEditor?.document.uri;
+  if (uri?.scheme !== SCHEME) throw new Error("this is not a thread");
+  return uri.path.slice(1);
+}
+
+/** Sends a prompt to that thread: a turn begins. */
+async function send(): Promise<void> {
+  const threadId = current();
+  const prompt = await vscode.window.showInputBox({ prompt: "Prompt" });
+  if (prompt) await (await connected()).dispatch({ type: "StartTurn", threadId, prompt });
+}
+
+async function interrupt(): Promise<void> {
+  await (await connected()).dispatch({ type: "InterruptTurn", threadId: current(), reason: "the user" });
+}
+
+/** Returns what other extensions may use. */
+export function activate(context: vscode.ExtensionContext): { connected: typeof connected } {
+  for (const [name, run] of Object.entries({ pick, new: create, send, interrupt })) {
+    const reported = () => run().catch((error: Error) => vscode.window.showErrorMessage(`treadle: ${error.message}`));
+    context.subscriptions.push(vscode.commands.registerCommand(`treadle.${name}`, reported));
+  }
+  context.subscriptions.push(vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+    const view = uri.scheme === SCHEME && threads.get(uri.path.slice(1));
+    if (view && threads.delete(uri.path.slice(1))) void connected().then((daemon) => daemon.unfollow(view));
+  }));
+  const provideTextDocumentContent = ({ path }: vscode.Uri) => threads.get(path.slice(1))?.text() ?? "(not followed)";
+  const provider = { onDidChange: changed.event, provideTextDocumentContent };
+  context.subscriptions.push(vscode.workspace.registerTextDocumentContentProvider(SCHEME, provider));
+  return { connected };
+}
+
+/** VS Code waits for this when it ends. */
+export async function deactivate(): Promise<void> {
+  await (await client)?.stop();
+}

@@ -1,0 +1,416 @@
+"""The example plugins of docs/clients, in real editors, with a daemon that each spawns by itself.
+
+A driver in each editor (tests/editors) does what a test says, a step a line. VS Code itself is not there: its extension
+runs under Node, and the driver stands in for what it takes of the editor.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import CHECKOUT, PATIENCE, needs, output_of
+from treadle.client import Client, connect
+from treadle.store.database import FILE_NAME
+
+CLIENTS = CHECKOUT / "docs" / "clients"
+DRIVERS = CHECKOUT / "tests" / "editors"
+VSCODE = CLIENTS / "vscode"
+TSC = VSCODE / "node_modules" / ".bin" / "tsc"
+
+NEOVIM = ("nvim", "--clean", "--headless", "--cmd", f"set runtimepath+={CLIENTS / 'neovim'}", "-c")
+EDITORS = {
+    "neovim": (*NEOVIM, f"luafile {DRIVERS / 'neovim.lua'}"),
+    "emacs": ("emacs", "-Q", "--batch", "-L", str(CLIENTS / "emacs"), "-l", str(DRIVERS / "emacs.el")),
+    "vscode": ("node", str(DRIVERS / "vscode.cjs")),
+}
+MARKS = {"neovim": [needs("nvim")], "emacs": [needs("emacs")], "vscode": [needs("node"), needs(str(TSC))]}
+
+TOLD_OF_A_KILL = {
+    "neovim": "the daemon ended with status 0, signal 9",
+    "emacs": "Server died",
+    "vscode": "the daemon ended with SIGKILL",
+}
+"""What a request gets that is not answered."""
+
+PLAYED = """# First [idle]
+user> Add a helper
+assistant> I looked at it. 🧵 The helper tries three times,
+and its tests pass.
+* pytest [completed]
+-- completed (end_turn)"""
+
+AT_FIRST = """# Retry [idle]
+user> Hello
+-- interrupted (the daemon ended)"""
+
+STREAMING = """# Retry [running]
+user> Hello
+-- interrupted (the daemon ended)
+user> Add a helper 🧵 𝔘𝔫𝔦
+assistant> Looking 🧵 at 𝔘𝔫𝔦 👩‍👩‍👧 done.
+Second line▌
+* ls [completed]
+* May it? [once]
+-- running"""
+
+AT_LAST = """# Retry [idle]
+user> Hello
+-- interrupted (the daemon ended)
+user> Add a helper 🧵 𝔘𝔫𝔦
+assistant> Looking 🧵 at 𝔘𝔫𝔦 👩‍👩‍👧 done.
+Second line and from elsewhere 🚀
+* ls [completed]
+* May it? [once]
+-- completed (end_turn)"""
+
+
+class Editor:
+    """An editor that does what it is told."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.process = process
+        self._answers: list[dict[str, Any]] = []
+
+    def tell(self, step: str, argument: Any = None) -> None:
+        """One step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([step, argument]).encode() + b"\n")
+
+    async def answer(self, member: str) -> Any:
+        """That member of the first answer that has it and was not taken yet."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while not (found := [answer for answer in self._answers if member in answer]):
+                line = await self.process.stdout.readline()
+                assert line, f"the editor ended, and did not answer with {member}: {self._answers}"
+                self._answers.append(json.loads(line[line.index(b"{") :]))  # Emacs asks before it
+        self._answers.remove(found[0])
+        return found[0][member]
+
+    async def until(self, text: str) -> str:
+        """What the buffer shows, once this is in it."""
+        self.tell("until", text)
+        return str(await self.answer("text"))
+
+    async def request(self, method: str, **params: Any) -> Any:
+        """The result of a request that the plugin sends."""
+        self.tell("request", {"method": method, "params": params or None})
+        await self.answer("sent")
+        return await self.answer("result")
+
+    async def dispatch(self, type: str, **fields: Any) -> Any:
+        return await self.request("command/dispatch", type=type, **fields)
+
+    def pick(self, label: str) -> None:
+        """Open the thread of that name, as a user chooses it."""
+        self.tell("pick", label)
+        if self.name == "emacs":
+            assert self.process.stdin is not None
+            self.process.stdin.write(f"{label}\n".encode())
+
+    async def quit(self) -> int:
+        """The exit status of the editor, which a user leaves."""
+        self.tell("quit")
+        return await self.ended()
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running(name: str, command: list[str], folder: Path) -> AsyncIterator[Editor]:
+    """An editor of a user whose home is empty; killed with the block, unless it has ended by then."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON", "LC_"))}
+    process = await asyncio.create_subprocess_exec(
+        *EDITORS[name],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=home,
+        env=kept | {"HOME": str(home), "LC_ALL": "C.UTF-8", "TREADLE_COMMAND": json.dumps(command)},
+    )
+    editor = Editor(name, process)
+    try:
+        await editor.answer("pid")
+        yield editor
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        async with asyncio.timeout(PATIENCE):
+            await process.communicate()
+
+
+@pytest.fixture(params=["checkout", "wheel"])
+def daemon(request: pytest.FixtureRequest, data_dir: Path) -> list[str]:
+    """What an editor spawns: of this checkout, and installed."""
+    if request.param == "checkout":
+        command = [sys.executable, "-m", "treadle", "serve"]
+    else:
+        command = [str(request.getfixturevalue("installed") / "treadle"), "serve"]
+    return [*command, "--durability", "normal", "--data-dir", str(data_dir)]
+
+
+@pytest.fixture(scope="session")
+def compiled(shared: Callable[[], AbstractContextManager[Path]]) -> None:
+    """The TypeScript, checked and compiled once in a run."""
+    with shared() as folder:
+        if not (done := folder / "compiled").exists():
+            output_of(str(TSC), "--project", str(VSCODE))
+            done.touch()
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks) for name, marks in MARKS.items()])
+def name(request: pytest.FixtureRequest) -> str:
+    """An editor's."""
+    if request.param == "vscode":
+        request.getfixturevalue("compiled")
+    return str(request.param)
+
+
+@asynccontextmanager
+async def elsewhere(daemon: list[str], data_dir: Path) -> AsyncIterator[Client]:
+    """Another process on the same data directory."""
+    async with asyncio.timeout(3 * PATIENCE), connect(data_dir, command=daemon[: daemon.index("--data-dir")]) as client:
+        yield client
+
+
+async def dispatch(client: Client, type: str, **fields: Any) -> None:
+    await client.call("command/dispatch", {"type": type, **fields})
+
+
+async def scenery(daemon: list[str], data_dir: Path) -> None:
+    """A thread with a turn of a daemon that has ended."""
+    async with elsewhere(daemon, data_dir) as client:
+        await dispatch(client, "CreateProject", id="p", name="Demo", path="/demo")
+        await dispatch(client, "CreateThread", threadId="t", projectId="p", title="Retry")
+        await dispatch(client, "StartTurn", threadId="t", id="u", prompt="Hello")
+
+
+async def opened(editor: Editor) -> None:
+    """The thread is what the editor shows."""
+    editor.pick("Retry [idle]")
+    assert await editor.until("-- interrupted") == AT_FIRST
+
+
+async def streaming(editor: Editor) -> str:
+    """The editor has sent a prompt, and has played what an agent does, but for the end; the turn's id."""
+    editor.tell("send", "Add a helper 🧵 𝔘𝔫𝔦")
+    await editor.until("-- running")
+    [turn] = (await editor.request("turn/list", threadId="t", limit=1))["items"]
+    place = {"threadId": "t", "turnId": turn["id"]}
+    await editor.dispatch("AddMessage", **place, id="m", role="assistant", text="Looking 🧵", streaming=True)
+    await editor.until("Looking 🧵▌")
+    for status in ("pending", "running", "completed"):
+        await editor.dispatch("RecordActivity", **place, id="a", kind="tool_call", title="ls", status=status)
+        await editor.until(f"* ls [{status}]")
+    option = {"id": "once", "name": "Allow once", "kind": "allow_once"}
+    await editor.dispatch("RequestApproval", **place, id="q", title="May it?", options=[option])
+    assert "# Retry [waiting]" in await editor.until("* May it? [pending]")
+    await editor.dispatch("ResolveApproval", threadId="t", id="q", outcome="once")
+    for text in (" at 𝔘𝔫𝔦", " 👩‍👩‍👧", " done.\nSecond line"):
+        await editor.dispatch("AppendMessage", threadId="t", id="m", text=text)
+        await editor.until(text + "▌")
+    return str(turn["id"])
+
+
+def nobody_has_it_open(data_dir: Path) -> bool:
+    """Whether no daemon has the data directory open: each holds this lock as long as it lives."""
+    with open(data_dir / "present.lock") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+async def test_an_editor_plays_a_turn_and_shows_it_and_what_another_process_does_live(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    await scenery(daemon, data_dir)
+    async with running(name, daemon, tmp_path) as editor:
+        await opened(editor)
+        turn = await streaming(editor)
+        assert await editor.until("# Retry [running]") == STREAMING
+        async with elsewhere(daemon, data_dir) as other:
+            await dispatch(other, "AppendMessage", threadId="t", id="m", text=" and from elsewhere 🚀")
+            await editor.until(" and from elsewhere 🚀▌")
+            await dispatch(other, "CompleteTurn", threadId="t", id=turn, stopReason="end_turn")
+            assert await editor.until("-- completed") == AT_LAST
+            await dispatch(other, "CreateThread", threadId="new", projectId="p", title="Elsewhere 🚀")
+        # The third: no view was opened anew, as it is where a plugin counts offsets in anything but code points.
+        assert (await editor.request("subscription/open", topic="settings"))["subscriptionId"] == "sub-3"
+        editor.pick("Elsewhere 🚀 [idle]")
+        assert await editor.until("# Elsewhere") == "# Elsewhere 🚀 [idle]"
+        editor.tell("stop")
+        assert await editor.answer("status") == 0
+        assert nobody_has_it_open(data_dir)
+        assert await editor.quit() == 0
+
+
+async def test_an_editor_that_is_left_ends_its_daemon(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    async with running(name, daemon, tmp_path) as editor:
+        editor.tell("new", "First")
+        assert await editor.until("[idle]") == "# First [idle]"
+        editor.tell("new", "Second")
+        assert await editor.until("# Second") == "# Second [idle]"
+        editor.tell("send", "Hello?")
+        await editor.until("-- running")
+        editor.tell("interrupt")
+        assert "user> Hello?\n-- interrupted (the user)" in await editor.until("-- interrupted")
+        [project] = (await editor.request("project/list"))["items"]
+        assert project["path"] == str(tmp_path / "home")
+        assert await editor.quit() == 0
+        assert nobody_has_it_open(data_dir)
+
+
+async def test_an_editor_that_is_killed_leaves_no_daemon_and_no_running_turn(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    await scenery(daemon, data_dir)
+    async with running(name, daemon, tmp_path) as editor:
+        await opened(editor)
+        turn = await streaming(editor)
+        editor.process.kill()
+        await editor.ended()
+        wait = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX)"
+        await asyncio.to_thread(output_of, sys.executable, "-c", wait, str(data_dir / "present.lock"))
+    async with elsewhere(daemon, data_dir) as client:
+        [last] = (await client.call("turn/list", {"threadId": "t", "limit": 1}))["items"]
+        assert (last["id"], last["status"], last["stopReason"]) == (turn, "interrupted", "the daemon ended")
+
+
+async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    await scenery(daemon, data_dir)
+    # Emacs notices that a child of its own was stopped, and sends it nothing.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", *daemon] if name == "emacs" else daemon
+    async with running(name, command, tmp_path) as editor:
+        await opened(editor)
+        pid = (await editor.request("daemon/status"))["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            editor.tell("request", {"method": "thread/list", "params": None})
+            await editor.answer("sent")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        assert await editor.answer("error") == TOLD_OF_A_KILL[name]
+        assert (await editor.until("!! ")).startswith(f"{AT_FIRST}\n!! the daemon ended with ")
+        async with elsewhere(daemon, data_dir) as other:
+            await dispatch(other, "RenameThread", threadId="t", title="Again")
+        editor.pick("Again [idle]")
+        assert await editor.until("# Again") == AT_FIRST.replace("Retry", "Again")
+        assert await editor.quit() == 0
+
+
+async def test_an_editor_says_that_there_is_no_daemon(name: str, tmp_path: Path) -> None:
+    async with running(name, ["treadle-that-is-not-there", "serve"], tmp_path) as editor:
+        editor.tell("pick", "none")
+        assert "treadle-that-is-not-there" in await editor.answer("message")
+        assert await editor.quit() == 0
+
+
+async def test_an_editor_says_why_a_data_directory_is_refused(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    data_dir.mkdir()
+    (data_dir / FILE_NAME).write_bytes(b"no database " * 1000)
+    async with running(name, daemon, tmp_path) as editor:
+        editor.tell("pick", "none")
+        assert "the file is no database" in await editor.answer("message")
+        assert await editor.quit() == 0
+
+
+# Language clients
+
+
+@needs("nvim")
+async def test_the_language_client_of_neovim_attaches(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    await scenery(daemon, data_dir)
+    async with running("neovim", daemon, tmp_path) as editor:
+        editor.tell("attach")
+        answer = await editor.answer("attached")
+        assert answer["attached"] is True
+        assert [thread["id"] for thread in answer["result"]["items"]] == ["t"]
+        assert (answer["refused"], answer["status"]) == ("invalidParams", 0)
+        assert nobody_has_it_open(data_dir)
+
+
+@needs("node")
+@needs(str(TSC))
+def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: list[str], data_dir: Path) -> None:
+    said = json.loads(
+        output_of("node", str(DRIVERS / "language_client.cjs"), env={"TREADLE_COMMAND": json.dumps(daemon)})
+    )
+    assert said["initialized"]["serverInfo"]["name"] == "treadle"
+    assert said["threads"] == {"items": [], "nextCursor": None}
+    assert (said["refused"]["code"], said["refused"]["data"]["kind"]) == (-32602, "invalidParams")
+    assert (said["cancelled"]["code"], said["cancelled"]["data"]["kind"]) == (-32800, "cancelled")
+    assert said["status"] == 0
+    assert nobody_has_it_open(data_dir)
+
+
+TRAPS = {
+    "neovim": ("nvim", "--clean", "--headless", "-c", f"luafile {DRIVERS / 'traps.lua'}", "-c", "quitall!"),
+    "emacs": ("emacs", "-Q", "--batch", "-l", str(DRIVERS / "traps.el")),
+    "vscode": ("node", str(DRIVERS / "traps.cjs")),
+}
+FOUND = {
+    "neovim": {"fast": True, "callback": False, "empty": "invalidParams", "ended": True},
+    "emacs": {"noticed": 0, "later": 2, "timeout": 10, "params": "(:null nil :false :json-false :object nil)"},
+    "vscode": {"params": "invalidParams", "token": "invalidParams", "afterTheEnd": "none", "afterDispose": "rejected"},
+}
+
+
+def test_what_the_page_says_of_a_library_is_so(name: str, data_dir: Path) -> None:
+    daemon = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    assert json.loads(output_of(*TRAPS[name], env={"TREADLE_COMMAND": json.dumps(daemon)})) == FOUND[name]
+
+
+# What else is there to try
+
+
+@needs("nvim")
+async def test_an_agent_can_be_played_for_an_editor(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    async with running("neovim", daemon, tmp_path) as editor:
+        editor.tell("new", "First")
+        await editor.until("# First [idle]")
+        editor.tell("send", "Add a helper")
+        await editor.until("-- running")
+        await asyncio.to_thread(output_of, sys.executable, str(CLIENTS / "agent.py"), str(data_dir))
+        assert await editor.until("-- completed") == PLAYED
+
+
+@needs("node")
+@needs(str(TSC))
+async def test_a_thread_can_be_followed_in_a_terminal(compiled: None, daemon: list[str], data_dir: Path) -> None:
+    await scenery(daemon, data_dir)
+    cli = str(VSCODE / "out" / "cli.js")
+    assert output_of("node", cli, "", *daemon) == "t  Retry\n"
+    shown = output_of("node", cli, "t", *daemon, text="Go on\nAnd on\n")
+    assert shown.startswith(AT_FIRST)
+    assert shown.count("user> Go on\n-- running") >= 1
+
+
+@needs("emacs")
+def test_the_emacs_package_compiles_without_a_warning(tmp_path: Path) -> None:
+    for source in (CLIENTS / "emacs").glob("*.el"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    batch = ("emacs", "-Q", "--batch", "-L", str(tmp_path), "--eval", "(setq byte-compile-error-on-warn t)")
+    output_of(*batch, "-f", "batch-byte-compile", *map(str, sorted(tmp_path.glob("*.el"))))
+    assert len([*tmp_path.glob("*.elc")]) == 2
