@@ -403,6 +403,8 @@ PARAMS = msgspec.json.Decoder(Params)
         ('{"title":"a","detail":"\\ud800"}', "$.params", "a string holds half of a surrogate pair"),
         ('["a"]', "$.params", "params must be an object: they are taken by name"),
         (" [1]", "$.params", "params must be an object: they are taken by name"),
+        ("[[]]", "$.params", "params must be an object: they are taken by name"),
+        ("[]", "$.params.title", "Object missing required field `title`"),
         ('{"title":"a","detail":' + BOMB + "}", "$.params",
          "maximum recursion depth exceeded while deserializing an object"),
     ],

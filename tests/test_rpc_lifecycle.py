@@ -492,7 +492,7 @@ def test_who_reads_slowly_after_the_end_of_the_input_gets_every_answer(data_dir:
         assert daemon.stderr == "dropped in a while: 0\n"
 
 
-@pytest.mark.parametrize("how", ["end of input", "exit", "SIGTERM", "SIGINT", "stdout closed"])
+@pytest.mark.parametrize("how", ["end of input", "exit", "SIGTERM", "SIGINT", "SIGHUP", "stdout closed"])
 def test_however_it_ends_no_turn_of_it_runs_on(data_dir: Path, how: str) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -504,7 +504,7 @@ def test_however_it_ends_no_turn_of_it_runs_on(data_dir: Path, how: str) -> None
             case "exit":
                 daemon.result("shutdown")
                 daemon.notify("exit")
-            case "SIGTERM" | "SIGINT":
+            case "SIGTERM" | "SIGINT" | "SIGHUP":
                 daemon.process.send_signal(signal.Signals[how])
             case "stdout closed":
                 daemon.close_output()

@@ -103,7 +103,7 @@ MALFORMED: dict[str, tuple[bytes, Refusal]] = {
     ),
     # No params
     "positional params": (call('["ChangeSetting","k",1]'), params("$.params")),
-    "positional params, none": (call("[]", "daemon/status"), params("$.params")),
+    "positional params, none": (call("[]", "thread/read"), params("$.params.threadId")),
     "a command of no known type": (call('{"type":"Explode"}'), params("$.params.type")),
     "a command without a type": (call('{"key":"k","value":1}'), params("$.params.type")),
     "a command's type as a number": (call('{"type":1}'), params("$.params.type")),
@@ -266,7 +266,7 @@ def test_of_a_batch_each_is_answered_for_itself(daemon: Daemon) -> None:
                 setting('"\\u0000"'),
                 UNANSWERED["an unknown notification"],
                 UNANSWERED["an answer to no request"],
-                call("[]", "setting/list", "3"),
+                call("[1]", "setting/list", "3"),
             ]
         )
         + b"]"

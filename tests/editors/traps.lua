@@ -16,10 +16,10 @@ else
 end
 
 local pid
-rpc.request('initialize', vim.empty_dict(), function() end)
-rpc.request('thread/list', {}, function(err) seen.empty = err.data.kind end)
+rpc.request('initialize', {}, function() end)
+rpc.request('thread/list', {}, function(err) seen.empty = err == nil end)
 rpc.request('daemon/status', nil, function(_, status) pid = status.pid end)
-vim.wait(30000, function() return pid and seen.empty end)
+vim.wait(30000, function() return pid and seen.empty ~= nil end)
 
 vim.loop.kill(pid, 'sigstop')
 rpc.request('thread/list', nil, function() seen.callback = true end)

@@ -146,7 +146,7 @@ def decode_body(body: bytes) -> Message | list[Message]:
 
 
 def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
-    """`params` as what `decoder` decodes; no params are `{}`.
+    """`params` as what `decoder` decodes; no params are `{}`, and so is an empty array: Lua's empty table is sent so.
 
     Raises RpcError, invalid params, and nothing else. Its `data.path` ends in the field that is wrong, missing or
     unknown (`$.params.commands[1].threadId`); of a value in an open map it shows `[...]`, not the name.
@@ -156,6 +156,8 @@ def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) 
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         if _opening(text) == b"[" and not _AT_PATH.search(str(error)):
+            if not bytes(text).strip()[1:-1].strip():
+                return decode_params(None, decoder)
             raise invalid_params("params must be an object: they are taken by name", "$.params") from None
         raise _invalid_params(str(error)) from None
     except (ValueError, ArithmeticError, RecursionError) as error:

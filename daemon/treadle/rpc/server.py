@@ -271,8 +271,9 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     conversation.write = write
     client_log = ClientLog(conversation, writer)
     logging.getLogger("treadle").addHandler(client_log)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, conversation.gone.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Emacs ends its children with SIGHUP
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, conversation.gone.set)
     loop.set_exception_handler(_log_unhandled)
     reading = _read(reader, decoder, conversation, writer)
     ends = conversation.exiting.wait(), conversation.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)

@@ -130,12 +130,11 @@ local function start()
         rpc.notify('exit')
       end
     end)
-    rpc.notify('initialized', vim.empty_dict())
+    rpc.notify('initialized', {})
   end
 end
 
 --- Sends a request. callback(err, result) is called once, also where the daemon dies.
---- An empty Lua table would be sent as [], which is no object: say nil, or vim.empty_dict().
 function M.request(method, params, callback)
   if not rpc then
     start()
