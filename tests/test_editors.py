@@ -371,7 +371,7 @@ TRAPS = {
     "vscode": ("node", str(DRIVERS / "traps.cjs")),
 }
 FOUND = {
-    "neovim": {"fast": True, "empty": True},
+    "neovim": {"fast": True, "callback": False, "empty": True, "ended": True},
     "emacs": {"noticed": 0, "later": 2, "timeout": 10, "params": "(:null nil :false :json-false :object nil)"},
     "vscode": {"params": "invalidParams", "token": "invalidParams", "afterTheEnd": "none", "afterDispose": "rejected"},
 }
