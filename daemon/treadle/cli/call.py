@@ -19,14 +19,14 @@ The result is printed as one line of JSON; on a terminal, in several. An error g
 exit status is 1. Methods and their params: docs/protocol.md, or `treadle call rpc.discover`.
 
 The call is a client of its own, which is gone after the answer: a turn that it starts is interrupted then. Only
-`command/dispatch` and `command/dispatchBatch` create a data directory where there is none.
+`command/dispatch`, `command/dispatchBatch` and `project/open` create a data directory where there is none.
 """
 EXAMPLE = """\
 treadle call thread/list '{"limit": 5}'
 treadle call command/dispatch '{"type": "CreateProject", "name": "Demo", "path": "/tmp/demo"}'
 jq -n '{type: "ChangeSetting", key: "theme", value: "dusk"}' | treadle call command/dispatch -
 """
-MAKES = frozenset({"command/dispatch", "command/dispatchBatch", "rpc.discover"})
+MAKES = frozenset({"command/dispatch", "command/dispatchBatch", "project/open", "rpc.discover"})
 """What needs no database, for it makes one or asks for nothing in it."""
 FIRST = frozenset({"initialize", "rpc.discover"})
 """What no `initialize` comes before."""
