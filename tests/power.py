@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 CALLS = "openat,pwrite64,write,ftruncate,fsync,fdatasync,unlink,unlinkat"
 _CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+)")
+_RESULT = re.compile(r"\) += (-?\d+)")
 _DESCRIPTOR = re.compile(r"^(?P<number>\d+)<(?P<path>[^>]*)>")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
@@ -60,9 +61,10 @@ async def traced_run(data_dir: Path, lines: list[bytes], log: Path) -> list[Even
 
 
 def parse(log: Path, data_dir: Path) -> list[Event]:
-    """The calls of a strace log. A sync counts from its return, an answer from its call."""
+    """The calls of a strace log. A sync counts from its return, an answer from its call: as much as the pipe took."""
     events: list[Event] = []
     unfinished: dict[str, str] = {}
+    answers: dict[str, Event] = {}
     with log.open(encoding="ascii") as lines:
         for line in lines:
             pid, _, call = line.rstrip("\n").partition(" ")
@@ -71,11 +73,16 @@ def parse(log: Path, data_dir: Path) -> list[Event]:
                 call = call.removesuffix("<unfinished ...>").rstrip()
                 unfinished[pid] = call
                 if call.startswith("write(") and "<pipe:" in call.partition(",")[0]:
-                    events.append(Event("answer", "", data=_text(call)))
+                    answers[pid] = Event("answer", "", data=_text(call))
+                    events.append(answers[pid])
             elif call.startswith("<..."):
                 begun = unfinished.pop(pid, "")
                 rest = call.partition("resumed>")[2]
-                if not (begun.startswith("write(") and "<pipe:" in begun.partition(",")[0]):
+                if (answer := answers.pop(pid, None)) is not None:
+                    result = _RESULT.search(rest)
+                    assert result is not None, rest[:200]
+                    answer.data = answer.data[: max(0, int(result[1]))]
+                else:
                     events += _events(begun + rest, data_dir)
             else:
                 events += _events(call, data_dir)
@@ -102,7 +109,7 @@ def _events(call: str, data_dir: Path) -> list[Event]:
     assert descriptor is not None, call[:200]
     path = _decoded(descriptor["path"])
     if name == "write" and path.startswith("pipe:"):
-        return [Event("answer", "", data=_text(arguments))]
+        return [Event("answer", "", data=_text(arguments)[: int(match["result"])])]
     if path != str(data_dir) and not path.startswith(f"{data_dir}/"):
         return []
     if name == "pwrite64":

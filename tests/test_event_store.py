@@ -246,7 +246,7 @@ def _broken_rebuild(db: sqlite3.Connection) -> int:
 
 
 def _migration(db: sqlite3.Connection) -> int:
-    return migrations.migrate(db, [*scripts("migrations"), Script("002_more", "CREATE TABLE more (x);\n")])
+    return migrations.migrate(db, [*scripts("migrations"), Script("999_more", "CREATE TABLE more (x);\n")])
 
 
 Write = Callable[[Store], Awaitable[object]]
