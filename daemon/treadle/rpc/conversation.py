@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from treadle.rpc import errors
+from treadle.rpc.answers import Answers, Batch
 from treadle.rpc.codec import (
     Invalid,
     Message,
@@ -24,7 +25,6 @@ from treadle.rpc.codec import (
     Response,
     decode_body,
     decode_params,
-    encode_batch,
     encode_error,
     encode_notification,
     encode_response,
@@ -174,14 +174,14 @@ class Conversation:
             self._waiting.append((holds, future))
             await future
 
-    def _receive(self, message: Message, answers: "Answers") -> None:
+    def _receive(self, message: Message, answers: Answers) -> None:
         if self._beginning is not None and isinstance(message, Request | Notification) and not _is_urgent(message):
             self._held.append((message, answers))
             self._held_bytes += len(message.params or b"")
         else:
             self._take(message, answers)
 
-    def _take(self, message: Message, answers: "Answers") -> None:
+    def _take(self, message: Message, answers: Answers) -> None:
         match message:
             case Request():
                 self._request(message, answers)
@@ -192,7 +192,7 @@ class Conversation:
             case Invalid():
                 answers.add(encode_error(message.id, message.error))
 
-    def _request(self, request: Request, answers: "Answers") -> None:
+    def _request(self, request: Request, answers: Answers) -> None:
         try:
             if answers.size > MAX_BATCH_BYTES:
                 raise errors.overloaded("the batch has many answers", 0)
@@ -275,7 +275,7 @@ class Conversation:
         return decoder
 
     def _answer_later(
-        self, request: Request, future: "asyncio.Future[Any]", cancel: Callable[[], bool], answers: "Answers"
+        self, request: Request, future: "asyncio.Future[Any]", cancel: Callable[[], bool], answers: Answers
     ) -> None:
         key = request.key
         if key is not None:
@@ -307,7 +307,7 @@ class Conversation:
                 waiter.set_result(None)
         self._waiting = [(holds, waiter) for holds, waiter in self._waiting if not waiter.done()]
 
-    def _answer(self, request: Request, result: object, answers: "Answers") -> None:
+    def _answer(self, request: Request, result: object, answers: Answers) -> None:
         try:
             body = encode_response(request.id, result.result if isinstance(result, Then) else result)
         except Exception as error:
@@ -368,34 +368,6 @@ class Conversation:
     def notify(self, method: str, params: Any | None = None) -> None:
         """Send a notification."""
         self.write(encode_notification(method, params))
-
-
-class Answers:
-    """Where the answer to a message goes: at once to the client. size: in bytes, of those that wait for others."""
-
-    size = 0
-
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
-
-    def add(self, answer: bytes) -> None:
-        self._write(answer)
-
-
-class Batch(Answers):
-    """Collects the answers to a batch and sends them together (JSON-RPC 2.0, section 6); none for none."""
-
-    def __init__(self, expected: int, write: Callable[[bytes], None]) -> None:
-        super().__init__(write)
-        self._missing = expected
-        self._answers: list[bytes] = []
-
-    def add(self, answer: bytes) -> None:
-        self._answers.append(answer)
-        self.size += len(answer)
-        self._missing -= 1
-        if self._missing == 0:
-            self._write(encode_batch(self._answers))
 
 
 URGENT: Final = frozenset({CANCEL, "exit"})
