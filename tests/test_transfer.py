@@ -163,6 +163,19 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda lines: [*lines[:3], lines[2].replace(b'"sequence":2', b'"sequence":3'), *lines[4:]],
         "line 4: the database refuses it: ",
     ),
+    "a thread that is deleted twice": (
+        lambda lines: [
+            b'{"format":"treadle-log","version":1,"events":3}',
+            b'{"sequence":1,"event":{"type":"ThreadCreated","at":"","threadId":"t","projectId":"p","title":"one"}}',
+            b'{"sequence":2,"event":{"type":"ThreadDeleted","at":"","threadId":"t"}}',
+            b'{"sequence":3,"event":{"type":"ThreadDeleted","at":"","threadId":"t"}}',
+        ],
+        "line 4: the database refuses it: ",
+    ),
+    "fewer than no events": (
+        lambda lines: [lines[0].replace(b'"events":', b'"events":-'), *lines[1:]],
+        "line 1: it is no export of a treadle log: Expected `int` >= 0",
+    ),
     "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "it is damaged: "),
 }
 

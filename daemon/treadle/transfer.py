@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,7 +16,7 @@ from treadle.domain.events import decode
 from treadle.rpc.grammar import holds_nul
 from treadle.store import reads
 from treadle.store.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect, make_private_file, sync
-from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.errors import Refused, StorageError, said
 from treadle.store.projections import Progress
 from treadle.store.reader import Reader
 from treadle.store.sql import query
@@ -36,7 +36,7 @@ class Header(Struct, frozen=True, rename="camel"):
 
     format: str
     version: int
-    events: int
+    events: Annotated[int, msgspec.Meta(ge=0)]
     log_id: str = ""
     treadle: str = ""
 
@@ -189,15 +189,25 @@ def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
     db.execute("SAVEPOINT page")
     try:
         _insert(db, after, events)
-    except sqlite3.IntegrityError:
+    except sqlite3.DatabaseError as refusal:
+        if not _is_of_event(refusal):
+            raise
         db.execute("ROLLBACK TO page")
         for place, event in enumerate(events, after):  # one by one, to say which it is
             try:
                 _insert(db, place, [event])
-            except sqlite3.IntegrityError as error:
-                raise BadExport(f"line {place + 2}: the database refuses it: {explained(error)}") from None
+            except sqlite3.DatabaseError as error:
+                if not _is_of_event(error):
+                    raise
+                raise BadExport(f"line {place + 2}: the database refuses it: {said(error)}") from None
         raise
     db.execute("RELEASE page")
+
+
+def _is_of_event(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is the event that is wrong: not what came before makes it, or FTS5 has no such words to take out."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
 
 
 def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
