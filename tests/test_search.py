@@ -207,6 +207,20 @@ async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(
     assert {"term": "bound", "doc": 1, "cnt": 1} in [d.row for d in differences]
 
 
+async def test_verify_tells_of_words_that_lead_to_another_row(store: Store, tmp_path: Path) -> None:
+    with plain(store.data_dir) as db:
+        titles = db.execute("SELECT sequence, title FROM projection_threads").fetchall()
+        db.executemany("INSERT INTO thread_search (thread_search, rowid, title) VALUES ('delete', ?, ?)", titles)
+        (one, title), (two, another) = titles
+        db.executemany("INSERT INTO thread_search (rowid, title) VALUES (?, ?)", [(one, another), (two, title)])
+    assert "other" in [hit.id for hit in await found(store, "retry")]
+    _, differences = projections.verify(store.path, tmp_path / "copy.db")
+    assert [(d.table, d.side, d.row["term"], d.row["doc"]) for d in differences] == [
+        ("thread_search", "missing", "delay", one),
+        ("thread_search", "unexpected", "delay", two),
+    ]
+
+
 async def test_every_event_leaves_the_words_that_a_rebuild_would_leave(data_dir: Path, tmp_path: Path) -> None:
     async with opened(data_dir) as store:
         for i, (event, _) in enumerate(HISTORY):
