@@ -1,5 +1,6 @@
 """`treadle export` and `treadle import jsonl`: the identical log, or nothing."""
 
+import io
 import json
 import signal
 import stat
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from people import many_threads, some_work
-from support import plain, rows
+from support import opened, plain, rows
 from treadle.store import projections
+from treadle.store.reads import MAX_BYTES
+from treadle.transfer import Header, import_log
 from wire import PATIENCE, TREADLE, run, serving
 
 
@@ -241,3 +244,13 @@ def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_p
     assert (process.returncode, b"Traceback" in told) == (130, False), told
     assert log(copy) == []
     assert imported(copy, text).returncode == 0
+
+
+async def test_large_events_are_not_held_in_memory_by_hundreds(data_dir: Path) -> None:
+    async with opened(data_dir):
+        pass
+    change = b'{"sequence":%d,"event":{"type":"SettingChanged","at":"","key":"k","value":"%b"}}\n'
+    stream = io.BytesIO(b"".join(change % (n, b"x" * MAX_BYTES) for n in (1, 2, 3)))
+    done: list[int] = []
+    assert import_log(data_dir, Header("treadle-log", 1, 3), stream, lambda n, total: done.append(n)) == 3
+    assert done == [1, 2, 3]

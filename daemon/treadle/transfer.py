@@ -24,7 +24,7 @@ from treadle.store.store import REBUILDING
 
 FORMAT = "treadle-log"
 VERSION = 1
-PAGE = 500  # events read or appended at once
+PAGE = 500  # events read or appended at once; fewer where they are more than reads.MAX_BYTES
 MAX_LINE = 1_100_000_000  # bytes: SQLite takes no text of more than 1,000,000,000
 
 
@@ -146,15 +146,17 @@ def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
 def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
     """The events that follow the header, each as it was written."""
     events: list[str] = []
+    size = 0
     for sequence in range(1, header.events + 1):
         number = sequence + 1
         text = _read_line(stream, number)
         if not text:
             raise BadExport(f"line {number}: it ends here, after {sequence - 1:,} of {header.events:,} events")
         events.append(_event(text, number, sequence))
-        if len(events) == PAGE:
+        size += len(text)
+        if len(events) == PAGE or size > reads.MAX_BYTES:
             yield events
-            events = []
+            events, size = [], 0
     if events:
         yield events
     number = header.events + 2
