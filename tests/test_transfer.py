@@ -169,11 +169,19 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a thread that is deleted twice": (
         lambda lines: [
             b'{"format":"treadle-log","version":1,"events":3}',
-            b'{"sequence":1,"event":{"type":"ThreadCreated","at":"","threadId":"t","projectId":"p","title":"one"}}',
-            b'{"sequence":2,"event":{"type":"ThreadDeleted","at":"","threadId":"t"}}',
-            b'{"sequence":3,"event":{"type":"ThreadDeleted","at":"","threadId":"t"}}',
+            b'{"sequence":1,"event":{"type":"ThreadCreated","at":"2026-01-31T12:00:00.000Z","threadId":"t","projectId":"p","title":"one"}}',
+            b'{"sequence":2,"event":{"type":"ThreadDeleted","at":"2026-01-31T12:00:00.000Z","threadId":"t"}}',
+            b'{"sequence":3,"event":{"type":"ThreadDeleted","at":"2026-01-31T12:00:00.000Z","threadId":"t"}}',
         ],
         "line 4: the database refuses it: ",
+    ),
+    "a time that is none": (
+        lambda lines: [*lines[:2], lines[2].replace(b'"at":"', b'"at":"about '), *lines[3:]],
+        "line 3: it is damaged: 'about 2",
+    ),
+    "an id that is none": (
+        lambda lines: [*lines[:2], lines[2].replace(b'"threadId":"', b'"threadId":"../'), *lines[3:]],
+        "line 3: it is damaged: '../talk-1' is no id",
     ),
     "fewer than no events": (
         lambda lines: [lines[0].replace(b'"events":', b'"events":-'), *lines[1:]],
@@ -249,7 +257,9 @@ def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_p
 async def test_large_events_are_not_held_in_memory_by_hundreds(data_dir: Path) -> None:
     async with opened(data_dir):
         pass
-    change = b'{"sequence":%d,"event":{"type":"SettingChanged","at":"","key":"k","value":"%b"}}\n'
+    change = (
+        b'{"sequence":%d,"event":{"type":"SettingChanged","at":"2026-01-31T12:00:00.000Z","key":"k","value":"%b"}}\n'
+    )
     stream = io.BytesIO(b"".join(change % (n, b"x" * MAX_BYTES) for n in (1, 2, 3)))
     done: list[int] = []
     assert import_log(data_dir, Header("treadle-log", 1, 3), stream, lambda n, total: done.append(n)) == 3

@@ -1,10 +1,12 @@
 """The log as JSON Lines, and back into an empty data directory: the same sequences, and each event byte by byte."""
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -12,7 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle import __version__
-from treadle.domain.events import decode
+from treadle.domain.events import Event, decode
+from treadle.domain.ids import ID_PATTERN
 from treadle.rpc.grammar import holds_nul
 from treadle.store import reads
 from treadle.store.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect, make_private_file, sync
@@ -50,6 +53,7 @@ class BadExport(StorageError):
     """What was read is no export, or is damaged."""
 
 
+_ID = re.compile(ID_PATTERN)
 _HEADER = msgspec.json.Decoder(Header)
 _LINE = msgspec.json.Decoder(Line)
 
@@ -179,11 +183,25 @@ def _event(text: bytes, number: int, sequence: int) -> str:
             raise BadExport(f"line {number}: it has sequence {line.sequence}, not {sequence}")
         if holds_nul(text):
             raise BadExport(f"line {number}: a string holds U+0000")
-        decode(line.event)
+        _require_readable(decode(line.event), number)
         return bytes(line.event).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise BadExport(f"line {number}: it is damaged: {why}") from None
+
+
+def _require_readable(event: Event, number: int) -> None:
+    """Raises BadExport where a time is none, or an id none that a client could ask for."""
+    try:
+        is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise BadExport(f"line {number}: it is damaged: {event.at!r} is no time")
+    for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
+        id = getattr(event, name, None)
+        if id is not None and not _ID.match(id):
+            raise BadExport(f"line {number}: it is damaged: {id!r} is no id")
 
 
 def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
