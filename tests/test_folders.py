@@ -141,6 +141,36 @@ async def test_a_file_a_dead_link_and_a_circle_of_links_are_no_folders(data_dir:
             assert error["data"]["kind"] == "pathIsNoFolder"
 
 
+async def test_a_path_that_no_system_call_takes_or_json_cannot_say_is_refused(data_dir: Path, work: Path) -> None:
+    latin = work / os.fsdecode(b"caf\xe9")
+    latin.mkdir()
+    (work / "link").symlink_to(latin)
+    async with serving(data_dir) as (client, _):
+        for path in (work / ("x" * 300), work / "link"):
+            error = (await client.reply(client.send("project/open", {"path": str(path)})))["error"]
+            assert error["data"]["kind"] == "pathIsNoFolder"
+        above = await open_(client, work)
+        assert await open_(client, work / "link") == {**above, "created": False}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+async def test_a_project_that_cannot_be_seen_is_not_taken_for_one_that_has_gone(data_dir: Path, work: Path) -> None:
+    if not marks(work):
+        pytest.skip("no extended attributes here")
+    async with serving(data_dir) as (client, _):
+        first = await open_(client, work / "app" / "src")
+        copy = work / "copy"
+        shutil.copytree(work / "app" / "src", copy)
+        folders.mark(copy, (await client.call("daemon/status"))["logId"], first["project"]["id"])
+        (work / "app").chmod(0)
+        try:
+            assert (await open_(client, copy))["created"] is True
+            error = (await client.reply(client.send("project/open", {"path": str(work / "app" / "src")})))["error"]
+            assert error["data"]["kind"] == "pathIsNoFolder"
+        finally:
+            (work / "app").chmod(0o700)
+
+
 async def test_many_daemons_that_open_one_folder_at_once_make_one_project(data_dir: Path, work: Path) -> None:
     async with (
         spawned(data_dir) as (one, _),

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
 from treadle.store import projections
 from treadle.store.database import OPENING, FileLock
+from treadle.store.reader import reading
 from wire import PATIENCE, TREADLE, kill, run, serving, spawn
 
 READING = [
@@ -47,6 +49,32 @@ def json_lines(text: str) -> list[Any]:
 
 
 # Of all of them
+
+
+def test_ctrl_c_is_heard_within_a_long_statement(data_dir: Path) -> None:
+    some_work(data_dir)
+    begun, ended = threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def endless(db: sqlite3.Connection) -> None:
+        def give_up() -> None:
+            begun.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            in_time.append(ended.wait(PATIENCE))
+            db.interrupt()
+
+        thread = threading.Thread(target=give_up)
+        thread.start()
+        db.create_function("begun", 0, begun.set)
+        try:
+            db.execute("WITH RECURSIVE n (i) AS (SELECT begun() UNION ALL SELECT 1 FROM n) SELECT sum(i) FROM n")
+        finally:
+            ended.set()
+            thread.join()
+
+    with reading(data_dir) as reader, pytest.raises(sqlite3.OperationalError, match=r"interrupted|raised exception"):
+        reader.read(endless)
+    assert in_time == [True]
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: str(command[0]))

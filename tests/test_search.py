@@ -1,6 +1,8 @@
 """What was written is found by its words, wherever it is in the log's life; what people type is never syntax."""
 
+import asyncio
 import sqlite3
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
 from treadle.store import projections
 from treadle.store.database import FILE_NAME
+from treadle.store.errors import StorageError
 from treadle.store.reads import BadCursor
 from treadle.store.search import BadQuery, expression, search, unmarked
 from treadle.store.store import Store
@@ -204,6 +207,20 @@ async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(
     assert {"term": "bound", "doc": 1, "cnt": 1} in [d.row for d in differences]
 
 
+async def test_verify_tells_of_words_that_lead_to_another_row(store: Store, tmp_path: Path) -> None:
+    with plain(store.data_dir) as db:
+        titles = db.execute("SELECT sequence, title FROM projection_threads").fetchall()
+        db.executemany("INSERT INTO thread_search (thread_search, rowid, title) VALUES ('delete', ?, ?)", titles)
+        (one, title), (two, another) = titles
+        db.executemany("INSERT INTO thread_search (rowid, title) VALUES (?, ?)", [(one, another), (two, title)])
+    assert "other" in [hit.id for hit in await found(store, "retry")]
+    _, differences = projections.verify(store.path, tmp_path / "copy.db")
+    assert [(d.table, d.side, d.row["term"], d.row["doc"]) for d in differences] == [
+        ("thread_search", "missing", "delay", one),
+        ("thread_search", "unexpected", "delay", two),
+    ]
+
+
 async def test_every_event_leaves_the_words_that_a_rebuild_would_leave(data_dir: Path, tmp_path: Path) -> None:
     async with opened(data_dir) as store:
         for i, (event, _) in enumerate(HISTORY):
@@ -255,3 +272,57 @@ async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
         command = {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "A lost needle"}
         await one.call("command/dispatch", command)
         assert [hit["id"] for hit in (await two.call("search/query", {"query": "needle"}))["items"]] == ["t"]
+
+
+def endless(begun: Callable[[], object]) -> Callable[[sqlite3.Connection], object]:
+    """A search that comes to no end by itself."""
+
+    def run(db: sqlite3.Connection) -> object:
+        begun()
+        return db.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT sum(i) FROM n"
+        ).fetchone()
+
+    return run
+
+
+async def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("treadle.store.store.LONGEST_SEARCH", 0.0)
+        with pytest.raises(StorageError, match="too long") as error:
+            await store.search(endless(lambda: None))
+    assert error.value.kind == "tooLong"
+    assert await found(store, "bound")
+
+
+async def test_a_search_ends_with_its_client_and_with_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.store.store.LONGEST_SEARCH", 1e9)
+    loop, begun = asyncio.get_running_loop(), asyncio.Semaphore(0)
+
+    async def search_without_end() -> "asyncio.Task[object]":
+        task = asyncio.create_task(store.search(endless(lambda: loop.call_soon_threadsafe(begun.release))))
+        await begun.acquire()
+        return task
+
+    (await search_without_end()).cancel()
+    assert await found(store, "bound")  # after it, on the same connection
+    last = await search_without_end()
+    await store.close()
+    with pytest.raises(StorageError):
+        await last
+
+
+async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_ours(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        async with opened(tmp_path / name) as store:
+            await store.events.append_all(TALK)
+    async with serving(tmp_path / "ours") as (client, _):
+        (tmp_path / "ours").rename(tmp_path / "away")
+        (tmp_path / "theirs").rename(tmp_path / "ours")
+        error = (await client.reply(client.send("search/query", {"query": "retry"})))["error"]
+        assert error["data"]["kind"] == "databaseUnreachable"
+        (tmp_path / "ours").rename(tmp_path / "theirs")
+        (tmp_path / "away").rename(tmp_path / "ours")
+        assert (await client.call("search/query", {"query": "retry"}))["items"]

@@ -1,5 +1,6 @@
 """`treadle export` and `treadle import jsonl`: the identical log, or nothing."""
 
+import io
 import json
 import signal
 import stat
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from people import many_threads, some_work
-from support import plain, rows
+from support import opened, plain, rows
 from treadle.store import projections
+from treadle.store.reads import MAX_BYTES
+from treadle.transfer import Header, import_log
 from wire import PATIENCE, TREADLE, run, serving
 
 
@@ -163,6 +166,27 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda lines: [*lines[:3], lines[2].replace(b'"sequence":2', b'"sequence":3'), *lines[4:]],
         "line 4: the database refuses it: ",
     ),
+    "a thread that is deleted twice": (
+        lambda lines: [
+            b'{"format":"treadle-log","version":1,"events":3}',
+            b'{"sequence":1,"event":{"type":"ThreadCreated","at":"2026-01-31T12:00:00.000Z","threadId":"t","projectId":"p","title":"one"}}',
+            b'{"sequence":2,"event":{"type":"ThreadDeleted","at":"2026-01-31T12:00:00.000Z","threadId":"t"}}',
+            b'{"sequence":3,"event":{"type":"ThreadDeleted","at":"2026-01-31T12:00:00.000Z","threadId":"t"}}',
+        ],
+        "line 4: the database refuses it: ",
+    ),
+    "a time that is none": (
+        lambda lines: [*lines[:2], lines[2].replace(b'"at":"', b'"at":"about '), *lines[3:]],
+        "line 3: it is damaged: 'about 2",
+    ),
+    "an id that is none": (
+        lambda lines: [*lines[:2], lines[2].replace(b'"threadId":"', b'"threadId":"../'), *lines[3:]],
+        "line 3: it is damaged: '../talk-1' is no id",
+    ),
+    "fewer than no events": (
+        lambda lines: [lines[0].replace(b'"events":', b'"events":-'), *lines[1:]],
+        "line 1: it is no export of a treadle log: Expected `int` >= 0",
+    ),
     "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "it is damaged: "),
 }
 
@@ -228,3 +252,15 @@ def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_p
     assert (process.returncode, b"Traceback" in told) == (130, False), told
     assert log(copy) == []
     assert imported(copy, text).returncode == 0
+
+
+async def test_large_events_are_not_held_in_memory_by_hundreds(data_dir: Path) -> None:
+    async with opened(data_dir):
+        pass
+    change = (
+        b'{"sequence":%d,"event":{"type":"SettingChanged","at":"2026-01-31T12:00:00.000Z","key":"k","value":"%b"}}\n'
+    )
+    stream = io.BytesIO(b"".join(change % (n, b"x" * MAX_BYTES) for n in (1, 2, 3)))
+    done: list[int] = []
+    assert import_log(data_dir, Header("treadle-log", 1, 3), stream, lambda n, total: done.append(n)) == 3
+    assert done == [1, 2, 3]

@@ -7,6 +7,7 @@ Where there are none (macOS, some file systems) a folder that was moved is a new
 import asyncio
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,16 +75,34 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
 def find(path: str, projects: dict[str, str], log_id: str) -> Place:
     """Look at the file system. projects: their paths, by id. Raises Rejected."""
     folder = Path(os.path.realpath(path))  # never raises, not even for a circle of links
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise Rejected("pathIsNoFolder", f"there is no folder {path!r}")
     lies = {os.path.realpath(at): id for id, at in projects.items()}
     for above in (folder, *folder.parents):
         if str(above) in lies:
             return Place(str(above), lies[str(above)])
         id = marked(above, log_id)
-        if id in projects and not Path(projects[id]).is_dir():  # else this is a copy
-            return Place(str(above), id, moved=True)
-    return Place(str(folder))
+        if id in projects and _is_folder(Path(projects[id])) is False:  # else this is a copy
+            return Place(_utf8(above), id, moved=True)
+    return Place(_utf8(folder))
+
+
+def _is_folder(path: Path) -> bool | None:
+    """None where that cannot be seen: access is denied above, or the name is too long."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+
+
+def _utf8(folder: Path) -> str:
+    """The path, which JSON and the database take as UTF-8 alone. Raises Rejected."""
+    try:
+        return str(folder).encode().decode()
+    except UnicodeEncodeError:
+        raise Rejected("pathIsNoFolder", f"the path is not UTF-8: {os.fsencode(folder)!r}") from None
 
 
 def mark(folder: Path, log_id: str, project_id: str) -> None:

@@ -1,22 +1,25 @@
 """The log as JSON Lines, and back into an empty data directory: the same sequences, and each event byte by byte."""
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from treadle import __version__
-from treadle.domain.events import decode
+from treadle.domain.events import Event, decode
+from treadle.domain.ids import ID_PATTERN
 from treadle.rpc.grammar import holds_nul
 from treadle.store import reads
 from treadle.store.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect, make_private_file, sync
-from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.errors import Refused, StorageError, said
 from treadle.store.projections import Progress
 from treadle.store.reader import Reader
 from treadle.store.sql import query
@@ -24,7 +27,7 @@ from treadle.store.store import REBUILDING
 
 FORMAT = "treadle-log"
 VERSION = 1
-PAGE = 500  # events read or appended at once
+PAGE = 500  # events read or appended at once; fewer where they are more than reads.MAX_BYTES
 MAX_LINE = 1_100_000_000  # bytes: SQLite takes no text of more than 1,000,000,000
 
 
@@ -36,7 +39,7 @@ class Header(Struct, frozen=True, rename="camel"):
 
     format: str
     version: int
-    events: int
+    events: Annotated[int, msgspec.Meta(ge=0)]
     log_id: str = ""
     treadle: str = ""
 
@@ -50,6 +53,7 @@ class BadExport(StorageError):
     """What was read is no export, or is damaged."""
 
 
+_ID = re.compile(ID_PATTERN)
 _HEADER = msgspec.json.Decoder(Header)
 _LINE = msgspec.json.Decoder(Line)
 
@@ -146,15 +150,17 @@ def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
 def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
     """The events that follow the header, each as it was written."""
     events: list[str] = []
+    size = 0
     for sequence in range(1, header.events + 1):
         number = sequence + 1
         text = _read_line(stream, number)
         if not text:
             raise BadExport(f"line {number}: it ends here, after {sequence - 1:,} of {header.events:,} events")
         events.append(_event(text, number, sequence))
-        if len(events) == PAGE:
+        size += len(text)
+        if len(events) == PAGE or size > reads.MAX_BYTES:
             yield events
-            events = []
+            events, size = [], 0
     if events:
         yield events
     number = header.events + 2
@@ -177,11 +183,25 @@ def _event(text: bytes, number: int, sequence: int) -> str:
             raise BadExport(f"line {number}: it has sequence {line.sequence}, not {sequence}")
         if holds_nul(text):
             raise BadExport(f"line {number}: a string holds U+0000")
-        decode(line.event)
+        _require_readable(decode(line.event), number)
         return bytes(line.event).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise BadExport(f"line {number}: it is damaged: {why}") from None
+
+
+def _require_readable(event: Event, number: int) -> None:
+    """Raises BadExport where a time is none, or an id none that a client could ask for."""
+    try:
+        is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise BadExport(f"line {number}: it is damaged: {event.at!r} is no time")
+    for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
+        id = getattr(event, name, None)
+        if id is not None and not _ID.match(id):
+            raise BadExport(f"line {number}: it is damaged: {id!r} is no id")
 
 
 def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
@@ -189,15 +209,25 @@ def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
     db.execute("SAVEPOINT page")
     try:
         _insert(db, after, events)
-    except sqlite3.IntegrityError:
+    except sqlite3.DatabaseError as refusal:
+        if not _is_of_event(refusal):
+            raise
         db.execute("ROLLBACK TO page")
         for place, event in enumerate(events, after):  # one by one, to say which it is
             try:
                 _insert(db, place, [event])
-            except sqlite3.IntegrityError as error:
-                raise BadExport(f"line {place + 2}: the database refuses it: {explained(error)}") from None
+            except sqlite3.DatabaseError as error:
+                if not _is_of_event(error):
+                    raise
+                raise BadExport(f"line {place + 2}: the database refuses it: {said(error)}") from None
         raise
     db.execute("RELEASE page")
+
+
+def _is_of_event(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is the event that is wrong: not what came before makes it, or FTS5 has no such words to take out."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
 
 
 def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:

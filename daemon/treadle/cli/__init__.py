@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"treadle: {error}", file=sys.stderr)
         return 1
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # Ctrl-C within a statement
+            return 130
         print(f"treadle: {explained(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -71,6 +71,7 @@ KINDS: Final[dict[str, Kind]] = {
     "databaseReadOnly": Kind(errors.INTERNAL_ERROR, "The data directory cannot be written"),
     "databaseUnreachable": Kind(errors.INTERNAL_ERROR, "The data directory is gone, was replaced, or may not be read"),
     "databaseLocked": Kind(errors.INTERNAL_ERROR, "Another program holds the database locked"),
+    "tooLong": Kind(errors.INTERNAL_ERROR, "A search that was given up after 10 seconds: ask for less"),
     "tooBig": Kind(errors.INTERNAL_ERROR, "More than SQLite takes in one value"),
     "storage": Kind(errors.INTERNAL_ERROR, "SQLite refused for another reason, which the message names"),
     "databaseRefused": Kind(

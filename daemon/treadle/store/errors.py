@@ -50,6 +50,7 @@ _EXPLANATIONS = {
     sqlite3.SQLITE_PERM: ("databaseUnreachable", "access to the database is denied: see who owns the data directory"),
     sqlite3.SQLITE_BUSY: ("databaseLocked", "another program holds the database locked: end it, and try again"),
     sqlite3.SQLITE_LOCKED: ("databaseLocked", "another program holds the database locked: end it, and try again"),
+    sqlite3.SQLITE_INTERRUPT: ("tooLong", "it took too long and was given up: ask for less"),
     sqlite3.SQLITE_TOOBIG: ("tooBig", "it is more than SQLite takes in one value"),
 }
 

@@ -27,6 +27,7 @@ from treadle.store.log import position
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+STEPS = 1_000  # of SQLite's machine, after which Python looks whether somebody pressed Ctrl-C
 POLL = 0.1  # seconds between questions whether another process has committed
 
 
@@ -91,6 +92,7 @@ def reading(data_dir: Path) -> Iterator[Reader]:
             if not present.acquire(shared=True):
                 raise Refused(f"another treadle restores or upgrades {data_dir}: try again later")
             connection = connect(path, configure_reader)
+            connection.set_progress_handler(lambda: False, STEPS)
             _require_current(connection, data_dir)
             reader = Reader(path, connection)
         except sqlite3.Error as error:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REBUILDING = "rebuilding.lock"
+LONGEST_SEARCH = 10.0  # seconds, after which it is given up: others wait for it
+STEPS = 1_000  # of SQLite's machine between questions whether a search goes on
 
 
 class Store:
@@ -58,6 +61,7 @@ class Store:
         self.log_id = log_id
         self.reads = ReadQueue(reader)
         self._searches: asyncio.Task[ReadQueue] | None = None
+        self._closing = False
         self._present = present
 
     @classmethod
@@ -119,7 +123,10 @@ class Store:
                         raise
 
     async def search(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """A read on a connection of its own, so that other reads do not wait for it."""
+        """A read on a connection of its own, so that other reads do not wait for it.
+
+        Given up after LONGEST_SEARCH, when nobody waits for its answer any more, and when the store is closed.
+        """
         if self._searches is None:
             self._searches = asyncio.create_task(self._open_searches())
         try:
@@ -127,10 +134,24 @@ class Store:
         except StorageError:
             self._searches = None  # the next one tries again
             raise
-        return await queue.submit(function)
+
+        def bounded(connection: sqlite3.Connection) -> T:
+            until = time.monotonic() + LONGEST_SEARCH
+            connection.set_progress_handler(lambda: self._closing or future.done() or time.monotonic() > until, STEPS)
+            try:
+                return function(connection)
+            finally:
+                connection.set_progress_handler(None, 0)
+
+        future = queue.submit(bounded)
+        return await future
 
     async def _open_searches(self) -> "ReadQueue":
-        return ReadQueue(await open_reader(self.data_dir))
+        connection = await open_reader(self.data_dir)
+        if connection.inode != self.writer.inode:  # it has another log, and a reader would not notice
+            await connection.close()
+            self.writer.require_in_place()
+        return ReadQueue(connection)
 
     def is_rebuilding(self) -> bool:
         """Whether some process fills the projections anew, for which it is worth to wait."""
@@ -144,6 +165,7 @@ class Store:
 
     async def close(self) -> None:
         """Close the connections and let go of the locks."""
+        self._closing = True
         try:
             if self._searches is not None:
                 for opened in await asyncio.gather(self._searches, return_exceptions=True):

@@ -103,6 +103,7 @@ export type ErrorData =
   | DatabaseReadOnlyData
   | DatabaseUnreachableData
   | DatabaseLockedData
+  | TooLongData
   | TooBigData
   | StorageData
   | DatabaseRefusedData
@@ -1589,6 +1590,12 @@ export interface DatabaseUnreachableData {
  */
 export interface DatabaseLockedData {
   kind: "databaseLocked";
+}
+/**
+ * -32603: A search that was given up after 10 seconds: ask for less.
+ */
+export interface TooLongData {
+  kind: "tooLong";
 }
 /**
  * -32603: More than SQLite takes in one value.
