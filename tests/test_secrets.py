@@ -314,9 +314,12 @@ SQL_THAT_IS_MADE = {
         "tables of projections.TABLES or SEARCHES, their columns as our own migrations made them, a number"
     ),
     """f"INSERT INTO {words} ({words}) VALUES ('delete-all')\"""": "a table of projections.SEARCHES",
-    "f'CREATE VIRTUAL TABLE temp.{schema}_{words} USING fts5vocab({schema}, {words}, row)'": (
-        "main or live, a table of projections.SEARCHES"
+    "f'CREATE VIRTUAL TABLE {name} USING fts5vocab({schema}, {words}, {kind})'": (
+        "main or live, a table of projections.SEARCHES, row or instance"
     ),
+    "f'SELECT sum((rowid % 65521 + 1) * (doc * 64 + offset + 32 * length(col)) % 1000003) "
+    "FROM {schema}_{words}_instance'": "the same",
+    "f'SELECT term, doc, col, offset FROM {schema}_{words}_instance'": "the same",
     """'DROP {} "{}"'.format(kind, name.replace('"', '""'))""": "view or trigger, and a name of the database, quoted",
     "'PRAGMA synchronous = FULL' if durability == 'full' else 'PRAGMA synchronous = NORMAL'": "two constants",
     "'COMMIT' if appended else 'ROLLBACK'": "two constants",

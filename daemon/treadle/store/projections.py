@@ -176,7 +176,8 @@ def _compare_places(connection: sqlite3.Connection, words: str) -> Iterator[Diff
         return
     columns = ["term", "doc", "col", "offset"]
     expected, live = (
-        connection.execute(f"SELECT {', '.join(columns)} FROM {schema}_{words}_instance") for schema in ("main", "live")
+        connection.execute(f"SELECT term, doc, col, offset FROM {schema}_{words}_instance")
+        for schema in ("main", "live")
     )
     for pair in zip(expected, live, strict=True):
         if pair[0] != pair[1]:
