@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wire import PATIENCE, Daemon, kill, serving, spawn
+from wire import PATIENCE, TREADLE, Daemon, kill, serving, spawn
 
 EDITOR = {
     "processId": None,
@@ -513,6 +513,18 @@ def test_however_it_ends_no_turn_of_it_runs_on(data_dir: Path, how: str) -> None
         assert daemon.stderr == ""
     assert log(data_dir)[-2:] == ["MessageCompleted", "TurnInterrupted"]
     assert list((data_dir / "runners").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says which signals are ignored")
+def test_a_daemon_under_nohup_goes_on_ignoring_sighup(data_dir: Path) -> None:
+    with spawn(data_dir, command=("nohup", *TREADLE, "serve")) as daemon:
+        daemon.initialize()
+        said = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        ignored = next(int(line.split()[1], 16) for line in said.splitlines() if line.startswith("SigIgn:"))
+        assert ignored >> (signal.SIGHUP - 1) & 1
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.result("daemon/status")["sequence"] == 0
+        assert daemon.finish() == 0
 
 
 def test_a_turn_of_a_daemon_that_was_killed_is_interrupted_by_the_next(data_dir: Path) -> None:

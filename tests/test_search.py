@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from history import HISTORY, LIVE, at
-from support import opened, plain, serving, spawned
+from support import PATIENCE, opened, plain, serving, spawned
 from treadle.domain import events as e
 from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
-from treadle.store import projections
+from treadle.store import database, projections, reads
 from treadle.store.database import FILE_NAME
-from treadle.store.errors import StorageError
+from treadle.store.errors import Refused, StorageError
 from treadle.store.reads import BadCursor
 from treadle.store.search import BadQuery, expression, search, unmarked
 from treadle.store.store import Store
@@ -326,3 +327,32 @@ async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_
         (tmp_path / "ours").rename(tmp_path / "theirs")
         (tmp_path / "away").rename(tmp_path / "ours")
         assert (await client.call("search/query", {"query": "retry"}))["items"]
+
+
+async def test_other_reads_do_not_wait_for_a_search(store: Store) -> None:
+    begun, enough = threading.Event(), threading.Event()
+
+    def slow(db: sqlite3.Connection) -> bool:
+        begun.set()
+        return enough.wait(PATIENCE)
+
+    searching = asyncio.create_task(store.search(slow))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    assert await store.read(reads.sequence) == len(TALK)
+    assert not searching.done()
+    enough.set()
+    assert await searching
+
+
+def test_a_python_whose_sqlite_has_no_full_text_search_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def without(path: str) -> sqlite3.Connection:
+        db = connect(path)
+        db.create_function("sqlite_compileoption_used", 1, lambda option: 0)
+        return db
+
+    database.require_sqlite()
+    monkeypatch.setattr(sqlite3, "connect", without)
+    with pytest.raises(Refused, match="FTS5"):
+        database.require_sqlite()
