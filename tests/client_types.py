@@ -3,11 +3,8 @@
 from typing import Any, assert_type
 
 from treadle.client import AppendChange, Client, RemoveChange, ThreadSnapshot, Upsert
-from treadle.domain.commands import ArchiveThread, CreateThread, StartTurn
-from treadle.domain.entities import Checkpoint, Message, Project, Setting, Thread, Turn
-from treadle.domain.events import AnyEvent, StoredEvent
-from treadle.replica import Replica
-from treadle.rpc.results import (
+from treadle.client.replica import Replica
+from treadle.contract.results import (
     BatchDispatched,
     Dispatched,
     Initialized,
@@ -15,6 +12,9 @@ from treadle.rpc.results import (
     Status,
     SubscriptionOpened,
 )
+from treadle.domain.commands import ArchiveThread, CreateThread, StartTurn
+from treadle.domain.entities import Checkpoint, Message, Project, Setting, Thread, Turn
+from treadle.domain.events import AnyEvent, StoredEvent
 
 
 async def right(client: Client) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from support import CHECKOUT, opened, output_of
-from treadle.engine import Engine
-from treadle.store.store import Store
+from treadle.core.engine import Engine
+from treadle.store.sqlite.store import Store
 
 
 @pytest.fixture

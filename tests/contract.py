@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from treadle.contract.kinds import KINDS
+from treadle.contract.openrpc import printed
+from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
-from treadle.rpc.kinds import KINDS
-from treadle.rpc.openrpc import printed
-from treadle.rpc.schema import json_schema
 
 ROOT = Path(__file__).parent.parent
 OPENRPC, SCHEMA = ROOT / "docs" / "openrpc.json", ROOT / "docs" / "schema.json"

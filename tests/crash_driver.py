@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from treadle.client import Client, Disconnected, RemoteError, connect
-from treadle.store import projections
-from treadle.store.database import FILE_NAME
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.database import FILE_NAME
 
 MOMENTS = ("start", "first start", "load", "load", "load", "load", "rebuild", "shutdown")
 START_SECONDS = 0.8  # about what a start takes here; a kill comes somewhere in it

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from treadle.acp import SessionMapper, read_frames
+from treadle.agents.recording import SessionMapper, read_frames
 from treadle.client import AppendChange, Change, Client, Disconnected, Following, ThreadSnapshot, Upsert, connect
 from treadle.domain.commands import AppendMessage, Command, CreateProject, StartTurn
 from treadle.domain.entities import Activity, Approval, Message, Turn

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from treadle.rpc.framing import FrameDecoder, Framing, frame
-from treadle.store.database import FILE_NAME, FileLock
+from treadle.contract.framing import FrameDecoder, Framing, frame
+from treadle.store.sqlite.database import FILE_NAME, FileLock
 
 PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
 PATIENCE = 30.0  # seconds after which what is awaited counts as lost

@@ -26,9 +26,10 @@ class Target:
     def __init__(self) -> None:
         import msgspec
 
-        from treadle.rpc import codec, errors, framing
-        from treadle.rpc.conversation import CancelParams
-        from treadle.rpc.methods import Methods
+        from treadle.contract import errors, framing
+        from treadle.server import codec
+        from treadle.server.handlers import Methods
+        from treadle.server.session import CancelParams
 
         self.codec, self.errors, self.framing = codec, errors, framing
         methods: Any = Methods(None)  # type: ignore[arg-type]  # its table needs no daemon
@@ -131,7 +132,7 @@ def fuzz(seconds: int) -> tuple[str, int]:
 def libfuzzer(options: list[str]) -> None:
     """Never returns."""
     atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["treadle.rpc"]):
+    with atheris.instrument_imports(include=["treadle.server", "treadle.contract"]):
         target = Target()
     atheris.Setup([sys.argv[0], *options], target.take)
     atheris.Fuzz()

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from treadle.rpc.beginning import begin
-from treadle.rpc.conversation import Method
-from treadle.rpc.methods import add_methods
-from treadle.rpc.protocol import Server
-from treadle.rpc.server import Daemon, Options, run
+from treadle.server.app import Daemon, Options, run
+from treadle.server.handlers import add_methods
+from treadle.server.handshake import begin
+from treadle.server.peer import Server
+from treadle.server.session import Method
 
 
 class Subtract(Struct):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import wire
 from treadle.client import Client, RemoteError, Subscription, connect
+from treadle.client.replica import Replica
 from treadle.domain.commands import (
     AddMessage,
     ChangeSetting,
@@ -28,10 +29,9 @@ from treadle.domain.commands import (
     StartTurn,
 )
 from treadle.domain.ids import Topic
-from treadle.replica import Replica
-from treadle.store import projections
-from treadle.store.database import FILE_NAME
-from treadle.store.sql import scripts
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.sql import scripts
 
 
 def spread(seconds: list[float]) -> str:

@@ -16,16 +16,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.domain.events import StoredEvent
-from treadle.rpc.beginning import begin
-from treadle.rpc.framing import FrameDecoder, Framing, frame
-from treadle.rpc.methods import add_methods
-from treadle.rpc.server import Daemon, Options, run
-from treadle.rpc.stdio import FdReader, FdWriter
-from treadle.store.database import FILE_NAME
+from treadle.server.app import Daemon, Options, run
+from treadle.server.handlers import add_methods
+from treadle.server.handshake import begin
+from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
-from treadle.store.log import EventStore
-from treadle.store.store import Store
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.log import EventStore
+from treadle.store.sqlite.store import Store
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0

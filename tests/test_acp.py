@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from treadle.acp import BadRecording, Frame, SessionMapper, read_frames
+from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve, initial_state, names

@@ -16,13 +16,13 @@ import pytest
 import wire
 from support import plain
 from test_bad_days import Work, fill, limited, linux, locking, own_file_system, pages_of, tear
+from treadle.core.engine import Engine
 from treadle.domain.commands import ChangeSetting
-from treadle.engine import Engine
-from treadle.store import projections
-from treadle.store.backup import back_up, restore
-from treadle.store.database import APPLICATION_ID, FILE_NAME, FileLock
 from treadle.store.errors import Refused
-from treadle.store.store import Store
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.backup import back_up, restore
+from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, FileLock
+from treadle.store.sqlite.store import Store
 
 KILL_AT = Path(__file__).parent / "fixtures" / "kill_at.py"
 

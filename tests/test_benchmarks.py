@@ -10,8 +10,8 @@ from benchmarks import plot
 from benchmarks.history import conversations, fill, history
 from benchmarks.rows import ROWS
 from treadle.domain.events import MessageAppended, ThreadCreated, TurnStarted, encode
-from treadle.store.projections import verify
-from treadle.store.store import Store
+from treadle.store.sqlite.projections import verify
+from treadle.store.sqlite.store import Store
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

@@ -30,7 +30,10 @@ from treadle.client import (
     Upsert,
     connect,
 )
-from treadle.connection import sparse
+from treadle.client.connection import sparse
+from treadle.client.replica import OutOfStep, Replica
+from treadle.contract.framing import FrameDecoder, Framing, frame
+from treadle.contract.methods import ENDPOINTS
 from treadle.domain.commands import (
     COMMANDS,
     AddMessage,
@@ -49,9 +52,6 @@ from treadle.domain.commands import (
 )
 from treadle.domain.entities import Message, Setting, Thread, Turn
 from treadle.domain.events import SettingChanged
-from treadle.replica import OutOfStep, Replica
-from treadle.rpc.endpoints import ENDPOINTS
-from treadle.rpc.framing import FrameDecoder, Framing, frame
 
 NORMAL = ("--durability", "normal")
 PATIENCE = 60.0  # seconds after which what is awaited counts as lost

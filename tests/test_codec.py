@@ -8,8 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from treadle.rpc import grammar
-from treadle.rpc.codec import (
+from treadle.contract import json_text as grammar
+from treadle.contract.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    RpcError,
+    internal_error,
+    invalid_params,
+    overloaded,
+)
+from treadle.server.codec import (
     MAX_BATCH,
     MAX_DEPTH,
     NULL_ID,
@@ -26,15 +35,6 @@ from treadle.rpc.codec import (
     encode_request,
     encode_response,
     id_key,
-)
-from treadle.rpc.errors import (
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    RpcError,
-    internal_error,
-    invalid_params,
-    overloaded,
 )
 
 ANY = msgspec.json.Decoder(Any)

@@ -17,12 +17,12 @@ from jsonschema import Draft202012Validator
 import contract
 from support import needs
 from test_rpc_golden import METHODS, golden_errors
+from treadle.contract.kinds import KINDS
+from treadle.contract.methods import FROM_CLIENT, TO_CLIENT
+from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
-from treadle.rpc.endpoints import FROM_CLIENT, TO_CLIENT
-from treadle.rpc.kinds import KINDS
-from treadle.rpc.schema import json_schema
 from wire import TREADLE
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,8 +13,8 @@ import pytest
 
 from support import Wire, opened, plain, replayed, serving, spawned
 from treadle.domain import events as e
-from treadle.rpc import server
-from treadle.store.database import FILE_NAME
+from treadle.server import app as server
+from treadle.store.sqlite.database import FILE_NAME
 
 AT = "2026-01-31T12:00:00.000Z"
 

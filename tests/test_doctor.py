@@ -15,11 +15,11 @@ import pytest
 import wire
 from support import plain
 from test_bad_days import EXCLUSIVE, Work, fill, limited, linux, locking, own_file_system, pages_of, tear
-from treadle.store import surroundings
-from treadle.store.backup import back_up
-from treadle.store.database import FILE_NAME, FileLock
-from treadle.store.doctor import examine
-from treadle.store.surroundings import Finding
+from treadle.store.sqlite import environment as surroundings
+from treadle.store.sqlite.backup import back_up
+from treadle.store.sqlite.database import FILE_NAME, FileLock
+from treadle.store.sqlite.doctor import examine
+from treadle.store.sqlite.environment import Finding
 
 
 def told(data_dir: Path, *, quick: bool = False) -> Finding:

@@ -20,7 +20,7 @@ import pytest
 
 from support import CHECKOUT, PATIENCE, needs, output_of
 from treadle.client import Client, connect
-from treadle.store.database import FILE_NAME
+from treadle.store.sqlite.database import FILE_NAME
 
 CLIENTS = CHECKOUT / "docs" / "clients"
 DRIVERS = CHECKOUT / "tests" / "editors"

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 
 from support import PATIENCE, opened, plain, replayed
-from treadle import engine as engine_module
-from treadle.batch import Answer, Submission
+from treadle.core import engine as engine_module
+from treadle.core.engine import Engine, Linger, Overloaded, digest
+from treadle.core.group_commit import Answer, Submission
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
-from treadle.engine import Engine, Linger, Overloaded, digest
 from treadle.store.errors import StorageError
-from treadle.store.log import CommandRecord
-from treadle.store.runners import Runner
-from treadle.store.store import Store
+from treadle.store.sqlite.log import CommandRecord
+from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.store import Store
 
 SETUP: list[c.Command] = [
     c.CreateProject(id="p", name="P", path="/p"),
@@ -455,7 +455,7 @@ async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> 
 
 
 async def test_a_merged_delta_has_a_size(ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.batch.MAX_MERGED", 4)
+    monkeypatch.setattr("treadle.core.group_commit.MAX_MERGED", 4)
     await outcomes([send(ready, delta("xy")) for _ in range(5)])
     assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
 

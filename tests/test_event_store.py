@@ -14,12 +14,12 @@ import pytest
 
 from support import opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
-from treadle.store import log, migrations, projections
-from treadle.store.database import FILE_NAME
 from treadle.store.errors import NewerDatabase
-from treadle.store.log import CommandRecord
-from treadle.store.sql import Script, scripts
-from treadle.store.store import Store
+from treadle.store.sqlite import log, migrations, projections
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.log import CommandRecord
+from treadle.store.sqlite.sql import Script, scripts
+from treadle.store.sqlite.store import Store
 
 AT = "2026-01-31T12:00:00.000Z"
 

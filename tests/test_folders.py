@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support import Wire, serving, spawned
-from treadle import folders
+from treadle.workspace import folders
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from treadle.rpc.errors import INVALID_REQUEST, PARSE_ERROR, RpcError
-from treadle.rpc.framing import MAX_HEADER_BYTES, FrameDecoder, Framing, frame
+from treadle.contract.errors import INVALID_REQUEST, PARSE_ERROR, RpcError
+from treadle.contract.framing import MAX_HEADER_BYTES, FrameDecoder, Framing, frame
 
 LIMIT = 64
 GOOD = b'{"jsonrpc":"2.0"}'

@@ -11,7 +11,7 @@ import storms
 import treadle
 import wire
 from support import plain
-from treadle.store import projections
+from treadle.store.sqlite import projections
 
 PACKAGE = Path(treadle.__file__).parent
 

@@ -12,10 +12,10 @@ import pytest
 
 from support import opened, plain, refused, rows
 from treadle.domain.events import ProjectCreated, SettingChanged
-from treadle.store import migrations, projections
-from treadle.store.database import APPLICATION_ID, FILE_NAME
-from treadle.store.sql import Script, scripts
-from treadle.store.store import Store
+from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME
+from treadle.store.sqlite.sql import Script, scripts
+from treadle.store.sqlite.store import Store
 
 AT = "2026-01-31T12:00:00.000Z"
 SHIPPED = scripts("migrations")

@@ -15,7 +15,7 @@ import pytest
 import storms
 import wire
 from support import needs, plain
-from treadle.store.database import FILE_NAME
+from treadle.store.sqlite.database import FILE_NAME
 
 
 def begin(daemon: wire.Daemon, thread: str = "t") -> None:

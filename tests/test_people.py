@@ -18,9 +18,9 @@ import pytest
 
 from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
-from treadle.store import projections
-from treadle.store.database import OPENING, FileLock
-from treadle.store.reader import reading
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.database import OPENING, FileLock
+from treadle.store.sqlite.reader import reading
 from wire import PATIENCE, TREADLE, kill, run, serving, spawn
 
 READING = [

@@ -9,7 +9,7 @@ import pytest
 
 from power import Disk, Variant, lost_in, traced_run
 from support import needs
-from treadle.store.store import Store
+from treadle.store.sqlite.store import Store
 
 
 def requests(messages: int) -> list[bytes]:

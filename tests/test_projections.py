@@ -14,10 +14,10 @@ from history import HISTORY, LIVE, Effect, at
 from support import opened, plain, rows, serving
 from treadle import cli
 from treadle.domain import events as e
-from treadle.store import projections
-from treadle.store.database import FILE_NAME
-from treadle.store.sql import query, scripts
-from treadle.store.store import Store
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.sql import query, scripts
+from treadle.store.sqlite.store import Store
 
 PINNED = (2, "b835102a0f2ffd4664c1198c2d17109462a4ad3a492116c4eb066faaa766f3e5")
 
@@ -26,8 +26,8 @@ def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
     now = (projections.VERSION, projections.checksum())
     assert now == PINNED, (
         "sql/projections or the event types have changed. If a released treadle has filled databases with the text "
-        "before, raise VERSION in daemon/treadle/store/projections.py, or these would never be rebuilt. Then write "
-        f"here: PINNED = {now}"
+        "before, raise VERSION in daemon/treadle/store/sqlite/projections.py, or these would never be rebuilt. Then "
+        f"write here: PINNED = {now}"
     )
 
 

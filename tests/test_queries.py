@@ -16,12 +16,12 @@ import pytest
 import treadle
 from history import HISTORY, LIVE, at
 from support import opened, plain
-from treadle.changes import _PLURAL
 from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
-from treadle.store.database import FILE_NAME
-from treadle.store.reads import LATEST
-from treadle.store.sql import query, scripts
+from treadle.publish.touched import _PLURAL
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.reads import LATEST
+from treadle.store.sqlite.sql import query, scripts
 
 QUERIES = {script.name: script.text for script in scripts("queries")}
 INDEXES = re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", "".join(s.text for s in scripts("migrations")))

@@ -30,17 +30,17 @@ from hypothesis.stateful import (
 
 from drafts import DRAFTS, NOBODY, NOTHING, SMALL, TEXTS, Draft, Known, named, pick
 from support import PATIENCE, opened, serving
+from treadle.client.replica import Replica
+from treadle.contract import errors
+from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.state import Key, ThreadState
-from treadle.engine import Engine
-from treadle.replica import Replica
-from treadle.rpc import errors
-from treadle.store import migrations, projections, reads
-from treadle.store.database import FILE_NAME
-from treadle.store.lookups import look_up
-from treadle.store.sql import query
+from treadle.store.sqlite import migrations, projections, reads
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.lookups import look_up
+from treadle.store.sqlite.sql import query
 
 T = TypeVar("T")
 
@@ -435,18 +435,23 @@ def _essence(key: Key, entity: Any, gone: set[str]) -> Any:
 
 # The same with limits that are reached all the time: rounds, parts, pages, windows.
 TIGHT = {
-    "treadle.changes.PAGE": 3,
-    "treadle.changes.STEP": 2,
-    "treadle.subscriptions.STEP": 2,
-    "treadle.subscriptions.EVENTS_PAGE": 2,
-    "treadle.subscriptions.NOTIFICATION_BYTES": 300,
-    "treadle.subscriptions.ROUND_BYTES": 300,
-    "treadle.store.reads.INDEX_THREADS": 2,
-    "treadle.engine.MAX_BATCH": 2,
-    "treadle.engine.STATE_LIMIT": 8,
-    "treadle.batch.MAX_MERGED": 6,
+    "treadle.publish.touched.PAGE": 3,
+    "treadle.publish.touched.STEP": 2,
+    "treadle.publish.subscriptions.STEP": 2,
+    "treadle.publish.subscriptions.EVENTS_PAGE": 2,
+    "treadle.publish.subscriptions.NOTIFICATION_BYTES": 300,
+    "treadle.publish.subscriptions.ROUND_BYTES": 300,
+    "treadle.store.sqlite.reads.INDEX_THREADS": 2,
+    "treadle.core.engine.MAX_BATCH": 2,
+    "treadle.core.engine.STATE_LIMIT": 8,
+    "treadle.core.group_commit.MAX_MERGED": 6,
 }
-TIGHTER = {**TIGHT, "treadle.subscriptions.MAX_RESUME": 10, "treadle.changes.STEP": 1, "treadle.subscriptions.STEP": 1}
+TIGHTER = {
+    **TIGHT,
+    "treadle.publish.subscriptions.MAX_RESUME": 10,
+    "treadle.publish.touched.STEP": 1,
+    "treadle.publish.subscriptions.STEP": 1,
+}
 
 
 SHARES: dict[int, dict[str, int]] = {1: {}, 2: {}, 3: TIGHT, 4: TIGHTER}

@@ -16,12 +16,12 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from test_rpc_golden import METHODS, SESSION
+from treadle.contract import errors
+from treadle.contract.kinds import KINDS, OF_ANY_REQUEST
+from treadle.contract.methods import FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
-from treadle.rpc import errors
-from treadle.rpc.endpoints import FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
-from treadle.rpc.kinds import KINDS, OF_ANY_REQUEST
 from wire import spawn
 
 META_SCHEMA = json.loads((Path(__file__).parent / "fixtures" / "openrpc-1.3.2.json").read_text())

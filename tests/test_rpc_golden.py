@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import pytest
 
+from treadle.contract import errors
+from treadle.contract.methods import FROM_CLIENT, TO_CLIENT
 from treadle.domain import decider
-from treadle.rpc import codec, errors
-from treadle.rpc.endpoints import FROM_CLIENT, TO_CLIENT
-from treadle.rpc.methods import Methods
-from treadle.rpc.server import Daemon as Server
+from treadle.server import codec
+from treadle.server.app import Daemon as Server
+from treadle.server.handlers import Methods
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
 

@@ -470,7 +470,7 @@ def test_at_the_end_of_the_input_everything_is_answered_first(data_dir: Path) ->
 TELLS_WHAT_IT_DROPS = """
 import sys
 from treadle import cli
-from treadle.rpc.stdio import FdWriter
+from treadle.server.stdio import FdWriter
 
 async def flush_and_close(writer, timeout, original=FdWriter.flush_and_close):
     print("dropped in a while:", writer.pending_bytes)
@@ -542,7 +542,7 @@ def test_a_turn_of_a_daemon_that_was_killed_is_interrupted_by_the_next(data_dir:
 DEFECT = """
 import sys
 from treadle import cli
-from treadle.subscriptions import Subscriptions
+from treadle.publish.subscriptions import Subscriptions
 
 async def publish(subscriptions):
     raise ZeroDivisionError

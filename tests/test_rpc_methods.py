@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from treadle.client.replica import PLURALS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import StoredEvent
-from treadle.replica import PLURALS
 from wire import Daemon, serving, spawn
 
 MIB = 1024 * 1024

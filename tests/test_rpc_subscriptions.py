@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from treadle.replica import Replica
+from treadle.client.replica import Replica
 from wire import FRAMINGS, Daemon, Framing, serving
 
 SCENERY: list[dict[str, Any]] = [

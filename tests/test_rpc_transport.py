@@ -137,7 +137,7 @@ os.write(2, repr((status, os.get_blocking(0), os.get_blocking(1))).encode())
 PRINTS = """
 import os, sys
 from treadle import cli
-from treadle.rpc import methods
+from treadle.server import handlers as methods
 
 def add_methods(daemon, original=methods.add_methods):
     print("stray", flush=True)

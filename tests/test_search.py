@@ -17,12 +17,12 @@ from support import PATIENCE, opened, plain, serving, spawned
 from treadle.domain import events as e
 from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
-from treadle.store import database, projections, reads
-from treadle.store.database import FILE_NAME
 from treadle.store.errors import Refused, StorageError
-from treadle.store.reads import BadCursor
-from treadle.store.search import BadQuery, expression, search, unmarked
-from treadle.store.store import Store
+from treadle.store.sqlite import database, projections, reads
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.reads import BadCursor
+from treadle.store.sqlite.search import BadQuery, expression, search, unmarked
+from treadle.store.sqlite.store import Store
 
 
 def thread(id: str, title: str, project: str = "p") -> e.AnyEvent:
@@ -291,7 +291,7 @@ async def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("treadle.store.store.LONGEST_SEARCH", 0.0)
+        patch.setattr("treadle.store.sqlite.store.LONGEST_SEARCH", 0.0)
         with pytest.raises(StorageError, match="too long") as error:
             await store.search(endless(lambda: None))
     assert error.value.kind == "tooLong"
@@ -299,7 +299,7 @@ async def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(
 
 
 async def test_a_search_ends_with_its_client_and_with_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.store.store.LONGEST_SEARCH", 1e9)
+    monkeypatch.setattr("treadle.store.sqlite.store.LONGEST_SEARCH", 1e9)
     loop, begun = asyncio.get_running_loop(), asyncio.Semaphore(0)
 
     async def search_without_end() -> "asyncio.Task[object]":

@@ -16,8 +16,8 @@ import pytest
 
 import wire
 from support import plain
-from treadle.store.database import FILE_NAME
-from treadle.store.runners import Runner
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.runners import Runner
 
 SOURCES = Path(__file__).parent.parent / "daemon" / "treadle"
 
@@ -85,7 +85,7 @@ def test_what_verify_makes_for_a_while_is_private_too(tmp_path: Path) -> None:
         "import os, stat, sys\n"
         "os.umask(0)\n"
         "from pathlib import Path\n"
-        "from treadle.store import projections\n"
+        "from treadle.store.sqlite import projections\n"
         "compare = projections._compare\n"
         "def look(connection, table, limit):\n"
         "    for path in Path(sys.argv[1]).rglob('*'):\n"
@@ -237,9 +237,9 @@ def test_a_log_above_debug_holds_nothing_of_what_was_said(tmp_path: Path, level:
 
 BREAK = """
 import sys
-from treadle.rpc.beginning import Beginning
-from treadle.rpc.methods import Methods
-from treadle.store import reads
+from treadle.server.handshake import Beginning
+from treadle.server.handlers import Methods
+from treadle.store.sqlite import reads
 
 def page(connection, *arguments, **named):
     try:
@@ -363,8 +363,8 @@ def test_names_of_queries_are_never_what_a_client_sends() -> None:
     assert names == {
         "lookups.py: name",
         "reads.py: name",
-        "changes.py: name",
-        "changes.py: f'changed_{_PLURAL[entity]}'",
+        "touched.py: name",
+        "touched.py: f'changed_{_PLURAL[entity]}'",
         "search.py: SNIPPETS[entity]",
     }
 

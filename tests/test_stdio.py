@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from treadle.rpc import stdio
-from treadle.rpc.stdio import FdReader, FdWriter
+from treadle.server import stdio
+from treadle.server.stdio import FdReader, FdWriter
 
 MEGABYTE = 1024 * 1024
 GUARD = 30.0  # seconds until a test that hangs is said to

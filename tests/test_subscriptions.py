@@ -11,17 +11,18 @@ import msgspec
 import pytest
 
 from support import PATIENCE, opened, plain, serving
-from treadle import changes, subscriptions
+from treadle.client.replica import OutOfStep, Replica
+from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
-from treadle.engine import Engine
-from treadle.replica import OutOfStep, Replica
-from treadle.store import reads
+from treadle.publish import subscriptions
+from treadle.publish import touched as changes
+from treadle.publish.subscriptions import Subscriptions
+from treadle.publish.watch import Watch
 from treadle.store.errors import StorageError
-from treadle.store.store import Store
-from treadle.subscriptions import Subscriptions
-from treadle.watch import Watch
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.store import Store
 
 SETUP: list[c.Command] = [
     c.CreateProject(id="p", name="P", path="/p"),
@@ -515,7 +516,7 @@ async def test_what_another_process_appends_is_told(
     data_dir: Path, client: Client, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     if by == "looking":
-        monkeypatch.setattr("treadle.watch.sys", SimpleNamespace(platform="another"))
+        monkeypatch.setattr("treadle.publish.watch.sys", SimpleNamespace(platform="another"))
     noticed = asyncio.Event()
     watch = Watch(data_dir, noticed.set)
     watch.start()

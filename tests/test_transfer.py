@@ -13,9 +13,9 @@ import pytest
 
 from people import many_threads, some_work
 from support import opened, plain, rows
-from treadle.store import projections
-from treadle.store.reads import MAX_BYTES
-from treadle.transfer import Header, import_log
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.reads import MAX_BYTES
+from treadle.transfer.jsonl import Header, import_log
 from wire import PATIENCE, TREADLE, run, serving
 
 

@@ -17,11 +17,11 @@ import support
 import wire
 from test_backup import assert_whole, log_of
 from test_bad_days import Work, durable, fill, limited, own_file_system
-from treadle.store import log, migrations, projections
-from treadle.store.backup import restore
-from treadle.store.database import FILE_NAME
-from treadle.store.sql import Script, scripts
-from treadle.store.store import Store
+from treadle.store.sqlite import log, migrations, projections
+from treadle.store.sqlite.backup import restore
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.sql import Script, scripts
+from treadle.store.sqlite.store import Store
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASED = [path.name.removesuffix(".db.gz") for path in sorted(FIXTURES.glob("*.db.gz"))]

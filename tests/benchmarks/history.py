@@ -22,9 +22,9 @@ from pathlib import Path
 from treadle.domain import events as e
 from treadle.domain.events import AnyEvent, OfferedOption
 from treadle.domain.ids import ActivityStatus, Json
-from treadle.store.database import FILE_NAME
 from treadle.store.errors import Refused
-from treadle.store.store import Store
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.store import Store
 
 BATCH = 20_000  # events a transaction
 AT_ONCE = 6  # threads that run

@@ -20,7 +20,7 @@ BATCH = 500
 
 
 async def replay(data_dir: Path, count: int, rounds: int) -> list[tuple[float, float]]:
-    from treadle.store.store import Store
+    from treadle.store.sqlite.store import Store
 
     async def ours() -> float:
         began, seen = time.perf_counter(), 0
@@ -46,7 +46,7 @@ async def replay(data_dir: Path, count: int, rounds: int) -> list[tuple[float, f
 
 
 async def rebuild(data_dir: Path) -> float:
-    from treadle.store.store import Store
+    from treadle.store.sqlite.store import Store
 
     store = await Store.open(data_dir)
     began = time.perf_counter()
@@ -59,7 +59,7 @@ async def rebuild(data_dir: Path) -> float:
 async def append(data_dir: Path, batches: int) -> float:
     from treadle.domain import events as e
     from treadle.domain.events import AnyEvent
-    from treadle.store.store import Store
+    from treadle.store.sqlite.store import Store
 
     at = "2026-01-01T08:00:00.000Z"
 

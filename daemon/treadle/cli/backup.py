@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from treadle.cli.progress import Progress
-    from treadle.store.backup import back_up
+    from treadle.store.sqlite.backup import back_up
 
     size = back_up(data_dir_of(options), options.file, Progress("copying", "pages"))
     print(f"{options.file}: {size:,} bytes, whole")

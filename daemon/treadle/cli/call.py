@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from treadle.rpc.codec import Response
-    from treadle.rpc.conversation import Method
+    from treadle.server.codec import Response
+    from treadle.server.session import Method
 
 MORE = """\
 The result is printed as one line of JSON; on a terminal, in several. An error goes to stderr, with its kind, and the
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     import treadle.cli.output as output
-    from treadle.store.reader import require_database
+    from treadle.store.sqlite.reader import require_database
 
     params = sys.stdin.buffer.read() if options.params == "-" else os.fsencode(options.params)
     why = _is_no_object(params)
@@ -69,7 +69,7 @@ def _is_no_object(text: bytes) -> str | None:
     """Why it is no JSON object; None where it is one."""
     import msgspec
 
-    from treadle.rpc import grammar
+    from treadle.contract import json_text as grammar
 
     if not grammar.is_utf8(text):
         return "they are not UTF-8"
@@ -95,9 +95,9 @@ async def _call(data_dir: "Path", method: str, params: bytes) -> "dict[str, Raw]
 
     import msgspec
 
-    from treadle.rpc.beginning import begin
-    from treadle.rpc.methods import Methods
-    from treadle.rpc.server import Daemon, Options
+    from treadle.server.app import Daemon, Options
+    from treadle.server.handlers import Methods
+    from treadle.server.handshake import begin
 
     daemon = Daemon(Options(data_dir=data_dir, linger=0.0))
     begin(daemon, lambda daemon: _Methods({method.name: method for method in Methods(daemon).table()}))

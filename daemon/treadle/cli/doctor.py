@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from treadle.store.doctor import examine
+    from treadle.store.sqlite.doctor import examine
 
     worst = 0
     for finding in examine(data_dir_of(options), quick=options.quick):

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.cli.following import follow
     from treadle.cli.names import thread_named
-    from treadle.store.reader import reading
+    from treadle.store.sqlite.reader import reading
 
     left = options.limit
     with reading(data_dir_of(options)) as reader:

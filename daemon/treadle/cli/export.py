@@ -26,8 +26,8 @@ def run(options: argparse.Namespace) -> int:
 
     import treadle.cli.output as output
     from treadle.cli.progress import Progress
-    from treadle.store.reader import reading
-    from treadle.transfer import export, new_file
+    from treadle.store.sqlite.reader import reading
+    from treadle.transfer.jsonl import export, new_file
 
     with reading(data_dir_of(options)) as reader:
         if options.file == "-":

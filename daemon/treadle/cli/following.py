@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from msgspec import Raw
 
-from treadle.store import reads
-from treadle.store.reader import Reader
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.reader import Reader
 
 PAGE = 500  # events read at once
 PATIENCE = 3600.0  # seconds, when nobody has to be told that nothing came

@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 def run_acp(options: argparse.Namespace) -> int:
     import asyncio
 
-    from treadle.importing import import_acp
+    from treadle.transfer.recordings import import_acp
 
     return asyncio.run(import_acp(options.file, data_dir_of(options)))
 
@@ -39,8 +39,8 @@ def run_jsonl(options: argparse.Namespace) -> int:
     import sys
 
     from treadle.cli.progress import Progress
-    from treadle.store.store import Store
-    from treadle.transfer import BadExport, import_log, read_header
+    from treadle.store.sqlite.store import Store
+    from treadle.transfer.jsonl import BadExport, import_log, read_header
 
     data_dir = data_dir_of(options)
 

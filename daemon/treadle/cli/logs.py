@@ -11,7 +11,7 @@ def set_up_logging(level: str, file: Path | None) -> None:
     """To a file, or to stderr. Raises OSError where the file cannot be written."""
     handler: logging.Handler = logging.StreamHandler()
     if file is not None:
-        from treadle.store.database import make_private_file
+        from treadle.store.sqlite.database import make_private_file
 
         with contextlib.suppress(FileExistsError):
             make_private_file(file)

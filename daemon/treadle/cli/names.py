@@ -8,9 +8,9 @@ import msgspec
 
 from treadle.domain.decider import normalized
 from treadle.store.errors import StorageError
-from treadle.store.lookups import look_up
-from treadle.store.reads import LATEST, thread_list
-from treadle.store.sql import query
+from treadle.store.sqlite.lookups import look_up
+from treadle.store.sqlite.reads import LATEST, thread_list
+from treadle.store.sqlite.sql import query
 
 SHOWN = 5  # of the threads that a beginning could mean
 IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py

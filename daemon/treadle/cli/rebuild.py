@@ -14,8 +14,8 @@ def run(options: argparse.Namespace) -> int:
     import asyncio
 
     from treadle.cli.progress import Progress
-    from treadle.store.reader import require_database
-    from treadle.store.store import Store
+    from treadle.store.sqlite.reader import require_database
+    from treadle.store.sqlite.store import Store
 
     data_dir = data_dir_of(options)
     require_database(data_dir)

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from treadle.cli.progress import Progress
-    from treadle.store.backup import restore
+    from treadle.store.sqlite.backup import restore
 
     kept = restore(data_dir_of(options), options.file, Progress("copying", "pages"))
     print(f"restored {options.file}" + ("" if kept is None else f"; what was there is kept as {kept}"))

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from treadle.rpc.openrpc import printed
+    from treadle.contract.openrpc import printed
 
     print(printed(options.format), end="", flush=True)
     return 0

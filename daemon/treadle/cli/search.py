@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
 
     import treadle.cli.output as output
     from treadle.domain.errors import NotFound
-    from treadle.store.reader import reading
-    from treadle.store.search import BadQuery
+    from treadle.store.sqlite.reader import reading
+    from treadle.store.sqlite.search import BadQuery
 
     try:
         with reading(data_dir_of(options)) as reader:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _read(db: sqlite3.Connection, options: argparse.Namespace) -> "list[Hit]":
     from treadle.cli.names import project_named, thread_named
-    from treadle.store.search import search
+    from treadle.store.sqlite.search import search
 
     project = None if options.project is None else project_named(db, options.project)
     thread = None if options.thread is None else thread_named(db, options.thread)

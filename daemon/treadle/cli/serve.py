@@ -39,13 +39,13 @@ def run(options: argparse.Namespace) -> int:
     # stdout carries the protocol alone: whatever else prints there goes to stderr.
     stdout = os.dup(1)
     os.dup2(2, 1)
-    from treadle.rpc.beginning import begin
-    from treadle.rpc.conversation import Carrier
-    from treadle.rpc.server import Daemon, Options
-    from treadle.rpc.server import run as serve_client
+    from treadle.server.app import Daemon, Options
+    from treadle.server.app import run as serve_client
+    from treadle.server.handshake import begin
+    from treadle.server.session import Carrier
 
     def load(daemon: Daemon) -> Carrier:
-        from treadle.rpc.methods import add_methods
+        from treadle.server.handlers import add_methods
 
         carrier = add_methods(daemon)
         # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.cli.names import thread_named
     from treadle.cli.transcript import Transcript, as_read
-    from treadle.store.reader import reading
+    from treadle.store.sqlite.reader import reading
 
     with reading(data_dir_of(options)) as reader:
         thread_id = reader.read(lambda db: thread_named(db, options.thread))

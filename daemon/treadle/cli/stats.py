@@ -39,8 +39,8 @@ def _count(data_dir: Path, largest: int) -> dict[str, Any]:
     import sys
 
     from treadle.cli.progress import Progress
-    from treadle.store import statistics
-    from treadle.store.reader import reading
+    from treadle.store.sqlite import statistics
+    from treadle.store.sqlite.reader import reading
 
     with reading(data_dir) as reader:
         progress = Progress("counting") if sys.stderr.isatty() else lambda done, total: None

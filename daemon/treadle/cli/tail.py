@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> int:
     from treadle.cli.names import thread_named
     from treadle.cli.telling import Teller
     from treadle.domain.events import StoredEvent
-    from treadle.store import reads
-    from treadle.store.reader import reading
+    from treadle.store.sqlite import reads
+    from treadle.store.sqlite.reader import reading
 
     decode = msgspec.json.Decoder(StoredEvent).decode
     with reading(data_dir_of(options)) as reader:
@@ -58,7 +58,7 @@ def _look_up(db: sqlite3.Connection, kind: str, thread_id: str, id: str) -> str:
     """What something is called that was there before."""
     import msgspec
 
-    from treadle.store.sql import query
+    from treadle.store.sqlite.sql import query
 
     def value(statement: str, **parameters: str) -> dict[str, str]:
         row = db.execute(statement, parameters).fetchone()

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
-    from treadle.store.reader import reading
+    from treadle.store.sqlite.reader import reading
 
     # The list is of one moment, and may be read in a pager for an hour: no transaction may stay open for that.
     with tempfile.SpooledTemporaryFile(max_size=KEPT) as rows:
@@ -52,7 +52,7 @@ def _read(
     import msgspec
 
     from treadle.cli.names import project_named
-    from treadle.store import reads
+    from treadle.store.sqlite import reads
 
     project = None if options.project is None else project_named(db, options.project)
     archived = None if options.all else options.archived

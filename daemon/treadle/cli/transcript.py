@@ -9,10 +9,10 @@ import msgspec
 
 import treadle.cli.output as output
 from treadle.cli.names import Unclear
-from treadle.store import reads
-from treadle.store.reader import Reader
-from treadle.store.reads import LATEST
-from treadle.store.sql import query
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.reader import Reader
+from treadle.store.sqlite.reads import LATEST
+from treadle.store.sqlite.sql import query
 
 PAGE = 500  # turns read at once
 

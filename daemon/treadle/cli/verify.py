@@ -18,9 +18,9 @@ def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from treadle.cli.progress import Progress
-    from treadle.store import projections
-    from treadle.store.reader import require_database
-    from treadle.store.store import Store
+    from treadle.store.sqlite import projections
+    from treadle.store.sqlite.reader import require_database
+    from treadle.store.sqlite.store import Store
 
     data_dir = data_dir_of(options)
     require_database(data_dir)

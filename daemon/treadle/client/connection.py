@@ -1,0 +1,187 @@
+"""A client's end of the wire: JSON-RPC 2.0 over two streams, one answer for each request, notifications in queues."""
+
+import asyncio
+import contextlib
+import itertools
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from treadle.contract.errors import RpcError
+from treadle.contract.framing import FrameDecoder, Framing, frame
+
+MAX_MESSAGE_BYTES = 1024 * 1024 * 1024
+
+
+class RemoteError(Exception):
+    """What the daemon answered instead of a result. code, message, data: as in docs/protocol.md, "Errors"."""
+
+    def __init__(self, code: int, message: str, data: dict[str, Any]) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+        self.data = data
+
+    @property
+    def kind(self) -> str:
+        """`data.kind`, which is stable."""
+        return str(self.data.get("kind", ""))
+
+
+class Disconnected(Exception):
+    """The daemon is gone; what was not answered may or may not have happened."""
+
+
+class _Error(Struct):
+    code: int
+    message: str
+    data: dict[str, Any] = {}
+
+
+class _Message(Struct):
+    id: int | str | None = None
+    method: str | None = None
+    params: dict[str, Any] = {}
+    result: Any = None
+    error: _Error | None = None
+
+
+_decode = msgspec.json.Decoder(_Message | list[_Message]).decode
+
+
+class Connection:
+    """queues: notifications by their subscription, those of none under ""; None in one says that no more will come."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, framing: Framing) -> None:
+        self.queues: dict[str, asyncio.Queue[dict[str, Any] | None]] = defaultdict(asyncio.Queue)
+        self._reader = reader
+        self._writer = writer
+        self._framing = framing
+        self._ids = itertools.count(1)
+        self._answers: dict[int | str | None, tuple[asyncio.Future[Any], int]] = {}  # and the size of the request
+        self._why = "the daemon is gone"
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the daemon has closed its end."""
+        return self._reading.done()
+
+    async def call(self, method: str, params: object = None) -> Any:
+        """The result of a request, which is written before this first waits, and waits while the daemon takes no more.
+
+        Cancelled, it takes the request back, if that is still possible (`$/cancelRequest`). Raises RemoteError, and
+        Disconnected.
+        """
+        id = next(self._ids)
+        body = _encode(method, params, id=id)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[id] = answer, len(body)
+        try:
+            await self._send(body)
+            return await answer
+        except asyncio.CancelledError:
+            if (answer.cancelled() or not answer.done()) and not self.is_gone:
+                self._write(_encode("$/cancelRequest", {"id": id}))
+            raise
+        finally:
+            self._answers.pop(id, None)
+
+    async def notify(self, method: str, params: object = None) -> None:
+        """Send a notification. Raises Disconnected."""
+        await self._send(_encode(method, params))
+
+    async def close(self) -> None:
+        """Tell the daemon that nothing more comes."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    async def ended(self) -> None:
+        """Return when the daemon has closed its end, and what it sent is taken."""
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def abandon(self) -> None:
+        """Read no more."""
+        self._reading.cancel()
+        await self.ended()
+
+    def gone(self) -> Disconnected:
+        """Why nothing more comes."""
+        return Disconnected(self._why)
+
+    async def _send(self, body: bytes) -> None:
+        if self.is_gone:
+            raise self.gone()
+        self._write(body)
+        with contextlib.suppress(ConnectionError):  # it may have answered before; the end of what is read says the rest
+            await self._writer.drain()
+
+    def _write(self, body: bytes) -> None:
+        self._writer.write(frame(self._framing, body))
+
+    async def _read(self) -> None:
+        decoder = FrameDecoder(MAX_MESSAGE_BYTES)
+        try:
+            while data := await self._reader.read(1 << 18):
+                for body in decoder.feed(data):
+                    self._receive(body)
+        except ConnectionError:
+            pass
+        except (RpcError, msgspec.MsgspecError) as error:
+            self._why = f"the daemon cannot be understood: {error}"
+            self._writer.transport.abort()
+        finally:
+            for id in self._answers:
+                self._fail(id, self.gone())
+            for queue in self.queues.values():
+                queue.put_nowait(None)
+
+    def _receive(self, body: bytes | RpcError) -> None:
+        if isinstance(body, RpcError):
+            raise body
+        message = _decode(body)
+        for one in message if isinstance(message, list) else [message]:
+            if one.method is not None:
+                topic = str(one.params.get("subscriptionId", ""))
+                self.queues[topic].put_nowait({"method": one.method, **one.params})
+            elif one.error is not None:
+                self._refused(one.id, one.error)
+            elif one.id in self._answers and not self._answers[one.id][0].done():
+                self._answers[one.id][0].set_result(one.result)
+
+    def _refused(self, id: int | str | None, error: _Error) -> None:
+        raised = RemoteError(error.code, error.message, error.data)
+        if raised.kind == "messageTooLarge":  # its id was not read
+            for large in [id for id, (_, size) in self._answers.items() if size > error.data["limitBytes"]]:
+                self._fail(large, raised)
+        else:
+            self._fail(id, raised)
+
+    def _fail(self, id: int | str | None, error: Exception) -> None:
+        answer, _ = self._answers.get(id, (None, 0))
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+            answer.exception()  # nobody may be waiting for it
+
+
+def _encode(method: str, params: object, **id: int) -> bytes:
+    message = {"jsonrpc": "2.0", **id, "method": method, "params": {} if params is None else sparse(params)}
+    return msgspec.json.encode(message)
+
+
+def sparse(value: object) -> object:
+    """A struct without what has its default: a daemon that is older does not know what is new."""
+    if isinstance(value, list | tuple):
+        return [sparse(item) for item in value]
+    if not isinstance(value, Struct):
+        return value
+    config = value.__struct_config__
+    members: dict[str, object] = {} if config.tag_field is None else {config.tag_field: config.tag}
+    for field in msgspec.structs.fields(value):
+        member = getattr(value, field.name)
+        if field.required or member != field.default:
+            members[field.encode_name] = sparse(member)
+    return members

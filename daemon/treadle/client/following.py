@@ -1,0 +1,126 @@
+"""What a client follows: a topic and its replica, or the changes of one thread as structs."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from treadle.client.connection import Connection, Disconnected, RemoteError
+from treadle.client.replica import Replica
+from treadle.contract.methods import SUBSCRIPTION_CLOSE, SUBSCRIPTION_OPEN
+from treadle.contract.params import CloseParams, OpenParams
+from treadle.contract.results import AppendChange, RemoveChange, ThreadSnapshot
+from treadle.domain.entities import ENTITIES, AnyEntity
+from treadle.domain.events import EVENT_TYPES
+
+
+class Upsert(Struct, frozen=True):
+    """The entity is new, or has changed: here it is, whole."""
+
+    value: AnyEntity
+
+
+Change = Upsert | AppendChange | RemoveChange
+
+
+class Subscription:
+    """id: the subscription's. opened: the answer to subscription/open. replica: what it shows, kept up by `next`."""
+
+    def __init__(self, connection: Connection, opened: dict[str, Any], replica: Replica) -> None:
+        self.opened = opened
+        self.id: str = opened["subscriptionId"]
+        self.replica = replica
+        self._connection = connection
+        self._queue = connection.queues[self.id]
+        if connection.is_gone:  # after the answer, and before this
+            self._queue.put_nowait(None)
+        self.replica.log_id = opened["logId"]
+        if opened["snapshot"] is not None:
+            self.replica.load(opened["snapshot"])
+        else:
+            self.replica.apply(opened["changes"] or (), opened["sequence"])
+
+    @classmethod
+    async def open(cls, connection: Connection, params: OpenParams, replica: Replica) -> "Subscription":
+        """Ask for it, or for what a replica that holds something has missed. Raises RemoteError, and Disconnected."""
+        if replica.sequence:
+            params = msgspec.structs.replace(params, after_sequence=replica.sequence, log_id=replica.log_id)
+        return cls(connection, await connection.call(SUBSCRIPTION_OPEN.name, params), replica)
+
+    async def next(self) -> dict[str, Any]:
+        """The params of the next notification, applied to the replica. Raises Disconnected, and OutOfStep."""
+        params = await self._queue.get()
+        if params is None:
+            self._queue.put_nowait(None)
+            raise self._connection.gone()
+        if "changes" in params:
+            self.replica.apply(params["changes"], params["sequence"])
+        return params
+
+    async def until(self, sequence: int) -> Replica:
+        """The replica, once it is at that sequence."""
+        while self.replica.sequence < sequence:
+            await self.next()
+        return self.replica
+
+    async def close(self) -> None:
+        """Follow it no more."""
+        await self._connection.call(SUBSCRIPTION_CLOSE.name, CloseParams(subscription_id=self.id))
+        self._connection.queues.pop(self.id, None)
+
+
+class Following:
+    """The changes of a thread, one after the other: its snapshot first, or what changed since a replica was kept.
+
+    Ends when the thread is deleted; raises Disconnected when the daemon is gone. The subscription is closed when the
+    loop over it ends. replica: the thread as it is by then: all changes of a notification are in it at once.
+    """
+
+    def __init__(self, connection: Connection, params: OpenParams, replica: Replica) -> None:
+        self.replica = replica
+        self._connection = connection
+        self._params = params
+
+    async def __aiter__(self) -> AsyncGenerator[ThreadSnapshot | Change, None]:
+        subscription = await Subscription.open(self._connection, self._params, self.replica)
+        try:
+            if subscription.opened["snapshot"] is not None:
+                yield msgspec.convert(subscription.opened["snapshot"], ThreadSnapshot)
+            told = subscription.opened
+            while True:
+                for change in known(told)["changes"] or ():
+                    yield change_of(change)
+                    if change["type"] == "remove" and change["entity"] == "thread":
+                        return
+                told = await subscription.next()
+        finally:
+            with contextlib.suppress(Disconnected, RemoteError):
+                await subscription.close()
+
+
+def change_of(change: dict[str, Any]) -> Change:
+    """A change as a struct."""
+    if change["type"] == "upsert":
+        return Upsert(cast(AnyEntity, msgspec.convert(change["value"], ENTITIES[change["entity"]])))
+    return msgspec.convert(change, AppendChange | RemoveChange)
+
+
+def known(answer: Any) -> Any:
+    """What came, without the events and changes of sorts that only a later release knows."""
+    if not isinstance(answer, dict):
+        return answer
+    kept = {
+        name: [known(one) for one in answer[name] if not is_new(one)]
+        for name in ("events", "items", "results", "changes")
+        if isinstance(answer.get(name), list)
+    }
+    return answer | kept
+
+
+def is_new(one: dict[str, Any]) -> bool:
+    """Whether this is a stored event, or a change, that this release does not know."""
+    if "event" in one:
+        return one["event"]["type"] not in EVENT_TYPES
+    return one.get("entity", "thread") not in ENTITIES

@@ -1,0 +1,243 @@
+"""What the engine decides in one go: submissions in, payloads and answers out. No I/O."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.decider import Stamp, decide, evolve
+from treadle.domain.errors import Conflict, Rejected
+from treadle.domain.state import State
+from treadle.store.sqlite.log import CommandRecord
+from treadle.store.sqlite.reads import stored_event
+
+MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
+
+
+class Result(Struct, frozen=True):
+    """The answer to one command: its stored events.
+
+    sequence: of the last of them; of the log where there is none.
+    """
+
+    sequence: int
+    events: list[Raw]
+
+
+class Answer(Struct, frozen=True):
+    """The answer to a submission: one result a command."""
+
+    sequence: int
+    results: list[Result]
+
+
+class Submission:
+    """Commands that are accepted together or not at all; without any it only marks a place in the queue.
+
+    commands: each with the ids that were made up for it. taken: the engine has it, and it cannot be taken back.
+    future: of the answer, as `present` shows it. size: in bytes, of what it came as.
+    """
+
+    __slots__ = ("batch", "command_id", "commands", "digest", "future", "present", "size", "taken")
+
+    def __init__(
+        self,
+        commands: list[tuple[c.Command, tuple[str, ...]]],
+        command_id: str | None,
+        digest: str,
+        batch: bool,
+        present: Callable[["Answer"], object],
+        size: int = 0,
+    ) -> None:
+        self.commands = commands
+        self.command_id = command_id
+        self.digest = digest
+        self.batch = batch
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.present = present
+        self.size = size
+        self.taken = False
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether it is a delta that may become one event with its neighbours."""
+        if self.batch or len(self.commands) != 1:
+            return False
+        command = self.commands[0][0]
+        return isinstance(command, c.AppendMessage) and command.expected_version is None
+
+    def cancel(self) -> bool:
+        """Take it back, where the engine has not taken it."""
+        return not self.taken and self.future.cancel()
+
+    def answer(self, answer: Answer) -> None:
+        if not self.future.done():
+            self.future.set_result(self.present(answer))
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Delta:
+    """A MessageAppended that more text may join. index: its place among the plan's events."""
+
+    __slots__ = ("event", "index", "length", "texts")
+
+    def __init__(self, event: e.MessageAppended, index: int) -> None:
+        self.event = event
+        self.index = index
+        self.texts = [event.text]
+        self.length = len(event.text)
+
+
+class Plan:
+    """Decides submissions one after the other, each against the state that its predecessors leave.
+
+    expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
+    deferred: submissions to decide after this plan. stale: the log has moved on. stored: the remembered answers.
+    """
+
+    def __init__(self, state: State, stamp: Stamp, stored: dict[str, tuple[CommandRecord, list[Raw]]]) -> None:
+        self.expected = state.sequence
+        self.stale = False
+        self.deferred: list[Submission] = []
+        self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
+        self._state = state
+        self._stamp = stamp
+        self._stored = stored
+        self._events: list[e.Event] = []
+        self._deltas: dict[int, Delta] = {}
+        self._last_delta: Delta | None = None
+        self._accepted: list[tuple[Submission, list[tuple[int, int]]]] = []
+        self._rejected: list[tuple[Submission, Exception]] = []
+        self._repeated: list[tuple[Submission, Answer]] = []
+        self._payloads: list[bytes] | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to append."""
+        return bool(self._events) or bool(self.records)
+
+    @property
+    def judges(self) -> bool:
+        """Whether anything was rejected, or accepted without events, by what the state says."""
+        return bool(self._rejected) or any(ranges for _, ranges in self._accepted)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The events as JSON, merged deltas whole."""
+        if self._payloads is None:
+            events: list[Any] = list(self._events)
+            for index, delta in self._deltas.items():
+                if len(delta.texts) > 1:
+                    events[index] = msgspec.structs.replace(delta.event, text="".join(delta.texts))
+            self._payloads = [e.encode(event) for event in events]
+        return self._payloads
+
+    @property
+    def records(self) -> list[CommandRecord]:
+        """What to remember of the submissions that have an id."""
+        records = []
+        for submission, ranges in self._accepted:
+            if submission.command_id is not None:
+                start, stop = (ranges[0][0], ranges[-1][1]) if ranges else (0, 0)  # a batch may be empty
+                first, last = self.expected + 1 + start, self.expected + stop
+                parts = (
+                    msgspec.json.encode([end - begin for begin, end in ranges]).decode() if submission.batch else None
+                )
+                records.append(CommandRecord(submission.command_id, submission.digest, first, last, parts))
+        return records
+
+    def add(self, submission: Submission) -> None:
+        """Decide one more."""
+        if submission.command_id is not None:
+            if submission.command_id in self._stored:
+                self._repeat(submission)
+                return
+            if any(s.command_id == submission.command_id for s, _ in self._accepted):
+                self.deferred.append(submission)
+                return
+        if submission.mergeable and self._join(submission):
+            return
+        mark, length = self._state.mark(), len(self._events)
+        ranges: list[tuple[int, int]] = []
+        try:
+            for command, _ in submission.commands:
+                start = len(self._events)
+                for event in decide(self._state, command, self._stamp):
+                    evolve(self._state, event)
+                    self._events.append(event)
+                ranges.append((start, len(self._events)))
+        except Rejected as error:
+            self._state.rollback(mark)
+            del self._events[length:]
+            self._rejected.append((submission, error))
+            return
+        self._accepted.append((submission, ranges))
+        if len(self._events) > length:
+            self._last_delta = None
+            if submission.mergeable:
+                event = self._events[-1]
+                assert isinstance(event, e.MessageAppended)
+                self._last_delta = Delta(event, length)
+
+    def answer(self) -> None:
+        """Tell every submission what became of it; the append is on disk."""
+        events = [stored_event(self.expected + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+        for submission, ranges in self._accepted:
+            results = []
+            for start, end in ranges:
+                results.append(Result(self.expected + end, events[start:end]))
+            submission.answer(Answer(results[-1].sequence if results else self.expected, results))
+        for submission, error in self._rejected:
+            submission.fail(error)
+        for submission, answer in self._repeated:
+            submission.answer(answer)
+
+    def _join(self, submission: Submission) -> bool:
+        """Add a delta's text to the event before it, where that is a delta of the same message."""
+        command = submission.commands[0][0]
+        last = self._last_delta
+        if (
+            last is None
+            or not isinstance(command, c.AppendMessage)
+            or command.id != last.event.id
+            or command.thread_id != last.event.thread_id
+            or last.length + len(command.text) > MAX_MERGED
+        ):
+            return False
+        # The message was open for the delta before, and nothing has happened since.
+        last.texts.append(command.text)
+        last.length += len(command.text)
+        self._deltas[last.index] = last
+        self._accepted.append((submission, [(last.index, last.index + 1)]))
+        return True
+
+    def _repeat(self, submission: Submission) -> None:
+        assert submission.command_id is not None
+        record, events = self._stored[submission.command_id]
+        if record.digest != submission.digest:
+            self._rejected.append(
+                (
+                    submission,
+                    Conflict(
+                        "commandIdConflict",
+                        f"commandId {record.command_id!r} was given to another command before",
+                        commandId=record.command_id,
+                        expected=record.digest,
+                        actual=submission.digest,
+                    ),
+                )
+            )
+            return
+        counts = [len(events)] if record.parts is None else msgspec.json.decode(record.parts, type=list[int])
+        results, start = [], 0
+        for count in counts:
+            results.append(Result(record.first_sequence - 1 + start + count, events[start : start + count]))
+            start += count
+        self._repeated.append((submission, Answer(record.last_sequence, results)))

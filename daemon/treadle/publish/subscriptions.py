@@ -1,0 +1,332 @@
+"""Who is told what: a client is a replica, and a slow one costs nothing.
+
+A subscription keeps its place in the log, not what changed. When the pipe can take more, one read transaction finds out
+what the log has named since, reads these rows once for all subscriptions, and gives the notifications with the
+sequence that the rows are of. Where that is much, it goes by rounds of a bounded size.
+"""
+
+import asyncio
+import itertools
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from msgspec import Raw, Struct
+
+from treadle.domain.errors import NotFound
+from treadle.domain.ids import Topic
+from treadle.publish.touched import (
+    STEP,
+    Append,
+    Change,
+    EntityKey,
+    Mark,
+    Remove,
+    Rows,
+    Sent,
+    in_parts,
+    marks_after,
+    moved_in,
+    open_messages,
+)
+from treadle.store.errors import StorageError
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.store import Store
+
+log = logging.getLogger(__name__)
+
+
+MAX_SUBSCRIPTIONS = 1_000
+MAX_RESUME = 10_000  # events after which a snapshot is less than what changed
+MAX_RESUME_BYTES = 4 * 1024 * 1024  # of what changed; the same
+EVENTS_PAGE = 500  # events in one event/appended
+NOTIFICATION_BYTES = 1024 * 1024
+ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two looks at whether the pipe can take more
+RETRY = 1.0  # seconds until a read that failed is tried again
+
+Notify = Callable[[str, object], None]
+"""Called with the method and the params of a notification."""
+
+
+class Opened(Struct, frozen=True, rename="camel"):
+    """The answer to subscription/open.
+
+    snapshot: what the topic shows at `sequence`; null where `changes` say what is new since afterSequence, and for
+    the topic `events`.
+    """
+
+    subscription_id: str
+    log_id: str
+    sequence: int
+    snapshot: reads.Index | reads.Turns | reads.Settings | None = None
+    changes: list[Change] | None = None
+
+
+class ProjectionChanged(Struct, frozen=True, rename="camel"):
+    """A replica that applies the changes in order is at `sequence`. Where there are too many for one notification, all
+    but the last of them repeat the sequence before."""
+
+    subscription_id: str
+    sequence: int
+    changes: list[Change]
+
+
+class EventAppended(Struct, frozen=True, rename="camel"):
+    """The log went on. sequence: how far it was looked through, for one thread's events, too."""
+
+    subscription_id: str
+    sequence: int
+    events: list[Raw]
+
+
+class Place(Struct, frozen=True):
+    """How far a client is. sequence: what it was told that it knows. sent: of each open message, how much of its text.
+
+    While more rounds are to come, seen: how far the log was looked through. removed: threads that went from the index.
+    in_parts: changes were sent already, under the old sequence.
+    """
+
+    sequence: int = 0
+    seen: int = 0
+    sent: dict[str, Sent] = {}
+    removed: int = 0
+    in_parts: bool = False
+
+
+class Subscription:
+    """place: how far its client is."""
+
+    def __init__(self, id: str, topic: Topic, thread_id: str | None) -> None:
+        self.id = id
+        self.topic = topic
+        self.thread_id = thread_id
+        self.place = Place()
+
+    @property
+    def sequence(self) -> int:
+        """What its client knows."""
+        return self.place.sequence
+
+    def wants(self, mark: Mark) -> list[EntityKey]:
+        """The entities that it shows, of those that an event names."""
+        match self.topic:
+            case "index":
+                return [key for key in mark.entities if key.entity in ("project", "thread")]
+            case "thread":
+                return mark.entities if mark.thread_id == self.thread_id else []
+            case "settings":
+                return [key for key in mark.entities if key.entity == "setting"]
+            case "events":
+                return []
+
+
+class Subscriptions:
+    """Those of one client.
+
+    notify: sends a notification. ready: returns when the pipe can take more.
+    """
+
+    def __init__(self, store: Store, notify: Notify, ready: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._notify = notify
+        self._ready = ready
+        self._open: dict[str, Subscription] = {}
+        self._ids = itertools.count(1)
+        self._woken = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def wake(self) -> None:
+        """Something was appended, here or elsewhere."""
+        if self._open:
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Publish, for ever."""
+        failure = ""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            more = True
+            while more and self._open:
+                await self._ready()
+                try:
+                    more = await self._publish()
+                    failure = ""
+                except StorageError as error:
+                    if str(error) != failure:  # once, not every second
+                        log.warning("what changed cannot be read, to be tried again: %s", error)
+                    failure = str(error)
+                    await asyncio.sleep(RETRY)
+
+    async def open(
+        self,
+        topic: Topic,
+        *,
+        thread_id: str | None = None,
+        turn_limit: int = 50,
+        after: int | None = None,
+        log_id: str | None = None,
+    ) -> tuple[Opened, Callable[[], None]]:
+        """The answer, and what to call once it is sent: notifications come only after that. Raises NotFound."""
+        if log_id is not None and log_id != self._store.log_id:
+            after = None
+        subscription = Subscription(f"sub-{next(self._ids)}", topic, thread_id)
+        opened = await self._store.read(lambda db: self._begin(db, subscription, turn_limit, after))
+
+        def begin() -> None:
+            self._open[subscription.id] = subscription
+            self.wake()
+
+        return opened, begin
+
+    def close(self, id: str) -> None:
+        """Raises NotFound."""
+        if self._open.pop(id, None) is None:
+            raise NotFound("subscription", id)
+
+    def _begin(self, db: sqlite3.Connection, subscription: Subscription, turn_limit: int, after: int | None) -> Opened:
+        sequence = reads.sequence(db)
+        if after is not None and after > sequence:
+            after = None
+        thread_id, log_id = subscription.thread_id, self._store.log_id
+        if subscription.topic == "events":
+            if thread_id is not None:
+                reads.require_thread(db, thread_id)
+            begin = sequence if after is None else after
+            subscription.place = Place(begin, begin)
+            return Opened(subscription.id, log_id, begin)
+        changes = None if after is None else _changes_since(db, subscription, after)
+        sent = {} if thread_id is None else open_messages(db, thread_id)
+        subscription.place = Place(sequence, sequence, sent)
+        if changes is not None:
+            return Opened(subscription.id, log_id, sequence, changes=changes)
+        snapshot: reads.Index | reads.Turns | reads.Settings
+        if subscription.topic == "index":
+            snapshot = reads.index(db)
+        elif thread_id is not None:
+            snapshot = reads.turns(db, thread_id, turn_limit)
+        else:
+            snapshot = reads.settings(db)
+        return Opened(subscription.id, log_id, sequence, snapshot=snapshot)
+
+    async def _publish(self) -> bool:
+        """One round: send what changed; whether there is more to send."""
+        everyone = list(self._open.values())
+        news, more = await self._store.read(lambda db: _collect(db, everyone))
+        for subscription, place, notifications in news:
+            subscription.place = place
+            if subscription.id in self._open:
+                for method, params in notifications:
+                    self._notify(method, params)
+        return more
+
+
+Notifications = list[tuple[str, object]]
+News = tuple[Subscription, Place, Notifications]
+
+
+def _changes_since(db: sqlite3.Connection, subscription: Subscription, after: int) -> list[Change] | None:
+    """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
+    dirty: dict[EntityKey, None] = {}
+    for count, mark in enumerate(marks_after(db, after, subscription.thread_id)):
+        if count == MAX_RESUME:
+            return None
+        dirty.update(dict.fromkeys(subscription.wants(mark)))
+    if subscription.topic == "thread" and not dirty:
+        assert subscription.thread_id is not None
+        reads.require_thread(db, subscription.thread_id)
+    keys, rows, size = list(dirty), Rows(db), 0
+    for start in range(0, len(keys), STEP):
+        size += rows.load(keys[start : start + STEP])
+        if size > MAX_RESUME_BYTES:
+            return None
+    changes = [rows.change(key) for key in keys]
+    return changes + moved_in(db, _removed(changes)) if subscription.topic == "index" else changes
+
+
+def _collect(db: sqlite3.Connection, everyone: list[Subscription]) -> tuple[list[News], bool]:
+    """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
+
+    Moves nobody on: a read that fails half-way must lose nothing.
+    """
+    sequence, rows, room = reads.sequence(db), Rows(db), ROUND_BYTES
+    news: list[News] = []
+    behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
+    for subscription in behind:
+        if room <= 0:
+            break
+        tell = _events if subscription.topic == "events" else _changes
+        place, notifications, size = tell(rows, subscription, sequence, room)
+        news.append((subscription, place, notifications))
+        room -= size
+    return news, len(news) < len(behind) or any(place.seen < sequence for _, place, _ in news)
+
+
+def _events(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+    """The next page of the log, and its size."""
+    events, after = reads.events(rows.db, subscription.thread_id, subscription.sequence, EVENTS_PAGE)
+    upto = sequence if after is None else after
+    appended = EventAppended(subscription.id, upto, events)
+    return Place(upto, upto), [("event/appended", appended)] if events else [], sum(len(bytes(e)) for e in events)
+
+
+def _changes(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+    """What a page of the log changed of what the subscription shows, and its size; it may be over `room` by a step."""
+    place, seen, size = subscription.place, subscription.place.seen, 0
+    dirty: dict[EntityKey, bool] = {}  # whether the whole of it is to be sent, or what was added to a text
+    marks = rows.marks(seen)
+    for start in range(0, len(marks), STEP):
+        step, whole = marks[start : start + STEP], []
+        for mark in step:
+            for key in subscription.wants(mark):
+                if mark.is_delta and key.id in place.sent:
+                    dirty.setdefault(key, False)
+                elif not dirty.get(key):
+                    dirty[key] = True
+                    whole.append(key)
+        size += rows.load(whole)
+        seen = step[-1].sequence
+        if size >= room:
+            break
+    changes, sent = _told(rows, subscription, dirty)
+    size += sum(change.size for change in changes if isinstance(change, Append))
+    is_last, removed = seen == sequence, place.removed + _removed(changes)
+    if is_last and subscription.topic == "index":
+        changes += moved_in(rows.db, removed)
+    parts = in_parts(changes, NOTIFICATION_BYTES)
+    if is_last and place.in_parts and not parts:
+        parts.append([])  # what was told in earlier rounds was all
+    notifications: Notifications = []
+    for i, part in enumerate(parts):
+        at = sequence if is_last and i == len(parts) - 1 else place.sequence
+        notifications.append(("projection/changed", ProjectionChanged(subscription.id, at, part)))
+    if is_last:
+        return Place(sequence, sequence, sent), notifications, size
+    return Place(place.sequence, seen, sent, removed, place.in_parts or bool(parts)), notifications, size
+
+
+def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) -> tuple[list[Change], dict[str, Sent]]:
+    """The changes, and how far they bring each open message."""
+    changes: list[Change] = []
+    sent = dict(subscription.place.sent)
+    messages: set[str] = set()
+    for key, is_whole in dirty.items():
+        if is_whole:
+            changes.append(rows.change(key))
+            if key.entity == "message":
+                messages.add(key.id)
+        elif (found := rows.delta(key.id, sent[key.id])) is not None:
+            change, sent[key.id] = found
+            changes.append(change)
+    if messages and subscription.thread_id is not None:
+        open = open_messages(rows.db, subscription.thread_id)
+        # Of these alone: what was added to another one may be told in the next round only.
+        sent = {id: known for id, known in sent.items() if id not in messages}
+        sent |= {id: open[id] for id in messages if id in open}
+    return changes, sent
+
+
+def _removed(changes: list[Change]) -> int:
+    return sum(isinstance(change, Remove) and change.entity == "thread" for change in changes)

@@ -1,0 +1,73 @@
+"""Notices what other processes append: inotify on Linux, elsewhere the WAL file's time and size."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from treadle.store.sqlite.database import FILE_NAME
+
+log = logging.getLogger(__name__)
+
+POLL = 0.05  # seconds between looks at the WAL file, where there is no inotify
+
+
+class Watch:
+    """Calls `changed` when the database may have changed; too often is harmless, a read finds out."""
+
+    def __init__(self, data_dir: Path, changed: Callable[[], None]) -> None:
+        self._data_dir = data_dir
+        self._changed = changed
+        self._inotify: Any = None
+        self._poll: asyncio.Task[None] | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._inotify is not None or self._poll is not None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self.started:
+            return
+        if sys.platform == "linux":
+            # Here and not above: the import takes longer than all else that a start without subscriptions does.
+            from inotify_simple import INotify, flags
+
+            try:
+                self._inotify = INotify(nonblocking=True)
+                self._inotify.add_watch(self._data_dir, flags.MODIFY | flags.CREATE)
+                asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._read)
+                return
+            except OSError as error:
+                log.info("no inotify (%s): looking at the WAL file instead", error)
+                self._inotify = None
+        self._poll = asyncio.create_task(self._look())
+
+    def stop(self) -> None:
+        """No longer watch."""
+        if self._inotify is not None:
+            asyncio.get_running_loop().remove_reader(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
+
+    def _read(self) -> None:
+        events = self._inotify.read(timeout=0)
+        # Q_OVERFLOW comes without a name.
+        if any(not event.name or event.name.startswith(FILE_NAME) for event in events):
+            self._changed()
+
+    async def _look(self) -> None:
+        wal = self._data_dir / f"{FILE_NAME}-wal"
+        seen: object = None
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                stat = wal.stat()
+                if seen != (seen := (stat.st_mtime_ns, stat.st_size)):
+                    self._changed()
+            await asyncio.sleep(POLL)

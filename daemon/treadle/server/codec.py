@@ -1,0 +1,326 @@
+"""Frame bodies to JSON-RPC 2.0 messages and back: https://www.jsonrpc.org/specification.
+
+Decoding never raises and makes no values of what a message carries: ids, params and results stay JSON text until
+someone knows their type. An id is answered byte for byte as it came.
+"""
+
+import json
+import re
+from typing import Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from treadle.contract import json_text as grammar
+from treadle.contract.errors import ErrorObject, RpcError, invalid_params, invalid_request, parse_error
+
+MAX_BATCH: Final = 1000
+MAX_DEPTH: Final = 128
+"""Of arrays and objects in one body, a batch's own array included."""
+
+NULL_ID: Final = msgspec.Raw(b"null")
+
+T = TypeVar("T")
+
+Id: TypeAlias = str | int | float | bytes | None
+"""An id to compare and to hash; bytes where it is JSON that no Python value stands for (1e999)."""
+
+
+def id_key(text: msgspec.Raw) -> Id:
+    """The id that `text` says: 1 and 1.0 are one id, 1 and "1" are two."""
+    try:
+        key: Id = _ID.decode(text)
+    except (msgspec.DecodeError, ValueError):
+        return bytes(text)
+    return key
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A call that is answered. `id` is JSON text; `params` that of an object or an array, None if there are none."""
+
+    id: msgspec.Raw
+    method: str
+    params: msgspec.Raw | None
+
+    @property
+    def key(self) -> Id:
+        """The id as a key of a map."""
+        return id_key(self.id)
+
+
+class Notification(msgspec.Struct, frozen=True, gc=False):
+    """A call that is not answered, whatever becomes of it. `params` as in a request."""
+
+    method: str
+    params: msgspec.Raw | None
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """An answer to a request of ours: `result` or `error`, as JSON text. `error` is None if it is absent or null."""
+
+    id: msgspec.Raw
+    result: msgspec.Raw | None
+    error: msgspec.Raw | None
+
+    @property
+    def key(self) -> Id:
+        """The id as a key of a map."""
+        return id_key(self.id)
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """What is no message that can be acted on: to be answered with `error`. `id` is null where none could be told."""
+
+    id: msgspec.Raw
+    error: RpcError
+
+
+Message: TypeAlias = Request | Notification | Response | Invalid
+
+
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
+    """What a message must be made of. A Raw is empty where the member is absent."""
+
+    jsonrpc: Literal["2.0"]
+    method: str | None = None
+    id: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Members(msgspec.Struct, frozen=True, gc=False):
+    """The same of any object, whatever it holds."""
+
+    jsonrpc: msgspec.Raw = msgspec.Raw()
+    method: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+# A list[Raw] would hold an object for each of the sixteen million items that 32 MiB can be made of. What an array_like
+# struct has no field for is checked and skipped.
+_Batch: Final = msgspec.defstruct(
+    "_Batch", [(f"item{index}", msgspec.Raw, msgspec.Raw()) for index in range(MAX_BATCH + 1)], array_like=True
+)
+
+_ID: Final = msgspec.json.Decoder(str | int | float | None)
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_MEMBERS: Final = msgspec.json.Decoder(_Members)
+_BATCH: Final = msgspec.json.Decoder(_Batch)
+_ENCODER: Final = msgspec.json.Encoder()
+
+_OPENING: Final = re.compile(rb"[ \t\r\n]*([\[{]?)")
+_BEGINS_ID: Final = b'"-0123456789n'
+_NAMES: Final = frozenset(_Members.__struct_fields__)
+_NO_PARAMS: Final = msgspec.Raw(b"{}")
+_LONE_SURROGATE: Final = "a string holds half of a surrogate pair"
+
+_AT_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
+_FIELD: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.*)`", re.DOTALL)
+_REASON_LENGTH: Final = 500
+
+
+def decode_body(body: bytes) -> Message | list[Message]:
+    """The message in `body`, or the messages of a batch. Never raises: what is wrong is an Invalid in its place.
+
+    A text whose grammar holds but that cannot be decoded is -32602 for the id it has: one with a lone surrogate, with
+    U+0000 in a string (SQLite's JSON functions cut the text there) or deeper than MAX_DEPTH. A number that is out of
+    range is found later, by `decode_params`. `"params": null` is taken for no params: Eglot, Zed and others send it.
+    """
+    if not grammar.is_utf8(body):
+        return Invalid(NULL_ID, parse_error("the text is not UTF-8"))
+    if _opening(body) != b"[":
+        return _decode_message(body, MAX_DEPTH)
+    try:
+        items = _unpack(body)
+    except grammar.NotJson as error:
+        return Invalid(NULL_ID, parse_error(str(error)))
+    if not isinstance(items, list) or not items:
+        return Invalid(NULL_ID, invalid_request("a batch must hold a message"))
+    if len(items) > MAX_BATCH:
+        return Invalid(NULL_ID, invalid_request(f"a batch may hold {MAX_BATCH} messages"))
+    return [_decode_message(item, MAX_DEPTH - 1) for item in items]
+
+
+def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
+    """`params` as what `decoder` decodes; no params are `{}`, and so is an empty array: Lua's empty table is sent so.
+
+    Raises RpcError, invalid params, and nothing else. Its `data.path` ends in the field that is wrong, missing or
+    unknown (`$.params.commands[1].threadId`); of a value in an open map it shows `[...]`, not the name.
+    """
+    text = params or _NO_PARAMS
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        if _opening(text) == b"[" and not _AT_PATH.search(str(error)):
+            if not bytes(text).strip()[1:-1].strip():
+                return decode_params(None, decoder)
+            raise invalid_params("params must be an object: they are taken by name", "$.params") from None
+        raise _invalid_params(str(error)) from None
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        lone = grammar.holds_lone_surrogate(bytes(text))
+        raise invalid_params(_LONE_SURROGATE if lone else str(error)[:_REASON_LENGTH], "$.params") from None
+
+
+class _Result(msgspec.Struct, frozen=True, gc=False):
+    jsonrpc: str
+    id: msgspec.Raw
+    result: object
+
+
+class _Error(msgspec.Struct, frozen=True, gc=False):
+    jsonrpc: str
+    id: msgspec.Raw
+    error: ErrorObject
+
+
+class _Notification(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    jsonrpc: str
+    method: str
+    params: object = None
+
+
+class _Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    jsonrpc: str
+    id: int | str
+    method: str
+    params: object = None
+
+
+def encode_response(id: msgspec.Raw, result: object) -> bytes:
+    """The answer to request `id`."""
+    return _ENCODER.encode(_Result("2.0", id, result))
+
+
+def encode_error(id: msgspec.Raw, error: RpcError) -> bytes:
+    """The answer to request `id`, or to what has none (NULL_ID), when there is no result."""
+    return _ENCODER.encode(_Error("2.0", id, error.to_error()))
+
+
+def encode_notification(method: str, params: object) -> bytes:
+    """A call that has no answer. Without the member `params` if they are None."""
+    return _ENCODER.encode(_Notification("2.0", method, params))
+
+
+def encode_request(id: int | str, method: str, params: object) -> bytes:
+    """A call that the client answers. Without the member `params` if they are None."""
+    return _ENCODER.encode(_Request("2.0", id, method, params))
+
+
+def encode_batch(bodies: list[bytes]) -> bytes:
+    """One body of several, of which there must be one at least."""
+    return b"[" + b",".join(bodies) + b"]"
+
+
+def _decode_message(text: bytes, depth: int) -> Message:
+    flaw = _flaw(text, depth)
+    if flaw is None:
+        try:
+            envelope = _ENVELOPE.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        else:
+            return _classify(envelope, envelope.method, None)
+    return _salvage(text, depth, flaw)
+
+
+def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
+    """What can be told of a message that has a flaw, or that is none."""
+    try:
+        members = _unpack(text)
+    except grammar.NotJson as error:
+        return Invalid(NULL_ID, parse_error(str(error)))
+    if not isinstance(members, _Members):
+        return Invalid(NULL_ID, invalid_request("a message must be an object"))
+    if _string(members.jsonrpc) != "2.0":
+        return _refuse(members, 'jsonrpc must be "2.0"')
+    method = _string(members.method)
+    if method is None and members.method and members.method != NULL_ID:
+        return _refuse(members, "method must be a string")
+    if flaw is None and grammar.holds_lone_surrogate(text):
+        flaw = _LONE_SURROGATE
+    if flaw is None:
+        return _classify(members, method, None)
+    params = bytes(members.params)
+    in_params = _flaw(params, depth - 1) or grammar.holds_lone_surrogate(params)
+    return _classify(members, method, invalid_params(flaw, "$.params" if in_params else "$"))
+
+
+def _flaw(text: bytes, depth: int) -> str | None:
+    """Why `text` is not taken although its grammar holds. A decoder finds lone surrogates without this."""
+    if grammar.holds_nul(text):
+        return "a string holds U+0000"
+    if grammar.is_deeper_than(depth, text):
+        return f"arrays and objects nest deeper than {MAX_DEPTH}"
+    return None
+
+
+def _classify(members: _Envelope | _Members, method: str | None, flaw: RpcError | None) -> Message:
+    """The message that `members` make. `flaw` answers a request; what is not answered is taken as it is."""
+    id_ = members.id.copy()  # a view would keep the whole body in memory as long as the request is in flight
+    if id_ and memoryview(id_)[0] not in _BEGINS_ID:
+        return Invalid(NULL_ID, invalid_request("id must be a string, a number or null"))
+    if method is None:
+        if not members.result and not members.error:
+            return _refuse(members, "method is missing")
+        error = members.error if members.error != NULL_ID else None
+        return Response(id_ or NULL_ID, members.result or None, error or None)
+    params = members.params if members.params and members.params != NULL_ID else None
+    if params is not None and memoryview(params)[0] not in b"{[":
+        return _refuse(members, "params must be an object or an array")
+    if not id_:
+        return Notification(method, params)
+    return Request(id_, method, params) if flaw is None else Invalid(id_, flaw)
+
+
+def _refuse(members: _Envelope | _Members, reason: str) -> Invalid:
+    """Under the id, unless that is of an answer: the client may have the same id in flight for a request of its own."""
+    id_ = members.id
+    is_answered = id_ and memoryview(id_)[0] in _BEGINS_ID and not members.result and not members.error
+    return Invalid(id_.copy() if is_answered else NULL_ID, invalid_request(reason))
+
+
+def _unpack(text: bytes) -> _Members | list[bytes] | None:
+    """The members of an object, the first items of an array, None for another value; or raise NotJson."""
+    opening = _opening(text)
+    try:
+        if opening == b"{":
+            return _MEMBERS.decode(text)
+        if opening == b"[":
+            return [bytes(item) for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
+        _RAW.decode(text)
+        return None
+    except msgspec.DecodeError as error:
+        if not grammar.holds_lone_surrogate(text):
+            raise grammar.NotJson(str(error)) from None
+    except RecursionError:
+        pass
+    found = grammar.walk(text, _NAMES, MAX_BATCH + 1)
+    if isinstance(found, dict):
+        return _Members(**{name: msgspec.Raw(value) for name, value in found.items()})
+    return found
+
+
+def _opening(text: bytes | msgspec.Raw) -> bytes:
+    found = _OPENING.match(text)
+    return found[1] if found else b""
+
+
+def _string(text: msgspec.Raw) -> str | None:
+    """The string that `text` is, if it is one; a lone surrogate in it becomes a question mark."""
+    if not text or memoryview(text)[0] != ord('"'):
+        return None
+    value: str = json.loads(bytes(text))
+    return value.encode(errors="replace").decode()
+
+
+def _invalid_params(complaint: str) -> RpcError:
+    """The error for what msgspec says: "Expected `str`, got `int` - at `$.title`"."""
+    at = _AT_PATH.search(complaint)
+    reason, path = (complaint[: at.start()], at[1]) if at else (complaint, "")
+    if field := _FIELD.fullmatch(reason):
+        path += f".{field[1]}" if field[1].isidentifier() else f"[{json.dumps(field[1], ensure_ascii=False)}]"
+    return invalid_params(reason[:_REASON_LENGTH], f"$.params{path}")

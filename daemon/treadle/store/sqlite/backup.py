@@ -1,0 +1,171 @@
+"""A copy of the database while daemons write, and the way back from one."""
+
+import secrets
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from treadle.store.errors import Refused, explained
+from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.database import (
+    APPLICATION_ID,
+    FILE_NAME,
+    OPENING,
+    PRESENT,
+    FileLock,
+    make_private_file,
+    make_private_folder,
+    sync,
+)
+from treadle.store.sqlite.projections import Progress
+
+PAGES = 1024  # copied between calls of `progress`
+BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+LOG_ID = "INSERT INTO meta (key, value) VALUES ('logId', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
+def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, total: None) -> int:
+    """Copy the database of a data directory, as it is at one moment, to a new file; says how many bytes that has.
+
+    Daemons go on meanwhile. The copy is on disk, whole, under its name, or there is none. Raises Refused.
+    """
+    source = data_dir / FILE_NAME
+    if not source.exists():
+        raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+    if target.exists():
+        raise Refused(f"{target} is there already: choose a new name")
+    present = FileLock(data_dir / PRESENT)
+    try:
+        # A restore would take the file, and the name of its WAL, away from under an open connection.
+        if not present.acquire(shared=True):
+            raise Refused(f"another treadle restores or upgrades {data_dir}: try again later")
+        copy_whole(source, target, progress, check=True)
+        return target.stat().st_size
+    except sqlite3.Error as error:
+        why = explained(error)
+        raise Refused(f"{source} cannot be copied: {why}", why.kind) from error
+    except OSError as error:
+        why = explained(error)
+        raise Refused(f"the copy failed: {why}", why.kind) from error
+    finally:
+        present.release()
+
+
+def copy_whole(
+    source: Path, target: Path, progress: Progress = lambda done, total: None, *, check: bool = False
+) -> None:
+    """Copy a database, as it is at one moment, to one private file that needs none beside it: on disk, or not there.
+
+    check: whether every page is whole, too. Raises sqlite3.Error, OSError and Refused.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        _copy(source, part, progress)
+        if check:
+            _check_is_whole(part, source)
+        part.rename(target)
+        sync(target.parent)
+    finally:
+        _remove(part)
+
+
+def restore(data_dir: Path, source: Path, progress: Progress = lambda done, total: None) -> Path | None:
+    """Put a copy in the place of the database; says where the database that was there is kept.
+
+    The log gets a new logId: clients that know sequences of the old one begin anew. Raises Refused, and changes
+    nothing, where a daemon has the directory open or the copy is not whole.
+    """
+    if not source.is_file():
+        raise Refused(f"there is no file {source}")
+    make_private_folder(data_dir)
+    opening, present = FileLock(data_dir / OPENING), FileLock(data_dir / PRESENT)
+    path, part = data_dir / FILE_NAME, data_dir / f".{FILE_NAME}.part"
+    try:
+        if not (opening.acquire() and present.acquire()):
+            raise Refused(f"a treadle has {data_dir} open: close the editors that use it, and try again")
+        present.require_that_it_locks()
+        _remove(part)
+        _copy(source, part, progress)
+        _check_is_whole(part, source)
+        with closing(sqlite3.connect(part, isolation_level=None)) as db:
+            _check_is_not_newer(db, source)
+            db.execute(LOG_ID, (secrets.token_hex(16),))
+        kept = _keep(path)
+        part.rename(path)
+        sync(data_dir)
+    except sqlite3.Error as error:
+        why = explained(error)
+        raise Refused(f"{source} cannot be restored: {why}", why.kind) from error
+    except OSError as error:
+        why = explained(error)
+        raise Refused(f"{source} cannot be restored: {why}", why.kind) from error
+    finally:
+        _remove(part)
+        present.release()
+        opening.release()
+    return kept
+
+
+def _check_is_whole(copy: Path, source: Path) -> None:
+    """Raises Refused unless the copy of `source` is a whole treadle database."""
+    with closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise Refused(f"{source} is no treadle database")
+        (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if problem != "ok":
+        raise Refused(f"{source} is damaged: {problem.splitlines()[-1]}", "databaseCorrupt")
+
+
+def _check_is_not_newer(copy: sqlite3.Connection, source: Path) -> None:
+    """Raises Refused where this treadle could not open it."""
+    try:
+        if not migrations.pending(copy):
+            projections.is_current(copy)
+    except Refused as error:
+        raise Refused(f"{source} cannot be restored: {error}", error.kind) from error
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    make_private_file(target)
+    with (
+        closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)) as db,
+        closing(sqlite3.connect(target, isolation_level=None)) as copy,
+    ):
+        # Without a read transaction of its own, a backup in steps begins anew whenever a daemon commits.
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        db.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total), sleep=0)
+        db.execute("ROLLBACK")
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole in itself
+    sync(target)
+
+
+def _keep(path: Path) -> Path | None:
+    """Give a database that nobody has open a second name, so that a rename onto the first loses nothing.
+
+    Its WAL goes into it before; one that cannot, for the file is damaged, gets a second name too, and then loses the
+    first, under which it would be taken for the WAL of the restored database. Raises Refused.
+    """
+    if not path.exists():
+        return None
+    kept = path.with_name(f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db")
+    try:
+        with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode = DELETE").fetchone()  # refused while anybody else has it open
+    except sqlite3.DatabaseError as error:
+        why = explained(error)
+        if why.kind == "databaseLocked":
+            raise Refused(f"{path}: {why}", why.kind) from error
+    left = [suffix for suffix in BESIDE if path.with_name(path.name + suffix).exists()]
+    for suffix in ("", *left):
+        kept.with_name(kept.name + suffix).hardlink_to(path.with_name(path.name + suffix))
+    sync(path.parent)
+    for suffix in left:
+        path.with_name(path.name + suffix).unlink()
+    return kept
+
+
+def _remove(part: Path) -> None:
+    for suffix in ("", *BESIDE):
+        part.with_name(part.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,232 @@
+"""Looks for what can be wrong with a data directory, and says what to do about each."""
+
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from treadle.domain.events import decode
+from treadle.store.errors import NewerDatabase, StorageError, explained, said
+from treadle.store.sqlite import environment as surroundings
+from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, PRESENT, FileLock
+from treadle.store.sqlite.environment import Finding
+from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.sql import query
+from treadle.store.sqlite.store import REBUILDING
+
+KEYS = ("thread_id", "id", "key", "message", "sequence")  # columns
+WAL_HEADER, FRAME_HEADER = 32, 24  # bytes (sqlite.org/fileformat2.html, section 4.1)
+
+
+def examine(data_dir: Path, *, quick: bool = False) -> Iterator[Finding]:
+    """Every finding, in an order in which each makes sense only if those before did: it ends where that is not so.
+
+    Nothing is changed, but for a WAL that SQLite recovers when it opens the file. quick: no replay of the log.
+    """
+    present = FileLock(data_dir / PRESENT)
+    try:
+        with contextlib.suppress(OSError):  # what is wrong with the folder or the file is found below
+            if present.path.exists() and not present.acquire(shared=True):
+                yield Finding(
+                    "data directory", "warning", f"another treadle restores or upgrades {data_dir}: look again later"
+                )
+                return
+        yield from _examine(data_dir, quick)
+    finally:
+        present.release()
+
+
+def _examine(data_dir: Path, quick: bool) -> Iterator[Finding]:
+    checks: list[tuple[str, Callable[[Path], Finding]]] = [
+        ("SQLite", surroundings.sqlite),
+        ("data directory", surroundings.directory),
+        ("file system", surroundings.file_system),
+        ("disk space", surroundings.space),
+        ("locks", surroundings.locks),
+        ("files", surroundings.files),
+        ("write-ahead log", _wal),
+        ("database", _opens),
+        ("integrity", _integrity),
+        ("lock on the database", _unlocked),
+        ("schema", _schema),
+        ("event log", _log),
+        ("running turns", _turns),
+    ]
+    if not quick:
+        checks += [("events", _events), ("projections", _projections)]
+    for name, check in checks:
+        try:
+            finding = check(data_dir)
+        except StorageError as error:
+            finding = Finding(name, "problem", str(error))
+        except sqlite3.Error as error:
+            is_damage = explained(error).kind == "databaseCorrupt"
+            finding = _damaged(data_dir, name, said(error)) if is_damage else _told(name, error)
+        except OSError as error:
+            finding = _told(name, error)
+        yield finding
+        if finding.verdict == "problem":
+            return
+
+
+def _told(check: str, error: sqlite3.Error | OSError) -> Finding:
+    return Finding(check, "problem", str(explained(error)))
+
+
+def _damaged(data_dir: Path, check: str, how: str) -> Finding:
+    return Finding(
+        check,
+        "problem",
+        f"the file is damaged: {how}. `treadle restore FILE` brings back a copy; copies are kept as "
+        f"{data_dir}/before-*.db",
+    )
+
+
+def _wal(data_dir: Path) -> Finding:
+    """By its size alone, for nothing but SQLite may open it. A cut between two frames cannot be seen."""
+    path = data_dir / f"{FILE_NAME}-wal"
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with closing(_connect(data_dir)) as db:
+            page_size = db.execute("PRAGMA page_size").fetchone()[0]
+    except sqlite3.DatabaseError:
+        return Finding("write-ahead log", "ok", f"{size:,} bytes")  # what is wrong is said of the database itself
+    if size and (size < WAL_HEADER or (size - WAL_HEADER) % (FRAME_HEADER + page_size)):
+        return Finding(
+            "write-ahead log",
+            "warning",
+            f"{path} has {size:,} bytes, which is no whole number of frames: it was cut off, by a full disk or from "
+            "outside. SQLite keeps what was committed before the cut",
+        )
+    return Finding("write-ahead log", "ok", f"{size:,} bytes")
+
+
+def _connect(data_dir: Path) -> sqlite3.Connection:
+    uri = f"{(data_dir / FILE_NAME).resolve().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=1.0)
+
+
+def _opens(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        (application_id,) = db.execute("PRAGMA application_id").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != APPLICATION_ID:
+        whose = "some other program's" if tables else "an empty"
+        return Finding("database", "problem", f"it is {whose} database: choose another --data-dir")
+    return Finding("database", "ok", "it is treadle's")
+
+
+def _integrity(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        try:
+            # One problem at a time: sqlite3 reads a row ahead, and where that raises the row before it is lost.
+            (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.OperationalError:  # a generated column of an event that is no JSON
+            if (finding := _events(data_dir)).verdict == "problem":
+                return finding
+            raise
+        if problem == "ok":
+            return Finding("integrity", "ok", "every page and index is whole")
+        tables = ", ".join(_damaged_tables(db)) or "no table that could be told"
+    return _damaged(data_dir, "integrity", f"{problem.splitlines()[-1]}; it is of {tables}")
+
+
+def _damaged_tables(db: sqlite3.Connection) -> Iterator[str]:
+    for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
+        try:
+            whole = db.execute("SELECT integrity_check FROM pragma_integrity_check(?)", (name,)).fetchone() == ("ok",)
+        except sqlite3.DatabaseError:
+            whole = False
+        if not whole:
+            yield name
+
+
+def _unlocked(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            rebuilding = FileLock(data_dir / REBUILDING)
+            try:
+                if rebuilding.path.exists() and not rebuilding.acquire(shared=True):
+                    text = "a treadle fills the projections anew: writes wait for it"
+                    return Finding("lock on the database", "warning", text)
+            finally:
+                rebuilding.release()
+            return _told("lock on the database", error)
+    return Finding("lock on the database", "ok", "it can be written")
+
+
+def _schema(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        todo = migrations.pending(db)
+        try:
+            current = not todo and projections.is_current(db)
+        except NewerDatabase as error:
+            return Finding("schema", "problem", str(error))
+    if not current:
+        return Finding("schema", "warning", "it is an older treadle's: the next start brings it up to date")
+    return Finding("schema", "ok", f"projections of version {projections.VERSION}")
+
+
+def _log(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        count, first, last = db.execute(query("log_extent")).fetchone()
+    if count and (first != 1 or last != count):
+        return Finding(
+            "event log",
+            "problem",
+            f"{count:,} events from {first} to {last}: some are missing. `treadle restore FILE` brings back a copy",
+        )
+    return Finding("event log", "ok", f"{count:,} events without a gap")
+
+
+def _turns(data_dir: Path) -> Finding:
+    runner = Runner(data_dir)
+    with closing(_connect(data_dir)) as db:
+        turns = db.execute(query("running_turns")).fetchall()
+    gone = [turn for turn in turns if runner.is_gone(turn[2])]
+    if gone:
+        return Finding(
+            "running turns", "warning", f"{len(gone)} are of daemons that are gone: the next start interrupts them"
+        )
+    return Finding("running turns", "ok", f"{len(turns)}, each of a daemon that lives")
+
+
+def _events(data_dir: Path) -> Finding:
+    count = 0
+    with closing(_connect(data_dir)) as db:
+        db.text_factory = bytes
+        for sequence, payload in db.execute("SELECT sequence, payload FROM events ORDER BY sequence"):
+            try:
+                decode(payload.decode())
+            except (UnicodeDecodeError, msgspec.DecodeError) as error:
+                why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+                return _damaged(data_dir, "events", f"event {sequence} cannot be read: {why}")
+            count += 1
+    return Finding("events", "ok", f"each of {count:,} can be read")
+
+
+def _projections(data_dir: Path) -> Finding:
+    with closing(_connect(data_dir)) as db:
+        if migrations.pending(db) or not projections.is_current(db):
+            return Finding("projections", "warning", "not compared: the next start fills them anew")
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
+        total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
+    if differences:
+        first = differences[0]
+        # Its keys alone: what a doctor says is sent around.
+        row = ", ".join(f"{name} {first.row[name]}" for name in KEYS if name in first.row)
+        return Finding(
+            "projections",
+            "problem",
+            f"{first.table} has a row that is {first.side}: {row}. `treadle verify` shows it, `treadle rebuild` fills "
+            "the tables anew",
+        )
+    return Finding("projections", "ok", f"every row is what {total:,} events say")

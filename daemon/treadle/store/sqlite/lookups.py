@@ -1,0 +1,76 @@
+"""Reads what commands name into the state that they are decided against."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState, json_text
+from treadle.store.sqlite.sql import query
+
+
+def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, Any]:
+    """What the projections hold under each key, or None."""
+    by_kind: dict[str, list[Key]] = defaultdict(list)
+    found: dict[Key, Any] = {}
+    for key in keys:
+        by_kind[key[0]].append(key)
+        found[key] = None
+    for _, project_id in by_kind.pop("members", []):
+        rows = connection.execute(query("lookup_members"), {"project": project_id}).fetchall()
+        found[("members", project_id)] = tuple(id for (id,) in rows)
+        by_kind["thread"] += [("thread", id) for (id,) in rows]
+    for kind, wanted in by_kind.items():
+        name, read = _READERS[kind]
+        rows = connection.execute(query(name), {"keys": msgspec.json.encode(wanted).decode()}).fetchall()
+        found.update(read(connection, row) for row in rows)
+    return found
+
+
+def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, ThreadState]:
+    id, project_id, title, version, archived, deleted, running = row
+    turn = _running_turn(connection, id) if running and not deleted else None
+    return ("thread", id), ThreadState(project_id, title, version, bool(archived), bool(deleted), turn)
+
+
+def _running_turn(connection: sqlite3.Connection, thread_id: str) -> RunningTurn | None:
+    def rows(name: str) -> list[tuple[Any, ...]]:
+        return connection.execute(query(name), {"thread": thread_id}).fetchall()
+
+    turns = rows("lookup_running_turn")
+    if not turns:
+        return None
+    id, runner = turns[0]
+    return RunningTurn(
+        id,
+        runner,
+        messages=tuple(id for (id,) in rows("lookup_open_messages")),
+        activities=tuple((id, _activity_state(*rest)) for id, *rest in rows("lookup_unfinished_activities")),
+        approvals=tuple(id for (id,) in rows("lookup_pending_approvals")),
+    )
+
+
+def _activity_state(turn_id: str, kind: str, title: str, status: str, detail: str | None) -> ActivityState:
+    return ActivityState(turn_id, kind, title, status, None if detail is None else msgspec.json.decode(detail))
+
+
+def _option_ids(options: str) -> tuple[str, ...]:
+    return tuple(option["id"] for option in msgspec.json.decode(options))
+
+
+_READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], tuple[Key, Any]]]] = {
+    "project": ("lookup_projects", lambda _, row: (("project", row[0]), ProjectState(row[1], row[2], bool(row[3])))),
+    "path": ("lookup_paths", lambda _, row: (("path", row[0]), row[1])),
+    "thread": ("lookup_threads", _thread),
+    "turn": ("lookup_turns", lambda _, row: (("turn", *row[:2]), row[2])),
+    "message": ("lookup_messages", lambda _, row: (("message", *row[:2]), row[2])),
+    "activity": ("lookup_activities", lambda _, row: (("activity", *row[:2]), _activity_state(*row[2:]))),
+    "approval": (
+        "lookup_approvals",
+        lambda _, row: (("approval", *row[:2]), ApprovalState(_option_ids(row[2]), bool(row[3]), row[4])),
+    ),
+    "checkpoint": ("lookup_checkpoints", lambda _, row: (("checkpoint", *row), True)),
+    "setting": ("lookup_settings", lambda _, row: (("setting", row[0]), json_text(msgspec.json.decode(row[1])))),
+}

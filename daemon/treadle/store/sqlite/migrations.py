@@ -1,0 +1,72 @@
+"""Numbered changes of the schema, each applied once, in one transaction with its record."""
+
+import sqlite3
+from datetime import UTC, datetime
+
+from treadle.store.errors import NewerDatabase, Refused
+from treadle.store.sqlite.database import APPLICATION_ID, Connection
+from treadle.store.sqlite.sql import Script, scripts
+
+
+async def run_migrations(connection: Connection) -> int:
+    """Bring the schema up to date and say how many migrations that took; twice in a row is harmless.
+
+    Raises Refused where an applied migration is not the one that this release has.
+    """
+    return await connection.call(migrate)
+
+
+def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> int:
+    """The same, on the connection's own thread."""
+    todo = pending(connection, migrations)
+    for script in todo:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in script.statements():
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+                (
+                    version_of(script),
+                    script.name,
+                    script.checksum,
+                    datetime.now(UTC).isoformat(timespec="milliseconds"),
+                ),
+            )
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            error.add_note(f"migration {script.name} failed, and the database is as it was before it: ")
+            raise
+    return len(todo)
+
+
+def pending(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> list[Script]:
+    """What is still to be applied. Raises Refused as above."""
+    known = {version_of(script): script for script in (scripts("migrations") if migrations is None else migrations)}
+    applied = _applied(connection)
+    for version, (name, checksum) in applied.items():
+        if version not in known:
+            raise NewerDatabase(
+                f"the database has migration {name}, written by a newer treadle: use that one, or another --data-dir"
+            )
+        if checksum != known[version].checksum:
+            raise Refused(
+                f"migration {name} of the database is not the one that this treadle has: it was edited after it was "
+                "applied. Use the treadle that made the database, or restore the file"
+            )
+    return [script for version, script in sorted(known.items()) if version not in applied]
+
+
+def version_of(script: Script) -> int:
+    """The number that its name begins with."""
+    return int(script.name.split("_")[0])
+
+
+def _applied(connection: sqlite3.Connection) -> dict[int, tuple[str, str]]:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").fetchone():
+        return {}
+    rows = connection.execute("SELECT version, name, checksum FROM schema_migrations")
+    return {version: (name, checksum) for version, name, checksum in rows.fetchall()}

@@ -1,0 +1,198 @@
+"""The projections: triggers and views from sql/projections, their rebuild from the log, and their proof against it."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from treadle.domain.events import EVENT_TYPES
+from treadle.store.errors import NewerDatabase
+from treadle.store.sqlite import migrations
+from treadle.store.sqlite.database import make_private_file
+from treadle.store.sqlite.sql import query, scripts
+
+VERSION = 2
+"""Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
+
+TABLES = (
+    "projection_projects",
+    "projection_threads",
+    "projection_turns",
+    "projection_messages",
+    "message_chunks",
+    "projection_activities",
+    "projection_approvals",
+    "checkpoints",
+    "settings",
+)
+
+SEARCHES = ("thread_search", "message_search", "activity_search")
+"""The words of what is in the tables, for `search/query`."""
+
+SLICE = 5_000  # events: what a trigger materialises at once
+
+Progress = Callable[[int, int], None]
+"""Called with the events done and the events in all."""
+
+
+def checksum() -> str:
+    """Of all that decides what the tables hold."""
+    digest = hashlib.sha256()
+    for script in scripts("projections"):
+        digest.update(f"{script.name}\0{script.text}\0".encode())
+    digest.update("\0".join(sorted(EVENT_TYPES)).encode())
+    return digest.hexdigest()
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Whether the tables were filled by these projections. Raises NewerDatabase where by newer ones."""
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    version = int(meta.get("projectionVersion", 0))
+    if version > VERSION:
+        raise NewerDatabase(
+            f"the database has projections of version {version}, this treadle knows {VERSION}: a newer treadle wrote "
+            "it. Use that one, or another --data-dir"
+        )
+    unknown = {row[0] for row in connection.execute("SELECT event_type FROM event_types").fetchall()} - EVENT_TYPES
+    if unknown:
+        raise NewerDatabase(
+            f"the log has events of type {', '.join(sorted(unknown))}, written by a newer treadle: use that one, or "
+            "another --data-dir"
+        )
+    return version == VERSION and meta.get("projectionChecksum") == checksum()
+
+
+def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, total: None) -> int:
+    """Apply the projection files and fill the tables from the log, in one transaction; says how many events it took."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _apply(connection)
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table}")
+        for words in SEARCHES:
+            connection.execute(f"INSERT INTO {words} ({words}) VALUES ('delete-all')")
+        total = _replay(connection, query("replay"), "events", progress)
+        connection.executemany(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [("projectionVersion", str(VERSION)), ("projectionChecksum", checksum())],
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return total
+
+
+def _apply(connection: sqlite3.Connection) -> None:
+    # The views first: each of them, dropped, takes nothing with it, while dropping `projector` would take the triggers.
+    for kind, name in connection.execute(
+        "SELECT type, name FROM sqlite_schema WHERE (type = 'trigger' AND tbl_name = 'projector') "
+        "OR (type = 'view' AND name <> 'projector')"
+    ).fetchall():
+        connection.execute('DROP {} "{}"'.format(kind, name.replace('"', '""')))
+    for script in scripts("projections"):
+        for statement in script.statements():
+            connection.execute(statement)
+
+
+def _replay(connection: sqlite3.Connection, statement: str, events: str, progress: Progress) -> int:
+    (total,) = connection.execute(f"SELECT coalesce(max(sequence), 0) FROM {events}").fetchone()
+    for after in range(0, total, SLICE):
+        progress(after, total)
+        connection.execute(statement, {"after": after, "upto": after + SLICE})
+    progress(total, total)
+    return int(total)
+
+
+class Difference(Struct, frozen=True):
+    """A row that the table and the log do not agree on. side: `missing` from the table, or `unexpected` in it."""
+
+    table: str
+    side: str
+    row: dict[str, object]
+
+
+def verify(
+    path: Path, copy: Path, progress: Progress = lambda done, total: None, limit: int = 20
+) -> tuple[int, list[Difference]]:
+    """Replay the log of the database at `path` into an empty one at `copy`; compare table by table, row by row.
+
+    Says how many events there were, and the first differences of each table. Daemons may go on writing: it looks at
+    the state of one moment.
+    """
+    make_private_file(copy)
+    connection = sqlite3.connect(copy, isolation_level=None, uri=True)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = OFF")
+        migrations.migrate(connection)
+        connection.execute("ATTACH ? AS live", (f"{path.resolve().as_uri()}?mode=rw",))
+        connection.execute("BEGIN")
+        _apply(connection)
+        total = _replay(connection, query("replay_from_live"), "live.events", progress)
+        differences = [d for table in TABLES for d in _compare(connection, table, limit)]
+        there = {name for (name,) in connection.execute("SELECT name FROM live.sqlite_schema").fetchall()}
+        for words in SEARCHES:
+            if words in there:  # else it is a database from before 002_search
+                differences += _compare_words(connection, words, limit)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    return total, differences
+
+
+def _compare(connection: sqlite3.Connection, table: str, limit: int) -> Iterator[Difference]:
+    columns = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})").fetchall()]
+    return _except(connection, table, columns, f"main.{table}", f"live.{table}", limit)
+
+
+def _compare_words(connection: sqlite3.Connection, words: str, limit: int) -> Iterator[Difference]:
+    """Which words there are, in how many rows and how often; where these agree, the first that is in another place.
+
+    https://www.sqlite.org/fts5.html, section 9.
+    """
+    for schema in ("main", "live"):
+        for kind in ("row", "instance"):
+            name = f"temp.{schema}_{words}_{kind}"
+            connection.execute(f"CREATE VIRTUAL TABLE {name} USING fts5vocab({schema}, {words}, {kind})")
+    columns = ["term", "doc", "cnt"]
+    found = list(_except(connection, words, columns, f"main_{words}_row", f"live_{words}_row", limit))
+    yield from found or _compare_places(connection, words)
+
+
+def _compare_places(connection: sqlite3.Connection, words: str) -> Iterator[Difference]:
+    # Both come in the order of the index, by term, row and place, and there may be millions of them: first their sums.
+    sums = [
+        connection.execute(
+            "SELECT sum((rowid % 65521 + 1) * (doc * 64 + offset + 32 * length(col)) % 1000003) "
+            f"FROM {schema}_{words}_instance"
+        ).fetchone()
+        for schema in ("main", "live")
+    ]
+    if sums[0] == sums[1]:
+        return
+    columns = ["term", "doc", "col", "offset"]
+    expected, live = (
+        connection.execute(f"SELECT term, doc, col, offset FROM {schema}_{words}_instance")
+        for schema in ("main", "live")
+    )
+    for pair in zip(expected, live, strict=True):
+        if pair[0] != pair[1]:
+            for side, row in zip(("missing", "unexpected"), pair, strict=True):
+                yield Difference(words, side, dict(zip(columns, row, strict=True)))
+            return
+
+
+def _except(
+    connection: sqlite3.Connection, table: str, columns: list[str], expected: str, live: str, limit: int
+) -> Iterator[Difference]:
+    names = ", ".join(columns)
+    for side, left, right in (("missing", expected, live), ("unexpected", live, expected)):
+        rows = connection.execute(
+            f"SELECT {names} FROM {left} EXCEPT SELECT {names} FROM {right} LIMIT {limit}"
+        ).fetchall()
+        for row in rows:
+            yield Difference(table, side, dict(zip(columns, row, strict=True)))

@@ -1,0 +1,128 @@
+"""A look into a data directory from outside a daemon: it changes nothing, and daemons do not notice it."""
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from treadle.store.errors import Refused, explained
+from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.database import (
+    APPLICATION_ID,
+    FILE_NAME,
+    OPENING,
+    PRESENT,
+    FileLock,
+    configure_reader,
+    connect,
+    inode,
+    require_in_place,
+    require_sqlite,
+)
+from treadle.store.sqlite.log import position
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STEPS = 1_000  # of SQLite's machine, after which Python looks whether somebody pressed Ctrl-C
+POLL = 0.1  # seconds between questions whether another process has committed
+
+
+def require_database(data_dir: Path) -> None:
+    """Raises Refused where there is no database."""
+    if not (data_dir / FILE_NAME).exists():
+        raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+
+
+class Reader:
+    """path: of the database. Each `read` is a short transaction of its own: who prints slowly holds nothing open."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._inode = inode(path)
+
+    def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` in a read transaction. Raises NewerDatabase where a newer treadle has taken it over."""
+        self._connection.execute("BEGIN")
+        try:
+            position(self._connection)
+            return function(self._connection)
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def wait(self, seconds: float) -> bool:
+        """Return when another process has committed since the last read or wait, True, or when the time is over.
+
+        Raises StorageError where the database is not found any more.
+        """
+        deadline = time.monotonic() + seconds
+        while self._version() == self._seen:
+            if time.monotonic() >= deadline:
+                return False
+            require_in_place(self.path, self._inode)
+            time.sleep(POLL)
+        self._seen = self._version()
+        return True
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    _seen = 0
+
+
+@contextlib.contextmanager
+def reading(data_dir: Path) -> Iterator[Reader]:
+    """The database of a data directory, to read from; as daemons do, it keeps others from replacing it meanwhile.
+
+    Raises Refused, with a sentence that says what to do, where there is none or it is not this treadle's. Makes none,
+    and brings none up to date.
+    """
+    require_sqlite()
+    require_database(data_dir)
+    path = data_dir / FILE_NAME
+    opening, present = FileLock(data_dir / OPENING), FileLock(data_dir / PRESENT)
+    connection: sqlite3.Connection | None = None
+    try:
+        try:
+            _wait_for(opening, data_dir)
+            if not present.acquire(shared=True):
+                raise Refused(f"another treadle restores or upgrades {data_dir}: try again later")
+            connection = connect(path, configure_reader)
+            connection.set_progress_handler(lambda: False, STEPS)
+            _require_current(connection, data_dir)
+            reader = Reader(path, connection)
+        except sqlite3.Error as error:
+            why = explained(error)
+            raise Refused(f"{path}: {why}", why.kind) from error
+        except OSError as error:
+            raise explained(error) from error
+        finally:
+            opening.release()
+        yield reader
+    finally:
+        if connection is not None:
+            connection.close()
+        present.release()
+
+
+def _wait_for(opening: FileLock, data_dir: Path) -> None:
+    """Until nobody makes or upgrades the database; who opens it next waits for the few milliseconds of this look."""
+    if not opening.acquire(shared=True):
+        log.warning("waiting for another treadle that opens %s", data_dir)
+        while not opening.acquire(shared=True):
+            time.sleep(POLL)
+
+
+def _require_current(connection: sqlite3.Connection, data_dir: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not application_id and not tables:
+        raise Refused(f"the treadle database in {data_dir} is empty: nothing was ever kept in it")
+    if application_id != APPLICATION_ID:
+        raise Refused(f"{data_dir / FILE_NAME} is some other program's database: choose another --data-dir")
+    if migrations.pending(connection) or not projections.is_current(connection):
+        raise Refused(f"the database in {data_dir} is an older treadle's: `treadle rebuild` brings it up to date")

@@ -1,0 +1,124 @@
+"""Full-text search over titles, messages and activities: what people type, as SQLite's FTS5 is asked for it."""
+
+import sqlite3
+from collections import defaultdict
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from treadle.domain.entities import Hit, Match
+from treadle.domain.errors import NotFound
+from treadle.domain.ids import Syntax
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.sql import query
+
+SHORTEST_BEGINNING: Final = 3  # letters: with fewer, too many words begin so
+SNIPPETS: Final = {
+    "thread": "snippets_of_thread",
+    "message": "snippets_of_message",
+    "activity": "snippets_of_activity",
+}
+START, STOP = "\x02", "\x03"  # as in sql/queries/snippets_of_*.sql
+
+
+class BadQuery(ValueError):
+    """What was asked is no FTS5 expression."""
+
+
+class Hits(Struct, frozen=True, rename="camel"):
+    """The best first. next_cursor: where the next page begins, null at the end."""
+
+    items: list[Hit]
+    next_cursor: str | None
+
+
+def expression(text: str) -> str:
+    """Each word of `text` as an FTS5 string, which nothing in it can end; the last may be the beginning of a word.
+
+    https://www.sqlite.org/fts5.html, section 3.1. Empty where there is no word.
+    """
+    words = ['"' + word.replace('"', '""') + '"' for word in text.split()]
+    if words and len(text.split()[-1]) >= SHORTEST_BEGINNING:
+        words[-1] += "*"
+    return " ".join(words)
+
+
+def search(
+    connection: sqlite3.Connection,
+    text: str,
+    *,
+    syntax: Syntax = "plain",
+    project_id: str | None = None,
+    thread_id: str | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> Hits:
+    """What has the words, of the 1,000 newest threads, messages and activities each that do.
+
+    Raises BadQuery, NotFound where there is no such thread, and BadCursor.
+    """
+    upto, offset = _place(cursor) if cursor is not None else (reads.sequence(connection), 0)
+    since = 0
+    if thread_id is not None:
+        row = connection.execute(query("extent_of_thread"), {"thread": thread_id}).fetchone()
+        if row is None:
+            raise NotFound("thread", thread_id)
+        since, upto = row[0], min(upto, row[1])
+    asked = expression(text) if syntax == "plain" else text
+    if not asked.strip():
+        return Hits([], None)
+    try:
+        rows = connection.execute(
+            query("search"),
+            {
+                "query": asked,
+                "since": since,
+                "upto": upto,
+                "project": project_id,
+                "thread": thread_id,
+                "limit": limit + 1,
+                "offset": offset,
+            },
+        ).fetchall()
+        found = _snippets(connection, asked, rows[:limit])
+    except sqlite3.OperationalError as error:
+        if syntax == "fts5" and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            raise BadQuery(str(error)) from error
+        raise
+    hits = []
+    for entity, sequence, id, thread, turn, project, title, rank in rows[:limit]:
+        snippet, matches = unmarked(found[sequence])
+        hits.append(Hit(entity, id, thread, turn, project, title, snippet, matches, rank))
+    more = len(rows) > limit
+    return Hits(hits, reads.encode_cursor([upto, offset + limit]) if more else None)
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    place = reads.decode_cursor(cursor, [0, 0])
+    if len(place) != 2 or not all(isinstance(n, int) and 0 <= n <= reads.LATEST for n in place):
+        raise reads.BadCursor("the cursor is none that this list gave")
+    return place[0], place[1]
+
+
+def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, ...]]) -> dict[int, str]:
+    """By sequence."""
+    of: dict[str, list[int]] = defaultdict(list)
+    for entity, sequence, *_ in rows:
+        of[entity].append(sequence)
+    found: dict[int, str] = {}
+    for entity, ids in of.items():
+        parameters = {"query": asked, "oldest": min(ids), "newest": max(ids), "ids": msgspec.json.encode(ids).decode()}
+        found.update(connection.execute(query(SNIPPETS[entity]), parameters).fetchall())
+    return found
+
+
+def unmarked(text: str) -> tuple[str, list[Match]]:
+    """A snippet without its marks, and where they were."""
+    plain, matches = "", []
+    for piece in text.split(START):
+        word, stop, rest = piece.partition(STOP)
+        if stop:
+            matches.append(Match(len(plain), len(plain) + len(word)))
+        plain += word + rest.replace(STOP, "")
+    return plain, matches

@@ -1,0 +1,294 @@
+"""One data directory, open: the log, the reads, and who else is here."""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from treadle.domain.ids import Durability
+from treadle.store.errors import Refused, StorageError, explained, is_busy
+from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.append_queue import Turns
+from treadle.store.sqlite.backup import copy_whole
+from treadle.store.sqlite.database import (
+    FILE_NAME,
+    OPENING,
+    PRESENT,
+    Connection,
+    FileLock,
+    make_private_folder,
+    open_or_create_db,
+    open_reader,
+)
+from treadle.store.sqlite.log import EventStore, position
+from treadle.store.sqlite.runners import Runner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+REBUILDING = "rebuilding.lock"
+LONGEST_SEARCH = 10.0  # seconds, after which it is given up: others wait for it
+STEPS = 1_000  # of SQLite's machine between questions whether a search goes on
+
+
+class Store:
+    """events: the log. reads: a queue of them. runner: this daemon as one that runs turns. turns: to append.
+
+    log_id: tells this log from any other.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        durability: Durability,
+        writer: Connection,
+        reader: Connection,
+        present: FileLock,
+        log_id: str,
+    ) -> None:
+        self.data_dir = data_dir
+        self.path = data_dir / FILE_NAME
+        self.durability = durability
+        self.writer = writer
+        self.events = EventStore(writer)
+        self.runner = Runner(data_dir)
+        self.turns = Turns(data_dir)
+        self.log_id = log_id
+        self.reads = ReadQueue(reader)
+        self._searches: asyncio.Task[ReadQueue] | None = None
+        self._closing = False
+        self._present = present
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: Path,
+        *,
+        durability: Durability = "full",
+        progress: projections.Progress = lambda done, total: None,
+    ) -> "Store":
+        """Make or open the database, migrate it and bring its projections up to date; `progress` tells of a rebuild.
+
+        Raises Refused, with a sentence that says what to do. Cancelled, it waits for no other treadle any more, and
+        what was begun is finished and closed.
+        """
+        make_private_folder(data_dir)
+        opening = FileLock(data_dir / OPENING)
+        async with opening.held(on_wait=lambda: log.info("waiting for another treadle that opens %s", data_dir)):
+            opening.require_that_it_locks()
+            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
+            try:
+                return await asyncio.shield(opened)
+            except asyncio.CancelledError:
+                # A connection's thread must not outlive the loop that it answers to.
+                await (await opened).close()
+                raise
+
+    @classmethod
+    async def _open(cls, data_dir: Path, durability: Durability, progress: projections.Progress) -> "Store":
+        present = FileLock(data_dir / PRESENT)
+        writer = await open_or_create_db(data_dir, durability=durability)
+        try:
+            await _bring_up_to_date(writer, data_dir, present, progress)
+            log_id = await writer.call(_log_id)
+            present.acquire(shared=True)
+            reader = await open_reader(data_dir)
+        except BaseException:
+            await writer.close()
+            present.release()
+            raise
+        return cls(data_dir, durability, writer, reader, present, log_id)
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` in a read transaction; those that wait at the same time share one."""
+        return await self.reads.submit(function)
+
+    async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` on the writing connection's thread."""
+        return await self.writer.call(function)
+
+    async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
+        """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
+        async with FileLock(self.data_dir / REBUILDING).held():
+            while True:
+                try:
+                    return await self.writer.call(projections.rebuild, on_loop(progress))
+                except sqlite3.OperationalError as error:
+                    if not is_busy(error):
+                        raise
+
+    async def search(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """A read on a connection of its own, so that other reads do not wait for it.
+
+        Given up after LONGEST_SEARCH, when nobody waits for its answer any more, and when the store is closed.
+        """
+        if self._searches is None:
+            self._searches = asyncio.create_task(self._open_searches())
+        try:
+            queue = await asyncio.shield(self._searches)
+        except StorageError:
+            self._searches = None  # the next one tries again
+            raise
+
+        def bounded(connection: sqlite3.Connection) -> T:
+            until = time.monotonic() + LONGEST_SEARCH
+            connection.set_progress_handler(lambda: self._closing or future.done() or time.monotonic() > until, STEPS)
+            try:
+                return function(connection)
+            finally:
+                connection.set_progress_handler(None, 0)
+
+        future = queue.submit(bounded)
+        return await future
+
+    async def _open_searches(self) -> "ReadQueue":
+        connection = await open_reader(self.data_dir)
+        if connection.inode != self.writer.inode:  # it has another log, and a reader would not notice
+            await connection.close()
+            self.writer.require_in_place()
+        return ReadQueue(connection)
+
+    def is_rebuilding(self) -> bool:
+        """Whether some process fills the projections anew, for which it is worth to wait."""
+        lock = FileLock(self.data_dir / REBUILDING)
+        try:
+            return not lock.acquire(shared=True)
+        except OSError:
+            return False
+        finally:
+            lock.release()
+
+    async def close(self) -> None:
+        """Close the connections and let go of the locks."""
+        self._closing = True
+        try:
+            if self._searches is not None:
+                for opened in await asyncio.gather(self._searches, return_exceptions=True):
+                    if isinstance(opened, ReadQueue):
+                        await opened.close()
+            await self.reads.close()
+            await self.writer.close()
+        finally:
+            self.runner.release()
+            self._present.release()
+
+
+class ReadQueue:
+    """Reads that come while one runs are run together after it: one hop to the thread, one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: dict[asyncio.Future[Any], Callable[[sqlite3.Connection], Any]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """The future result of the read."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = function
+        future.add_done_callback(lambda done: self._waiting.pop(done, None))  # one that is taken back waits no more
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return future
+
+    async def close(self) -> None:
+        """After what waits has run."""
+        if self._running is not None:
+            await self._running
+        await self._connection.close()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [(future, function) for future, function in self._waiting.items() if not future.done()]
+                self._waiting.clear()
+                try:
+                    results = await self._connection.call(_read_together, [function for _, function in batch])
+                except (sqlite3.Error, StorageError, ValueError) as error:  # ValueError: the connection is closed
+                    results = [error] * len(batch)
+                for (future, _), result in zip(batch, results, strict=True):
+                    if future.done():
+                        continue
+                    if isinstance(result, sqlite3.Error):
+                        future.set_exception(explained(result))
+                    elif isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(result)
+        finally:
+            self._running = None
+
+
+def _read_together(connection: sqlite3.Connection, functions: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+    results: list[Any] = []
+    connection.execute("BEGIN")
+    try:
+        position(connection)
+        for function in functions:
+            try:
+                results.append(function(connection))
+            except Exception as error:
+                results.append(error)
+    finally:
+        connection.execute("ROLLBACK")
+    return results
+
+
+async def _bring_up_to_date(
+    writer: Connection, data_dir: Path, present: FileLock, progress: projections.Progress
+) -> None:
+    todo = await writer.call(migrations.pending)
+    current = not todo and await writer.call(projections.is_current)
+    if current:
+        return
+    if not present.acquire():
+        raise Refused(
+            f"{data_dir} has to be brought up to date, but another treadle has it open: close the editors that use it, "
+            "and start again"
+        )
+    if await writer.call(_has_events):
+        copy = await writer.call(_keep_copy, data_dir)
+        log.info("kept a copy of the database as %s", copy)
+    await writer.call(migrations.migrate)
+    if not await writer.call(projections.is_current):
+        await writer.call(projections.rebuild, on_loop(progress))
+
+
+def on_loop(progress: projections.Progress) -> projections.Progress:
+    """The same, callable from a connection's thread."""
+    loop = asyncio.get_running_loop()
+
+    def call(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(progress, done, total)
+
+    return call
+
+
+def _has_events(connection: sqlite3.Connection) -> bool:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'").fetchone():
+        return False
+    return connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is not None
+
+
+def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
+    """A whole copy beside the database, before it is changed: `before-DATE.db`."""
+    for left in data_dir.glob(".before-*"):  # by one that was killed while it copied
+        left.unlink()
+    copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
+    copy_whole(data_dir / FILE_NAME, copy)
+    return copy
+
+
+def _log_id(connection: sqlite3.Connection) -> str:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()
+    if found is None:  # only then a write, which another process may be in the way of
+        found = (secrets.token_hex(16),)
+        connection.execute("INSERT INTO meta (key, value) VALUES ('logId', ?)", found)
+    return str(found[0])

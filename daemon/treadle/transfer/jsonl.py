@@ -1,0 +1,242 @@
+"""The log as JSON Lines, and back into an empty data directory: the same sequences, and each event byte by byte."""
+
+import os
+import re
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from treadle import __version__
+from treadle.contract.json_text import holds_nul
+from treadle.domain.events import Event, decode
+from treadle.domain.ids import ID_PATTERN
+from treadle.store.errors import Refused, StorageError, said
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.database import (
+    FILE_NAME,
+    PRESENT,
+    FileLock,
+    configure_writer,
+    connect,
+    make_private_file,
+    sync,
+)
+from treadle.store.sqlite.projections import Progress
+from treadle.store.sqlite.reader import Reader
+from treadle.store.sqlite.sql import query
+from treadle.store.sqlite.store import REBUILDING
+
+FORMAT = "treadle-log"
+VERSION = 1
+PAGE = 500  # events read or appended at once; fewer where they are more than reads.MAX_BYTES
+MAX_LINE = 1_100_000_000  # bytes: SQLite takes no text of more than 1,000,000,000
+
+
+class Header(Struct, frozen=True, rename="camel"):
+    """The first line. events: how many lines follow, so that a file that was cut off is noticed.
+
+    log_id: of the log that was exported; the imported one gets its own. treadle: the version that exported it.
+    """
+
+    format: str
+    version: int
+    events: Annotated[int, msgspec.Meta(ge=0)]
+    log_id: str = ""
+    treadle: str = ""
+
+
+class Line(Struct, frozen=True):
+    sequence: int
+    event: Raw
+
+
+class BadExport(StorageError):
+    """What was read is no export, or is damaged."""
+
+
+_ID = re.compile(ID_PATTERN)
+_HEADER = msgspec.json.Decoder(Header)
+_LINE = msgspec.json.Decoder(Line)
+
+
+def export(reader: Reader, write: Callable[[bytes], Any], progress: Progress = lambda done, total: None) -> int:
+    """Write the log as it is now, in lines; how many events. What is appended meanwhile is not in it."""
+    end, log_id = reader.read(lambda db: (reads.sequence(db), db.execute(query("log_span")).fetchone()[0]))
+    write(msgspec.json.encode(Header(FORMAT, VERSION, end, log_id, __version__)) + b"\n")
+    after = 0
+
+    def page(db: sqlite3.Connection) -> tuple[list[Raw], int | None]:
+        return reads.events(db, None, after, min(PAGE, end - after))
+
+    while after < end:
+        progress(after, end)
+        events, last = reader.read(page)
+        for event in events:
+            write(bytes(event) + b"\n")
+        after = end if last is None else last
+    progress(end, end)
+    return int(end)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A private file to write, which is on disk under its name when all is written, or is not there. Raises Refused."""
+    if path.exists():
+        raise Refused(f"{path} is there already: choose a new name")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        make_private_file(part)
+        with part.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(path)
+        sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_header(stream: IO[bytes]) -> Header:
+    """Read the first line. Raises BadExport."""
+    try:
+        header = _HEADER.decode(_read_line(stream, 1))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadExport(f"line 1: it is no export of a treadle log: {error}") from None
+    if header.format != FORMAT:
+        raise BadExport(f"line 1: it is no export of a treadle log: its format is {header.format!r}")
+    if header.version != VERSION:
+        raise BadExport(f"line 1: it has version {header.version} of the format, this treadle knows {VERSION}")
+    return header
+
+
+def import_log(data_dir: Path, header: Header, stream: IO[bytes], progress: Progress = lambda done, total: None) -> int:
+    """Append what follows the header to a log that is there and empty, in one transaction; how many events.
+
+    Raises BadExport with the number of the line that is wrong, Refused where the log is not empty.
+    """
+    present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
+    path = data_dir / FILE_NAME
+    try:
+        if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait longer, as for a rebuild
+            raise Refused(f"another treadle restores, upgrades or rebuilds {data_dir}: try again later")
+        with closing(connect(path, lambda connection: configure_writer(connection, path))) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                _require_empty(db, data_dir)
+                done = 0
+                for events in _pages(stream, header):
+                    _append(db, done, events)
+                    done += len(events)
+                    progress(done, header.events)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+    finally:
+        rebuilding.release()
+        present.release()
+    return done
+
+
+def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
+    count = reads.sequence(db)
+    if count:
+        raise Refused(
+            f"{data_dir} has a log of {count:,} events: a log can be imported into an empty data directory alone. "
+            "Say another one with --data-dir"
+        )
+
+
+def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
+    """The events that follow the header, each as it was written."""
+    events: list[str] = []
+    size = 0
+    for sequence in range(1, header.events + 1):
+        number = sequence + 1
+        text = _read_line(stream, number)
+        if not text:
+            raise BadExport(f"line {number}: it ends here, after {sequence - 1:,} of {header.events:,} events")
+        events.append(_event(text, number, sequence))
+        size += len(text)
+        if len(events) == PAGE or size > reads.MAX_BYTES:
+            yield events
+            events, size = [], 0
+    if events:
+        yield events
+    number = header.events + 2
+    if _read_line(stream, number):
+        raise BadExport(f"line {number}: there is more than the {header.events:,} events of line 1")
+
+
+def _read_line(stream: IO[bytes], number: int) -> bytes:
+    text = stream.readline(MAX_LINE)
+    if len(text) == MAX_LINE:
+        raise BadExport(f"line {number}: it is longer than any event")
+    return text
+
+
+def _event(text: bytes, number: int, sequence: int) -> str:
+    """The event of a line, as it was written. Raises BadExport."""
+    try:
+        line = _LINE.decode(text)
+        if line.sequence != sequence:
+            raise BadExport(f"line {number}: it has sequence {line.sequence}, not {sequence}")
+        if holds_nul(text):
+            raise BadExport(f"line {number}: a string holds U+0000")
+        _require_readable(decode(line.event), number)
+        return bytes(line.event).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise BadExport(f"line {number}: it is damaged: {why}") from None
+
+
+def _require_readable(event: Event, number: int) -> None:
+    """Raises BadExport where a time is none, or an id none that a client could ask for."""
+    try:
+        is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise BadExport(f"line {number}: it is damaged: {event.at!r} is no time")
+    for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
+        id = getattr(event, name, None)
+        if id is not None and not _ID.match(id):
+            raise BadExport(f"line {number}: it is damaged: {id!r} is no id")
+
+
+def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+    """Raises BadExport, with its line, where the database refuses an event."""
+    db.execute("SAVEPOINT page")
+    try:
+        _insert(db, after, events)
+    except sqlite3.DatabaseError as refusal:
+        if not _is_of_event(refusal):
+            raise
+        db.execute("ROLLBACK TO page")
+        for place, event in enumerate(events, after):  # one by one, to say which it is
+            try:
+                _insert(db, place, [event])
+            except sqlite3.DatabaseError as error:
+                if not _is_of_event(error):
+                    raise
+                raise BadExport(f"line {place + 2}: the database refuses it: {said(error)}") from None
+        raise
+    db.execute("RELEASE page")
+
+
+def _is_of_event(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is the event that is wrong: not what came before makes it, or FTS5 has no such words to take out."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
+
+
+def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+    db.execute(query("append_events"), {"expected": after, "batch": msgspec.json.encode(events).decode()})

@@ -1,0 +1,93 @@
+"""Records what another program has kept, through the same commands as everything else."""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
+from treadle.core.engine import Engine, digest
+from treadle.core.group_commit import Answer
+from treadle.domain.commands import Command, CreateProject
+from treadle.domain.decider import normalized
+from treadle.domain.errors import Rejected
+from treadle.store.sqlite.lookups import look_up
+from treadle.store.sqlite.store import Store
+
+AT_ONCE = 1_000  # commands: fewer than the engine's queue holds
+
+
+async def import_acp(file: Path, data_dir: Path) -> int:
+    """Record the sessions of a recording; again, and nothing happens. The exit status."""
+    try:
+        name, frames = _read(file)
+    except (OSError, BadRecording) as error:
+        print(f"treadle: {file}: {error}", file=sys.stderr)
+        return 1
+    store = await Store.open(data_dir)
+    engine = Engine(store, linger=0)
+    engine.start()
+    try:
+        before = await store.events.sequence()
+        project_id = await _project(store, engine, _folder(frames, file))
+        results: list[Answer | BaseException] = []
+        commands = enumerate(_commands(frames, project_id))
+        while some := list(islice(commands, AT_ONCE)):
+            answers = [
+                engine.submit([c], command_id=f"import-{name}-{i}", digest=digest(msgspec.to_builtins(c))).future
+                for i, c in some
+            ]
+            results += await asyncio.gather(*answers, return_exceptions=True)
+        after = await store.events.sequence()
+    finally:
+        await engine.stop()
+        await store.close()
+    failed = [result for result in results if isinstance(result, BaseException)]
+    for failure in failed[:5]:
+        print(f"treadle: not recorded: {failure}", file=sys.stderr)
+    was = "" if after > before else ", all of which were there already"
+    print(f"{len(frames)} frames, {len(results)} commands{was}; {after - before} new events in project {project_id}")
+    return 1 if failed else 0
+
+
+def _read(file: Path) -> tuple[str, list[Frame]]:
+    """A name for what is in the file, and its frames."""
+    content = file.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:32], list(read_frames(content.splitlines()))
+
+
+def _commands(frames: list[Frame], project_id: str) -> Iterator[Command]:
+    mapper = SessionMapper(project_id)
+    for frame in frames:
+        yield from mapper.feed(frame)
+    yield from mapper.end()
+
+
+def _folder(frames: list[Frame], file: Path) -> str:
+    """Where the first session ran; without one, where the recording lies."""
+    for frame in frames:
+        params: Any = frame.msg.get("params")
+        if frame.msg.get("method") in ("session/new", "session/load") and isinstance(params, dict):
+            folder = params.get("cwd")
+            if isinstance(folder, str) and folder.startswith("/"):
+                return normalized(folder)
+    return str(file.absolute().parent)
+
+
+async def _project(store: Store, engine: Engine, folder: str) -> str:
+    """The project of the folder, made where there is none."""
+    path = ("path", folder)
+    found = (await store.read(lambda db: look_up(db, [path])))[path]
+    if found is not None:
+        return str(found)
+    command = CreateProject(name=Path(folder).name or folder, path=folder)
+    try:
+        answer: Answer = await engine.submit([command]).future
+    except Rejected as error:  # another process was faster
+        return str(error.details["projectId"])
+    return str(msgspec.json.decode(answer.results[0].events[0])["event"]["id"])
