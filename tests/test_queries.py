@@ -45,9 +45,9 @@ ALLOWED = {
     ("stats_entities", "SCAN projection_threads"),
     ("stats_entities", "SCAN projection_turns USING COVERING INDEX idx_turns_thread"),
     ("stats_entities", "SCAN projection_turns USING INDEX idx_turns_running"),
-    ("stats_entities", "SCAN projection_messages USING COVERING INDEX idx_messages_turn"),
-    ("stats_entities", "SCAN projection_activities USING COVERING INDEX idx_activities_turn"),
-    ("stats_entities", "SCAN projection_approvals USING COVERING INDEX idx_approvals_turn"),
+    ("stats_entities", "SCAN projection_messages USING COVERING INDEX idx_messages_thread"),
+    ("stats_entities", "SCAN projection_activities USING COVERING INDEX idx_activities_thread"),
+    ("stats_entities", "SCAN projection_approvals USING COVERING INDEX idx_approvals_thread"),
     ("stats_entities", "SCAN projection_approvals USING INDEX idx_approvals_pending"),
     ("stats_entities", "SCAN checkpoints USING COVERING INDEX idx_checkpoints_thread"),
     ("stats_entities", "SCAN settings"),
@@ -233,7 +233,7 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         key.insert(1, "t")
     given = {
         "thread": "t",
-        "turn": "one",
+        "id": "tool" if name == "activity_read" else "open",
         "project": "p",
         "live": 1,
         "limit": 3,

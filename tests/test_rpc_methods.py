@@ -216,20 +216,83 @@ def test_the_windows_of_a_thread_hold_each_turn_and_all_that_is_its_once(library
         } == turns
 
 
-def test_a_window_ends_before_it_is_larger_than_a_mebibyte_and_a_large_turn_comes_alone(data_dir: Path) -> None:
+def windows_of(daemon: Daemon, **params: Any) -> list[dict[str, Any]]:
+    """Every page of thread `t`, the oldest first."""
+    windows = [daemon.result("thread/read", {"threadId": "t", **params})]
+    while (before := windows[0]["beforeCursor"]) is not None:
+        windows.insert(0, daemon.result("thread/read", {"threadId": "t", "before": before, **params}))
+    return windows
+
+
+def test_a_turn_of_any_size_is_read_in_pages_that_each_have_its_header(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
-        for i, size in enumerate([300_000, 300_000, 300_000, 300_000, 2 * MIB, 10]):
-            daemon.dispatch("StartTurn", threadId="t", id=f"u{i}", prompt="x" * size)
-            daemon.dispatch("CompleteTurn", threadId="t", id=f"u{i}", stopReason="end_turn")
-        found: list[list[str]] = []
-        before = None
-        while not found or before is not None:
-            window = daemon.result("thread/read", {"threadId": "t", **({} if before is None else {"before": before})})
-            found.append([turn["id"] for turn in window["turns"]])
-            before = window["beforeCursor"]
-        assert found == [["u5"], ["u4"], ["u1", "u2", "u3"], ["u0"]]
+        work = {"threadId": "t", "kind": "tool_call", "title": "x", "status": "completed", "detail": "x" * 60_000}
+        for turn, activities in (("small", 1), ("large", 50), ("last", 1)):
+            daemon.dispatch("StartTurn", threadId="t", id=turn, prompt=turn, messageId=f"{turn}-prompt")
+            for n in range(activities):
+                daemon.dispatch("RecordActivity", id=f"{turn}-{n}", turnId=turn, **work)
+            daemon.dispatch("CreateCheckpoint", id=turn, threadId="t", turnId=turn, gitRef="r", message="")
+            daemon.dispatch("CompleteTurn", threadId="t", id=turn, stopReason="end_turn")
+        windows = windows_of(daemon)
+        assert len(windows) == 4
+        for window in windows:
+            assert len(msgspec.json.encode(window)) <= MIB + 4_096
+            assert {a["turnId"] for a in window["activities"]} <= {turn["id"] for turn in window["turns"]}
+        turns = [t["id"] for window in windows for t in window["turns"]]
+        assert list(dict.fromkeys(turns)) == ["small", "large", "last"]
+        assert turns.count("large") >= 3
+        held = [a["id"] for window in windows for a in window["activities"]]
+        assert held == ["small-0", *(f"large-{n}" for n in range(50)), "last-0"]
+        assert [c["id"] for window in windows for c in window["checkpoints"]] == ["small", "large", "last"]
+        assert [m["id"] for window in windows for m in window["messages"]] == [
+            *("small-prompt", "large-prompt", "last-prompt")
+        ]
+        assert {len(window["turns"]) for window in windows_of(daemon, turnLimit=1)} == {1}
+
+
+@pytest.mark.parametrize("size", [65_536 - 2, 65_536 - 1, 3 * MIB])  # a text of JSON has two quotes more
+def test_a_large_detail_is_left_out_of_windows_and_read_by_itself(data_dir: Path, size: int) -> None:
+    detail = "é" * size
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("StartTurn", threadId="t", id="u", prompt="p")
+        work = {"threadId": "t", "id": "a", "turnId": "u", "kind": "k", "title": "x", "status": "completed"}
+        daemon.dispatch("RecordActivity", **work, detail=detail)
+        (shown,) = daemon.result("thread/read", {"threadId": "t"})["activities"]
+        whole = daemon.result("activity/read", {"threadId": "t", "id": "a"})
+        assert whole["detail"] == detail
+        assert whole["detailBytes"] is None
+        if size + 2 <= 65_536:
+            assert shown == whole
+        else:
+            assert shown == {**whole, "detail": None, "detailBytes": 2 * size + 2}
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 3 * MIB])
+def test_a_long_text_is_cut_in_windows_and_read_by_itself(data_dir: Path, size: int) -> None:
+    text = "é" * size
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("StartTurn", threadId="t", id="u", prompt=text, messageId="m")
+        daemon.dispatch("AddMessage", threadId="t", turnId="u", id="open", role="assistant", text=text, streaming=True)
+        shown, streaming = [message for window in windows_of(daemon) for message in window["messages"]]
+        assert streaming["text"] == text, "clients append to it"
+        whole = daemon.result("message/read", {"threadId": "t", "id": "m"})
+        assert whole["text"] == text
+        assert whole["textBytes"] is None
+        assert shown == (whole if size == 65_536 else {**whole, "text": text[:65_536], "textBytes": 2 * size})
+
+
+@pytest.mark.parametrize("entity", ["activity", "message"])
+def test_what_is_not_there_cannot_be_read(library: Daemon, entity: str) -> None:
+    for params in ({"threadId": "t0", "id": "none"}, {"threadId": "none", "id": "u0-did"}):
+        error = library.error(f"{entity}/read", params)
+        assert error["code"] == -32011
+        assert error["data"]["entity"] == entity
 
 
 def test_every_row_is_the_entity_that_it_is_said_to_be(library: Daemon) -> None:

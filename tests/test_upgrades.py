@@ -29,7 +29,7 @@ SHIPPED = scripts("migrations")
 NEWEST = RELEASED[-1]
 
 NEXT = Script(
-    "003_notes",
+    "002_notes",
     """
     -- A table, a column, rows that come from the log, and a guard that is taken off and put back.
     CREATE TABLE notes (sequence INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
@@ -41,7 +41,7 @@ NEXT = Script(
     END
     """,
 )
-FAILING = Script("003_fails", NEXT.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n")
+FAILING = Script("002_fails", NEXT.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n")
 
 
 def unpack(name: str, data_dir: Path) -> bytes:
@@ -182,7 +182,7 @@ def test_a_migration_is_applied_to_a_released_database_and_the_log_is_as_it_was(
         with pytest.raises(sqlite3.IntegrityError, match="never deleted, still"):
             db.execute("DELETE FROM events")
         record = db.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version").fetchall()[-1]
-        assert record == (3, "003_notes", NEXT.checksum)
+        assert record == (2, "002_notes", NEXT.checksum)
     assert log_of(path) == before
 
 
@@ -241,7 +241,7 @@ async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on
     async with support.serving(data_dir, initialize=False) as (client, _):
         error = (await client.reply(client.send("initialize", {})))["error"]
         assert error["data"]["kind"] == "storage"
-        assert error["message"].startswith("migration 003_fails failed, and the database is as it was before it: ")
+        assert error["message"].startswith("migration 002_fails failed, and the database is as it was before it: ")
         monkeypatch.undo()
         bring(monkeypatch, NEXT)
         await client.call("initialize", {})
@@ -251,7 +251,7 @@ async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on
 async def test_a_migration_whose_first_statement_is_fine_and_whose_record_is_not_is_not_applied(data_dir: Path) -> None:
     unpack(NEWEST, data_dir)
     before = everything(data_dir / FILE_NAME)
-    takes_its_record = Script("003_x", "INSERT INTO schema_migrations VALUES (3, 'x', 'x', 'x');\n")
+    takes_its_record = Script("002_x", "INSERT INTO schema_migrations VALUES (2, 'x', 'x', 'x');\n")
     with support.plain(data_dir) as db, pytest.raises(sqlite3.IntegrityError):
         migrations.migrate(db, [*SHIPPED, takes_its_record])
     assert everything(data_dir / FILE_NAME) == before

@@ -137,7 +137,7 @@ CREATE TABLE projection_messages (
   completed_at TEXT,
   UNIQUE (thread_id, id)
 ) STRICT;
-CREATE INDEX idx_messages_turn ON projection_messages (thread_id, turn_id);
+CREATE INDEX idx_messages_thread ON projection_messages (thread_id);
 CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status = 'streaming';
 
 -- Text of open messages, a row a delta, so that a token costs a token; folded into the message when it ends.
@@ -162,7 +162,7 @@ CREATE TABLE projection_activities (
   updated_at TEXT NOT NULL,
   UNIQUE (thread_id, id)
 ) STRICT;
-CREATE INDEX idx_activities_turn ON projection_activities (thread_id, turn_id);
+CREATE INDEX idx_activities_thread ON projection_activities (thread_id);
 CREATE INDEX idx_activities_unfinished
   ON projection_activities (thread_id) WHERE status IN ('pending', 'running');
 
@@ -180,7 +180,7 @@ CREATE TABLE projection_approvals (
   resolved_at TEXT,
   UNIQUE (thread_id, id)
 ) STRICT;
-CREATE INDEX idx_approvals_turn ON projection_approvals (thread_id, turn_id);
+CREATE INDEX idx_approvals_thread ON projection_approvals (thread_id);
 CREATE INDEX idx_approvals_pending ON projection_approvals (thread_id) WHERE status = 'pending';
 
 CREATE TABLE checkpoints (
@@ -201,3 +201,19 @@ CREATE TABLE settings (
   value      TEXT NOT NULL,
   updated_at TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What is searched. The words alone: the text stays in the tables of the projections, which these name as their content
+-- (https://www.sqlite.org/fts5.html, section 4.4.3). A rowid is the sequence of the row in that table.
+
+CREATE VIRTUAL TABLE thread_search USING fts5 (
+  title, content = 'projection_threads', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
+);
+
+CREATE VIRTUAL TABLE message_search USING fts5 (
+  text, content = 'projection_messages', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
+);
+
+-- activity_texts: a view beside the projection, of the strings in the detail.
+CREATE VIRTUAL TABLE activity_search USING fts5 (
+  title, detail, content = 'activity_texts', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
+);

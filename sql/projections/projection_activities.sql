@@ -31,9 +31,15 @@ CREATE VIEW activity_texts AS
     (SELECT group_concat(atom, ' ') FROM json_tree(projection_activities.detail) WHERE type = 'text') AS detail
   FROM projection_activities WHERE status IN ('completed', 'failed');
 
+-- value: what lists and snapshots show, without a detail of more than 65,536 characters. whole: with it.
 CREATE VIEW activity_entities AS
   SELECT sequence, thread_id, id, turn_id, json_object(
     'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title, 'status', status,
-    'detail', json(detail), 'createdAt', created_at, 'updatedAt', updated_at
-  ) AS value
+    'detail', iif(length(detail) > 65536, NULL, json(detail)),
+    'detailBytes', iif(length(detail) > 65536, length(CAST(detail AS BLOB)), NULL),
+    'createdAt', created_at, 'updatedAt', updated_at
+  ) AS value, json_object(
+    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title, 'status', status,
+    'detail', json(detail), 'detailBytes', NULL, 'createdAt', created_at, 'updatedAt', updated_at
+  ) AS whole
   FROM projection_activities;

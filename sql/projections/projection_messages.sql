@@ -55,12 +55,21 @@ CREATE VIEW message_texts AS
   ), '') AS text
   FROM projection_messages;
 
+-- value: what lists and snapshots show, with the first 65,536 characters of a complete text. whole: with all of it.
+-- The text of an open message is always whole, since clients append to it.
 CREATE VIEW message_entities AS
   SELECT sequence, thread_id, id, turn_id, status, json_object(
+    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'role', role,
+    'text', iif(status = 'complete', substr(text, 1, 65536), (
+      SELECT t.text FROM message_texts AS t WHERE t.sequence = projection_messages.sequence
+    )),
+    'textBytes', iif(status = 'complete' AND length(text) > 65536, length(CAST(text AS BLOB)), NULL),
+    'status', status, 'createdAt', created_at, 'completedAt', completed_at
+  ) AS value, json_object(
     'id', id, 'threadId', thread_id, 'turnId', turn_id, 'role', role,
     'text', iif(status = 'complete', text, (
       SELECT t.text FROM message_texts AS t WHERE t.sequence = projection_messages.sequence
     )),
-    'status', status, 'createdAt', created_at, 'completedAt', completed_at
-  ) AS value
+    'textBytes', NULL, 'status', status, 'createdAt', created_at, 'completedAt', completed_at
+  ) AS whole
   FROM projection_messages;

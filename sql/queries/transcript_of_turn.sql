@@ -1,11 +1,13 @@
--- What a turn holds, of all kinds, in the order of its making; checkpoints between :after and :before, where the next
--- turn begins.
-SELECT sequence AS position, 'message' AS entity, value FROM message_entities
-WHERE thread_id = :thread AND turn_id = :turn
+-- What was made in a thread between :after and :before, of all kinds and whole, oldest first: where one turn begins at
+-- :after and the next at :before, all that the turn holds.
+SELECT sequence AS position, 'message' AS entity, whole AS value FROM message_entities
+WHERE thread_id = :thread AND sequence > :after AND sequence < :before
 UNION ALL
-SELECT sequence, 'activity', value FROM activity_entities WHERE thread_id = :thread AND turn_id = :turn
+SELECT sequence, 'activity', whole FROM activity_entities
+WHERE thread_id = :thread AND sequence > :after AND sequence < :before
 UNION ALL
-SELECT sequence, 'approval', value FROM approval_entities WHERE thread_id = :thread AND turn_id = :turn
+SELECT sequence, 'approval', value FROM approval_entities
+WHERE thread_id = :thread AND sequence > :after AND sequence < :before
 UNION ALL
 SELECT sequence, 'checkpoint', value FROM checkpoint_entities
 WHERE thread_id = :thread AND sequence > :after AND sequence < :before

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     with reading(data_dir_of(options)) as reader:
         thread_id = reader.read(lambda db: thread_named(db, options.thread))
         if options.json:
-            output.print_json(reader.read(lambda db: as_read(db, thread_id, options.turns)))
+            output.print_json(as_read(reader, thread_id, options.turns))
             return 0
         transcript = Transcript(reader, thread_id, options.turns)
         if options.html:

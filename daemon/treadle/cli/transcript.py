@@ -60,12 +60,12 @@ class Transcript:
         """Each turn with what it holds, read when it is asked for; first, without a turn, what came before all."""
         begins = [turn.position for turn in self.turns]
         if not self.left_out:
-            yield None, self._items("", 0, begins[0] if begins else LATEST)
+            yield None, self._items(0, begins[0] if begins else LATEST)
         for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=False):
-            yield turn, self._items(turn.value["id"], turn.position, before)
+            yield turn, self._items(turn.position, before)
 
-    def _items(self, turn_id: str, after: int, before: int) -> list[Item]:
-        bounds = {"thread": self.thread["id"], "turn": turn_id, "after": after, "before": before}
+    def _items(self, after: int, before: int) -> list[Item]:
+        bounds = {"thread": self.thread["id"], "after": after, "before": before}
         rows = self._read(query("transcript_of_turn"), bounds)
         return [Item(entity, msgspec.json.decode(value)) for _, entity, value in rows]
 
@@ -83,22 +83,29 @@ def _header(db: sqlite3.Connection, thread_id: str) -> tuple[Entity, Entity | No
     return thread, None if found is None else msgspec.json.decode(found[1])
 
 
-def as_read(db: sqlite3.Connection, thread_id: str, last: int | None) -> bytes:
-    """What thread/read answers, of so many turns or of all, in one piece however large it is. Raises Unclear."""
-    _header(db, thread_id)
-    pages: list[reads.Turns] = []
-    left, before = LATEST if last is None else last, LATEST
-    while not pages or (left > 0 and pages[-1].before_cursor is not None):
-        page = reads.turns(db, thread_id, min(left, PAGE), before)
-        pages.append(page)
-        left -= len(page.turns)
-        before = reads.decode_cursor(page.before_cursor, before)
-    pages.reverse()
-    joined = {
-        name: [row for page in pages for row in getattr(page, name)]
-        for name in ("turns", "messages", "activities", "approvals", "checkpoints")
+def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
+    """What thread/read answers, of so many turns or of all, in one piece and with nothing cut. Raises Unclear."""
+    transcript = Transcript(reader, thread_id, last)
+    items = [item for _, part in transcript.parts() for item in part]
+    found = {
+        plural: [item.value for item in items if item.entity == entity]
+        for plural, entity in (
+            ("messages", "message"),
+            ("activities", "activity"),
+            ("approvals", "approval"),
+            ("checkpoints", "checkpoint"),
+        )
     }
-    return msgspec.json.encode(msgspec.structs.replace(pages[0], **joined))
+    before = transcript.turns[0].position if transcript.left_out else None
+    return msgspec.json.encode(
+        {
+            "sequence": reader.read(reads.sequence),
+            "threads": [transcript.thread],
+            "turns": [turn.value for turn in transcript.turns],
+            **found,
+            "beforeCursor": None if before is None else reads.encode_cursor(before),
+        }
+    )
 
 
 # What all forms of it say

@@ -88,6 +88,8 @@ class Client:
     project_list = Call(endpoints.PROJECT_LIST)
     thread_list = Call(endpoints.THREAD_LIST)
     thread_read = Call(endpoints.THREAD_READ)
+    message_read = Call(endpoints.MESSAGE_READ)
+    activity_read = Call(endpoints.ACTIVITY_READ)
     turn_list = Call(endpoints.TURN_LIST)
     checkpoint_list = Call(endpoints.CHECKPOINT_LIST)
     setting_list = Call(endpoints.SETTING_LIST)

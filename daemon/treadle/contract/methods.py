@@ -7,7 +7,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from treadle.contract import errors, params, results
 from treadle.contract.results import Page
 from treadle.domain.commands import AnyCommand
-from treadle.domain.entities import Checkpoint, Hit, Project, Setting, Thread, Turn
+from treadle.domain.entities import Activity, Checkpoint, Hit, Message, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
 
 PROTOCOL_VERSION = 1
@@ -67,6 +67,8 @@ THREAD_READ = Endpoint(
     results.ThreadSnapshot,
     NAMES,
 )
+MESSAGE_READ = Endpoint("message/read", "A message with all of its text.", params.ReadParams, Message, NAMES)
+ACTIVITY_READ = Endpoint("activity/read", "An activity with all of its detail.", params.ReadParams, Activity, NAMES)
 TURN_LIST = Endpoint("turn/list", "Turns of a thread, newest first.", params.OfThreadParams, Page[Turn], NAMES)
 CHECKPOINT_LIST = Endpoint(
     "checkpoint/list", "Checkpoints of a thread, newest first.", params.OfThreadParams, Page[Checkpoint], NAMES
@@ -107,6 +109,8 @@ ENDPOINTS: tuple[Endpoint[Any, Any] | Dispatch, ...] = (
     PROJECT_LIST,
     THREAD_LIST,
     THREAD_READ,
+    MESSAGE_READ,
+    ACTIVITY_READ,
     TURN_LIST,
     CHECKPOINT_LIST,
     SETTING_LIST,

@@ -55,6 +55,13 @@ class OfThreadParams(ListParams, frozen=True, kw_only=True):
     thread_id: Id
 
 
+class ReadParams(Params, frozen=True, kw_only=True):
+    """id: of the message or activity, which is in the thread."""
+
+    thread_id: Id
+    id: Id
+
+
 class ThreadReadParams(Params, frozen=True, kw_only=True):
     """turn_limit: how many turns; fewer where they are over 1 MiB.
     before: a `beforeCursor`: for the turns before those.

@@ -63,7 +63,8 @@ class Turn(Entity, frozen=True, kw_only=True):
 class Message(Entity, frozen=True, kw_only=True):
     """Text by the user, the assistant or the system in a turn. It may stream.
 
-    text: all of it so far.
+    text: all of it so far; of a complete message the first 65,536 code points.
+    text_bytes: the size of the whole text where `text` is only its beginning (`message/read` has all of it), else null.
     """
 
     id: GivenId
@@ -71,6 +72,7 @@ class Message(Entity, frozen=True, kw_only=True):
     turn_id: GivenId
     role: Role
     text: str
+    text_bytes: int | None
     status: Literal["streaming", "complete"]
     created_at: Timestamp
     completed_at: Timestamp | None
@@ -80,6 +82,8 @@ class Activity(Entity, frozen=True, kw_only=True):
     """What else an agent shows: a tool call, a plan, a thought, usage.
 
     kind: the client's word: `tool_call`, `plan`, `thought`, …
+    detail: null where it has more than 65,536 characters: `activity/read` has it.
+    detail_bytes: the size of a detail that was left out for that, else null.
     """
 
     id: GivenId
@@ -89,6 +93,7 @@ class Activity(Entity, frozen=True, kw_only=True):
     title: str
     status: ActivityStatus
     detail: Json
+    detail_bytes: int | None
     created_at: Timestamp
     updated_at: Timestamp
 

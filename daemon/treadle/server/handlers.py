@@ -21,6 +21,7 @@ from treadle.contract.params import (
     OfThreadParams,
     OpenParams,
     OpenProjectParams,
+    ReadParams,
     SearchParams,
     ThreadListParams,
     ThreadReadParams,
@@ -75,6 +76,8 @@ class Methods:
             method(endpoints.PROJECT_LIST, self.project_list, **large),
             method(endpoints.THREAD_LIST, self.thread_list, **large),
             method(endpoints.THREAD_READ, self.thread_read, **large),
+            method(endpoints.MESSAGE_READ, self.message_read, **large),
+            method(endpoints.ACTIVITY_READ, self.activity_read, **large),
             method(endpoints.TURN_LIST, self.turn_list, **large),
             method(endpoints.CHECKPOINT_LIST, self.checkpoint_list, **large),
             method(endpoints.SETTING_LIST, self.setting_list, **large),
@@ -179,6 +182,12 @@ class Methods:
         except reads.BadCursor as error:
             raise errors.invalid_params(str(error), "$.params.before") from None
         return self._read(lambda db: reads.turns(db, params.thread_id, params.turn_limit, before))
+
+    def message_read(self, params: ReadParams) -> object:
+        return self._read(lambda db: reads.message(db, params.thread_id, params.id))
+
+    def activity_read(self, params: ReadParams) -> object:
+        return self._read(lambda db: reads.activity(db, params.thread_id, params.id))
 
     def event_list(self, params: EventListParams) -> object:
         after = reads.decode_cursor(params.cursor, params.after_sequence)

@@ -172,6 +172,14 @@ export interface Methods {
     params: ThreadReadParams;
     result: ThreadSnapshot;
   };
+  "message/read": {
+    params: ReadParams;
+    result: Message;
+  };
+  "activity/read": {
+    params: ReadParams;
+    result: Activity;
+  };
   "turn/list": {
     params: OfThreadParams;
     result: TurnPage;
@@ -1104,9 +1112,13 @@ export interface Message {
   turnId: string;
   role: "user" | "assistant" | "system";
   /**
-   * all of it so far
+   * all of it so far; of a complete message the first 65,536 code points
    */
   text: string;
+  /**
+   * the size of the whole text where `text` is only its beginning (`message/read` has all of it), else null
+   */
+  textBytes: number | null;
   status: "streaming" | "complete";
   createdAt: string;
   completedAt: string | null;
@@ -1124,7 +1136,14 @@ export interface Activity {
   kind: string;
   title: string;
   status: "pending" | "running" | "completed" | "failed";
+  /**
+   * null where it has more than 65,536 characters: `activity/read` has it
+   */
   detail: unknown;
+  /**
+   * the size of a detail that was left out for that, else null
+   */
+  detailBytes: number | null;
   createdAt: string;
   updatedAt: string;
 }
@@ -1163,6 +1182,13 @@ export interface Checkpoint {
    * the last time
    */
   restoredAt: string | null;
+}
+export interface ReadParams {
+  threadId: string;
+  /**
+   * of the message or activity, which is in the thread
+   */
+  id: string;
 }
 export interface OfThreadParams {
   /**

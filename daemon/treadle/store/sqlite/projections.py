@@ -13,7 +13,7 @@ from treadle.store.sqlite import migrations
 from treadle.store.sqlite.database import make_private_file
 from treadle.store.sqlite.sql import query, scripts
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
@@ -136,7 +136,7 @@ def verify(
         differences = [d for table in TABLES for d in _compare(connection, table, limit)]
         there = {name for (name,) in connection.execute("SELECT name FROM live.sqlite_schema").fetchall()}
         for words in SEARCHES:
-            if words in there:  # else it is a database from before 002_search
+            if words in there:  # else the database has no words to compare
                 differences += _compare_words(connection, words, limit)
         connection.execute("COMMIT")
     finally:

@@ -2,7 +2,11 @@
 
 import base64
 import binascii
+import heapq
+import itertools
 import sqlite3
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +15,7 @@ from msgspec import Raw, Struct
 from treadle.domain.errors import NotFound
 from treadle.store.sqlite.sql import query
 
-MAX_BYTES: Final = 1024 * 1024  # of a page; a single row or turn that is larger comes alone
+MAX_BYTES: Final = 1024 * 1024  # of a page; a single row that is larger comes alone
 LATEST: Final = 2**63 - 1
 INDEX_THREADS: Final = 500
 
@@ -147,46 +151,68 @@ def require_thread(connection: sqlite3.Connection, thread_id: str) -> str:
     return str(row[0])
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> Turns:
-    """The last turns of a thread that began before `before`, newest read first until the page is full.
+_WINDOW: Final = {
+    "turns": "turn_list",
+    "messages": "message_list",
+    "activities": "activity_list",
+    "approvals": "approval_list",
+    "checkpoints": "checkpoint_list",
+}
+"""What a window of a thread holds, and the query that lists it, newest first."""
 
-    Raises NotFound.
+
+def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> Turns:
+    """What was last made in a thread before the sequence `before`, until the page is full or has `turn_limit` turns.
+
+    A page holds one row at least, and may end within a turn: then it has the header of that turn as well, so that a
+    turn of any size is read in pages. Raises NotFound.
     """
     header = require_thread(connection, thread_id)
-    rows = connection.execute(
-        query("turn_list"), {"thread": thread_id, "before": before, "limit": turn_limit + 1}
-    ).fetchall()
-    taken: list[tuple[str, list[str], list[str], list[str]]] = []
-    size, oldest = 0, before
-    for position, value, turn_id in rows[:turn_limit]:
-        parts = tuple(
-            [v for (v,) in connection.execute(query(name), {"thread": thread_id, "turn": turn_id}).fetchall()]
-            for name in ("message_list_of_turn", "activity_list_of_turn", "approval_list_of_turn")
-        )
-        size += bytes_of(value) + sum(bytes_of(v) for part in parts for v in part)
-        if taken and size > MAX_BYTES:
+    bounds = {"thread": thread_id, "before": before, "limit": -1}
+    listed = {plural: connection.execute(query(name), bounds) for plural, name in _WINDOW.items()}
+    window: dict[str, list[Raw]] = {plural: [] for plural in _WINDOW}
+    size, oldest, has_older, in_turn = 0, before, False, False
+    newest_first = heapq.merge(*itertools.starmap(_positions, listed.items()), key=itemgetter(0), reverse=True)
+    for position, plural, value in newest_first:
+        size += bytes_of(value)
+        if oldest != before and (size > MAX_BYTES or len(window["turns"]) == turn_limit):
+            has_older = True
             break
-        taken.append((value, *parts))
-        oldest = position
-    more = len(taken) < len(rows)
-    checkpoints = []
-    found = connection.execute(query("checkpoint_list"), {"thread": thread_id, "before": before, "limit": -1})
-    for position, value in found:
-        if more and position <= oldest:
-            break
-        checkpoints.append(value)
-    found.close()  # an open cursor would hold the read transaction
-    taken.reverse()
+        window[plural].append(Raw(value))
+        oldest, in_turn = position, plural != "turns"
+    for rows in listed.values():
+        rows.close()  # an open cursor would hold the read transaction
+    if has_older and in_turn:
+        begun = connection.execute(query("turn_list"), {**bounds, "before": oldest, "limit": 1}).fetchone()
+        window["turns"] += [] if begun is None else [Raw(begun[1])]
     return Turns(
         sequence=sequence(connection),
         threads=[Raw(header)],
-        turns=[Raw(value) for value, *_ in taken],
-        messages=[Raw(v) for _, messages, _, _ in taken for v in messages],
-        activities=[Raw(v) for _, _, activities, _ in taken for v in activities],
-        approvals=[Raw(v) for _, _, _, approvals in taken for v in approvals],
-        checkpoints=[Raw(v) for v in reversed(checkpoints)],
-        before_cursor=encode_cursor(oldest) if more else None,
+        **{plural: values[::-1] for plural, values in window.items()},
+        before_cursor=encode_cursor(oldest) if has_older else None,
     )
+
+
+def _positions(plural: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, str, str]]:
+    return ((row[0], plural, row[1]) for row in rows)
+
+
+def message(connection: sqlite3.Connection, thread_id: str, id: str) -> Raw:
+    """A message with all of its text. Raises NotFound."""
+    return _whole(connection.execute(query("message_read"), {"thread": thread_id, "id": id}), "message", id)
+
+
+def activity(connection: sqlite3.Connection, thread_id: str, id: str) -> Raw:
+    """An activity with all of its detail. Raises NotFound."""
+    return _whole(connection.execute(query("activity_read"), {"thread": thread_id, "id": id}), "activity", id)
+
+
+def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
+    row = rows.fetchone()
+    rows.close()
+    if row is None:
+        raise NotFound(entity, id)
+    return Raw(row[0])
 
 
 def index(connection: sqlite3.Connection) -> Index:
