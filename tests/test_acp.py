@@ -193,7 +193,7 @@ def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording:
 
 def test_a_bad_line_is_named_by_its_number() -> None:
     good = b'{"t": 0, "dir": "client", "msg": {}}'
-    with pytest.raises(BadRecording, match=r"^line 3 is no frame of a recording: "):
+    with pytest.raises(BadRecording, match=r"^line 3 is not a frame of a recording: "):
         list(read_frames([good, b"\n", b'{"t": 0, "dir": "client"', good]))
     with pytest.raises(BadRecording, match=r"^line 2 .*\$\.dir"):
         list(read_frames([good, b'{"t": 0, "dir": "editor", "msg": {}}']))

@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (3, "2aefd0934b5ce0b3ba2558d2530ed6d74fa0093c7e9134838e7ae7931a087b02")
+PINNED = (3, "7f8a0225e731e46df2a4504e5d24dcde670d3c77e5ab01be3b5f18605e2f1f00")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:

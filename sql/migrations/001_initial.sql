@@ -1,5 +1,5 @@
--- The log, what is remembered of commands, and the tables of the projections.
--- Applied once, in one transaction with its record in schema_migrations; never edited after release.
+-- The event log, the answers of past commands, the tables of the projections and the search indexes.
+-- Applied once, in one transaction with its record in schema_migrations. Never edit it after a release.
 
 CREATE TABLE schema_migrations (
   version    INTEGER PRIMARY KEY,
@@ -8,7 +8,7 @@ CREATE TABLE schema_migrations (
   applied_at TEXT NOT NULL
 ) STRICT;
 
--- logId: random, tells this log from any other · projectionVersion, projectionChecksum: what filled the tables below
+-- logId: random, identifies this log · projectionVersion, projectionChecksum: the projections that filled the tables below
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -22,7 +22,7 @@ CREATE TABLE events (
   at         TEXT NOT NULL GENERATED ALWAYS AS (payload ->> '$.at') VIRTUAL
 ) STRICT;
 
--- With the sequence, which every index on a rowid table ends in.
+-- Every index on a rowid table ends with the rowid, here the sequence.
 CREATE INDEX idx_events_thread ON events (thread_id) WHERE thread_id IS NOT NULL;
 
 -- RAISE(ABORT) also survives INSERT OR IGNORE and OR REPLACE (SQLite, CREATE TRIGGER, section 6).
@@ -34,7 +34,7 @@ CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN
   SELECT RAISE(ABORT, 'events are never deleted');
 END;
 
--- A REPLACE deletes without firing the trigger above. In a BEFORE trigger the sequence is -1 when SQLite is to choose.
+-- REPLACE deletes rows without firing the trigger above. In a BEFORE trigger the sequence is -1 if SQLite will choose it.
 CREATE TRIGGER events_refuse_replace BEFORE INSERT ON events
 WHEN EXISTS (SELECT 1 FROM events WHERE sequence = NEW.sequence) BEGIN
   SELECT RAISE(ABORT, 'events are never replaced');
@@ -45,7 +45,7 @@ WHEN NEW.sequence <> 1 + (SELECT coalesce(max(sequence), 0) FROM events WHERE se
   SELECT RAISE(ABORT, 'sequences have no gaps');
 END;
 
--- Which types the log holds, so that a start need not scan it for one that this release does not know.
+-- The event types in the log, so that a start finds a type that this release does not know without a scan.
 CREATE TABLE event_types (
   event_type     TEXT PRIMARY KEY,
   first_sequence INTEGER NOT NULL
@@ -56,7 +56,7 @@ WHEN NOT EXISTS (SELECT 1 FROM event_types WHERE event_type = NEW.event_type) BE
   INSERT INTO event_types (event_type, first_sequence) VALUES (NEW.event_type, NEW.sequence);
 END;
 
--- Every projection is a set of INSTEAD OF INSERT triggers on this view: sql/projections/.
+-- A projection is a set of INSTEAD OF INSERT triggers on this view: see sql/projections/.
 CREATE VIEW projector (sequence, payload, event_type, thread_id, at) AS
   SELECT sequence, payload, event_type, thread_id, at FROM events;
 
@@ -65,8 +65,8 @@ CREATE TRIGGER events_project AFTER INSERT ON events BEGIN
   VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
 END;
 
--- The answers of commands that came with an id. Without events, last_sequence is first_sequence - 1.
--- parts: for a batch of commands, how many events each of them had, as a JSON array.
+-- The answers of commands that had an id. A command without events has last_sequence = first_sequence - 1.
+-- parts: for dispatchBatch, the number of events of each command, as a JSON array.
 CREATE TABLE commands (
   command_id     TEXT PRIMARY KEY,
   digest         TEXT NOT NULL,
@@ -75,8 +75,8 @@ CREATE TABLE commands (
   parts          TEXT
 ) STRICT, WITHOUT ROWID;
 
--- The tables of the projections. `sequence` is that of the event that made the row: the same in every rebuild.
--- Deleted projects and threads stay as rows, since an id is never used twice.
+-- The tables of the projections. `sequence` is that of the event that created the row, the same in every rebuild.
+-- Rows of deleted projects and threads stay, because an id is never used twice.
 
 CREATE TABLE projection_projects (
   sequence   INTEGER PRIMARY KEY,
@@ -140,8 +140,8 @@ CREATE TABLE projection_messages (
 CREATE INDEX idx_messages_thread ON projection_messages (thread_id);
 CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status = 'streaming';
 
--- Text of open messages, a row a delta, so that a token costs a token; folded into the message when it ends.
--- message: the sequence of its row.
+-- The text of open messages, one row per delta, so that a token costs O(1). Folded into the message when it completes.
+-- message: the sequence of the row in projection_messages.
 CREATE TABLE message_chunks (
   message  INTEGER NOT NULL,
   sequence INTEGER NOT NULL,
@@ -202,8 +202,8 @@ CREATE TABLE settings (
   updated_at TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What is searched. The words alone: the text stays in the tables of the projections, which these name as their content
--- (https://www.sqlite.org/fts5.html, section 4.4.3). A rowid is the sequence of the row in that table.
+-- The search indexes. They hold words only; the text stays in the tables of the projections, their external content
+-- (https://www.sqlite.org/fts5.html, section 4.4.3). The rowid is the sequence of the row in that table.
 
 CREATE VIRTUAL TABLE thread_search USING fts5 (
   title, content = 'projection_threads', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
@@ -213,7 +213,7 @@ CREATE VIRTUAL TABLE message_search USING fts5 (
   text, content = 'projection_messages', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
 );
 
--- activity_texts: a view beside the projection, of the strings in the detail.
+-- activity_texts: a view beside the projection, with the strings in the detail.
 CREATE VIRTUAL TABLE activity_search USING fts5 (
   title, detail, content = 'activity_texts', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
 );

@@ -1,5 +1,5 @@
--- projection_activities, by (thread_id, id), with activity_search: ActivityRecorded (again by the same id: the row is
--- written anew), ThreadDeleted.
+-- projection_activities, by (thread_id, id), with activity_search: ActivityRecorded (the same id
+-- again: the row is overwritten), ThreadDeleted.
 
 CREATE TRIGGER projection_activities_recorded INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ActivityRecorded' BEGIN
@@ -25,7 +25,7 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   DELETE FROM projection_activities WHERE thread_id = NEW.thread_id;
 END;
 
--- What is searched of an activity that has ended: its title, and the strings in its detail without their names.
+-- The searchable text of an ended activity: its title, and the strings in its detail without member names.
 CREATE VIEW activity_texts AS
   SELECT sequence, thread_id, id, title,
     (SELECT group_concat(atom, ' ') FROM json_tree(projection_activities.detail) WHERE type = 'text') AS detail

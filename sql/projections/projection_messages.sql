@@ -18,7 +18,7 @@ WHEN NEW.event_type = 'MessageAppended' BEGIN
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
 
--- The chunks lie in the order of their primary key, which group_concat follows.
+-- The chunks are stored in the order of their primary key, which group_concat follows.
 CREATE TRIGGER projection_messages_completed INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'MessageCompleted' BEGIN
   UPDATE projection_messages
@@ -36,7 +36,7 @@ WHEN NEW.event_type = 'MessageCompleted' BEGIN
   );
 END;
 
--- The words of a row are taken out with its text as it was when they were put in.
+-- FTS5 removes the words of a row only with the exact text that was indexed.
 CREATE TRIGGER projection_messages_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   INSERT INTO message_search (message_search, rowid, text)

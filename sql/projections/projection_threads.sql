@@ -1,5 +1,5 @@
--- projection_threads, by id, with thread_search: every event of a thread but MessageAppended moves its version; beside the thread's own
--- events it folds those of turns and approvals, for its status.
+-- projection_threads, by id, with thread_search: every event of a thread except MessageAppended moves its version.
+-- Beside the events of the thread it folds those of turns and approvals, for its status.
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadCreated' BEGIN

@@ -1,7 +1,9 @@
-"""One session of the Agent Client Protocol, as the commands of one treadle thread.
+"""Maps one session of the Agent Client Protocol to the commands of one treadle thread.
 
-Pure: ids are the agent's own where they fit, else counted, so that the same frames give the same commands. What the
-schema (https://agentclientprotocol.com/protocol/v1/schema) does not name is kept as an activity.
+Pure and deterministic: an id is the agent's own if treadle accepts it, otherwise a counter, so the same frames always
+give the same commands. Updates that the schema (https://agentclientprotocol.com/protocol/v1/schema) does not define
+are kept
+as activities.
 """
 
 import re
@@ -27,8 +29,8 @@ from treadle.domain import commands as c
 from treadle.domain.ids import ActivityStatus, Role
 
 Commands = Iterator[c.Command]
-Handler = Callable[["Session", Json, Json | None], Commands]
-"""What a message of the agent's asks for; then, for a request, what its answer does."""
+Handler = Callable[["AgentSession", Json, Json | None], Commands]
+"""Maps a message of the agent to commands; for a request it is called again with the response."""
 
 _REQUEST_CANCELLED = -32800
 _CUT_OFF: Json = {"error": {"code": _REQUEST_CANCELLED, "message": "the recording ends here"}}
@@ -37,14 +39,14 @@ _ROLES: dict[str, Role] = {"user_message_chunk": "user", "agent_message_chunk": 
 
 
 class Prompt(Struct):
-    """content: the blocks of a session/prompt. answer: the agent's, once there is one."""
+    """content: the content blocks of a session/prompt. answer: the response of the agent, None until it arrives."""
 
     content: Any
     answer: Json | None = None
 
 
 class _OpenText(Struct):
-    """A message or thought that chunks still come for. recorded: how much of the text was."""
+    """A message or thought that still receives chunks. recorded: code points of the text that were already recorded."""
 
     source: tuple[str, Any]
     id: str
@@ -52,8 +54,9 @@ class _OpenText(Struct):
     recorded: int = 0
 
 
-class Session:
-    """All but a prompt belongs in a turn: what comes between two of them is kept for the next."""
+class AgentSession:
+    """The state of one session. Everything except a prompt belongs to a turn; messages between two turns wait for the
+    next."""
 
     def __init__(self, project_id: str, thread_id: str, title: str | None) -> None:
         self._project_id, self._thread_id, self._title = project_id, thread_id, title
@@ -71,13 +74,13 @@ class Session:
         self._counts: dict[tuple[str, str], int] = {}
 
     def prompt(self, prompt: Prompt) -> Commands:
-        """Begin a turn; where one runs, after it: some clients do not wait."""
+        """Start a turn, or queue the prompt while a turn runs: some clients do not wait for the response."""
         self._prompts.append(prompt)
         if len(self._prompts) == 1:
             yield from self._begin_next()
 
     def answer(self, prompt: Prompt, answer: Json) -> Commands:
-        """End the prompt's turn when it is its time, and begin the next one that waits."""
+        """Store the response, end the turns whose prompts are answered in order, and start the next queued prompt."""
         prompt.answer = answer
         while self._prompts and (first := self._prompts[0].answer) is not None:
             del self._prompts[0]
@@ -86,15 +89,15 @@ class Session:
                 yield from self._begin_next()
 
     def tell(self, handler: Handler, message: Json, answer: Json | None = None) -> Commands:
-        """What follows from this in the running turn; without one, keep it for the next."""
+        """Map a message within the running turn, or keep it for the next turn."""
         if self._turn:
             yield from handler(self, message, answer)
-        elif answer is None or handler is Session.request or any(kept is message for _, kept, _ in self._kept):
+        elif answer is None or handler is AgentSession.request or any(kept is message for _, kept, _ in self._kept):
             self._kept.append((handler, message, answer))
-        # else an answer to a question that treadle cancelled when its turn ended
+        # else it responds to an approval that treadle cancelled when its turn ended
 
     def end(self) -> Commands:
-        """Nothing more comes."""
+        """The recording is over: end running turns and give the remaining messages a turn of their own."""
         for prompt in list(self._prompts):
             yield from self.answer(prompt, prompt.answer or _CUT_OFF)
         yield from self._replay()
@@ -110,7 +113,7 @@ class Session:
         yield from self._begin(content if isinstance(content, list) else [content])
 
     def _replay(self) -> Commands:
-        """Turns for a conversation that was told outside any, as session/load does: a user's message begins each."""
+        """Rebuild turns from history that arrived outside a turn (session/load): each user message starts one."""
         said: list[Any] = []
         kept, self._kept = self._kept, []
         for handler, message, answer in kept:
@@ -157,7 +160,7 @@ class Session:
         else:
             usage = result.get("usage")
             yield c.CompleteTurn(thread_id=self._thread_id, id=self._turn, stop_reason=reason, usage=usage)
-        # treadle ends all that the turn holds. A tool call that goes on is another activity, of the next turn.
+        # Ending the turn ends everything in it. A tool call that continues becomes a new activity of the next turn.
         self._turn, self._message = "", None
         self._activities.clear()
         self._approvals.clear()
@@ -166,23 +169,23 @@ class Session:
     # Updates
 
     def update(self, message: Json, _answer: Json | None = None) -> Commands:
-        """A session/update: ends the texts that it shows to be over, then does what its kind says."""
+        """Map a session/update. First complete the open texts that this update shows to be finished."""
         update = update_of(message)
         kind, native = source_of(update)
         if self._thought is not None and self._thought.source != (kind, native):
             yield from self._end_thought()
         if self._message is not None and self._message.source != (kind, native):
-            # A message without an id of its own ends with any other update, one with an id when another comes.
+            # A message without an id ends with any other update; one with an id ends when another message starts.
             own = self._message.source[1]
             if own is None or kind in _ROLES or native not in (None, own):
                 yield c.CompleteMessage(thread_id=self._thread_id, id=self._message.id)
                 self._message = None
-        yield from _UPDATES.get(kind, Session._any_update)(self, update)
+        yield from _UPDATES.get(kind, AgentSession._any_update)(self, update)
 
     def _message_chunk(self, update: Json) -> Commands:
         text, (kind, native) = text_of(update), source_of(update)
         if kind == "user_message_chunk" and update.get("content") in self._echo:
-            self._echo.remove(update["content"])  # the turn has its own prompt
+            self._echo.remove(update["content"])  # the turn already holds the prompt
         elif text is None:
             yield self._content(update.get("content"))
         elif self._message is not None:
@@ -207,7 +210,7 @@ class Session:
         if thought is None:
             thought = self._thought = _OpenText(source, self._id("activity", source[1], "thought"))
         thought.text += text
-        # An activity is written whole each time: only when it has doubled, so that the bytes written stay linear.
+        # Each record writes the whole text. Recording only when it has doubled keeps the bytes written linear.
         if len(thought.text) >= 2 * thought.recorded:
             thought.recorded = len(thought.text)
             yield self._record(thought.id, "thought", "Thought", "running", {"text": thought.text})
@@ -220,7 +223,7 @@ class Session:
     def _tool_call(self, update: Json) -> Commands:
         native = as_text(update.get("toolCallId"), "tool")
         call = self._tools.setdefault(native, {})
-        # An update has the fields that change; a null in it says «not changed» as well.
+        # An update holds the fields that changed; null also means "not changed".
         call |= {k: v for k, v in update.items() if k != "sessionUpdate" and (v is not None or k not in call)}
         id = self._same("tool_call", native, native)
         yield self._record(id, "tool_call", as_text(call.get("title"), native), status_of(call), dict(call))
@@ -242,7 +245,7 @@ class Session:
     # Requests
 
     def permission(self, request: Json, answer: Json | None = None) -> Commands:
-        """A session/request_permission, or its answer."""
+        """Map a session/request_permission, or the response to it."""
         key = repr(request.get("id"))
         if answer is None:
             params = as_object(request.get("params"))
@@ -263,7 +266,7 @@ class Session:
                 ],
                 detail=call,
             )
-        elif key in self._approvals:  # else the turn that asked is over, as above
+        elif key in self._approvals:  # else its turn has ended and treadle has cancelled the approval
             id, option_ids = self._approvals.pop(key)
             outcome = as_object(as_object(answer.get("result")).get("outcome"))
             chosen = option_id(outcome) if outcome.get("outcome") == "selected" else None
@@ -271,7 +274,7 @@ class Session:
             yield c.ResolveApproval(thread_id=self._thread_id, id=id, outcome=chosen)
 
     def request(self, request: Json, answer: Json | None = None) -> Commands:
-        """Any other request (fs/…, terminal/…), or its answer; or a notification, which has none."""
+        """Map any other request (fs/…, terminal/…), the response to it, or a notification."""
         kind, params = as_text(request["method"], "request")[:128], request.get("params")
         status: ActivityStatus = "running" if "id" in request else "completed"
         detail = {"params": params}
@@ -297,7 +300,7 @@ class Session:
         )
 
     def _same(self, kind: str, key: str = "", wanted: str | None = None) -> str:
-        """The activity's id, which stays the same in this turn."""
+        """Return the id of an activity, the same one for the rest of the turn."""
         if (kind, key) not in self._activities:
             self._activities[(kind, key)] = self._id("activity", wanted, kind)
         return self._activities[(kind, key)]
@@ -306,7 +309,7 @@ class Session:
         return self._id(scope, None, word)
 
     def _id(self, scope: str, wanted: Any, word: str) -> str:
-        """A new id: the wanted one if it was not used in its scope, else it or the word with a number."""
+        """Return an unused id: the wanted one if it is free in its scope, otherwise one with a number appended."""
         id = fitting(wanted) if isinstance(wanted, str) else ""
         base = id or re.sub(r"[^A-Za-z0-9._:-]", "-", word)
         count = self._counts.setdefault((scope, base), 1 if id else 0)
@@ -318,14 +321,17 @@ class Session:
         return id
 
 
-METHODS: dict[str, Handler] = {"session/update": Session.update, "session/request_permission": Session.permission}
+METHODS: dict[str, Handler] = {
+    "session/update": AgentSession.update,
+    "session/request_permission": AgentSession.permission,
+}
 
-_UPDATES: dict[str, Callable[[Session, Json], Commands]] = {
-    "user_message_chunk": Session._message_chunk,
-    "agent_message_chunk": Session._message_chunk,
-    "agent_thought_chunk": Session._thought_chunk,
-    "tool_call": Session._tool_call,
-    "tool_call_update": Session._tool_call,
-    "plan": Session._plan,
-    "usage_update": Session._usage,
+_UPDATES: dict[str, Callable[[AgentSession, Json], Commands]] = {
+    "user_message_chunk": AgentSession._message_chunk,
+    "agent_message_chunk": AgentSession._message_chunk,
+    "agent_thought_chunk": AgentSession._thought_chunk,
+    "tool_call": AgentSession._tool_call,
+    "tool_call_update": AgentSession._tool_call,
+    "plan": AgentSession._plan,
+    "usage_update": AgentSession._usage,
 }

@@ -1,6 +1,7 @@
-"""Reading the free JSON of the Agent Client Protocol (https://agentclientprotocol.com/protocol/v1/schema).
+"""Reads the JSON of the Agent Client Protocol leniently (https://agentclientprotocol.com/protocol/v1/schema).
 
-What is missing, or not what the schema says, is read as absent: agents differ, and a recording is not sent again.
+A member that is missing, or that does not match the schema, is treated as absent: agents differ, and a recording
+cannot be sent again.
 """
 
 import hashlib
@@ -23,17 +24,17 @@ _STATUSES: dict[str, ActivityStatus] = {
 
 
 def as_object(value: Any) -> Json:
-    """The JSON object, or an empty one."""
+    """Return the JSON object, or an empty one for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_text(value: Any, default: str) -> str:
-    """The text, or the default where it is none or empty."""
+    """Return the text, or the default if the value is not a string or is empty."""
     return value if isinstance(value, str) and value else default
 
 
 def fitting(native: str) -> str:
-    """The agent's id as it is, or one that treadle takes and that is like it."""
+    """Return the id of the agent, or a similar one that treadle accepts."""
     if re.match(ID_PATTERN, native):
         return native
     like = re.sub(r"[^A-Za-z0-9._:-]", "_", native)[:64]
@@ -41,24 +42,24 @@ def fitting(native: str) -> str:
 
 
 def update_of(message: Json) -> Json:
-    """The update that a session/update tells; empty for any other message."""
+    """Return the update of a session/update; an empty object for any other message."""
     return as_object(as_object(message.get("params")).get("update"))
 
 
 def source_of(update: Json) -> tuple[str, Any]:
-    """What chunks of one text have in common: the kind, and the message's id if there is one."""
+    """Return what all chunks of one text share: the kind, and the message id if there is one."""
     return as_text(update.get("sessionUpdate"), "update")[:128], update.get("messageId")
 
 
 def text_of(update: Json) -> str | None:
-    """The text of a chunk, or None where its content is something else."""
+    """Return the text of a chunk, or None if its content is not text."""
     content = as_object(update.get("content"))
     text = content.get("text")
     return text if content.get("type") == "text" and isinstance(text, str) else None
 
 
 def shown(block: Any) -> str:
-    """A content block in a line of text: its text, where it is, or what it is."""
+    """Return a content block as text: its text, its URI, or its kind in brackets."""
     block = as_object(block)
     kind = as_text(block.get("type"), "content")
     if kind == "text":
@@ -67,17 +68,17 @@ def shown(block: Any) -> str:
 
 
 def status_of(call: Json) -> ActivityStatus:
-    """A tool call's status in treadle's words; one of a later schema goes on until the turn ends."""
+    """Return the status of a tool call as treadle names it. An unknown status counts as running until the turn ends."""
     return _STATUSES.get(as_text(call.get("status"), "pending"), "running")
 
 
 def option_id(option: Json) -> str:
-    """The optionId of an option or of an outcome, of a length that treadle takes."""
+    """Return the optionId of an option or outcome, shortened to a length that treadle accepts."""
     id = as_text(option.get("optionId"), "")
     return id if 1 <= len(id) <= 128 else fitting(id)
 
 
 def sentence(error: Any) -> str:
-    """A JSON-RPC error for people: `Internal error` alone says nothing, its data often does."""
+    """Return a JSON-RPC error as a sentence, with its data: `Internal error` alone explains nothing."""
     message, data = as_text(as_object(error).get("message"), "the agent failed"), as_object(error).get("data")
     return message if data is None else f"{message}: {msgspec.json.encode(data).decode()}"
