@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (2, "b835102a0f2ffd4664c1198c2d17109462a4ad3a492116c4eb066faaa766f3e5")
+PINNED = (3, "f8bfcd8c89aeffeecb01a179b8e7fe5fcf75b410b307dfa44aca3f8dbc132022")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:

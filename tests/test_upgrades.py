@@ -29,7 +29,7 @@ SHIPPED = scripts("migrations")
 NEWEST = RELEASED[-1]
 
 NEXT = Script(
-    "003_notes",
+    "004_notes",
     """
     -- A table, a column, rows that come from the log, and a guard that is taken off and put back.
     CREATE TABLE notes (sequence INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
@@ -41,7 +41,7 @@ NEXT = Script(
     END
     """,
 )
-FAILING = Script("003_fails", NEXT.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n")
+FAILING = Script("004_fails", NEXT.text + ";\nDROP TABLE settings;\nDROP INDEX idx_projects_path;\nSELECT nonsense;\n")
 
 
 def unpack(name: str, data_dir: Path) -> bytes:
@@ -182,7 +182,7 @@ def test_a_migration_is_applied_to_a_released_database_and_the_log_is_as_it_was(
         with pytest.raises(sqlite3.IntegrityError, match="never deleted, still"):
             db.execute("DELETE FROM events")
         record = db.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version").fetchall()[-1]
-        assert record == (3, "003_notes", NEXT.checksum)
+        assert record == (4, "004_notes", NEXT.checksum)
     assert log_of(path) == before
 
 

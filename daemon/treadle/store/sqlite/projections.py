@@ -13,7 +13,7 @@ from treadle.store.sqlite import migrations
 from treadle.store.sqlite.database import make_private_file
 from treadle.store.sqlite.sql import query, scripts
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
