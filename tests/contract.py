@@ -100,11 +100,12 @@ def kind(schema: dict[str, Any], optional: bool) -> str:
     """The type of a member, and whether it may be left out."""
     if not optional:
         return spelt(schema)
+    variants = [
+        one for one in schema.get("anyOf", ()) if one != {"type": "null"}
+    ]  # null is the same as to leave it out
+    spelling = alternatives(map(spelt, variants)) if variants else spelt(schema)
     default = schema.get("default")
-    if default is None:  # to leave it out and to say null is the same
-        variants = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-        return f"{alternatives(map(spelt, variants)) if variants else spelt(schema)}, optional"
-    return f"{spelt(schema)}, optional: {json.dumps(default)}"
+    return f"{spelling}, optional" + ("" if default is None else f": {json.dumps(default)}")
 
 
 def spelt(schema: dict[str, Any]) -> str:

@@ -79,7 +79,9 @@ class Screen:
 
     def turn(self, turn: Turn) -> None:
         if self.changed(turn) and turn.status != "running":
-            self.line(paint("2", f"── turn {turn.status} ({turn.stop_reason}) " + "─" * 30))
+            self.line(
+                paint("2", f"── turn {turn.status} ({turn.stop_reason or turn.reason or turn.error}) " + "─" * 30)
+            )
 
     def message(self, message: Message) -> None:
         if message.role == "user":

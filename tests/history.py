@@ -26,6 +26,7 @@ def turn(sequence: int, id: str) -> Row:
         "runner": "daemon",
         "status": "running",
         "stop_reason": None,
+        "reason": None,
         "error": None,
         "usage": None,
         "started_at": at(sequence),
@@ -303,7 +304,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.TurnInterrupted(id="three", thread_id="t", reason="stopped", at=at(27)),
         {
             "projection_threads t": thread(27, running=0),
-            "projection_turns t three": {"status": "interrupted", "stop_reason": "stopped", "ended_at": at(27)},
+            "projection_turns t three": {"status": "interrupted", "reason": "stopped", "ended_at": at(27)},
         },
     ),
     (

@@ -135,7 +135,7 @@ def test_a_change_says_of_which_entity_its_value_is() -> None:
 
 def test_fields_are_described_by_their_names_on_the_wire() -> None:
     described = SCHEMA["$defs"]["Thread"]["properties"]["version"]["description"]
-    assert described.endswith("give it back as `expectedVersion`")
+    assert described.endswith("Send it back as `expectedVersion`")
     assert SCHEMA["$defs"]["StartTurn"]["properties"]["commandId"]["description"].startswith("names this command")
     texts = re.findall(r'"description": "(.*?)"', json.dumps(SCHEMA))
     assert not [text for text in texts if re.search(r"\b[a-z]+_(?:id|token|sequence|version|cursor)\b", text)]

@@ -73,7 +73,7 @@ async def log(wire: Wire) -> list[Any]:
 def assert_is_interrupted(thread: dict[str, Any], reason: str) -> None:
     """The last turn has ended, with all that was in it; the one before is as it was."""
     assert [turn["status"] for turn in thread["turns"]] == ["completed", "interrupted"]
-    assert thread["turns"][1]["stopReason"] == reason
+    assert thread["turns"][1]["reason"] == reason
     assert thread["threads"][0]["status"] == "idle"
     assert {message["status"] for message in thread["messages"]} == {"complete"}
     assert [activity["status"] for activity in thread["activities"]] == ["completed", "failed"]

@@ -291,7 +291,7 @@ async def test_an_editor_that_is_killed_leaves_no_daemon_and_no_running_turn(
         await asyncio.to_thread(output_of, sys.executable, "-c", wait, str(data_dir / "present.lock"))
     async with elsewhere(daemon, data_dir) as client:
         [last] = (await client.call("turn/list", {"threadId": "t", "limit": 1}))["items"]
-        assert (last["id"], last["status"], last["stopReason"]) == (turn, "interrupted", "the daemon ended")
+        assert (last["id"], last["status"], last["reason"]) == (turn, "interrupted", "the daemon ended")
 
 
 async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(

@@ -319,7 +319,7 @@ def test_a_turn_that_a_call_starts_ends_with_it(data_dir: Path) -> None:
     of(data_dir, "call", "command/dispatch", '{"type": "StartTurn", "threadId": "talk-1", "id": "u", "prompt": "?"}')
     with serving(data_dir) as daemon:
         turn = daemon.result("turn/list", {"threadId": "talk-1"})["items"][0]
-    assert (turn["id"], turn["status"], turn["stopReason"]) == ("u", "interrupted", "the daemon ended")
+    assert (turn["id"], turn["status"], turn["reason"]) == ("u", "interrupted", "the daemon ended")
 
 
 def test_on_a_terminal_a_result_has_line_breaks_and_no_orders(data_dir: Path) -> None:

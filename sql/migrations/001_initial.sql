@@ -116,6 +116,7 @@ CREATE TABLE projection_turns (
   runner      TEXT NOT NULL,
   status      TEXT NOT NULL,
   stop_reason TEXT,
+  reason      TEXT,
   error       TEXT,
   usage       TEXT,
   started_at  TEXT NOT NULL,

@@ -11,7 +11,8 @@ WHEN NEW.event_type = 'TurnCompleted' OR NEW.event_type = 'TurnFailed' OR NEW.ev
   UPDATE projection_turns
   SET status = CASE NEW.event_type
         WHEN 'TurnCompleted' THEN 'completed' WHEN 'TurnFailed' THEN 'failed' ELSE 'interrupted' END,
-      stop_reason = coalesce(NEW.payload ->> '$.stopReason', NEW.payload ->> '$.reason'),
+      stop_reason = NEW.payload ->> '$.stopReason',
+      reason = NEW.payload ->> '$.reason',
       error = NEW.payload ->> '$.error',
       usage = NEW.payload -> '$.usage',
       ended_at = NEW.at
@@ -25,7 +26,7 @@ END;
 
 CREATE VIEW turn_entities AS
   SELECT sequence, thread_id, id, json_object(
-    'id', id, 'threadId', thread_id, 'status', status, 'stopReason', stop_reason, 'error', error,
-    'usage', json(usage), 'startedAt', started_at, 'endedAt', ended_at
+    'id', id, 'threadId', thread_id, 'status', status, 'stopReason', stop_reason, 'reason', reason,
+    'error', error, 'usage', json(usage), 'startedAt', started_at, 'endedAt', ended_at
   ) AS value
   FROM projection_turns;

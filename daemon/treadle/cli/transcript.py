@@ -137,7 +137,7 @@ def took(begin: str, end: str | None) -> str:
 
 def ending(turn: Entity) -> str:
     """How a turn ended, in a few words."""
-    why = turn["error"] if turn["status"] == "failed" else turn["stopReason"]
+    why = turn["stopReason"] or turn["reason"] or turn["error"]
     return str(turn["status"]) + (f" ({output.one_line(why)})" if why else "")
 
 

@@ -1,143 +1,171 @@
-"""Every method and notification of the protocol: its name, what it takes and what it gives. The daemon's handlers, the
-client in Python and the documents of contract/schema.py are made from these."""
+"""Every method and notification of the protocol: its name, params, result and errors.
+
+This is the one table. The daemon's handlers (`server/handlers.py`), the Python client and the documents of
+`contract/schema.py` are made from it.
+"""
 
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from treadle.contract import errors, params, results
 from treadle.contract.results import Page
-from treadle.domain.commands import AnyCommand
+from treadle.domain.commands import AnyCommand, Command
 from treadle.domain.entities import Activity, Checkpoint, Hit, Message, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
 
 PROTOCOL_VERSION = 1
-"""Goes up when a client has to change: docs/protocol.md says what counts."""
+"""Increases when a client has to change. docs/protocol.md says what counts."""
+
+PAGE_BYTES: Final = 1024 * 1024
+"""A page or a snapshot ends before it exceeds this, unless its first row is larger."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Endpoint(Generic[P, R]):
-    """One method. params: its struct, whose arguments a type checker sees. result: None where the answer is null.
+    """The declaration of one method.
 
-    errors: the codes that it may answer, beside those that every request may get.
+    params: a struct, or a union of structs. result: a struct, `dict[str, Any]`, or NoneType if the answer is null.
+    errors: the codes it may answer, in addition to those of every request. answer_bytes: how large an answer may be,
+    if that is much more than a request.
     """
 
     def __init__(
-        self, name: str, summary: str, params: Callable[P, object], result: type[R], errors: tuple[int, ...] = ()
+        self,
+        name: str,
+        summary: str,
+        params: Callable[P, object],
+        result: type[R],
+        errors: tuple[int, ...] = (),
+        answer_bytes: int = 0,
     ) -> None:
         self.name = name
         self.summary = summary
         self.params = params
         self.result = result
         self.errors = errors
-
-
-class Dispatch:
-    """`command/dispatch`, whose params are any command."""
-
-    name = "command/dispatch"
-    summary = "Do one thing: the params are the command itself."
-    params = AnyCommand
-    result = results.Dispatched
-    errors = (errors.REJECTED, errors.NOT_FOUND, errors.CONFLICT)
+        self.answer_bytes = answer_bytes
 
 
 NULL = type(None)
-NAMES = (errors.NOT_FOUND,)
+MAY_NOT_FIND = (errors.NOT_FOUND,)
+OF_A_COMMAND = (errors.REJECTED, errors.NOT_FOUND, errors.CONFLICT)
+
+# In the order of the documentation.
 
 INITIALIZE = Endpoint(
-    "initialize", "Say hello; nothing else may come before.", params.InitializeParams, results.Initialized
+    "initialize", "Start the session. Must be the first request.", params.InitializeParams, results.Initialized
 )
-SHUTDOWN = Endpoint("shutdown", "Finish what was asked; then only `exit` may come.", params.NoParams, NULL)
-DISPATCH = Dispatch()
+SHUTDOWN = Endpoint("shutdown", "Finish all requests. Only `exit` may follow.", params.NoParams, NULL)
+DISPATCH: Endpoint[[Command], results.Dispatched] = Endpoint(
+    "command/dispatch",
+    "Execute one command. The params are the command itself.",
+    cast(Any, AnyCommand),  # a union is no Callable for a type checker
+    results.Dispatched,
+    OF_A_COMMAND,
+)
 DISPATCH_BATCH = Endpoint(
     "command/dispatchBatch",
-    "Do several things, all or none.",
+    "Execute several commands, all or none.",
     params.DispatchBatchParams,
     results.BatchDispatched,
-    DISPATCH.errors,
-)
-PROJECT_LIST = Endpoint("project/list", "Projects, newest first.", params.ListParams, Page[Project])
-THREAD_LIST = Endpoint("thread/list", "Threads, the last changed first.", params.ThreadListParams, Page[Thread])
-THREAD_READ = Endpoint(
-    "thread/read",
-    "A thread: its last turns and all that is theirs.",
-    params.ThreadReadParams,
-    results.ThreadSnapshot,
-    NAMES,
-)
-MESSAGE_READ = Endpoint("message/read", "A message with all of its text.", params.ReadParams, Message, NAMES)
-ACTIVITY_READ = Endpoint("activity/read", "An activity with all of its detail.", params.ReadParams, Activity, NAMES)
-TURN_LIST = Endpoint("turn/list", "Turns of a thread, newest first.", params.OfThreadParams, Page[Turn], NAMES)
-CHECKPOINT_LIST = Endpoint(
-    "checkpoint/list", "Checkpoints of a thread, newest first.", params.OfThreadParams, Page[Checkpoint], NAMES
-)
-SETTING_LIST = Endpoint("setting/list", "Settings by key.", params.ListParams, Page[Setting])
-EVENT_LIST = Endpoint("event/list", "The log itself after a sequence.", params.EventListParams, Page[StoredEvent])
-SEARCH = Endpoint(
-    "search/query",
-    "What has these words: threads, messages and activities, the best first.",
-    params.SearchParams,
-    Page[Hit],
-    NAMES,
+    OF_A_COMMAND,
 )
 PROJECT_OPEN = Endpoint(
     "project/open",
-    "The project of a folder: found, or made.",
+    "Find or create the project of a folder.",
     params.OpenProjectParams,
     results.ProjectOpened,
     (errors.REJECTED,),
 )
+PROJECT_LIST = Endpoint(
+    "project/list", "List projects, newest first.", params.ListParams, Page[Project], answer_bytes=PAGE_BYTES
+)
+THREAD_LIST = Endpoint(
+    "thread/list",
+    "List threads, most recently changed first.",
+    params.ThreadListParams,
+    Page[Thread],
+    answer_bytes=PAGE_BYTES,
+)
+THREAD_READ = Endpoint(
+    "thread/read",
+    "Read a thread: its last turns and everything in them.",
+    params.ThreadReadParams,
+    results.ThreadSnapshot,
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+MESSAGE_READ = Endpoint(
+    "message/read", "Read a message with all of its text.", params.ReadParams, Message, MAY_NOT_FIND, PAGE_BYTES
+)
+ACTIVITY_READ = Endpoint(
+    "activity/read", "Read an activity with all of its detail.", params.ReadParams, Activity, MAY_NOT_FIND, PAGE_BYTES
+)
+TURN_LIST = Endpoint(
+    "turn/list",
+    "List the turns of a thread, newest first.",
+    params.OfThreadParams,
+    Page[Turn],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+CHECKPOINT_LIST = Endpoint(
+    "checkpoint/list",
+    "List the checkpoints of a thread, newest first.",
+    params.OfThreadParams,
+    Page[Checkpoint],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+SETTING_LIST = Endpoint(
+    "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
+)
+EVENT_LIST = Endpoint(
+    "event/list",
+    "Read the log itself, after a sequence.",
+    params.EventListParams,
+    Page[StoredEvent],
+    answer_bytes=PAGE_BYTES,
+)
+SEARCH = Endpoint(
+    "search/query",
+    "Search threads, messages and activities for words, best match first.",
+    params.SearchParams,
+    Page[Hit],
+    MAY_NOT_FIND,
+)
 SUBSCRIPTION_OPEN = Endpoint(
     "subscription/open",
-    "Follow a topic: a snapshot, then what changes.",
+    "Subscribe to a topic: a snapshot, then changes.",
     params.OpenParams,
     results.SubscriptionOpened,
-    NAMES,
+    MAY_NOT_FIND,
+    PAGE_BYTES,
 )
-SUBSCRIPTION_CLOSE = Endpoint("subscription/close", "Follow it no more.", params.CloseParams, NULL, NAMES)
+SUBSCRIPTION_CLOSE = Endpoint("subscription/close", "Close a subscription.", params.CloseParams, NULL, MAY_NOT_FIND)
 STATUS = Endpoint("daemon/status", "Versions, sizes and queues.", params.NoParams, results.Status)
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 
-ENDPOINTS: tuple[Endpoint[Any, Any] | Dispatch, ...] = (
-    INITIALIZE,
-    SHUTDOWN,
-    DISPATCH,
-    DISPATCH_BATCH,
-    PROJECT_OPEN,
-    PROJECT_LIST,
-    THREAD_LIST,
-    THREAD_READ,
-    MESSAGE_READ,
-    ACTIVITY_READ,
-    TURN_LIST,
-    CHECKPOINT_LIST,
-    SETTING_LIST,
-    EVENT_LIST,
-    SEARCH,
-    SUBSCRIPTION_OPEN,
-    SUBSCRIPTION_CLOSE,
-    STATUS,
-    DISCOVER,
-)
-"""In the order of the documentation."""
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(one for one in vars().values() if isinstance(one, Endpoint))
+"""All methods, in the order of the documentation."""
 
 TO_CLIENT: dict[str, tuple[str, type]] = {
-    "projection/changed": ("To a subscriber: what changed.", results.ProjectionChanged),
-    "event/appended": ("To a subscriber of the topic `events`: what was appended.", results.EventAppended),
-    "$/progress": ("How far the rebuild at the start is, where `initialize` asked for it.", results.Progress),
-    "window/logMessage": ("A warning or an error of the daemon's.", results.LogMessage),
+    "projection/changed": ("Sent to a subscriber: what changed.", results.ProjectionChanged),
+    "event/appended": ("Sent to a subscriber of the topic `events`: new events.", results.EventAppended),
+    "$/progress": ("The progress of a rebuild at start, if `initialize` had a `workDoneToken`.", results.Progress),
+    "window/logMessage": ("A warning or an error of the daemon.", results.LogMessage),
 }
 """The notifications that the daemon sends."""
 
 FROM_CLIENT: dict[str, tuple[str, type]] = {
-    "initialized": ("The client has read the answer to `initialize`; of no effect.", params.IgnoredParams),
-    "$/setTrace": ("As in LSP; of no effect.", params.IgnoredParams),
+    "initialized": ("The client has read the answer to `initialize`. Has no effect.", params.IgnoredParams),
+    "$/setTrace": ("As in LSP. Has no effect.", params.IgnoredParams),
     "$/cancelRequest": (
-        "Take a request back: -32800 where nothing of it has happened, its own answer where it was too late.",
+        "Cancel a request. It is answered with -32800, or with its own result if it was too late.",
         params.CancelParams,
     ),
-    "exit": ("End: with status 0 after `shutdown`, else 1.", params.IgnoredParams),
+    "exit": ("Exit, with status 0 after `shutdown`, otherwise 1.", params.IgnoredParams),
 }
-"""The notifications that it listens to."""
+"""The notifications that the daemon accepts."""

@@ -1,7 +1,7 @@
 """The protocol as an OpenRPC document (spec.open-rpc.org, 1.3.2), for `rpc.discover` and `treadle schema`.
 
-OpenRPC knows no notifications to the client: these are listed under `x-notifications`, in the form of methods. Its
-params are a list of names, which cannot say that they are one of many structs: `x-params-schema` does.
+OpenRPC has no notifications to the client. They are listed under `x-notifications`, in the form of methods. Its params
+are a list of names, which cannot express a union of structs: `x-params-schema` does.
 """
 
 import json
@@ -10,9 +10,8 @@ from typing import Any, Literal
 from treadle import __version__
 from treadle.contract import errors
 from treadle.contract.kinds import CODES, KINDS, OF_ANY_REQUEST
-from treadle.contract.methods import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Dispatch, Endpoint
-from treadle.contract.schema import Reference, Schema, definitions, error_data, json_schema
-from treadle.domain.commands import AnyCommand
+from treadle.contract.methods import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
+from treadle.contract.schema import Reference, Schema, definitions, error_data, json_schema, variants_of
 
 SCHEMAS = "#/components/schemas/"
 REF = Reference(SCHEMAS)
@@ -51,7 +50,7 @@ def printed(format: Literal["openrpc", "json-schema"]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _method(endpoint: Endpoint[Any, Any] | Dispatch, schemas: dict[str, Schema]) -> dict[str, Any]:
+def _method(endpoint: Endpoint[Any, Any], schemas: dict[str, Schema]) -> dict[str, Any]:
     codes = [code for code in CODES if code in OF_ANY_REQUEST + endpoint.errors]
     document: dict[str, Any] = {
         "name": endpoint.name,
@@ -61,8 +60,8 @@ def _method(endpoint: Endpoint[Any, Any] | Dispatch, schemas: dict[str, Schema])
         "result": {"name": "result", "schema": REF.to(endpoint.result)},
         "errors": [{"$ref": f"#/components/errors/{_NAMES[code]}"} for code in codes],
     }
-    if endpoint.params is AnyCommand:
-        document["x-params-schema"] = REF.to(AnyCommand)
+    if len(variants_of(endpoint.params)) > 1:
+        document["x-params-schema"] = REF.to(endpoint.params)
     return document
 
 
@@ -71,15 +70,15 @@ def _notification(name: str, summary: str, struct: type, schemas: dict[str, Sche
 
 
 def _error(code: int) -> dict[str, Any]:
-    """OpenRPC has no place for the schema of an error's `data`: it stands in the place of an example of it."""
+    """OpenRPC has no member for the schema of an error's `data`, so the schema is in `data` itself."""
     data = [REF.to(error_data(kind, made)) for kind, made in KINDS.items() if made.code == code]
     return {"code": code, "message": CODES[code], "data": data[0] if len(data) == 1 else {"anyOf": data}}
 
 
 def _params(struct: Any, schemas: dict[str, Schema]) -> list[dict[str, Any]]:
-    """Named params, one a member of the struct; of several structs one a member that any of them has."""
-    if struct is AnyCommand:
-        variants = [schemas[one["$ref"].removeprefix(SCHEMAS)] for one in schemas["Command"]["anyOf"]]
+    """Named params: one per member of the struct, or of any of the structs of a union."""
+    variants = [schemas[variant.__name__] for variant in variants_of(struct)]
+    if len(variants) > 1:
         types = [type for variant in variants for type in variant["properties"]["type"]["enum"]]
         members: dict[str, list[Schema]] = {}
         for variant in variants:
@@ -96,9 +95,9 @@ def _params(struct: Any, schemas: dict[str, Schema]) -> list[dict[str, Any]]:
             }
             for name, schemas_of in members.items()
         ]
-    schema = schemas[struct.__name__]
+    (schema,) = variants
     required = set(schema["required"])
     params = [
         {"name": name, "required": name in required, "schema": member} for name, member in schema["properties"].items()
     ]
-    return sorted(params, key=lambda param: not param["required"])  # OpenRPC wants these in front
+    return sorted(params, key=lambda param: not param["required"])  # OpenRPC wants required params first

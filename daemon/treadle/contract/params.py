@@ -1,15 +1,18 @@
-"""What methods take. A member that is unknown is refused, so that a misspelt option is noticed."""
+"""What methods take. An unknown member is refused, so that a misspelt option is noticed."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from treadle.domain.commands import AnyCommand
-from treadle.domain.ids import Id, Path, Syntax, Topic
+from treadle.domain.ids import Id, Path, Syntax, Topic, note
 
-Limit = Annotated[int, Meta(ge=1, le=500, description="rows of a page, which may end earlier at 1 MiB")]
-Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before")]
+IGNORED_MEMBERS: Final = ("workDoneToken", "partialResultToken", "_meta")
+"""Members that Language Server Protocol and Model Context Protocol clients add to the params of any request."""
+
+Limit = Annotated[int, Meta(ge=1, le=500), note("The maximum number of items. A page may end earlier, at 1 MiB")]
+Cursor = Annotated[str, Meta(max_length=512), note("`nextCursor` of the previous page")]
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
@@ -18,25 +21,24 @@ class Params(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
 
 
 class NoParams(Params, frozen=True, kw_only=True):
-    """None: missing, null and `{}` are the same."""
+    """No params: missing, null and `{}` are the same."""
 
 
 class InitializeParams(Struct, frozen=True, kw_only=True, rename="camel"):
-    """As in LSP; what treadle does not know of it is ignored.
+    """As in LSP. Members that treadle does not use are ignored."""
 
-    process_id: the client's process; the daemon ends when this process does.
-    work_done_token: where a rebuild at start tells its `$/progress`.
-    """
-
-    process_id: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    work_done_token: str | int | None = None
+    process_id: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+        note("The client's process id. The daemon exits when that process does"),
+    ] = None
+    work_done_token: Annotated[
+        str | int | None, note("The token for the `$/progress` notifications of a rebuild at start")
+    ] = None
 
 
 class DispatchBatchParams(Params, frozen=True, kw_only=True):
-    """command_id: of the whole batch, which it makes idempotent. commands: none of them has a `commandId`."""
-
-    command_id: Id | None = None
-    commands: Annotated[Sequence[AnyCommand], Meta(max_length=1000)]
+    command_id: Annotated[Id | None, note("Identifies the whole batch, which makes it idempotent")] = None
+    commands: Annotated[Sequence[AnyCommand], Meta(max_length=1000), note("None of them may have a `commandId`")]
 
 
 class ListParams(Params, frozen=True, kw_only=True):
@@ -45,10 +47,10 @@ class ListParams(Params, frozen=True, kw_only=True):
 
 
 class ThreadListParams(ListParams, frozen=True, kw_only=True):
-    """project_id: only those of this project. archived: true: only those that are; false: only those that are not."""
-
-    project_id: Id | None = None
-    archived: bool | None = None
+    project_id: Annotated[Id | None, note("Only threads of this project")] = None
+    archived: Annotated[bool | None, note("true: only archived threads. false: only those that are not archived")] = (
+        None
+    )
 
 
 class OfThreadParams(ListParams, frozen=True, kw_only=True):
@@ -56,60 +58,47 @@ class OfThreadParams(ListParams, frozen=True, kw_only=True):
 
 
 class ReadParams(Params, frozen=True, kw_only=True):
-    """id: of the message or activity, which is in the thread."""
-
     thread_id: Id
-    id: Id
+    id: Annotated[Id, note("The id of the message or activity")]
 
 
 class ThreadReadParams(Params, frozen=True, kw_only=True):
-    """turn_limit: how many turns; fewer where they are over 1 MiB.
-    before: a `beforeCursor`: for the turns before those.
-    """
-
     thread_id: Id
-    turn_limit: Limit = 50
-    before: Cursor | None = None
+    turn_limit: Annotated[Limit, note("The maximum number of turns. There are fewer if they exceed 1 MiB")] = 50
+    before: Annotated[Cursor | None, note("A `beforeCursor`, to read the turns before it")] = None
 
 
 class EventListParams(ListParams, frozen=True, kw_only=True):
-    """after_sequence: where to begin, without a cursor. thread_id: only this thread's."""
-
-    after_sequence: SequenceNumber = 0
-    thread_id: Id | None = None
+    after_sequence: Annotated[SequenceNumber, note("Where to start if there is no cursor")] = 0
+    thread_id: Annotated[Id | None, note("Only events of this thread")] = None
     limit: Limit = 500
 
 
 class SearchParams(ListParams, frozen=True, kw_only=True):
-    """query: words, all of which are there; the last may be the beginning of one. project_id, thread_id: only there.
-    syntax: `plain`, or `fts5` for a query in the syntax of SQLite's FTS5.
-    """
-
-    query: Annotated[str, Meta(max_length=1000)]
-    project_id: Id | None = None
-    thread_id: Id | None = None
-    syntax: Syntax = "plain"
-    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    query: Annotated[
+        str, Meta(max_length=1000), note("Words that must all occur. The last one may be the beginning of a word")
+    ]
+    project_id: Annotated[Id | None, note("Search only this project")] = None
+    thread_id: Annotated[Id | None, note("Search only this thread")] = None
+    syntax: Annotated[Syntax, note("`plain`, or `fts5` for a query in the syntax of SQLite's FTS5")] = "plain"
+    limit: Annotated[int, Meta(ge=1, le=100), note("The maximum number of results")] = 20
 
 
 class OpenProjectParams(Params, frozen=True, kw_only=True):
-    """path: of a folder, absolute."""
-
-    path: Path
+    path: Annotated[Path, note("The absolute path of a folder")]
 
 
 class OpenParams(Params, frozen=True, kw_only=True):
-    """thread_id: needed for `thread`; for `events`: only this thread's; not for the others.
-    turn_limit: for `thread`: how many turns the snapshot has.
-    after_sequence: to resume; for `events` where to begin.
-    log_id: to resume: the log that `afterSequence` is of.
-    """
-
     topic: Topic
-    thread_id: Id | None = None
-    turn_limit: Limit = 50
-    after_sequence: SequenceNumber | None = None
-    log_id: str | None = None
+    thread_id: Annotated[
+        Id | None,
+        note("Required for `thread`. For `events`: only events of this thread. Not allowed for the other topics"),
+    ] = None
+    turn_limit: Annotated[Limit, note("For `thread`: the maximum number of turns in the snapshot")] = 50
+    after_sequence: Annotated[
+        SequenceNumber | None, note("To resume: the sequence of the replica. For `events`: where to start")
+    ] = None
+    log_id: Annotated[str | None, note("To resume: the log that `afterSequence` belongs to")] = None
 
 
 class CloseParams(Params, frozen=True, kw_only=True):
@@ -117,10 +106,8 @@ class CloseParams(Params, frozen=True, kw_only=True):
 
 
 class CancelParams(Struct, frozen=True):
-    """id: of the request."""
-
-    id: str | int | float
+    id: Annotated[str | int | float, note("The id of the request")]
 
 
 class IgnoredParams(Struct, frozen=True):
-    """Nothing is looked at."""
+    """Params that are accepted and not read."""

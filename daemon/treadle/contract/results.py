@@ -1,4 +1,4 @@
-"""What methods answer, as clients see it; the rows in them are JSON that SQLite made of the entities."""
+"""What methods return and notifications carry, as clients see it."""
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
 from treadle.domain.events import StoredEvent
-from treadle.domain.ids import Durability, GivenId
+from treadle.domain.ids import Durability, GivenId, note
 
 T = TypeVar("T")
 
@@ -17,66 +17,48 @@ class ServerInfo(Struct, frozen=True):
 
 
 class Initialized(Struct, frozen=True, kw_only=True, rename="camel"):
-    """capabilities: empty, and there for LSP clients. protocol_version: goes up when a client has to change.
-    log_id: tells this log from any other; kept beside a replica that is to be resumed.
-    """
-
-    capabilities: dict[str, Any]
+    capabilities: Annotated[dict[str, Any], note("Empty. LSP clients expect it")]
     server_info: ServerInfo
-    protocol_version: int
-    log_id: str
+    protocol_version: Annotated[int, note("Increases when clients have to change")]
+    log_id: Annotated[str, note("Identifies the log. Keep it with a replica that you want to resume")]
 
 
 class Dispatched(Struct, frozen=True):
-    """sequence: of the last event; of the log where the command changed nothing."""
-
-    sequence: int
+    sequence: Annotated[int, note("The sequence of the last event, or of the log if the command changed nothing")]
     events: list[StoredEvent]
 
 
 class BatchDispatched(Struct, frozen=True):
-    """sequence: of the last event; of the log where nothing changed. results: one a command, in their order."""
-
-    sequence: int
-    results: list[Dispatched]
+    sequence: Annotated[int, note("The sequence of the last event, or of the log if nothing changed")]
+    results: Annotated[list[Dispatched], note("One result per command, in the same order")]
 
 
 class Page(Struct, Generic[T], frozen=True, rename="camel"):
-    """next_cursor: where the next page begins, null at the end."""
-
     items: list[T]
-    next_cursor: str | None
+    next_cursor: Annotated[str | None, note("The cursor of the next page, or null if this is the last one")]
 
 
 class ProjectOpened(Struct, frozen=True):
-    """project: of the folder, or of the nearest above it that has one. created: it is new.
-    moved: its folder was elsewhere before, and `path` is where it is now.
-    """
-
-    project: Project
-    created: bool
-    moved: bool
+    project: Annotated[Project, note("The project of the folder, or of its nearest parent that has one")]
+    created: Annotated[bool, note("Whether the project was created by this request")]
+    moved: Annotated[bool, note("Whether the folder was moved since. `path` is its new path")]
 
 
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
-    """Each list oldest first.
+    """Each list is sorted oldest first."""
 
-    sequence: of the log that it was read from. threads: the one header.
-    before_cursor: where older turns are, null where there are none.
-    """
-
-    sequence: int
-    threads: list[Thread]
+    sequence: Annotated[int, note("The sequence of the log when it was read")]
+    threads: Annotated[list[Thread], note("The thread itself, as a list of one")]
     turns: list[Turn]
     messages: list[Message]
     activities: list[Activity]
     approvals: list[Approval]
     checkpoints: list[Checkpoint]
-    before_cursor: str | None
+    before_cursor: Annotated[str | None, note("The cursor of the older turns, or null if there are none")]
 
 
 class IndexSnapshot(Struct, frozen=True):
-    """Newest first; the 500 threads that changed last."""
+    """Sorted newest first. Holds the 500 threads that changed last."""
 
     sequence: int
     projects: list[Project]
@@ -88,120 +70,107 @@ class SettingsSnapshot(Struct, frozen=True):
     settings: list[Setting]
 
 
-# Structs without a tag: msgspec's decoder cannot tell them apart, the schema can (contract/schema.py).
+# The snapshots have no tag, so msgspec cannot decode a union of them. The schema can name it (contract/schema.py).
 OneSnapshot = Annotated[dict[str, Any], Meta(extra_json_schema={"x-is": "Snapshot"})]
 
 EntityName = Literal["project", "thread", "turn", "message", "activity", "approval", "checkpoint", "setting"]
 
 
 class UpsertChange(Struct, frozen=True, tag_field="type", tag="upsert"):
-    """The entity is new, or has changed: here it is, whole."""
+    """The entity is new or has changed. `value` is the whole entity."""
 
     entity: EntityName
     value: dict[str, Any]
 
 
 class AppendChange(Struct, frozen=True, tag_field="type", tag="append"):
-    """More text of an open message. offset: where it begins, in code points."""
+    """More text of a streaming message."""
 
     entity: Literal["message"]
     id: GivenId
     text: str
-    offset: int
+    offset: Annotated[int, note("Where the text begins in the message, in code points")]
 
 
 class RemoveChange(Struct, frozen=True, tag_field="type", tag="remove"):
-    """The entity is gone, and with a thread all that is in it. id: a setting's key."""
+    """The entity was removed. With a thread, everything in it was."""
 
     entity: EntityName
-    id: str
+    id: Annotated[str, note("The id of the entity, or the key of a setting")]
 
 
 Change = UpsertChange | AppendChange | RemoveChange
 
 
 class SubscriptionOpened(Struct, frozen=True, rename="camel"):
-    """log_id: the log that `sequence` is of. sequence: what the replica is at once this was taken.
-    snapshot: what the topic shows at `sequence`; null for `events`, and where `changes` say what is new instead.
-    changes: where `afterSequence` was given: what changed since; null where a snapshot comes.
-    """
-
     subscription_id: str
-    log_id: str
-    sequence: int
-    snapshot: OneSnapshot | None
-    changes: list[Change] | None
+    log_id: Annotated[str, note("The log that `sequence` belongs to")]
+    sequence: Annotated[int, note("The sequence of the replica after it applied this result")]
+    snapshot: Annotated[
+        OneSnapshot | None, note("The topic at `sequence`. null for `events`, and if there are `changes` instead")
+    ]
+    changes: Annotated[
+        list[Change] | None, note("What changed after `afterSequence`. null if there is a snapshot instead")
+    ]
 
 
 class ProjectionChanged(Struct, frozen=True, rename="camel"):
-    """What changed. sequence: what a replica is at that has applied all changes, in order."""
-
     subscription_id: str
-    sequence: int
+    sequence: Annotated[int, note("The sequence of the replica after it applied all changes in order")]
     changes: list[Change]
 
 
 class EventAppended(Struct, frozen=True, rename="camel"):
-    """What came after what was told before. sequence: up to where that is all."""
-
     subscription_id: str
-    sequence: int
+    sequence: Annotated[int, note("The last sequence covered by this notification")]
     events: list[StoredEvent]
 
 
 class ProgressValue(Struct, frozen=True):
-    """title: with `begin`. percentage: with `begin` and `report`."""
-
     kind: Literal["begin", "report", "end"]
     message: str
-    title: str | UnsetType = UNSET
-    percentage: int | UnsetType = UNSET
+    title: Annotated[str | UnsetType, note("Only with `begin`")] = UNSET
+    percentage: Annotated[int | UnsetType, note("With `begin` and `report`")] = UNSET
 
 
 class Progress(Struct, frozen=True):
-    """As in LSP. token: the `workDoneToken` of `initialize`."""
+    """As in LSP."""
 
-    token: str | int
+    token: Annotated[str | int, note("The `workDoneToken` of `initialize`")]
     value: ProgressValue
 
 
 class LogMessage(Struct, frozen=True):
-    """As in LSP. type: 1 for an error, 2 for a warning."""
+    """As in LSP."""
 
-    type: Literal[1, 2]
+    type: Annotated[Literal[1, 2], note("1: an error. 2: a warning")]
     message: str
 
 
 class Sizes(Struct, frozen=True, rename="camel"):
-    """In bytes, on disk."""
+    """Sizes on disk, in bytes."""
 
     database_bytes: int
     wal_bytes: int
 
 
 class Queues(Struct, frozen=True, rename="camel"):
-    """commands: that wait for the engine. requests: not yet answered, this one included. output_bytes: not yet read."""
-
-    commands: int
-    requests: int
-    output_bytes: int
-    subscriptions: int
+    commands: Annotated[int, note("Commands that wait for the engine")]
+    requests: Annotated[int, note("Requests that are not yet answered, including this one")]
+    output_bytes: Annotated[int, note("Output that the client has not yet read, in bytes")]
+    subscriptions: Annotated[int, note("Open subscriptions")]
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
-    """projection_version: of what the database's tables were filled by. pid: the daemon's.
-    sequence: of the last event in the log. sizes: in bytes, on disk. queues: what waits.
-    """
-
     version: str
     protocol_version: int
-    projection_version: int
+    projection_version: Annotated[int, note("The version of the projections that filled the database's tables")]
     python_version: str
     sqlite_version: str
-    pid: int
+    pid: Annotated[int, note("The daemon's process id")]
     data_dir: str
     durability: Durability
     log_id: str
-    sequence: int
-    sizes: Sizes
-    queues: Queues
+    sequence: Annotated[int, note("The sequence of the last event in the log")]
+    sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
+    queues: Annotated[Queues, note("What is waiting")]

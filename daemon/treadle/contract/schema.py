@@ -1,11 +1,12 @@
-"""The protocol as one JSON Schema (json-schema.org, 2020-12), made from the structs that decode it and what their
-docstrings say.
+"""The protocol as one JSON Schema (json-schema.org, 2020-12), made from the structs that decode it and their notes.
 
-What a client sends is closed: an unknown member is refused. What the daemon sends is open: later releases add to it.
+Structs that a client sends are closed: an unknown member is refused. Structs that the daemon sends are open: a later
+release may add members.
 """
 
 import inspect
 import re
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -36,7 +37,7 @@ _STRUCTS: dict[str, type[Struct]] = {
 
 
 def json_schema() -> Schema:
-    """The document: each type of the wire under `$defs`; as a whole, what each method and notification is made of."""
+    """The document: each type under `$defs`, and a root that maps each method and notification to its types."""
     defs = definitions("#/$defs/")
     ref = Reference("#/$defs/")
     methods = {
@@ -47,7 +48,7 @@ def json_schema() -> Schema:
         "$schema": DIALECT,
         "$id": f"urn:treadle:protocol:{PROTOCOL_VERSION}",
         "title": "Protocol",
-        "description": "What a client of treadle and its daemon say to each other, by name. Made by `treadle schema`.",
+        "description": "The messages between a client and the treadle daemon, by name. Made by `treadle schema`.",
         **_object(
             {
                 "methods": {"$ref": "#/$defs/Methods"},
@@ -58,37 +59,45 @@ def json_schema() -> Schema:
         ),
         "$defs": {
             **defs,
-            "Methods": _object(methods) | {"description": "What each method takes and gives."},
+            "Methods": _object(methods) | {"description": "The params and the result of each method."},
             "ToClient": _object({name: ref.to(struct) for name, (_, struct) in TO_CLIENT.items()})
             | {"description": "The params of each notification that the daemon sends."},
             "FromClient": _object({name: ref.to(struct) for name, (_, struct) in FROM_CLIENT.items()})
-            | {"description": "The params of each notification that the daemon listens to."},
+            | {"description": "The params of each notification that the daemon accepts."},
         },
     }
 
 
 class Reference:
-    """Where types lie in a document: all under one prefix."""
+    """Makes references to types, which all have the same prefix in a document."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
     def to(self, type: Any) -> Schema:
-        """The schema of a type on the wire: null, any object, or one that has a name."""
+        """The schema of a type: null, any object, or a reference to a named one."""
         if type is NULL:
             return {"type": "null"}
         if type == FREE:
             return {"type": "object"}
-        return self.named("Command" if type is AnyCommand else name_of(type))
+        return self.named(name_of(type))
 
     def named(self, name: str) -> Schema:
-        """The reference to it."""
+        """The reference to a named type."""
         return {"$ref": self._prefix + name}
 
 
 def name_of(type: Any) -> str:
-    """`StartTurn`; `ThreadPage` for Page[Thread]."""
+    """`StartTurn`; `ThreadPage` for Page[Thread]; `Command` for the union of all commands."""
+    for name, union in _UNIONS.items():
+        if type is union:
+            return name
     return "".join(one.__name__ for one in (*get_args(type), get_origin(type) or type))
+
+
+def variants_of(type: Any) -> tuple[Any, ...]:
+    """The structs of a union, or the one struct."""
+    return get_args(type) if isinstance(type, UnionType) else (type,)
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
@@ -99,7 +108,7 @@ def definitions(prefix: str) -> dict[str, Schema]:
         *COMMANDS,
         *EVENTS,
         *ENTITIES.values(),
-        *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not AnyCommand),
+        *(struct for endpoint in ENDPOINTS for struct in variants_of(endpoint.params)),
         *(struct for _, struct in FROM_CLIENT.values()),
         *(endpoint.result for endpoint in ENDPOINTS if endpoint.result not in (NULL, FREE)),
         *(struct for _, struct in TO_CLIENT.values()),
@@ -110,7 +119,8 @@ def definitions(prefix: str) -> dict[str, Schema]:
     named = {re.sub(r"^Page_(\w+)_$", r"\1Page", name): schema for name, schema in made.items()}
     for name, schema in named.items():
         schema["title"] = name
-        _describe(schema, _STRUCTS.get("Page" if name.endswith("Page") else name))
+        if struct := _STRUCTS.get("Page" if name.endswith("Page") else name):
+            _describe(schema, struct)
         if name.endswith("Params"):
             schema.setdefault("additionalProperties", True)
     named["UpsertChange"] = _upsert(named["UpsertChange"], ref)
@@ -125,7 +135,7 @@ def definitions(prefix: str) -> dict[str, Schema]:
         **{name: {"title": name, "anyOf": [ref.named(one) for one in variants]} for name, variants in unions.items()},
         "ErrorObject": {
             "title": "ErrorObject",
-            "description": "What is answered instead of a result. Switch on `data.kind`; the message may be reworded.",
+            "description": "The error of an answer. Switch on `data.kind`; the message may be reworded.",
             **_object(
                 {
                     "code": {"enum": sorted({kind.code for kind in KINDS.values()})},
@@ -138,7 +148,7 @@ def definitions(prefix: str) -> dict[str, Schema]:
 
 
 def error_data(kind: str, made: Kind) -> type[Struct]:
-    """The struct of an error's `data`: its tag is the kind."""
+    """The struct of an error's `data`. Its tag is the kind."""
     return msgspec.defstruct(
         kind[0].upper() + kind[1:] + "Data",
         list(made.members.items()),
@@ -148,60 +158,42 @@ def error_data(kind: str, made: Kind) -> type[Struct]:
     )
 
 
-def fields_of(struct: type[Struct]) -> dict[str, str]:
-    """What the docstrings of a struct say of its fields, by their names on the wire."""
-    said: dict[str, str] = {}
-    for base in reversed(struct.__mro__):
-        said |= _docstring(base, struct)[1]
-    return said
-
-
-def _docstring(of: type, struct: type[Struct]) -> tuple[str, dict[str, str]]:
-    """What a docstring says as a whole, and after `field: ` and `field, other: ` of the fields."""
-    text = inspect.cleandoc(of.__dict__.get("__doc__") or "")
-    wire = {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
-    if not wire:
-        return text, {}
-    one = "|".join(wire)
-    whole, *parts = re.split(rf"(?:^|(?<=[.;] )|(?<=\n))((?:{one})(?:, (?:{one}))*): ", text)
-    for name, on_the_wire in wire.items():
-        parts = [re.sub(rf"\b{name}\b", on_the_wire, part) for part in parts]
-        whole = re.sub(rf"\b{name}\b", on_the_wire, whole) if "_" in name else whole
-    said = {}
-    for names, note in zip(parts[::2], parts[1::2], strict=True):
-        for name in names.split(", "):
-            said[name] = " ".join(note.split()).removesuffix(".")
-    return whole.strip(), said
-
-
-def _describe(schema: Schema, struct: type[Struct] | None) -> None:
-    """What the docstring says of the struct and of its fields."""
-    if struct is None:
-        return
-    schema.pop("description", None)
-    whole, _ = _docstring(struct, struct)
-    if whole:
-        schema["description"] = whole
-    notes = fields_of(struct)
-    choices = {field.encode_name: _choices(field.type) for field in msgspec.structs.fields(struct)}
+def _describe(schema: Schema, struct: type[Struct]) -> None:
+    """The schema of a struct as docs and clients want it."""
+    schema.pop("description", None)  # msgspec takes a base class's docstring, too
+    if struct.__dict__.get("__doc__"):
+        schema["description"] = inspect.cleandoc(struct.__dict__["__doc__"])
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, member in schema["properties"].items():
-        if "enum" in member and choices.get(name):
-            member["enum"] = choices[name]  # in the order of the struct, where msgspec sorts them
+        if "enum" in member and (choices := name in fields and _choices(fields[name].type)):
+            member["enum"] = choices  # in the order of the struct, where msgspec sorts them
         inner = [one.pop("description", None) for one in member.get("anyOf", ())]
-        note = notes.get(name) or next(filter(None, inner), None)
-        if note is not None and "$ref" not in member:  # what stands beside a reference is not read by all
+        if note := member.get("description") or next(filter(None, inner), None):
             member["description"] = note
+        if "$ref" in member:
+            member.pop("description", None)  # not every reader of a schema looks beside a reference
+        if name in fields and not fields[name].required and struct.__struct_config__.forbid_unknown_fields:
+            schema["properties"][name] = _or_null(member)
+
+
+def _or_null(member: Schema) -> Schema:
+    """The schema of an optional member that a client sends: null is its default (server/params.py)."""
+    beside: Schema = {key: member[key] for key in ("description", "default") if key in member}
+    type = {key: value for key, value in member.items() if key not in beside}
+    if not type or {"type": "null"} in type.get("anyOf", ()):
+        return member
+    return {"description": beside.pop("description", None), "anyOf": [type, {"type": "null"}], **beside}
 
 
 def _choices(type: Any) -> list[Any]:
-    """The values of a Literal, which may have annotations."""
+    """The values of a Literal, annotated or not."""
     while get_origin(type) is Annotated:
         type = get_args(type)[0]
     return list(get_args(type)) if get_origin(type) is Literal else []
 
 
 def _upsert(schema: Schema, ref: Reference) -> Schema:
-    """One variant an entity, so that `entity` tells of what sort `value` is."""
+    """One variant per entity, so that `entity` determines the type of `value`."""
     type = schema["properties"]["type"]
     return {
         "title": schema["title"],
@@ -214,7 +206,7 @@ def _upsert(schema: Schema, ref: Reference) -> Schema:
 
 
 def _tidy(schema: Any, ref: Reference) -> Any:
-    """The schema with a reference to each union that has a name, and to a page by its own."""
+    """The schema with references to named unions and pages in place of what msgspec calls them."""
     if isinstance(schema, list):
         return [_tidy(item, ref) for item in schema]
     if not isinstance(schema, dict):

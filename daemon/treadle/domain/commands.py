@@ -1,8 +1,8 @@
-"""What a client may ask for: one frozen struct a command; the class name is its type on the wire.
+"""The commands a client may send: one frozen struct per command. The class name is its type on the wire.
 
-`id` is the entity's own identifier, `<entity>Id` a reference. Where an identifier is optional and missing,
-the engine gives one (UUIDv7, RFC 9562) before the command is decided. Every command may carry `commandId`, which
-makes it idempotent, and every command of a thread `expectedVersion`, which makes it conditional.
+`id` is the entity's own identifier, `<entity>Id` a reference to another entity. If an optional identifier is missing,
+the engine assigns one (UUIDv7, RFC 9562) before it decides the command. Every command may carry `commandId`, which
+makes it idempotent. Every command of a thread may carry `expectedVersion`, which makes it conditional.
 """
 
 from typing import Annotated, ClassVar, get_args
@@ -10,251 +10,206 @@ from typing import Annotated, ClassVar, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from treadle.domain.ids import ActivityStatus, Id, Json, Name, Path, Role, SettingKey, Version, Word
+from treadle.domain.ids import ActivityStatus, Id, Json, Name, Path, Role, SettingKey, Version, Word, note
 
 
 class Command(Struct, frozen=True, kw_only=True, tag=True, rename="camel", forbid_unknown_fields=True):
-    """command_id: names this command for ever; sent again, the stored answer comes back."""
-
     NEW_IDS: ClassVar[tuple[str, ...]] = ()
 
-    command_id: Id | None = None
+    command_id: Annotated[
+        Id | None, note("Identifies this command forever. If it is sent again, the stored answer is returned")
+    ] = None
 
 
 class CreateProject(Command, frozen=True, kw_only=True):
-    """A project is a folder.
-
-    path: absolute, and no other live project's.
-    """
+    """Create a project for a folder."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
-    id: Id | None = None
+    id: Annotated[Id | None, note("The project's id. Assigned if missing")] = None
     name: Name
-    path: Path
+    path: Annotated[Path, note("An absolute path that no other live project has")]
 
 
 class UpdateProject(Command, frozen=True, kw_only=True):
-    """Give it another name, or follow a folder that moved; its threads stay."""
+    """Rename a project, or change the path of a folder that was moved. Its threads stay."""
 
-    id: Id
-    name: Name | None = None
-    path: Path | None = None
+    id: Annotated[Id, note("The project's id")]
+    name: Annotated[Name | None, note("The new name")] = None
+    path: Annotated[Path | None, note("The new absolute path")] = None
 
 
 class DeleteProject(Command, frozen=True, kw_only=True):
-    """Rejected while it has threads, unless `cascade` says to delete these too.
+    """Delete a project. Rejected while it has threads, unless `cascade` is true."""
 
-    cascade: delete its threads as well, the archived ones too.
-    """
-
-    id: Id
-    cascade: bool = False
+    id: Annotated[Id, note("The project's id")]
+    cascade: Annotated[bool, note("Delete its threads as well, including archived ones")] = False
 
 
 class ThreadCommand(Command, frozen=True, kw_only=True):
-    """expected_version: reject with a conflict unless the thread's `version` is this (0: there is none yet)."""
-
     thread_id: Id
-    expected_version: Version | None = None
+    expected_version: Annotated[
+        Version | None,
+        note("Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)"),
+    ] = None
 
 
 class CreateThread(Command, frozen=True, kw_only=True):
-    """A conversation in a live project.
-
-    expected_version: 0 says that there is none yet.
-    """
+    """Create a conversation in a live project."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("thread_id",)
 
-    thread_id: Id | None = None
-    expected_version: Version | None = None
+    thread_id: Annotated[Id | None, note("The thread's id. Assigned if missing")] = None
+    expected_version: Annotated[Version | None, note("0: the thread must not exist yet")] = None
     project_id: Id
     title: Name
 
 
 class RenameThread(ThreadCommand, frozen=True, kw_only=True):
-    """Give it another title."""
+    """Change a thread's title."""
 
     title: Name
 
 
 class ArchiveThread(ThreadCommand, frozen=True, kw_only=True):
-    """Put it away; a running turn is interrupted first."""
+    """Archive a thread. A running turn is interrupted first."""
 
 
 class UnarchiveThread(ThreadCommand, frozen=True, kw_only=True):
-    """Take it out again."""
+    """Take a thread out of the archive."""
 
 
 class DeleteThread(ThreadCommand, frozen=True, kw_only=True):
-    """Remove it from every read; a running turn is interrupted first. The log keeps what was."""
+    """Remove a thread from every read. A running turn is interrupted first. The log keeps its events."""
 
 
 class StartTurn(ThreadCommand, frozen=True, kw_only=True):
-    """Begin one exchange with the user's prompt, which becomes a complete message.
-
-    id: the turn's. prompt: may be empty. message_id: the prompt's.
-    """
+    """Start a turn with the user's prompt, which is stored as a complete message."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id", "message_id")
 
-    id: Id | None = None
-    prompt: str
-    message_id: Id | None = None
+    id: Annotated[Id | None, note("The turn's id. Assigned if missing")] = None
+    prompt: Annotated[str, note("The user's text. May be empty")]
+    message_id: Annotated[Id | None, note("The id of the prompt's message. Assigned if missing")] = None
 
 
 class CompleteTurn(ThreadCommand, frozen=True, kw_only=True):
-    """The agent is done.
+    """End a turn normally."""
 
-    id: the turn's.
-    stop_reason: the agent's own word: in the Agent Client Protocol `end_turn`, `max_tokens`, `refusal`, …
-    usage: what the turn has cost, in the agent's own form.
-    """
-
-    id: Id
-    stop_reason: Word
-    usage: Json = None
+    id: Annotated[Id, note("The turn's id")]
+    stop_reason: Annotated[
+        Word,
+        note("Why the agent stopped, in its own words: in the Agent Client Protocol `end_turn`, `max_tokens`, …"),
+    ]
+    usage: Annotated[Json, note("What the turn cost, in the agent's own form")] = None
 
 
 class FailTurn(ThreadCommand, frozen=True, kw_only=True):
-    """The turn ended in an error.
+    """End a turn with an error."""
 
-    id: the turn's. error: a sentence.
-    """
-
-    id: Id
-    error: str
+    id: Annotated[Id, note("The turn's id")]
+    error: Annotated[str, note("The error as a sentence")]
 
 
 class InterruptTurn(ThreadCommand, frozen=True, kw_only=True):
-    """Stop a turn; with none running nothing changes.
+    """Stop a turn. If no turn is running, nothing changes."""
 
-    id: the turn's; without it whichever runs, if one does. reason: without it `interrupted by the client`.
-    """
-
-    id: Id | None = None
-    reason: str | None = None
+    id: Annotated[Id | None, note("The turn's id. If missing, the turn that is running, if any")] = None
+    reason: Annotated[str | None, note("If missing, `interrupted by the client`")] = None
 
 
 class AddMessage(ThreadCommand, frozen=True, kw_only=True):
-    """Text in a running turn.
-
-    text: may be empty. streaming: more may be appended, until the message or its turn is completed.
-    """
+    """Add a message to a running turn."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
-    id: Id | None = None
+    id: Annotated[Id | None, note("The message's id. Assigned if missing")] = None
     turn_id: Id
     role: Role
-    text: str
-    streaming: bool = False
+    text: Annotated[str, note("May be empty")]
+    streaming: Annotated[bool, note("Whether text may be appended until the message is completed or its turn ends")] = (
+        False
+    )
 
 
 class AppendMessage(ThreadCommand, frozen=True, kw_only=True):
-    """More text at the end of an open message.
+    """Append text to a streaming message."""
 
-    id: the message's.
-    """
-
-    id: Id
-    text: str
+    id: Annotated[Id, note("The message's id")]
+    text: Annotated[str, note("The text to append")]
 
 
 class CompleteMessage(ThreadCommand, frozen=True, kw_only=True):
-    """No more text will come.
+    """Complete a streaming message. No text can be appended after this."""
 
-    id: the message's.
-    """
-
-    id: Id
+    id: Annotated[Id, note("The message's id")]
 
 
 class RecordActivity(ThreadCommand, frozen=True, kw_only=True):
-    """What else the agent shows. The same id again, in the same turn, writes it anew, whole.
-
-    kind: your word: `tool_call`, `plan`, `thought`, …
-    """
+    """Record what else the agent shows. The same id in the same turn replaces the whole activity."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
-    id: Id | None = None
+    id: Annotated[Id | None, note("The activity's id. Assigned if missing")] = None
     turn_id: Id
-    kind: Word
+    kind: Annotated[Word, note("A word of your choice: `tool_call`, `plan`, `thought`, …")]
     title: str
     status: ActivityStatus
-    detail: Json = None
+    detail: Annotated[Json, note("Any JSON")] = None
 
 
 class ApprovalOption(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """One answer to choose from.
+    """One option of an approval."""
 
-    id: 1 to 128 characters of any sort. name: what to show.
-    kind: what it does: in the Agent Client Protocol `allow_once`, `reject_always`, …
-    """
-
-    id: Annotated[str, Meta(min_length=1, max_length=128)]
-    name: str
-    kind: str
+    id: Annotated[str, Meta(min_length=1, max_length=128), note("1 to 128 characters of any kind")]
+    name: Annotated[str, note("The text to show")]
+    kind: Annotated[str, note("What it does: in the Agent Client Protocol `allow_once`, `reject_always`, …")]
 
 
 class RequestApproval(ThreadCommand, frozen=True, kw_only=True):
-    """A question that the agent waits on.
-
-    options: what to choose from; an `id` here has 1 to 128 characters of any sort.
-    """
+    """Ask a question that the agent waits for."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
-    id: Id | None = None
+    id: Annotated[Id | None, note("The approval's id. Assigned if missing")] = None
     turn_id: Id
     title: str
-    options: list[ApprovalOption]
-    detail: Json = None
+    options: Annotated[
+        list[ApprovalOption],
+        note("The options to choose from. The `id` of an option has 1 to 128 characters of any kind"),
+    ]
+    detail: Annotated[Json, note("Any JSON")] = None
 
 
 class ResolveApproval(ThreadCommand, frozen=True, kw_only=True):
-    """Answer a question.
+    """Answer or cancel an approval."""
 
-    id: the approval's. outcome: the id of an option; null cancels the question.
-    """
-
-    id: Id
-    outcome: str | None
+    id: Annotated[Id, note("The approval's id")]
+    outcome: Annotated[str | None, note("The id of the chosen option. null cancels the approval")]
 
 
 class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """A git ref that holds the workspace at this moment. treadle records it and does not run git.
-
-    turn_id: the turn that it belongs to, ended or not.
-    """
+    """Record a git ref that holds the state of the workspace. treadle records it and does not run git."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
-    id: Id | None = None
-    turn_id: Id | None = None
+    id: Annotated[Id | None, note("The checkpoint's id. Assigned if missing")] = None
+    turn_id: Annotated[Id | None, note("The turn it belongs to, running or ended")] = None
     git_ref: Name
     message: str
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """The workspace was put back to this checkpoint.
+    """Record that the workspace was restored to this checkpoint."""
 
-    id: the checkpoint's.
-    """
-
-    id: Id
+    id: Annotated[Id, note("The checkpoint's id")]
 
 
 class ChangeSetting(Command, frozen=True, kw_only=True):
-    """Set a setting, or remove it.
-
-    value: null removes the setting.
-    """
+    """Set or remove a setting."""
 
     key: SettingKey
-    value: Json
+    value: Annotated[Json, note("null removes the setting")]
 
 
 AnyCommand = (
@@ -286,10 +241,10 @@ BY_TYPE: dict[str, type[Command]] = {str(c.__struct_config__.tag): c for c in CO
 
 
 def missing_ids(command: Command) -> list[str]:
-    """The fields that want a new identifier."""
+    """The id fields that the engine has to fill in."""
     return [name for name in command.NEW_IDS if getattr(command, name) is None]
 
 
 def with_ids(command: Command, ids: dict[str, str]) -> Command:
-    """The same command with these identifiers in it."""
+    """A copy of the command with these ids."""
     return msgspec.structs.replace(command, **ids)

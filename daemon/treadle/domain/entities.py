@@ -1,11 +1,11 @@
-"""What every read, snapshot and change speaks of. Absent values are null; times are as in events."""
+"""The entities that reads, snapshots and changes are made of. Absent values are null. Times are as in events."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
 
 from treadle.domain.events import OfferedOption
-from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp
+from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp, note
 
 
 class Entity(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -13,114 +13,98 @@ class Entity(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Project(Entity, frozen=True, kw_only=True):
-    """A workspace folder.
-
-    path: as it was normalised.
-    """
+    """A workspace folder."""
 
     id: GivenId
     name: str
-    path: str
+    path: Annotated[str, note("The absolute path, normalised")]
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class Thread(Entity, frozen=True, kw_only=True):
-    """A conversation in a project.
-
-    status: `waiting` while the running turn has a pending approval.
-    version: the sequence of the thread's last event that is not a MessageAppended; give it back as `expectedVersion`.
-    updated_at: of the event that `version` names: streamed text does not move it.
-    """
+    """A conversation in a project."""
 
     id: GivenId
     project_id: GivenId
     title: str
-    status: Literal["idle", "running", "waiting"]
+    status: Annotated[
+        Literal["idle", "running", "waiting"], note("`waiting` while the running turn has a pending approval")
+    ]
     archived_at: Timestamp | None
-    version: int
+    version: Annotated[
+        int,
+        note("The sequence of the thread's last event other than MessageAppended. Send it back as `expectedVersion`"),
+    ]
     created_at: Timestamp
-    updated_at: Timestamp
+    updated_at: Annotated[Timestamp, note("The time of the event at `version`. Streamed text does not change it")]
 
 
 class Turn(Entity, frozen=True, kw_only=True):
-    """One exchange in a thread: a prompt, the work, an end.
-
-    stop_reason: of a completed turn what the agent said; of an interrupted one the reason. error: of a failed one.
-    usage: what CompleteTurn gave.
-    """
+    """One exchange in a thread: a prompt, the agent's work and how it ended."""
 
     id: GivenId
     thread_id: GivenId
     status: Literal["running", "completed", "failed", "interrupted"]
-    stop_reason: str | None
-    error: str | None
-    usage: Json
+    stop_reason: Annotated[str | None, note("Why the agent stopped, if the turn was completed")]
+    reason: Annotated[str | None, note("Why the turn was interrupted, if it was")]
+    error: Annotated[str | None, note("What failed, if the turn failed")]
+    usage: Annotated[Json, note("As given in CompleteTurn")]
     started_at: Timestamp
     ended_at: Timestamp | None
 
 
 class Message(Entity, frozen=True, kw_only=True):
-    """Text by the user, the assistant or the system in a turn. It may stream.
-
-    text: all of it so far; of a complete message the first 65,536 code points.
-    text_bytes: the size of the whole text where `text` is only its beginning (`message/read` has all of it), else null.
-    """
+    """Text by the user, the assistant or the system in a turn. It may stream."""
 
     id: GivenId
     thread_id: GivenId
     turn_id: GivenId
     role: Role
-    text: str
-    text_bytes: int | None
+    text: Annotated[str, note("The text so far. Of a complete message at most the first 65,536 code points")]
+    text_bytes: Annotated[
+        int | None,
+        note("The size of the whole text if `text` is cut, otherwise null. `message/read` returns all of it"),
+    ]
     status: Literal["streaming", "complete"]
     created_at: Timestamp
     completed_at: Timestamp | None
 
 
 class Activity(Entity, frozen=True, kw_only=True):
-    """What else an agent shows: a tool call, a plan, a thought, usage.
-
-    kind: the client's word: `tool_call`, `plan`, `thought`, …
-    detail: null where it has more than 65,536 characters: `activity/read` has it.
-    detail_bytes: the size of a detail that was left out for that, else null.
-    """
+    """What else an agent shows: a tool call, a plan, a thought, usage."""
 
     id: GivenId
     thread_id: GivenId
     turn_id: GivenId
-    kind: str
+    kind: Annotated[str, note("A word of the client's choice: `tool_call`, `plan`, `thought`, …")]
     title: str
     status: ActivityStatus
-    detail: Json
-    detail_bytes: int | None
+    detail: Annotated[Json, note("null if it has more than 65,536 characters: use `activity/read`")]
+    detail_bytes: Annotated[int | None, note("The size of a detail that was left out for its size, otherwise null")]
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class Approval(Entity, frozen=True, kw_only=True):
-    """A question that the agent waits on, and the answer.
-
-    options: what to choose from. outcome: the id of the option that was chosen; null while pending and when cancelled.
-    """
+    """A question that the agent waits for, and its answer."""
 
     id: GivenId
     thread_id: GivenId
     turn_id: GivenId
     title: str
-    options: list[OfferedOption]
+    options: Annotated[list[OfferedOption], note("The options to choose from")]
     detail: Json
     status: Literal["pending", "resolved", "cancelled"]
-    outcome: str | None
+    outcome: Annotated[
+        str | None, note("The id of the chosen option. null while the approval is pending, or if it was cancelled")
+    ]
     created_at: Timestamp
     resolved_at: Timestamp | None
 
 
 class Checkpoint(Entity, frozen=True, kw_only=True):
-    """A git ref that holds the workspace at a moment.
-
-    restored_at: the last time.
-    """
+    """A git ref that holds the state of the workspace at one moment."""
 
     id: GivenId
     thread_id: GivenId
@@ -128,17 +112,14 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     git_ref: str
     message: str
     created_at: Timestamp
-    restored_at: Timestamp | None
+    restored_at: Annotated[Timestamp | None, note("When it was last restored")]
 
 
 class Setting(Entity, frozen=True, kw_only=True):
-    """A key and a JSON value.
-
-    value: not null: that would remove it.
-    """
+    """A key and a JSON value."""
 
     key: str
-    value: Json
+    value: Annotated[Json, note("Never null: setting null removes the setting")]
     updated_at: Timestamp
 
 
@@ -157,24 +138,21 @@ ENTITIES: dict[str, type[Entity]] = {
 
 
 class Match(Struct, frozen=True):
-    """start, end: where a word is, from and to before, in code points."""
+    """Where a word was found in a snippet."""
 
-    start: int
-    end: int
+    start: Annotated[int, note("The offset of its first character, in code points")]
+    end: Annotated[int, note("The offset after its last character, in code points")]
 
 
 class Hit(Struct, frozen=True, rename="camel"):
-    """entity: what was found. turn_id: null for a thread. snippet: a piece of its text around the words.
+    """One search result."""
 
-    matches: where the words are in the snippet. rank: BM25, the less the better.
-    """
-
-    entity: Literal["thread", "message", "activity"]
+    entity: Annotated[Literal["thread", "message", "activity"], note("What was found")]
     id: str
     thread_id: str
-    turn_id: str | None
+    turn_id: Annotated[str | None, note("null for a thread")]
     project_id: str
     thread_title: str
-    snippet: str
-    matches: list[Match]
-    rank: float
+    snippet: Annotated[str, note("A piece of its text around the words")]
+    matches: Annotated[list[Match], note("Where the words are in the snippet")]
+    rank: Annotated[float, note("BM25. Lower is better")]

@@ -1,21 +1,19 @@
-"""What has happened: one frozen struct an event; the class name is its type on the wire and in the log.
+"""What has happened: one frozen struct per event. The class name is its type on the wire and in the log.
 
-Every event has `at`; every event of a thread has `threadId`. A log outlives the release that wrote it: a new field
+Every event has `at`. Every event of a thread has `threadId`. A log outlives the release that wrote it: a new field
 has a default, a changed meaning is a new event, and a class or field is never renamed (tests/golden/events.json).
 """
 
-from typing import get_args
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp
+from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp, note
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
-    """at: when it was decided."""
-
-    at: Timestamp
+    at: Annotated[Timestamp, note("When it was decided")]
 
 
 class ProjectCreated(Event, frozen=True, kw_only=True):
@@ -25,7 +23,7 @@ class ProjectCreated(Event, frozen=True, kw_only=True):
 
 
 class ProjectUpdated(Event, frozen=True, kw_only=True):
-    """What changed, and only that."""
+    """Holds only the fields that changed."""
 
     id: GivenId
     name: str | None = None
@@ -37,8 +35,6 @@ class ProjectDeleted(Event, frozen=True, kw_only=True):
 
 
 class ThreadEvent(Event, frozen=True, kw_only=True):
-    """Of one thread."""
-
     thread_id: GivenId
 
 
@@ -64,10 +60,8 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
 
 
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
-    """runner: the daemon that runs it, named as its lock file is."""
-
     id: GivenId
-    runner: GivenId
+    runner: Annotated[GivenId, note("The daemon that runs the turn: the name of its lock file")]
 
 
 class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
@@ -113,7 +107,7 @@ class ActivityRecorded(ThreadEvent, frozen=True, kw_only=True):
 
 
 class OfferedOption(Struct, frozen=True, rename="camel"):
-    """An option of an approval, as commands.ApprovalOption; a newer release may say more about it."""
+    """One option of an approval, as in commands.ApprovalOption. A newer release may add members."""
 
     id: str
     name: str
@@ -129,10 +123,8 @@ class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
 
 
 class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
-    """outcome: the id of the option that was chosen, or null: cancelled."""
-
     id: GivenId
-    outcome: str | None
+    outcome: Annotated[str | None, note("The id of the chosen option, or null if it was cancelled")]
 
 
 class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
@@ -147,10 +139,8 @@ class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
 
 
 class SettingChanged(Event, frozen=True, kw_only=True):
-    """value: null when the setting was removed."""
-
     key: str
-    value: Json
+    value: Annotated[Json, note("null if the setting was removed")]
 
 
 AnyEvent = (
@@ -182,7 +172,7 @@ EVENT_TYPES: frozenset[str] = frozenset(str(e.__struct_config__.tag) for e in EV
 
 
 class StoredEvent(Struct, frozen=True):
-    """An event and its place in the log: sequences start at 1 and have no gaps."""
+    """An event and its position in the log. Sequences start at 1 and have no gaps."""
 
     sequence: int
     event: AnyEvent

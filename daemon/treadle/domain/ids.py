@@ -4,6 +4,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+
+def note(text: str) -> Meta:
+    """What a field is for the reader of the protocol: docs/protocol.md and the schema show it."""
+    return Meta(description=text)
+
+
 # `(?![\s\S])` is the end of the text in both Python and ECMA 262, where `$` would let a line feed through.
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}(?![\s\S])"
 
@@ -11,7 +17,7 @@ Id = Annotated[str, Meta(pattern=ID_PATTERN, extra_json_schema={"format": "id"})
 GivenId = Annotated[str, Meta(extra_json_schema={"format": "id"})]
 """An Id in what the daemon says, which is not checked again."""
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
-Path = Annotated[str, Meta(min_length=1, max_length=4096, description="an absolute path")]
+Path = Annotated[str, Meta(min_length=1, max_length=4096), note("An absolute path")]
 SettingKey = Annotated[str, Meta(min_length=1, max_length=256)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
 Version = Annotated[int, Meta(ge=0)]

@@ -12,6 +12,7 @@ from msgspec import Raw
 from treadle import __version__
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
+from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     CloseParams,
     DispatchBatchParams,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from treadle.server.peer import Server
 
 T = TypeVar("T")
+Handler = TypeVar("Handler", bound=Callable[..., object])
+
+_HANDLERS: dict[Endpoint[Any, Any], tuple[str, bool]] = {}
 
 
 def add_methods(daemon: Daemon) -> "Server":
@@ -56,50 +60,45 @@ def add_methods(daemon: Daemon) -> "Server":
     return server
 
 
+def handles(endpoint: Endpoint[Any, Any], *, raw: bool = False) -> Callable[[Handler], Handler]:
+    """Make a function of `Methods` the handler of an endpoint. raw: it also gets the params as they were sent."""
+
+    def register(handler: Handler) -> Handler:
+        _HANDLERS[endpoint] = (handler.__name__, raw)
+        return handler
+
+    return register
+
+
 class Methods:
-    """One method of this class for each of the protocol's (contract/methods.py)."""
+    """The handlers, one for each endpoint of contract/methods.py."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self._opening = 0  # subscriptions that are asked for and not open yet
 
     def table(self) -> list[Method]:
-        """All of them, in the order of the documentation."""
+        """All methods, in the order of the documentation."""
         beginning = Beginning(self.daemon)
-        large = {"answer_bytes": reads.MAX_BYTES}
-        return [
-            beginning.initialize,
-            method(endpoints.SHUTDOWN, self.shutdown),
-            method(endpoints.DISPATCH, self.dispatch, raw=True),
-            method(endpoints.DISPATCH_BATCH, self.dispatch_batch, raw=True),
-            method(endpoints.PROJECT_OPEN, self.project_open),
-            method(endpoints.PROJECT_LIST, self.project_list, **large),
-            method(endpoints.THREAD_LIST, self.thread_list, **large),
-            method(endpoints.THREAD_READ, self.thread_read, **large),
-            method(endpoints.MESSAGE_READ, self.message_read, **large),
-            method(endpoints.ACTIVITY_READ, self.activity_read, **large),
-            method(endpoints.TURN_LIST, self.turn_list, **large),
-            method(endpoints.CHECKPOINT_LIST, self.checkpoint_list, **large),
-            method(endpoints.SETTING_LIST, self.setting_list, **large),
-            method(endpoints.EVENT_LIST, self.event_list, **large),
-            method(endpoints.SEARCH, self.search),
-            method(endpoints.SUBSCRIPTION_OPEN, self.open, **large),
-            method(endpoints.SUBSCRIPTION_CLOSE, self.close),
-            method(endpoints.STATUS, self.status),
-            beginning.discover,
-        ]
+        found = {one.name: one for one in (beginning.initialize, beginning.discover)}
+        for endpoint, (name, raw) in _HANDLERS.items():
+            found[endpoint.name] = method(endpoint, getattr(self, name), raw=raw)
+        return [found[endpoint.name] for endpoint in endpoints.ENDPOINTS]
 
     # Lifecycle
 
+    @handles(endpoints.SHUTDOWN)
     async def shutdown(self, params: NoParams) -> None:
         await self.daemon.opened()
         await self.daemon.engine.settled()
 
     # Commands
 
+    @handles(endpoints.DISPATCH, raw=True)
     def dispatch(self, command: Command, raw: Raw) -> object:
         return self._submit([command], command.command_id, raw, _dispatched)
 
+    @handles(endpoints.DISPATCH_BATCH, raw=True)
     def dispatch_batch(self, params: DispatchBatchParams, raw: Raw) -> object:
         for i, command in enumerate(params.commands):
             if command.command_id is not None:
@@ -121,6 +120,7 @@ class Methods:
             list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
         )
 
+    @handles(endpoints.PROJECT_OPEN)
     async def project_open(self, params: OpenProjectParams) -> object:
         daemon = self._ready
         await daemon.engine.settled()
@@ -150,16 +150,20 @@ class Methods:
         before = reads.decode_cursor(params.cursor, LATEST)
         return self._read(lambda db: reads.page(db, name, params.limit, before=before, **parameters))
 
+    @handles(endpoints.PROJECT_LIST)
     def project_list(self, params: ListParams) -> object:
         return self._page("project_list", params)
 
+    @handles(endpoints.THREAD_LIST)
     def thread_list(self, params: ThreadListParams) -> object:
         before = reads.decode_cursor(params.cursor, LATEST)
         return self._read(lambda db: reads.thread_list(db, params.project_id, params.archived, params.limit, before))
 
+    @handles(endpoints.TURN_LIST)
     def turn_list(self, params: OfThreadParams) -> object:
         return self._of_thread("turn_list", params)
 
+    @handles(endpoints.CHECKPOINT_LIST)
     def checkpoint_list(self, params: OfThreadParams) -> object:
         return self._of_thread("checkpoint_list", params)
 
@@ -172,10 +176,12 @@ class Methods:
 
         return self._read(read)
 
+    @handles(endpoints.SETTING_LIST)
     def setting_list(self, params: ListParams) -> object:
         after = reads.decode_cursor(params.cursor, "")
         return self._read(lambda db: reads.page(db, "setting_list", params.limit, after=after))
 
+    @handles(endpoints.THREAD_READ)
     def thread_read(self, params: ThreadReadParams) -> object:
         try:
             before = reads.decode_cursor(params.before, LATEST)
@@ -183,12 +189,15 @@ class Methods:
             raise errors.invalid_params(str(error), "$.params.before") from None
         return self._read(lambda db: reads.turns(db, params.thread_id, params.turn_limit, before))
 
+    @handles(endpoints.MESSAGE_READ)
     def message_read(self, params: ReadParams) -> object:
         return self._read(lambda db: reads.message(db, params.thread_id, params.id))
 
+    @handles(endpoints.ACTIVITY_READ)
     def activity_read(self, params: ReadParams) -> object:
         return self._read(lambda db: reads.activity(db, params.thread_id, params.id))
 
+    @handles(endpoints.EVENT_LIST)
     def event_list(self, params: EventListParams) -> object:
         after = reads.decode_cursor(params.cursor, params.after_sequence)
 
@@ -198,6 +207,7 @@ class Methods:
 
         return self._read(read)
 
+    @handles(endpoints.SEARCH)
     async def search(self, params: SearchParams) -> object:
         store = self._ready.store
         await self.daemon.engine.settled()
@@ -215,6 +225,7 @@ class Methods:
 
     # Subscriptions
 
+    @handles(endpoints.SUBSCRIPTION_OPEN)
     async def open(self, params: OpenParams) -> Then:
         daemon = self._ready
         if params.topic == "thread" and params.thread_id is None:
@@ -244,11 +255,13 @@ class Methods:
 
         return Then(opened, answered)
 
+    @handles(endpoints.SUBSCRIPTION_CLOSE)
     def close(self, params: CloseParams) -> None:
         self._ready.subscriptions.close(params.subscription_id)
 
     # About the daemon
 
+    @handles(endpoints.STATUS)
     async def status(self, params: NoParams) -> object:
         daemon = self._ready
         await daemon.engine.settled()

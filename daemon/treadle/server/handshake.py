@@ -52,11 +52,17 @@ class Beginning:
         return openrpc()
 
 
-def method(
-    endpoint: "endpoints.Endpoint[Any, Any] | endpoints.Dispatch", handler: Callable[..., object], **options: Any
-) -> Method:
+def method(endpoint: "endpoints.Endpoint[Any, Any]", handler: Callable[..., object], **options: Any) -> Method:
     """The endpoint with its handler, and with options of `Method`."""
-    return Method(endpoint.name, endpoint.summary, endpoint.params, endpoint.result, handler, **options)
+    return Method(
+        endpoint.name,
+        endpoint.summary,
+        endpoint.params,
+        endpoint.result,
+        handler,
+        answer_bytes=endpoint.answer_bytes,
+        **options,
+    )
 
 
 def watch_process(pid: int, gone: asyncio.Event) -> None:

@@ -60,7 +60,8 @@
               concat (cl-loop for (kind . value) in entities
                               when (equal (plist-get value :turnId) (plist-get turn :id))
                               concat (treadle--line kind value))
-              and concat (let ((reason (or (plist-get turn :stopReason) (plist-get turn :error))))
+              and concat (let ((reason (or (plist-get turn :stopReason) (plist-get turn :reason)
+                                           (plist-get turn :error))))
                            (format "-- %s%s\n" (plist-get turn :status) (if reason (format " (%s)" reason) ""))))
      (when (treadle-view-ended view) (format "!! %s\n" (treadle-view-ended view))))))
 

@@ -74,7 +74,7 @@ export class View {
         else if (kind === "approval") lines.push(`* ${value.title} [${value.outcome ?? value.status}]`);
         else if (kind === "activity") lines.push(`* ${value.title} [${value.status}]`);
       }
-      const reason = turn.stopReason ?? turn.error;
+      const reason = turn.stopReason ?? turn.reason ?? turn.error;
       lines.push(`-- ${turn.status}${reason ? ` (${reason})` : ""}`);
     }
     if (this.ended) lines.push(`!! ${this.ended}`);

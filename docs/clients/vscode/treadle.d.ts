@@ -47,7 +47,7 @@ export type Event =
 export type Snapshot = IndexSnapshot | ThreadSnapshot | SettingsSnapshot;
 export type Change = UpsertChange | AppendChange | RemoveChange;
 /**
- * The entity is new, or has changed: here it is, whole.
+ * The entity is new or has changed. `value` is the whole entity.
  */
 export type UpsertChange =
   | {
@@ -128,7 +128,7 @@ export type ErrorData =
   | CancelledData;
 
 /**
- * What a client of treadle and its daemon say to each other, by name. Made by `treadle schema`.
+ * The messages between a client and the treadle daemon, by name. Made by `treadle schema`.
  */
 export interface Protocol {
   methods: Methods;
@@ -137,7 +137,7 @@ export interface Protocol {
   error: ErrorObject;
 }
 /**
- * What each method takes and gives.
+ * The params and the result of each method.
  */
 export interface Methods {
   initialize: {
@@ -218,31 +218,31 @@ export interface Methods {
   };
 }
 /**
- * As in LSP; what treadle does not know of it is ignored.
+ * As in LSP. Members that treadle does not use are ignored.
  */
 export interface InitializeParams {
   /**
-   * the client's process; the daemon ends when this process does
+   * The client's process id. The daemon exits when that process does
    */
   processId?: number | null;
   /**
-   * where a rebuild at start tells its `$/progress`
+   * The token for the `$/progress` notifications of a rebuild at start
    */
   workDoneToken?: string | number | null;
   [k: string]: unknown;
 }
 export interface Initialized {
   /**
-   * empty, and there for LSP clients
+   * Empty. LSP clients expect it
    */
   capabilities: {};
   serverInfo: ServerInfo;
   /**
-   * goes up when a client has to change
+   * Increases when clients have to change
    */
   protocolVersion: number;
   /**
-   * tells this log from any other; kept beside a replica that is to be resumed
+   * Identifies the log. Keep it with a replica that you want to resume
    */
   logId: string;
 }
@@ -251,434 +251,470 @@ export interface ServerInfo {
   version: string;
 }
 /**
- * None: missing, null and `{}` are the same.
+ * No params: missing, null and `{}` are the same.
  */
 export interface NoParams {}
 /**
- * A project is a folder.
+ * Create a project for a folder.
  */
 export interface CreateProject {
   type: "CreateProject";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
+  /**
+   * The project's id. Assigned if missing
+   */
   id?: string | null;
   name: string;
   /**
-   * absolute, and no other live project's
+   * An absolute path that no other live project has
    */
   path: string;
 }
 /**
- * Give it another name, or follow a folder that moved; its threads stay.
+ * Rename a project, or change the path of a folder that was moved. Its threads stay.
  */
 export interface UpdateProject {
   type: "UpdateProject";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
+  /**
+   * The project's id
+   */
   id: string;
+  /**
+   * The new name
+   */
   name?: string | null;
   /**
-   * an absolute path
+   * The new absolute path
    */
   path?: string | null;
 }
 /**
- * Rejected while it has threads, unless `cascade` says to delete these too.
+ * Delete a project. Rejected while it has threads, unless `cascade` is true.
  */
 export interface DeleteProject {
   type: "DeleteProject";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
+  /**
+   * The project's id
+   */
   id: string;
   /**
-   * delete its threads as well, the archived ones too
+   * Delete its threads as well, including archived ones
    */
-  cascade?: boolean;
+  cascade?: boolean | null;
 }
 /**
- * A conversation in a live project.
+ * Create a conversation in a live project.
  */
 export interface CreateThread {
   type: "CreateThread";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
+  /**
+   * The thread's id. Assigned if missing
+   */
   threadId?: string | null;
   /**
-   * 0 says that there is none yet
+   * 0: the thread must not exist yet
    */
   expectedVersion?: number | null;
   projectId: string;
   title: string;
 }
 /**
- * Give it another title.
+ * Change a thread's title.
  */
 export interface RenameThread {
   type: "RenameThread";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   title: string;
 }
 /**
- * Put it away; a running turn is interrupted first.
+ * Archive a thread. A running turn is interrupted first.
  */
 export interface ArchiveThread {
   type: "ArchiveThread";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
 }
 /**
- * Take it out again.
+ * Take a thread out of the archive.
  */
 export interface UnarchiveThread {
   type: "UnarchiveThread";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
 }
 /**
- * Remove it from every read; a running turn is interrupted first. The log keeps what was.
+ * Remove a thread from every read. A running turn is interrupted first. The log keeps its events.
  */
 export interface DeleteThread {
   type: "DeleteThread";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
 }
 /**
- * Begin one exchange with the user's prompt, which becomes a complete message.
+ * Start a turn with the user's prompt, which is stored as a complete message.
  */
 export interface StartTurn {
   type: "StartTurn";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the turn's
+   * The turn's id. Assigned if missing
    */
   id?: string | null;
   /**
-   * may be empty
+   * The user's text. May be empty
    */
   prompt: string;
   /**
-   * the prompt's
+   * The id of the prompt's message. Assigned if missing
    */
   messageId?: string | null;
 }
 /**
- * The agent is done.
+ * End a turn normally.
  */
 export interface CompleteTurn {
   type: "CompleteTurn";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the turn's
+   * The turn's id
    */
   id: string;
   /**
-   * the agent's own word: in the Agent Client Protocol `end_turn`, `max_tokens`, `refusal`, …
+   * Why the agent stopped, in its own words: in the Agent Client Protocol `end_turn`, `max_tokens`, …
    */
   stopReason: string;
   /**
-   * what the turn has cost, in the agent's own form
+   * What the turn cost, in the agent's own form
    */
   usage?: unknown;
 }
 /**
- * The turn ended in an error.
+ * End a turn with an error.
  */
 export interface FailTurn {
   type: "FailTurn";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the turn's
+   * The turn's id
    */
   id: string;
   /**
-   * a sentence
+   * The error as a sentence
    */
   error: string;
 }
 /**
- * Stop a turn; with none running nothing changes.
+ * Stop a turn. If no turn is running, nothing changes.
  */
 export interface InterruptTurn {
   type: "InterruptTurn";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the turn's; without it whichever runs, if one does
+   * The turn's id. If missing, the turn that is running, if any
    */
   id?: string | null;
   /**
-   * without it `interrupted by the client`
+   * If missing, `interrupted by the client`
    */
   reason?: string | null;
 }
 /**
- * Text in a running turn.
+ * Add a message to a running turn.
  */
 export interface AddMessage {
   type: "AddMessage";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
+  /**
+   * The message's id. Assigned if missing
+   */
   id?: string | null;
   turnId: string;
   role: "user" | "assistant" | "system";
   /**
-   * may be empty
+   * May be empty
    */
   text: string;
   /**
-   * more may be appended, until the message or its turn is completed
+   * Whether text may be appended until the message is completed or its turn ends
    */
-  streaming?: boolean;
+  streaming?: boolean | null;
 }
 /**
- * More text at the end of an open message.
+ * Append text to a streaming message.
  */
 export interface AppendMessage {
   type: "AppendMessage";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the message's
+   * The message's id
    */
   id: string;
+  /**
+   * The text to append
+   */
   text: string;
 }
 /**
- * No more text will come.
+ * Complete a streaming message. No text can be appended after this.
  */
 export interface CompleteMessage {
   type: "CompleteMessage";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the message's
+   * The message's id
    */
   id: string;
 }
 /**
- * What else the agent shows. The same id again, in the same turn, writes it anew, whole.
+ * Record what else the agent shows. The same id in the same turn replaces the whole activity.
  */
 export interface RecordActivity {
   type: "RecordActivity";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
+  /**
+   * The activity's id. Assigned if missing
+   */
   id?: string | null;
   turnId: string;
   /**
-   * your word: `tool_call`, `plan`, `thought`, …
+   * A word of your choice: `tool_call`, `plan`, `thought`, …
    */
   kind: string;
   title: string;
   status: "pending" | "running" | "completed" | "failed";
+  /**
+   * Any JSON
+   */
   detail?: unknown;
 }
 /**
- * A question that the agent waits on.
+ * Ask a question that the agent waits for.
  */
 export interface RequestApproval {
   type: "RequestApproval";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
+  /**
+   * The approval's id. Assigned if missing
+   */
   id?: string | null;
   turnId: string;
   title: string;
   /**
-   * what to choose from; an `id` here has 1 to 128 characters of any sort
+   * The options to choose from. The `id` of an option has 1 to 128 characters of any kind
    */
   options: ApprovalOption[];
+  /**
+   * Any JSON
+   */
   detail?: unknown;
 }
 /**
- * One answer to choose from.
+ * One option of an approval.
  */
 export interface ApprovalOption {
   /**
-   * 1 to 128 characters of any sort
+   * 1 to 128 characters of any kind
    */
   id: string;
   /**
-   * what to show
+   * The text to show
    */
   name: string;
   /**
-   * what it does: in the Agent Client Protocol `allow_once`, `reject_always`, …
+   * What it does: in the Agent Client Protocol `allow_once`, `reject_always`, …
    */
   kind: string;
 }
 /**
- * Answer a question.
+ * Answer or cancel an approval.
  */
 export interface ResolveApproval {
   type: "ResolveApproval";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the approval's
+   * The approval's id
    */
   id: string;
   /**
-   * the id of an option; null cancels the question
+   * The id of the chosen option. null cancels the approval
    */
   outcome: string | null;
 }
 /**
- * A git ref that holds the workspace at this moment. treadle records it and does not run git.
+ * Record a git ref that holds the state of the workspace. treadle records it and does not run git.
  */
 export interface CreateCheckpoint {
   type: "CreateCheckpoint";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
+  /**
+   * The checkpoint's id. Assigned if missing
+   */
   id?: string | null;
   /**
-   * the turn that it belongs to, ended or not
+   * The turn it belongs to, running or ended
    */
   turnId?: string | null;
   gitRef: string;
   message: string;
 }
 /**
- * The workspace was put back to this checkpoint.
+ * Record that the workspace was restored to this checkpoint.
  */
 export interface RestoreCheckpoint {
   type: "RestoreCheckpoint";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   threadId: string;
   /**
-   * reject with a conflict unless the thread's `version` is this (0: there is none yet)
+   * Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)
    */
   expectedVersion?: number | null;
   /**
-   * the checkpoint's
+   * The checkpoint's id
    */
   id: string;
 }
 /**
- * Set a setting, or remove it.
+ * Set or remove a setting.
  */
 export interface ChangeSetting {
   type: "ChangeSetting";
   /**
-   * names this command for ever; sent again, the stored answer comes back
+   * Identifies this command forever. If it is sent again, the stored answer is returned
    */
   commandId?: string | null;
   key: string;
@@ -689,13 +725,13 @@ export interface ChangeSetting {
 }
 export interface Dispatched {
   /**
-   * of the last event; of the log where the command changed nothing
+   * The sequence of the last event, or of the log if the command changed nothing
    */
   sequence: number;
   events: StoredEvent[];
 }
 /**
- * An event and its place in the log: sequences start at 1 and have no gaps.
+ * An event and its position in the log. Sequences start at 1 and have no gaps.
  */
 export interface StoredEvent {
   sequence: number;
@@ -704,7 +740,7 @@ export interface StoredEvent {
 export interface ProjectCreated {
   type: "ProjectCreated";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   id: string;
@@ -712,12 +748,12 @@ export interface ProjectCreated {
   path: string;
 }
 /**
- * What changed, and only that.
+ * Holds only the fields that changed.
  */
 export interface ProjectUpdated {
   type: "ProjectUpdated";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   id: string;
@@ -727,7 +763,7 @@ export interface ProjectUpdated {
 export interface ProjectDeleted {
   type: "ProjectDeleted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   id: string;
@@ -735,7 +771,7 @@ export interface ProjectDeleted {
 export interface ThreadCreated {
   type: "ThreadCreated";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -745,7 +781,7 @@ export interface ThreadCreated {
 export interface ThreadRenamed {
   type: "ThreadRenamed";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -754,7 +790,7 @@ export interface ThreadRenamed {
 export interface ThreadArchived {
   type: "ThreadArchived";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -762,7 +798,7 @@ export interface ThreadArchived {
 export interface ThreadUnarchived {
   type: "ThreadUnarchived";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -770,7 +806,7 @@ export interface ThreadUnarchived {
 export interface ThreadDeleted {
   type: "ThreadDeleted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -778,20 +814,20 @@ export interface ThreadDeleted {
 export interface TurnStarted {
   type: "TurnStarted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
   id: string;
   /**
-   * the daemon that runs it, named as its lock file is
+   * The daemon that runs the turn: the name of its lock file
    */
   runner: string;
 }
 export interface TurnCompleted {
   type: "TurnCompleted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -802,7 +838,7 @@ export interface TurnCompleted {
 export interface TurnFailed {
   type: "TurnFailed";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -812,7 +848,7 @@ export interface TurnFailed {
 export interface TurnInterrupted {
   type: "TurnInterrupted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -822,7 +858,7 @@ export interface TurnInterrupted {
 export interface MessageAdded {
   type: "MessageAdded";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -835,7 +871,7 @@ export interface MessageAdded {
 export interface MessageAppended {
   type: "MessageAppended";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -845,7 +881,7 @@ export interface MessageAppended {
 export interface MessageCompleted {
   type: "MessageCompleted";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -854,7 +890,7 @@ export interface MessageCompleted {
 export interface ActivityRecorded {
   type: "ActivityRecorded";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -868,7 +904,7 @@ export interface ActivityRecorded {
 export interface ApprovalRequested {
   type: "ApprovalRequested";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -879,7 +915,7 @@ export interface ApprovalRequested {
   detail?: unknown;
 }
 /**
- * An option of an approval, as commands.ApprovalOption; a newer release may say more about it.
+ * One option of an approval, as in commands.ApprovalOption. A newer release may add members.
  */
 export interface OfferedOption {
   id: string;
@@ -889,20 +925,20 @@ export interface OfferedOption {
 export interface ApprovalResolved {
   type: "ApprovalResolved";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
   id: string;
   /**
-   * the id of the option that was chosen, or null: cancelled
+   * The id of the chosen option, or null if it was cancelled
    */
   outcome: string | null;
 }
 export interface CheckpointCreated {
   type: "CheckpointCreated";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -914,7 +950,7 @@ export interface CheckpointCreated {
 export interface CheckpointRestored {
   type: "CheckpointRestored";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   threadId: string;
@@ -923,22 +959,22 @@ export interface CheckpointRestored {
 export interface SettingChanged {
   type: "SettingChanged";
   /**
-   * when it was decided
+   * When it was decided
    */
   at: string;
   key: string;
   /**
-   * null when the setting was removed
+   * null if the setting was removed
    */
   value: unknown;
 }
 export interface DispatchBatchParams {
   /**
-   * of the whole batch, which it makes idempotent
+   * Identifies the whole batch, which makes it idempotent
    */
   commandId?: string | null;
   /**
-   * none of them has a `commandId`
+   * None of them may have a `commandId`
    *
    * @maxItems 1000
    */
@@ -946,28 +982,28 @@ export interface DispatchBatchParams {
 }
 export interface BatchDispatched {
   /**
-   * of the last event; of the log where nothing changed
+   * The sequence of the last event, or of the log if nothing changed
    */
   sequence: number;
   /**
-   * one a command, in their order
+   * One result per command, in the same order
    */
   results: Dispatched[];
 }
 export interface OpenProjectParams {
   /**
-   * of a folder, absolute
+   * The absolute path of a folder
    */
   path: string;
 }
 export interface ProjectOpened {
   project: Project;
   /**
-   * it is new
+   * Whether the project was created by this request
    */
   created: boolean;
   /**
-   * its folder was elsewhere before, and `path` is where it is now
+   * Whether the folder was moved since. `path` is its new path
    */
   moved: boolean;
 }
@@ -978,7 +1014,7 @@ export interface Project {
   id: string;
   name: string;
   /**
-   * as it was normalised
+   * The absolute path, normalised
    */
   path: string;
   createdAt: string;
@@ -986,43 +1022,43 @@ export interface Project {
 }
 export interface ListParams {
   /**
-   * rows of a page, which may end earlier at 1 MiB
+   * The maximum number of items. A page may end earlier, at 1 MiB
    */
-  limit?: number;
+  limit?: number | null;
   /**
-   * `nextCursor` of the page before
+   * `nextCursor` of the previous page
    */
   cursor?: string | null;
 }
 export interface ProjectPage {
   items: Project[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
 export interface ThreadListParams {
   /**
-   * rows of a page, which may end earlier at 1 MiB
+   * The maximum number of items. A page may end earlier, at 1 MiB
    */
-  limit?: number;
+  limit?: number | null;
   /**
-   * `nextCursor` of the page before
+   * `nextCursor` of the previous page
    */
   cursor?: string | null;
   /**
-   * only those of this project
+   * Only threads of this project
    */
   projectId?: string | null;
   /**
-   * true: only those that are; false: only those that are not
+   * true: only archived threads. false: only those that are not archived
    */
   archived?: boolean | null;
 }
 export interface ThreadPage {
   items: Thread[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
@@ -1039,36 +1075,36 @@ export interface Thread {
   status: "idle" | "running" | "waiting";
   archivedAt: string | null;
   /**
-   * the sequence of the thread's last event that is not a MessageAppended; give it back as `expectedVersion`
+   * The sequence of the thread's last event other than MessageAppended. Send it back as `expectedVersion`
    */
   version: number;
   createdAt: string;
   /**
-   * of the event that `version` names: streamed text does not move it
+   * The time of the event at `version`. Streamed text does not change it
    */
   updatedAt: string;
 }
 export interface ThreadReadParams {
   threadId: string;
   /**
-   * how many turns; fewer where they are over 1 MiB
+   * The maximum number of turns. There are fewer if they exceed 1 MiB
    */
-  turnLimit?: number;
+  turnLimit?: number | null;
   /**
-   * a `beforeCursor`: for the turns before those
+   * A `beforeCursor`, to read the turns before it
    */
   before?: string | null;
 }
 /**
- * Each list oldest first.
+ * Each list is sorted oldest first.
  */
 export interface ThreadSnapshot {
   /**
-   * of the log that it was read from
+   * The sequence of the log when it was read
    */
   sequence: number;
   /**
-   * the one header
+   * The thread itself, as a list of one
    */
   threads: Thread[];
   turns: Turn[];
@@ -1077,27 +1113,31 @@ export interface ThreadSnapshot {
   approvals: Approval[];
   checkpoints: Checkpoint[];
   /**
-   * where older turns are, null where there are none
+   * The cursor of the older turns, or null if there are none
    */
   beforeCursor: string | null;
 }
 /**
- * One exchange in a thread: a prompt, the work, an end.
+ * One exchange in a thread: a prompt, the agent's work and how it ended.
  */
 export interface Turn {
   id: string;
   threadId: string;
   status: "running" | "completed" | "failed" | "interrupted";
   /**
-   * of a completed turn what the agent said; of an interrupted one the reason
+   * Why the agent stopped, if the turn was completed
    */
   stopReason: string | null;
   /**
-   * of a failed one
+   * Why the turn was interrupted, if it was
+   */
+  reason: string | null;
+  /**
+   * What failed, if the turn failed
    */
   error: string | null;
   /**
-   * what CompleteTurn gave
+   * As given in CompleteTurn
    */
   usage: unknown;
   startedAt: string;
@@ -1112,11 +1152,11 @@ export interface Message {
   turnId: string;
   role: "user" | "assistant" | "system";
   /**
-   * all of it so far; of a complete message the first 65,536 code points
+   * The text so far. Of a complete message at most the first 65,536 code points
    */
   text: string;
   /**
-   * the size of the whole text where `text` is only its beginning (`message/read` has all of it), else null
+   * The size of the whole text if `text` is cut, otherwise null. `message/read` returns all of it
    */
   textBytes: number | null;
   status: "streaming" | "complete";
@@ -1131,24 +1171,24 @@ export interface Activity {
   threadId: string;
   turnId: string;
   /**
-   * the client's word: `tool_call`, `plan`, `thought`, …
+   * A word of the client's choice: `tool_call`, `plan`, `thought`, …
    */
   kind: string;
   title: string;
   status: "pending" | "running" | "completed" | "failed";
   /**
-   * null where it has more than 65,536 characters: `activity/read` has it
+   * null if it has more than 65,536 characters: use `activity/read`
    */
   detail: unknown;
   /**
-   * the size of a detail that was left out for that, else null
+   * The size of a detail that was left out for its size, otherwise null
    */
   detailBytes: number | null;
   createdAt: string;
   updatedAt: string;
 }
 /**
- * A question that the agent waits on, and the answer.
+ * A question that the agent waits for, and its answer.
  */
 export interface Approval {
   id: string;
@@ -1156,20 +1196,20 @@ export interface Approval {
   turnId: string;
   title: string;
   /**
-   * what to choose from
+   * The options to choose from
    */
   options: OfferedOption[];
   detail: unknown;
   status: "pending" | "resolved" | "cancelled";
   /**
-   * the id of the option that was chosen; null while pending and when cancelled
+   * The id of the chosen option. null while the approval is pending, or if it was cancelled
    */
   outcome: string | null;
   createdAt: string;
   resolvedAt: string | null;
 }
 /**
- * A git ref that holds the workspace at a moment.
+ * A git ref that holds the state of the workspace at one moment.
  */
 export interface Checkpoint {
   id: string;
@@ -1179,24 +1219,24 @@ export interface Checkpoint {
   message: string;
   createdAt: string;
   /**
-   * the last time
+   * When it was last restored
    */
   restoredAt: string | null;
 }
 export interface ReadParams {
   threadId: string;
   /**
-   * of the message or activity, which is in the thread
+   * The id of the message or activity
    */
   id: string;
 }
 export interface OfThreadParams {
   /**
-   * rows of a page, which may end earlier at 1 MiB
+   * The maximum number of items. A page may end earlier, at 1 MiB
    */
-  limit?: number;
+  limit?: number | null;
   /**
-   * `nextCursor` of the page before
+   * `nextCursor` of the previous page
    */
   cursor?: string | null;
   threadId: string;
@@ -1204,21 +1244,21 @@ export interface OfThreadParams {
 export interface TurnPage {
   items: Turn[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
 export interface CheckpointPage {
   items: Checkpoint[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
 export interface SettingPage {
   items: Setting[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
@@ -1228,69 +1268,75 @@ export interface SettingPage {
 export interface Setting {
   key: string;
   /**
-   * not null: that would remove it
+   * Never null: setting null removes the setting
    */
   value: unknown;
   updatedAt: string;
 }
 export interface EventListParams {
   /**
-   * rows of a page, which may end earlier at 1 MiB
+   * The maximum number of items. A page may end earlier, at 1 MiB
    */
-  limit?: number;
+  limit?: number | null;
   /**
-   * `nextCursor` of the page before
+   * `nextCursor` of the previous page
    */
   cursor?: string | null;
   /**
-   * where to begin, without a cursor
+   * Where to start if there is no cursor
    */
-  afterSequence?: number;
+  afterSequence?: number | null;
   /**
-   * only this thread's
+   * Only events of this thread
    */
   threadId?: string | null;
 }
 export interface StoredEventPage {
   items: StoredEvent[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
 export interface SearchParams {
-  limit?: number;
   /**
-   * `nextCursor` of the page before
+   * The maximum number of results
+   */
+  limit?: number | null;
+  /**
+   * `nextCursor` of the previous page
    */
   cursor?: string | null;
   /**
-   * words, all of which are there; the last may be the beginning of one
+   * Words that must all occur. The last one may be the beginning of a word
    */
   query: string;
   /**
-   * only there
+   * Search only this project
    */
   projectId?: string | null;
   /**
-   * only there
+   * Search only this thread
    */
   threadId?: string | null;
   /**
    * `plain`, or `fts5` for a query in the syntax of SQLite's FTS5
    */
-  syntax?: "plain" | "fts5";
+  syntax?: ("plain" | "fts5") | null;
 }
 export interface HitPage {
   items: Hit[];
   /**
-   * where the next page begins, null at the end
+   * The cursor of the next page, or null if this is the last one
    */
   nextCursor: string | null;
 }
+/**
+ * One search result.
+ */
 export interface Hit {
   /**
-   * what was found
+   * What was found
    */
   entity: "thread" | "message" | "activity";
   id: string;
@@ -1302,68 +1348,71 @@ export interface Hit {
   projectId: string;
   threadTitle: string;
   /**
-   * a piece of its text around the words
+   * A piece of its text around the words
    */
   snippet: string;
   /**
-   * where the words are in the snippet
+   * Where the words are in the snippet
    */
   matches: Match[];
   /**
-   * BM25, the less the better
+   * BM25. Lower is better
    */
   rank: number;
 }
+/**
+ * Where a word was found in a snippet.
+ */
 export interface Match {
   /**
-   * where a word is, from and to before, in code points
+   * The offset of its first character, in code points
    */
   start: number;
   /**
-   * where a word is, from and to before, in code points
+   * The offset after its last character, in code points
    */
   end: number;
 }
 export interface OpenParams {
   topic: "index" | "thread" | "settings" | "events";
   /**
-   * needed for `thread`; for `events`: only this thread's; not for the others
+   * Required for `thread`. For `events`: only events of this thread. Not allowed for the other topics
    */
   threadId?: string | null;
   /**
-   * for `thread`: how many turns the snapshot has
+   * For `thread`: the maximum number of turns in the snapshot
    */
-  turnLimit?: number;
+  turnLimit?: number | null;
   /**
-   * to resume; for `events` where to begin
+   * To resume: the sequence of the replica. For `events`: where to start
    */
   afterSequence?: number | null;
   /**
-   * to resume: the log that `afterSequence` is of
+   * To resume: the log that `afterSequence` belongs to
    */
   logId?: string | null;
 }
 export interface SubscriptionOpened {
   subscriptionId: string;
   /**
-   * the log that `sequence` is of
+   * The log that `sequence` belongs to
    */
   logId: string;
   /**
-   * what the replica is at once this was taken
+   * The sequence of the replica after it applied this result
    */
   sequence: number;
   /**
-   * what the topic shows at `sequence`; null for `events`, and where `changes` say what is new instead
+   * The topic at `sequence`. null for `events`, and if there are `changes` instead
    */
   snapshot: Snapshot | null;
   /**
-   * where `afterSequence` was given: what changed since; null where a snapshot comes
+   * What changed after `afterSequence`. null if there is a snapshot instead
    */
   changes: Change[] | null;
 }
 /**
- * Newest first; the 500 threads that changed last.
+ * Sorted newest first. Holds the 500 threads that changed last.
  */
 export interface IndexSnapshot {
   sequence: number;
@@ -1375,7 +1424,7 @@ export interface SettingsSnapshot {
   settings: Setting[];
 }
 /**
- * More text of an open message.
+ * More text of a streaming message.
  */
 export interface AppendChange {
   type: "append";
@@ -1383,18 +1432,18 @@ export interface AppendChange {
   id: string;
   text: string;
   /**
-   * where it begins, in code points
+   * Where the text begins in the message, in code points
    */
   offset: number;
 }
 /**
- * The entity is gone, and with a thread all that is in it.
+ * The entity was removed. With a thread, everything in it was.
  */
 export interface RemoveChange {
   type: "remove";
   entity: "project" | "thread" | "turn" | "message" | "activity" | "approval" | "checkpoint" | "setting";
   /**
-   * a setting's key
+   * The id of the entity, or the key of a setting
    */
   id: string;
 }
@@ -1405,27 +1454,27 @@ export interface Status {
   version: string;
   protocolVersion: number;
   /**
-   * of what the database's tables were filled by
+   * The version of the projections that filled the database's tables
    */
   projectionVersion: number;
   pythonVersion: string;
   sqliteVersion: string;
   /**
-   * the daemon's
+   * The daemon's process id
    */
   pid: number;
   dataDir: string;
   durability: "full" | "normal";
   logId: string;
   /**
-   * of the last event in the log
+   * The sequence of the last event in the log
    */
   sequence: number;
   sizes: Sizes;
   queues: Queues;
 }
 /**
- * In bytes, on disk.
+ * Sizes on disk, in bytes.
  */
 export interface Sizes {
   databaseBytes: number;
@@ -1433,17 +1482,20 @@ export interface Sizes {
 }
 export interface Queues {
   /**
-   * that wait for the engine
+   * Commands that wait for the engine
    */
   commands: number;
   /**
-   * not yet answered, this one included
+   * Requests that are not yet answered, including this one
    */
   requests: number;
   /**
-   * not yet read
+   * Output that the client has not yet read, in bytes
    */
   outputBytes: number;
+  /**
+   * Open subscriptions
+   */
   subscriptions: number;
 }
 /**
@@ -1455,24 +1507,18 @@ export interface ToClient {
   "$/progress": Progress;
   "window/logMessage": LogMessage;
 }
-/**
- * What changed.
- */
 export interface ProjectionChanged {
   subscriptionId: string;
   /**
-   * what a replica is at that has applied all changes, in order
+   * The sequence of the replica after it applied all changes in order
    */
   sequence: number;
   changes: Change[];
 }
-/**
- * What came after what was told before.
- */
 export interface EventAppended {
   subscriptionId: string;
   /**
-   * up to where that is all
+   * The last sequence covered by this notification
    */
   sequence: number;
   events: StoredEvent[];
@@ -1482,7 +1528,7 @@ export interface EventAppended {
  */
 export interface Progress {
   /**
-   * the `workDoneToken` of `initialize`
+   * The `workDoneToken` of `initialize`
    */
   token: string | number;
   value: ProgressValue;
@@ -1491,11 +1537,11 @@ export interface ProgressValue {
   kind: "begin" | "report" | "end";
   message: string;
   /**
-   * with `begin`
+   * Only with `begin`
    */
   title?: string;
   /**
-   * with `begin` and `report`
+   * With `begin` and `report`
    */
   percentage?: number;
 }
@@ -1504,13 +1550,13 @@ export interface ProgressValue {
  */
 export interface LogMessage {
   /**
-   * 1 for an error, 2 for a warning
+   * 1: an error. 2: a warning
    */
   type: 1 | 2;
   message: string;
 }
 /**
- * The params of each notification that the daemon listens to.
+ * The params of each notification that the daemon accepts.
  */
 export interface FromClient {
   initialized: IgnoredParams;
@@ -1519,20 +1565,20 @@ export interface FromClient {
   exit: IgnoredParams;
 }
 /**
- * Nothing is looked at.
+ * Params that are accepted and not read.
  */
 export interface IgnoredParams {
   [k: string]: unknown;
 }
 export interface CancelParams {
   /**
-   * of the request
+   * The id of the request
    */
   id: string | number;
   [k: string]: unknown;
 }
 /**
- * What is answered instead of a result. Switch on `data.kind`; the message may be reworded.
+ * The error of an answer. Switch on `data.kind`; the message may be reworded.
  */
 export interface ErrorObject {
   code: -32800 | -32700 | -32603 | -32602 | -32601 | -32600 | -32012 | -32011 | -32010 | -32002 | -32001;

@@ -41,7 +41,7 @@ local function render(view)
       end
     end
     if turn.kind == 'turn' then
-      local reason = turn.value.stopReason or turn.value.error
+      local reason = turn.value.stopReason or turn.value.reason or turn.value.error
       add('-- %s%s', turn.value.status, reason and (' (' .. reason .. ')') or '')
     end
   end
