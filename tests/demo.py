@@ -99,7 +99,7 @@ class Screen:
             return
         if approval.status == "pending":
             names = " / ".join(option.name for option in approval.options)
-            self.line(paint("35", f"  ? may it? {approval.title}  [{names}]"))
+            self.line(paint("35", f"  ? approval  {approval.title}  [{names}]"))
         else:
             self.line(paint("32", f"  ✓ {approval.outcome or 'cancelled'}"))
 

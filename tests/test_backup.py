@@ -126,7 +126,7 @@ def test_a_backup_from_the_command_line_while_two_daemons_write_is_whole(
                     asked.append((daemon, daemon.request("command/dispatch", change)))
                     daemon.answer(asked[-1][1])
             assert backup.stdout is not None
-            assert backup.stdout.read() == f"{target}: {target.stat().st_size:,} bytes, whole\n"
+            assert backup.stdout.read() == f"backed up to {target}: {target.stat().st_size:,} bytes\n"
         assert backup.returncode == 0
         log = log_of(target)
         assert acknowledged <= len(log) <= len(live_log(data_dir))
@@ -244,7 +244,7 @@ def test_what_was_restored_is_there_and_what_was_there_before_is_kept(
     done = wire.run("restore", "--data-dir", str(data_dir), str(target))
     assert done.returncode == 0, done
     (kept,) = data_dir.glob("before-restore-*.db")
-    assert done.stdout == f"restored {target}; what was there is kept as {kept}\n"
+    assert done.stdout == f"restored {target}; the previous database is kept as {kept}\n"
     assert value_of(data_dir) == "old"
     assert_whole(kept, tmp_path)
     assert [payload for _, payload in log_of(kept)][-1].endswith('"value":"new"}')

@@ -152,7 +152,7 @@ async def test_an_error_is_raised_with_all_that_it_says(data_dir: Path) -> None:
             await client.dispatch(DeleteProject(id="none"))
         assert (caught.value.code, caught.value.kind) == (-32011, "notFound")
         assert caught.value.data == {"kind": "notFound", "entity": "project", "id": "none"}
-        assert str(caught.value) == "there is no project 'none' (-32011)"
+        assert str(caught.value) == "project 'none' not found (-32011)"
 
 
 async def test_a_database_that_is_refused_is_raised_by_connect(data_dir: Path) -> None:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
 
-README_BLOCK = re.compile(r"^```sh run\n(.*?)^```\n(?:.*?^```text output\n(.*?)^```)", re.MULTILINE | re.DOTALL)
+SHELL_BLOCK = re.compile(r"^```sh run\n(.*?)^```\n(?:.*?^```text output\n(.*?)^```)", re.MULTILINE | re.DOTALL)
 END_OF_BLOCK = "--- end of block ---"
 
 
@@ -103,9 +103,10 @@ def test_the_exchanges_show_every_command_method_and_notification(methods: dict[
 
 
 @needs("jq")
-def test_the_session_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
-    blocks = README_BLOCK.findall(read("README.md"))
-    assert len(blocks) >= 4
+@pytest.mark.parametrize(("page", "least"), [("README.md", 2), ("docs/cli.md", 4)])
+def test_a_shell_session_prints_what_its_page_shows(page: str, least: int, tmp_path: Path) -> None:
+    blocks = SHELL_BLOCK.findall(read(page))
+    assert len(blocks) >= least
     script = "".join(f"{commands}\necho '{END_OF_BLOCK}'\n" for commands, _ in blocks)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
@@ -250,18 +251,18 @@ def test_the_page_of_commands_has_no_other() -> None:
     assert docs_help.shown(read("docs/cli.md")).keys() == docs_help.said().keys()
 
 
-def test_the_readme_has_every_command() -> None:
-    listed = [cells[0].strip("`") for cells in rows(section("README.md", "Commands"))][1:]
+def test_the_table_of_commands_has_every_command() -> None:
+    listed = [cells[0].strip("`") for cells in rows(section("docs/cli.md", "Commands"))][1:]
     words = docs_help.said()
     assert [name for line in listed for name in words if f"{line} ".startswith(f"{name} ")] == list(words)
     for option in ("--data-dir", "--log-level", "--version", "--help"):
-        assert option in section("README.md", "Commands")
+        assert option in section("docs/cli.md", "Commands")
 
 
 @pytest.mark.parametrize("option", ["--durability", "--linger-ms", "--max-message-bytes", "--log-level", "--log-file"])
 def test_every_option_of_serve_is_in_the_protocol(option: str) -> None:
     assert option in docs_help.said()["treadle serve"]
-    assert f"`{option}" in section(PROTOCOL, "Spawn it")
+    assert f"`{option}" in section(PROTOCOL, "Start it")
 
 
 CONSTANT = re.compile(r"`(treadle[\w.]*)\.([A-Z_]+)`$")

@@ -408,7 +408,7 @@ def test_verify_says_which_row_of_which_table_differs(used: Path) -> None:
     assert "'title': 'another'" in lines[1]
     assert "'sequence': 9" in lines[2]
     assert "'key': 'k'" in lines[3]
-    assert "`treadle rebuild` fills them anew" in lines[-1]
+    assert "run `treadle rebuild`" in lines[-1]
     assert wire.run("rebuild", "--data-dir", str(used)).returncode == 0
     assert wire.run("verify", "--data-dir", str(used)).returncode == 0
 

@@ -284,7 +284,7 @@ def test_a_call_takes_its_params_from_stdin_and_a_daemon_that_runs_tells_of_it(d
 @pytest.mark.parametrize(
     ("method", "params", "says"),
     [
-        ("thread/read", '{"threadId": "nope"}', "treadle: there is no thread 'nope' (notFound)\n"),
+        ("thread/read", '{"threadId": "nope"}', "treadle: thread 'nope' not found (notFound)\n"),
         ("thread/list", '{"limit": 0}', "Expected `int` >= 1 (at $.params.limit) (invalidParams)\n"),
         ("thread/lost", "{}", "treadle: Method not found (methodNotFound)\n"),
         ("command/dispatch", '{"type": "CompleteTurn", "threadId": "t", "id": "u", "stopReason": "x"}', "(notFound)"),
@@ -302,7 +302,7 @@ def test_an_error_is_a_sentence_with_its_kind_and_status_1(data_dir: Path, metho
 def test_params_that_are_no_json_object_are_status_2_and_nothing_is_made(data_dir: Path, params: str) -> None:
     done = run("call", "command/dispatch", params, "--data-dir", str(data_dir))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("treadle call: the params are no JSON object: ")
+    assert done.stderr.startswith("treadle call: invalid params: not a JSON object: ")
     assert not data_dir.exists()
 
 
@@ -369,7 +369,7 @@ def test_threads_of_a_project_or_the_archive(data_dir: Path) -> None:
     assert ids("--project", "app", "--archived") == []
     assert " archived " not in of(data_dir, "threads")
     assert " archived " in of(data_dir, "threads", "--archived")
-    assert "there is no project '/nowhere'" in of(data_dir, "threads", "--project", "/nowhere", status=1)
+    assert "project '/nowhere' not found" in of(data_dir, "threads", "--project", "/nowhere", status=1)
 
 
 def test_a_table_of_threads_fits_a_terminal_and_no_title_gives_it_orders(data_dir: Path) -> None:
@@ -420,7 +420,7 @@ def following(data_dir: Path, *command: str) -> Iterator["subprocess.Popen[str]"
     assert process.stderr is not None
     try:
         if command[0] == "tail":
-            assert process.stderr.readline() == "treadle: following, Ctrl-C ends it\n"
+            assert process.stderr.readline() == "treadle: following; press Ctrl-C to stop\n"
         yield process
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=PATIENCE)
@@ -479,7 +479,7 @@ def test_a_tail_tells_what_every_daemon_does_in_lines_that_one_can_read(data_dir
             one.dispatch("RecordActivity", **tool, status="running", detail="nothing to see")
             told(one, "RecordActivity", "⚙ completed  ls", **tool, status="completed")
             ask = {**turn, "id": "q", "title": "rm\x1b[2J", "options": options}
-            told(one, "RequestApproval", "? may it  rm␛[2J  [Allow once]", **ask)
+            told(one, "RequestApproval", "? approval  rm␛[2J  [Allow once]", **ask)
             told(two, "ResolveApproval", "✓ Allow once", **talk, id="q", outcome="yes")
             told(two, "CreateCheckpoint", "◆ checkpoint  done  refs/x", **talk, gitRef="refs/x", message="done")
             told(one, "CompleteTurn", "turn completed (end_turn)", **talk, id="u", stopReason="end_turn")
@@ -683,4 +683,4 @@ def test_a_search_shows_where_the_words_are_and_says_when_there_are_none(data_di
         assert json_lines(of(data_dir, "search", "--json", "--syntax", "fts5", "lost OR haystack")) != []
         daemon.dispatch("InterruptTurn", threadId="t", id="u", reason="enough")
         daemon.dispatch("DeleteThread", threadId="t")
-        assert "there is no thread 't'" in of(data_dir, "search", "--thread", "t", "needle", status=1)
+        assert "thread 't' not found" in of(data_dir, "search", "--thread", "t", "needle", status=1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from people import FENCES, HOSTILE, on_terminal, some_work
-from treadle.cli import details, output, prose, transcript_html, transcript_markdown
+from treadle.cli import code_blocks, details, output, transcript_html, transcript_markdown
 from wire import run, serving
 
 RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
@@ -54,18 +54,18 @@ def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_
         ("last-", "Called last-year"), ("last", newest),
     ):  # fmt: skip
         assert shown(talk, name).splitlines()[0] == title
-    assert "'ta' could be any of talk-1, talk-1x, task: say more of the id" in refusal(talk, "ta")
-    assert "there is no thread 'nope': `treadle threads` lists them" in refusal(talk, "nope")
+    assert "'ta' is ambiguous: it matches talk-1, talk-1x, task" in refusal(talk, "ta")
+    assert "thread 'nope' not found: `treadle threads` lists the threads" in refusal(talk, "nope")
     assert "no id of a thread" in refusal(talk, "a b")
     for options in ((), ("--json",), ("--html",)):
         assert "was deleted: `treadle events --thread gone` has" in refusal(talk, "gone", *options)
-    assert "there is no thread 'gon'" in refusal(talk, "gon")
+    assert "thread 'gon' not found" in refusal(talk, "gon")
 
 
 def test_the_last_thread_of_none_is_told(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("ChangeSetting", key="k", value=1)
-    assert refusal(data_dir, "last") == "treadle: there is no thread yet\n"
+    assert refusal(data_dir, "last") == "treadle: there are no threads yet\n"
 
 
 # As JSON
@@ -139,7 +139,7 @@ def test_what_is_no_terminal_gets_no_colours_and_no_orders_either(talk: Path) ->
 
 
 def test_what_tools_said_is_cut_short_unless_all_is_asked_for(talk: Path) -> None:
-    assert re.search(r"│ … 2\d more lines, which --full shows$", shown(talk, "talk-1"), re.MULTILINE)
+    assert re.search(r"│ … 2\d more lines \(show them with --full\)$", shown(talk, "talk-1"), re.MULTILINE)
     assert shown(talk, "talk-1", "--full").count("│ line\n") == 30
 
 
@@ -286,7 +286,7 @@ def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
 @settings(max_examples=400, deadline=None)
 @given(MARKUP)
 def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
-    page = Page("".join(transcript_html._prose(text)))
+    page = Page("".join(transcript_html._text(text)))
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= {"p", "pre", "code", "b"}
     # But for the marks of Markdown that became tags, nothing is lost.
@@ -326,9 +326,9 @@ def test_details_are_told_as_what_they_are() -> None:
 
 
 def test_pieces_of_prose_and_code() -> None:
-    assert list(prose.pieces("a\n```py\nb\n```\nc")) == [(["a"], None), (["b"], "py"), (["c"], None)]
-    assert list(prose.pieces("````\n```\n````\n")) == [([], None), (["```"], ""), ([], None)]
-    assert list(prose.pieces("~~~\n```")) == [([], None), (["```"], "")]
+    assert list(code_blocks.pieces("a\n```py\nb\n```\nc")) == [(["a"], None), (["b"], "py"), (["c"], None)]
+    assert list(code_blocks.pieces("````\n```\n````\n")) == [([], None), (["```"], ""), ([], None)]
+    assert list(code_blocks.pieces("~~~\n```")) == [([], None), (["```"], "")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The command line. A command is a module of its own, imported when it is asked for: an editor waits for `serve`."""
+"""The command line. Each command is its own module, imported only when it runs, because an editor waits for `serve`."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,21 +13,20 @@ COMMANDS = (
     *("serve", "call", "threads", "show", "search", "tail", "events", "stats", "export", "import"),
     *("verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
 )
-"""In the order of `--help`. A new one is a name here, a line in `_add`, and a module."""
+"""In the order of `--help`. To add one, add its name here and a module of that name."""
 
 EPILOG = """\
-An editor plugin, a program or a script spawns `treadle serve` and talks JSON-RPC 2.0 over its stdin and stdout:
-with Content-Length headers, as language servers do, or one JSON text a line.
+An editor plugin, a program or a script starts `treadle serve` and speaks JSON-RPC 2.0 over its stdin and stdout,
+with Content-Length headers (as language servers do) or one JSON text per line.
 
   $ treadle serve --data-dir /tmp/try <<< '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}'
 
-The exit status is 0 for done, 1 where it failed or found something, 2 where it was asked for wrongly, and 130 after
-Ctrl-C.
+Exit status: 0 for success, 1 for a failure or a problem found, 2 for a usage error, 130 after Ctrl-C.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 1 it failed or found something, 2 it was asked for wrongly."""
+    """Run one command and return the exit status: 0 success, 1 failure or a problem found, 2 usage error."""
     _set_up_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(words[0] if words else None).parse_args(words)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         status = int(options.run(options))
-        sys.stdout.flush()  # here, where a reader that is gone is no traceback
+        sys.stdout.flush()  # flush here, so that a closed pipe does not end in a traceback
         return status
     except StorageError as error:
         print(f"treadle: {error}", file=sys.stderr)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Every command and option; or of the commands only this one, where there is such a one."""
+    """The parser of every command, or of this command alone if it exists."""
     top = argparse.ArgumentParser(
         prog="treadle",
         description="A daemon that keeps coding-agent work: projects, threads, turns, messages, approvals.",
@@ -80,43 +80,9 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add(name: str, commands: Commands) -> None:
-    """Let the module of a command say what it takes."""
-    match name:
-        case "serve":
-            from treadle.cli.serve import add
-        case "call":
-            from treadle.cli.call import add
-        case "threads":
-            from treadle.cli.threads import add
-        case "show":
-            from treadle.cli.show import add
-        case "search":
-            from treadle.cli.search import add
-        case "tail":
-            from treadle.cli.tail import add
-        case "events":
-            from treadle.cli.events import add
-        case "stats":
-            from treadle.cli.stats import add
-        case "export":
-            from treadle.cli.export import add
-        case "import":
-            from treadle.cli.importing import add
-        case "verify":
-            from treadle.cli.verify import add
-        case "rebuild":
-            from treadle.cli.rebuild import add
-        case "doctor":
-            from treadle.cli.doctor import add
-        case "backup":
-            from treadle.cli.backup import add
-        case "restore":
-            from treadle.cli.restore import add
-        case "schema":
-            from treadle.cli.schema import add
-        case "completion":
-            from treadle.cli.completion import add
-    add(commands)
+    """Import the module of a command and let it declare its arguments."""
+    module = "import_" if name == "import" else name  # `import` is a keyword
+    importlib.import_module(f"treadle.cli.{module}").add(commands)
 
 
 def _set_up_streams() -> None:

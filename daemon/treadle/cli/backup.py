@@ -1,4 +1,4 @@
-"""`treadle backup`: a copy of the database."""
+"""`treadle backup`: copy the database."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,9 @@ from treadle.cli.options import Commands, data_dir_of
 
 
 def add(commands: Commands) -> None:
-    does = "copy the database to a new file, while daemons write"
+    does = "copy the database to a new file, while daemons keep writing"
     command = commands.add("backup", does, run, example="treadle backup ~/treadle-monday.db")
-    command.add_argument("file", type=Path, metavar="FILE", help="must not exist yet")
+    command.add_argument("file", type=Path, metavar="FILE", help="the new file; must not exist")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,5 +17,5 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store.sqlite.backup import back_up
 
     size = back_up(data_dir_of(options), options.file, Progress("copying", "pages"))
-    print(f"{options.file}: {size:,} bytes, whole")
+    print(f"backed up to {options.file}: {size:,} bytes")
     return 0

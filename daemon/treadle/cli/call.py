@@ -1,4 +1,4 @@
-"""`treadle call`: one request, as a client would send it."""
+"""`treadle call`: send one request, as a client would."""
 
 import argparse
 import os
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from treadle.server.session import Method
 
 MORE = """\
-The result is printed as one line of JSON; on a terminal, in several. An error goes to stderr, with its kind, and the
-exit status is 1. Methods and their params: docs/protocol.md, or `treadle call rpc.discover`.
+The result is printed as one line of JSON, or indented on a terminal. An error is printed to stderr with its kind, and
+the exit status is 1. For methods and their params, see docs/protocol.md or run `treadle call rpc.discover`.
 
-The call is a client of its own, which is gone after the answer: a turn that it starts is interrupted then. Only
-`command/dispatch`, `command/dispatchBatch` and `project/open` create a data directory where there is none.
+The call is a client with a daemon of its own, and both end after the answer: a turn that it starts is interrupted. Only
+`command/dispatch`, `command/dispatchBatch` and `project/open` create a data directory that does not exist.
 """
 EXAMPLE = """\
 treadle call thread/list '{"limit": 5}'
@@ -27,15 +27,21 @@ treadle call command/dispatch '{"type": "CreateProject", "name": "Demo", "path":
 jq -n '{type: "ChangeSetting", key: "theme", value: "dusk"}' | treadle call command/dispatch -
 """
 MAKES = frozenset({"command/dispatch", "command/dispatchBatch", "project/open", "rpc.discover"})
-"""What needs no database, for it makes one or asks for nothing in it."""
+"""Methods that need no existing database: they create one, or read nothing from it."""
 FIRST = frozenset({"initialize", "rpc.discover"})
-"""What no `initialize` comes before."""
+"""Methods that may come before `initialize`."""
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("call", "call a method once, and print its result", run, more=MORE, example=EXAMPLE)
-    command.add_argument("method", metavar="METHOD", help="such as thread/list")
-    command.add_argument("params", nargs="?", default="{}", metavar="JSON", help="an object; - for stdin (default: {})")
+    command = commands.add("call", "call one method and print its result", run, more=MORE, example=EXAMPLE)
+    command.add_argument("method", metavar="METHOD", help="for example thread/list")
+    command.add_argument(
+        "params",
+        nargs="?",
+        default="{}",
+        metavar="JSON",
+        help="the params as a JSON object; - reads stdin (default: {})",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     params = sys.stdin.buffer.read() if options.params == "-" else os.fsencode(options.params)
     why = _is_no_object(params)
     if why is not None:
-        print(f"treadle call: the params are no JSON object: {why}", file=sys.stderr)
+        print(f"treadle call: invalid params: not a JSON object: {why}", file=sys.stderr)
         return 2
     data_dir = data_dir_of(options)
     if options.method not in MAKES:
@@ -66,17 +72,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _is_no_object(text: bytes) -> str | None:
-    """Why it is no JSON object; None where it is one."""
+    """Why the text is not a JSON object, or None if it is one."""
     import msgspec
 
     from treadle.contract import json_text as grammar
 
     if not grammar.is_utf8(text):
-        return "they are not UTF-8"
+        return "the text is not UTF-8"
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError) as error:
-        return "a string holds half of a surrogate pair" if grammar.holds_lone_surrogate(text) else str(error)
+        return "a string contains half of a surrogate pair" if grammar.holds_lone_surrogate(text) else str(error)
     return None
 
 

@@ -1,4 +1,4 @@
-"""`treadle completion`: what lets a shell complete commands and options."""
+"""`treadle completion`: print a shell completion script."""
 
 import argparse
 
@@ -6,14 +6,14 @@ from treadle.cli.options import Commands
 
 MORE = """\
 bash:  treadle completion bash > ~/.local/share/bash-completion/completions/treadle
-zsh:   treadle completion zsh > ~/.zfunc/_treadle     (a folder of $fpath)
+zsh:   treadle completion zsh > ~/.zfunc/_treadle     (a directory in $fpath)
 fish:  treadle completion fish > ~/.config/fish/completions/treadle.fish
 """
 EXAMPLE = 'eval "$(treadle completion bash)"'
 
 
 def add(commands: Commands) -> None:
-    does = "print a script that completes commands and options in a shell"
+    does = "print a script that lets a shell complete commands and options"
     command = commands.add("completion", does, run, more=MORE, example=EXAMPLE)
     command.add_argument("shell", choices=["bash", "zsh", "fish"], metavar="SHELL", help="bash, zsh or fish")
 
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _complete_files(parser: argparse.ArgumentParser) -> None:
-    """Tell shtab which arguments are files and folders, by what they are called."""
+    """Tell shtab which arguments are files and directories, going by their metavar."""
     import shtab
 
     for action in parser._actions:

@@ -1,4 +1,4 @@
-"""What to show of the free JSON in an activity: commands, texts and changes of files, where they can be told."""
+"""Turns the free-form JSON of an activity into readable blocks: commands, texts and file changes where recognised."""
 
 import difflib
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-MOST_LINES = 5_000  # of two texts that are compared: the time for it goes up faster than their length
+MOST_LINES = 5_000  # in two texts that are compared: diffing takes more than linear time
 
 
 class Block(NamedTuple):
-    """title: what it is, may be empty. kind: how to show the text."""
+    """A block of text to show. title: a heading, may be empty. kind: how to render the text."""
 
     kind: Literal["text", "code", "diff", "json"]
     title: str
@@ -18,9 +18,9 @@ class Block(NamedTuple):
 
 
 def blocks(detail: Any) -> list[Block]:
-    """In an order to read them in. What is not known is shown as JSON; nothing for null.
+    """The blocks of a detail, in reading order. Unrecognised JSON is shown as JSON, and null as nothing.
 
-    Known are the tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
+    Recognised are tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
     """
     if detail is None:
         return []
@@ -31,7 +31,7 @@ def blocks(detail: Any) -> list[Block]:
 
 
 def as_json(value: Any) -> str:
-    """JSON with line breaks."""
+    """Indented JSON."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
@@ -55,7 +55,7 @@ def _known(detail: dict[str, Any]) -> Iterator[Block]:
 
 
 def _input(given: dict[str, Any], has_diff: bool) -> Iterator[Block]:
-    """What a tool was given: a command as people type it, a text as it is, the rest as JSON."""
+    """The input of a tool: a command line as typed, a text as it is, anything else as JSON."""
     rest = dict(given)
     if isinstance(rest.get("command"), str):
         yield Block("code", "command", rest.pop("command"))
@@ -69,7 +69,7 @@ def _input(given: dict[str, Any], has_diff: bool) -> Iterator[Block]:
 
 
 def _content(content: list[Any]) -> Iterator[Block]:
-    """The content of a tool call: texts, changes of files, what else there is."""
+    """The content of a tool call: texts, file changes, and anything else as JSON."""
     for part in content:
         inner = part.get("content") if isinstance(part, dict) else None
         if not isinstance(part, dict):
@@ -95,7 +95,7 @@ def _diff(old: Any, new: str) -> str:
     before, after = str(old).splitlines(), new.splitlines()
     if len(before) + len(after) > MOST_LINES:
         return "\n".join(f"+{line}" for line in after)
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the names, which are the same
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the file names, which are equal
     return "\n".join(lines) or "(no change)"
 
 

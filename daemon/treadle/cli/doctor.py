@@ -1,4 +1,4 @@
-"""`treadle doctor`: what can be wrong with a data directory."""
+"""`treadle doctor`: check a data directory for problems."""
 
 import argparse
 
@@ -8,10 +8,10 @@ MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
 
 
 def add(commands: Commands) -> None:
-    does = "look for what can be wrong with a data directory"
-    more = "Nothing is changed. The exit status is 1 for a problem."
+    does = "check a data directory for problems"
+    more = "Changes nothing. The exit status is 1 if a problem was found."
     command = commands.add("doctor", does, run, more=more, example="treadle doctor --quick")
-    command.add_argument("--quick", action="store_true", help="do not replay the log")
+    command.add_argument("--quick", action="store_true", help="skip the replay of the log")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
-"""`treadle events`: the log itself, an event a line."""
+"""`treadle events`: print the log, one event per line."""
 
 import argparse
 
 from treadle.cli.options import Commands, data_dir_of, natural, positive
 
 MORE = """\
-Each line is {"sequence", "event"}, as `event/list` has them. With --follow it goes on with what any process appends,
-until Ctrl-C (exit status 130).
+Each line is {"sequence", "event"}, as in the result of `event/list`. With --follow, events that any process appends are
+printed as they come, until Ctrl-C (exit status 130).
 """
 EXAMPLE = """\
 treadle events --after 1000 | jq -r .event.type | sort | uniq -c
@@ -15,11 +15,13 @@ treadle events --follow --thread last
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("events", "print stored events, one JSON text a line", run, more=MORE, example=EXAMPLE)
-    command.add_argument("--after", type=natural, default=0, metavar="N", help="only those after this sequence")
-    command.add_argument("--thread", metavar="THREAD", help="only one thread's: its id, a beginning of it, or `last`")
-    command.add_argument("--limit", type=positive, metavar="N", help="no more than so many")
-    command.add_argument("--follow", action="store_true", help="go on with what is appended")
+    command = commands.add("events", "print stored events, one JSON text per line", run, more=MORE, example=EXAMPLE)
+    command.add_argument("--after", type=natural, default=0, metavar="N", help="only events after this sequence")
+    command.add_argument(
+        "--thread", metavar="THREAD", help="only this thread: its id, a unique prefix of it, or `last`"
+    )
+    command.add_argument("--limit", type=positive, metavar="N", help="print at most N events")
+    command.add_argument("--follow", action="store_true", help="keep printing events as they are appended")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,13 +1,13 @@
-"""`treadle export`: the log as JSON Lines."""
+"""`treadle export`: write the log as JSON Lines."""
 
 import argparse
 
 from treadle.cli.options import Commands, data_dir_of
 
 MORE = """\
-The first line says what it is; then comes an event a line, {"sequence", "event"}, as the log holds it. `treadle import
-jsonl` makes the same log of it. Daemons may write meanwhile: what they append is not in it. Not carried are the logId,
-the answers of commands that came with a commandId, and kept copies.
+The first line is a header; every other line is one event, {"sequence", "event"}, exactly as stored. `treadle import
+jsonl` recreates the log from it. Daemons may keep writing: events appended after the export started are not included.
+Not exported: the logId, stored answers of commands that carried a commandId, and backup copies.
 """
 EXAMPLE = """\
 treadle export treadle.jsonl
@@ -16,8 +16,10 @@ treadle export | zstd > treadle.jsonl.zst
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("export", "write the log, one JSON text a line", run, more=MORE, example=EXAMPLE)
-    command.add_argument("file", nargs="?", default="-", metavar="FILE", help="must not exist yet (default: stdout)")
+    command = commands.add("export", "write the log as JSON Lines, one event per line", run, more=MORE, example=EXAMPLE)
+    command.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the new file; must not exist (default: stdout)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     with reading(data_dir_of(options)) as reader:
         if options.file == "-":
-            # Two on one terminal would be a mess.
+            # Progress and events on the same terminal would be unreadable.
             progress = Progress("exporting") if sys.stderr.isatty() and not output.is_terminal() else _quiet
             if output.is_terminal():
                 export(reader, lambda line: output.print_json(line.rstrip(b"\n")), progress)

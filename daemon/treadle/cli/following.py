@@ -1,4 +1,4 @@
-"""Reads the log page by page, and goes on with what other processes append."""
+"""Reads the log page by page, then follows what other processes append."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from treadle.store.sqlite import reads
 from treadle.store.sqlite.reader import Reader
 
 PAGE = 500  # events read at once
-PATIENCE = 3600.0  # seconds, when nobody has to be told that nothing came
+PATIENCE = 3600.0  # seconds, if the caller does not need empty pages
 
 
 def follow(
     reader: Reader, after: int, thread_id: str | None, *, forever: bool, pause: float = PATIENCE
 ) -> Iterator[list[Raw]]:
-    """Pages of stored events after a sequence. forever: then wait for more; an empty page says that a pause went by."""
+    """Yield pages of stored events after a sequence. forever: then wait for more; an empty page means a timeout."""
 
     def page(db: sqlite3.Connection) -> tuple[list[Raw], int, bool]:
         events, last = reads.events(db, thread_id, after, PAGE)

@@ -1,4 +1,4 @@
-"""Where the log of a command goes, and how its lines look."""
+"""Sets up logging: where the log of a command goes and how its lines look."""
 
 import contextlib
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def set_up_logging(level: str, file: Path | None) -> None:
-    """To a file, or to stderr. Raises OSError where the file cannot be written."""
+    """Log to a file or to stderr. Raises OSError if the file cannot be written."""
     handler: logging.Handler = logging.StreamHandler()
     if file is not None:
         from treadle.store.sqlite.database import make_private_file
@@ -16,15 +16,15 @@ def set_up_logging(level: str, file: Path | None) -> None:
         with contextlib.suppress(FileExistsError):
             make_private_file(file)
         handler = logging.FileHandler(file, encoding="utf-8")
-    kind = logging.Formatter if level == "debug" else Discreet
+    kind = logging.Formatter if level == "debug" else RedactingFormatter
     handler.setFormatter(kind("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for name in ("pygls", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class Discreet(logging.Formatter):
-    """Tells of an exception what it is and where it was raised, and not its message, which may hold a client's text."""
+class RedactingFormatter(logging.Formatter):
+    """Logs the type and the traceback of an exception but not its message, which may contain a client's text."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         error, parts = ei[1], []

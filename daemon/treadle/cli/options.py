@@ -1,4 +1,4 @@
-"""What the parsers of the commands are made of, and what options mean that several commands have."""
+"""Builds the parsers of the commands, and the options that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -8,20 +8,20 @@ Run = Callable[[argparse.Namespace], int]
 
 
 class Commands:
-    """The commands of a parser, to add some to."""
+    """The subcommands of a parser."""
 
     def __init__(self, parser: argparse.ArgumentParser, metavar: str) -> None:
         self._group = parser.add_subparsers(metavar=metavar, required=True)
         self._common = argparse.ArgumentParser(add_help=False)
         self._common.add_argument(
-            "--data-dir", type=Path, metavar="DIR", help="where the database lies (default: the user's data directory)"
+            "--data-dir", type=Path, metavar="DIR", help="the data directory (default: the user's data directory)"
         )
         self._common.add_argument(
             "--log-level", choices=["debug", "info", "warning", "error"], default="warning", help="default: %(default)s"
         )
 
     def add(self, name: str, does: str, run: Run, *, more: str = "", example: str) -> argparse.ArgumentParser:
-        """One command. does: in a few words. more: what else its help says. example: shell lines."""
+        """Add a command. does: one line. more: the rest of the description. example: shell lines."""
         command = self._group.add_parser(
             name,
             help=does,
@@ -34,7 +34,7 @@ class Commands:
         return command
 
     def group(self, name: str, does: str, metavar: str) -> "Commands":
-        """A command that has commands of its own."""
+        """Add a command that has subcommands."""
         return Commands(self._group.add_parser(name, help=does, description=f"{_capitalized(does)}."), metavar)
 
 
@@ -43,7 +43,7 @@ def _capitalized(text: str) -> str:
 
 
 def add_json(command: argparse.ArgumentParser, what: str) -> None:
-    """`--json`: what a program reads."""
+    """Add `--json`, output for programs."""
     command.add_argument("--json", action="store_true", help=what)
 
 
@@ -64,7 +64,7 @@ def _at_least(least: int, text: str) -> int:
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
-    """The one that was asked for, else the user's own. Raises OSError for a home that nobody has."""
+    """`--data-dir`, or the user's data directory. Raises OSError if a home directory does not exist."""
     if options.data_dir is not None:
         try:
             return Path(options.data_dir).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""What commands print: text that a terminal cannot be harmed by, colour where it is wanted, JSON for programs."""
+"""Output of commands: text that is safe on a terminal, colour if wanted, JSON for programs."""
 
 import os
 import re
@@ -16,12 +16,12 @@ _C1 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON writes the res
 
 
 def clean(text: str) -> str:
-    """The text, with what a terminal would act on made visible."""
+    """The text with control characters replaced by visible ones."""
     return _ORDERS.sub(lambda found: _visible(ord(found[0])), text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
-    """The same, its lines joined."""
+    """The same, joined into one line."""
     return clean(" ⏎ ".join(line.strip() for line in text.strip().splitlines()).replace("\t", " "))
 
 
@@ -32,7 +32,7 @@ def _visible(code: int) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns a terminal takes for it."""
+    """How many terminal columns the text takes."""
     return sum(_columns(character) for character in text)
 
 
@@ -43,7 +43,7 @@ def _columns(character: str) -> int:
 
 
 def fit(text: str, columns: int) -> str:
-    """The text, cut off where it is wider than so many columns."""
+    """The text, truncated to this many columns."""
     if width(text) <= columns:
         return text
     room, kept = max(columns, 1) - 1, []
@@ -56,7 +56,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def cut(painted: str, columns: int) -> str:
-    """The same of text with colours."""
+    """The same for coloured text."""
     if width(_COLOURS.sub("", painted)) <= columns:
         return painted
     room, kept = columns - 1, []
@@ -70,17 +70,17 @@ def cut(painted: str, columns: int) -> str:
 
 
 def pad(text: str, columns: int) -> str:
-    """The text, with spaces up to so many columns."""
+    """The text, padded with spaces to this many columns."""
     return text + " " * (columns - width(text))
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at stdout."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def columns() -> int | None:
-    """How wide the terminal is; None where stdout is none."""
+    """The width of the terminal, or None if stdout is not one."""
     if not is_terminal():
         return None
     try:
@@ -90,11 +90,11 @@ def columns() -> int | None:
 
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
-"""What a terminal knows them as (ECMA-48, 8.3.117)."""
+"""Styles and their terminal codes (ECMA-48, 8.3.117)."""
 
 
 class Paint:
-    """Colours, by name: none where stdout is no terminal, it is a dumb one, or NO_COLOR says so (no-color.org)."""
+    """Colours text by style name, unless stdout is not a terminal, TERM is dumb or NO_COLOR is set (no-color.org)."""
 
     def __init__(self, wanted: bool | None = None) -> None:
         if wanted is None:
@@ -102,7 +102,7 @@ class Paint:
         self._wanted = wanted
 
     def __call__(self, style: str, text: str) -> str:
-        """The text in a style: names of STYLES, with spaces between."""
+        """The text in a style: names from STYLES, separated by spaces."""
         if not self._wanted or not style or not text:
             return text
         return f"\x1b[{';'.join(str(STYLES[name]) for name in style.split())}m{text}\x1b[0m"
@@ -119,11 +119,11 @@ STATUS_STYLES = {
     "interrupted": "red",
     "cancelled": "red",
 }
-"""How the status of an entity is painted."""
+"""The style of each status of an entity."""
 
 
 def print_json(text: bytes | msgspec.Raw) -> None:
-    """One line of JSON. On a terminal, with what that would act on as escapes."""
+    """Print one line of JSON; on a terminal, control characters are escaped."""
     line = bytes(text)
     if is_terminal():
         line = _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
@@ -131,7 +131,7 @@ def print_json(text: bytes | msgspec.Raw) -> None:
 
 
 def local(at: str | None) -> datetime | None:
-    """A time of an event, as it was here."""
+    """The time of an event in the local time zone."""
     return None if at is None else datetime.fromisoformat(at).astimezone()
 
 
@@ -141,7 +141,7 @@ def to_the_minute(at: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people: `1.5 MiB`."""
+    """A number of bytes in readable form: `1.5 MiB`."""
     number, unit = float(count), "bytes"
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if number < 1024 or unit == "TiB":

@@ -1,11 +1,11 @@
-"""Of long work: how far it is."""
+"""Shows the progress of long-running work."""
 
 import sys
 import time
 
 
 class Progress:
-    """On stderr: a bar on a terminal, else a line now and then."""
+    """Prints to stderr: a bar on a terminal, otherwise a line every few seconds."""
 
     WIDTH = 30
 

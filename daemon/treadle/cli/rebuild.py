@@ -1,4 +1,4 @@
-"""`treadle rebuild`: fills the projections anew."""
+"""`treadle rebuild`: rebuild the projections from the log."""
 
 import argparse
 
@@ -6,8 +6,8 @@ from treadle.cli.options import Commands, data_dir_of
 
 
 def add(commands: Commands) -> None:
-    does = "fill the projections anew from the log"
-    commands.add("rebuild", does, run, more="Daemons wait for it.", example="treadle rebuild")
+    does = "rebuild the projections from the log"
+    commands.add("rebuild", does, run, more="Running daemons wait until it has finished.", example="treadle rebuild")
 
 
 def run(options: argparse.Namespace) -> int:

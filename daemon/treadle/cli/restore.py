@@ -1,17 +1,17 @@
-"""`treadle restore`: a copy in the place of the database."""
+"""`treadle restore`: replace the database with a copy."""
 
 import argparse
 from pathlib import Path
 
 from treadle.cli.options import Commands, data_dir_of
 
-MORE = "Not while a daemon has it open: close the editors that use it."
+MORE = "No daemon may have the database open: close the editors that use it first."
 
 
 def add(commands: Commands) -> None:
-    does = "put a copy in the place of the database, which is kept"
+    does = "replace the database with a copy; the old database is kept"
     command = commands.add("restore", does, run, more=MORE, example="treadle restore ~/treadle-monday.db")
-    command.add_argument("file", type=Path, metavar="FILE", help="what `treadle backup` made")
+    command.add_argument("file", type=Path, metavar="FILE", help="a copy made by `treadle backup`")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,5 +19,5 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store.sqlite.backup import restore
 
     kept = restore(data_dir_of(options), options.file, Progress("copying", "pages"))
-    print(f"restored {options.file}" + ("" if kept is None else f"; what was there is kept as {kept}"))
+    print(f"restored {options.file}" + ("" if kept is None else f"; the previous database is kept as {kept}"))
     return 0

@@ -1,4 +1,4 @@
-"""`treadle schema`: the protocol for programs."""
+"""`treadle schema`: print the protocol in machine-readable form."""
 
 import argparse
 
@@ -11,13 +11,13 @@ treadle schema | jq -r '.methods[].name'
 
 
 def add(commands: Commands) -> None:
-    more = "It is made from what the daemon decodes with."
-    command = commands.add("schema", "print the protocol in a form for programs", run, more=more, example=EXAMPLE)
+    more = "Generated from the types that the daemon decodes messages with."
+    command = commands.add("schema", "print the protocol in machine-readable form", run, more=more, example=EXAMPLE)
     command.add_argument(
         "--format",
         choices=["openrpc", "json-schema"],
         default="openrpc",
-        help="openrpc: the methods, as rpc.discover answers; json-schema: every type (default: %(default)s)",
+        help="openrpc: the methods, as rpc.discover returns them; json-schema: every type (default: %(default)s)",
     )
 
 

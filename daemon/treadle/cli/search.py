@@ -1,4 +1,4 @@
-"""`treadle search`: which threads, messages and activities have these words."""
+"""`treadle search`: find threads, messages and activities by words."""
 
 import argparse
 import sqlite3
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from treadle.domain.entities import Hit
 
 MORE = """\
-All words are to be in one place; the last may be the beginning of a word. Exit status 1 where nothing is found.
+All words must occur in the same title, message or activity; the last may be a prefix. The exit status
+is 1 if nothing is found.
 """
 EXAMPLE = """\
 treadle search retry delay
@@ -22,19 +23,21 @@ PAGE = 100  # hits read at once
 
 def add(commands: Commands) -> None:
     command = commands.add(
-        "search", "search titles, messages and activities, the best first", run, more=MORE, example=EXAMPLE
+        "search", "search titles, messages and activities, best matches first", run, more=MORE, example=EXAMPLE
     )
-    command.add_argument("words", nargs="+", metavar="WORD", help="what to look for")
-    command.add_argument("--project", metavar="PROJECT", help="only in a project: its id, or its folder")
-    command.add_argument("--thread", metavar="THREAD", help="only in a thread: its id, the beginning of it, or `last`")
+    command.add_argument("words", nargs="+", metavar="WORD", help="a word to search for")
+    command.add_argument("--project", metavar="PROJECT", help="only in this project: its id or its folder")
+    command.add_argument(
+        "--thread", metavar="THREAD", help="only in this thread: its id, a unique prefix of it, or `last`"
+    )
     command.add_argument(
         "--syntax",
         choices=["plain", "fts5"],
         default="plain",
-        help="fts5: the words are a query in the syntax of SQLite's FTS5 (default: %(default)s)",
+        help="fts5: the words are a query in SQLite's FTS5 syntax (default: %(default)s)",
     )
-    command.add_argument("--limit", type=positive, default=20, metavar="N", help="no more than so many (default: 20)")
-    add_json(command, "a hit a line, as `search/query` has it")
+    command.add_argument("--limit", type=positive, default=20, metavar="N", help="print at most N hits (default: 20)")
+    add_json(command, "one hit per line, as in the result of `search/query`")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         with reading(data_dir_of(options)) as reader:
             hits = reader.read(lambda db: _read(db, options))
     except BadQuery as error:
-        print(f"treadle search: this is no FTS5 query: {output.clean(str(error))}", file=sys.stderr)
+        print(f"treadle search: invalid FTS5 query: {output.clean(str(error))}", file=sys.stderr)
         return 2
     except NotFound as error:  # a thread that was deleted
         print(f"treadle: {error}", file=sys.stderr)
@@ -104,7 +107,7 @@ def _print(hits: "list[Hit]") -> None:
 
 
 def _inside(text: str) -> str:
-    """A piece of a line, with the spaces at its ends."""
+    """Part of a line; spaces at its ends are kept."""
     import treadle.cli.output as output
 
     return output.clean(text.replace("\n", " "))

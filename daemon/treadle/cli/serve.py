@@ -1,4 +1,4 @@
-"""`treadle serve`: one daemon for one client."""
+"""`treadle serve`: run a daemon for one client."""
 
 import argparse
 from pathlib import Path
@@ -16,19 +16,23 @@ def add(commands: Commands) -> None:
         "--durability",
         choices=["full", "normal"],
         default="full",
-        help="full: answered means on disk; normal: a power cut may take the last moments (default: %(default)s)",
+        help="full: an answered command is on disk; normal: a power cut may lose the last ones (default: %(default)s)",
     )
     command.add_argument(
-        "--max-message-bytes", type=positive, default=32 * 1024 * 1024, metavar="N", help="default: %(default)s"
+        "--max-message-bytes",
+        type=positive,
+        default=32 * 1024 * 1024,
+        metavar="N",
+        help="the largest message that is accepted (default: %(default)s)",
     )
     command.add_argument(
         "--linger-ms",
         type=natural,
         default=50,
         metavar="N",
-        help="how long a streamed token may wait for company, 0 for not at all (default: %(default)s)",
+        help="how long a streamed token may wait to be merged with the next; 0 disables it (default: %(default)s)",
     )
-    command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
+    command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to this file instead of stderr")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,13 +1,13 @@
-"""`treadle show`: a thread to read."""
+"""`treadle show`: print a thread in readable form."""
 
 import argparse
 
 from treadle.cli.options import Commands, data_dir_of, positive
 
 MORE = """\
-Without an option it is for a terminal: coloured there, unless NO_COLOR is set, and with what tools said cut short.
---html is one page that needs neither a network nor a script. In every form, what people and agents wrote stays text.
---json is what `thread/read` answers, of the whole thread.
+By default the output is text for a terminal: coloured unless NO_COLOR is set, with long tool output truncated. --html
+writes one page that needs no network and no scripts. In every format, what people and agents wrote is shown as text and
+cannot inject HTML or terminal escape sequences. --json prints the whole thread as `thread/read` returns it.
 """
 EXAMPLE = """\
 treadle show last | less
@@ -17,14 +17,16 @@ treadle show 019c1412 --markdown --turns 3
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("show", "print a thread to read", run, more=MORE, example=EXAMPLE)
-    command.add_argument("thread", metavar="THREAD", help="its id, a beginning of it, or `last`: the last changed")
+    command = commands.add("show", "print a thread in readable form", run, more=MORE, example=EXAMPLE)
+    command.add_argument(
+        "thread", metavar="THREAD", help="its id, a unique prefix of it, or `last`: the thread that changed last"
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as Markdown")
-    form.add_argument("--html", action="store_true", help="as a page of HTML")
+    form.add_argument("--html", action="store_true", help="as an HTML page")
     form.add_argument("--json", action="store_true", help="as one JSON text, for programs")
-    command.add_argument("--turns", type=positive, metavar="N", help="only the last so many turns (default: all)")
-    command.add_argument("--full", action="store_true", help="all that tools were given and have said, not cut short")
+    command.add_argument("--turns", type=positive, metavar="N", help="only the last N turns (default: all)")
+    command.add_argument("--full", action="store_true", help="show tool input and output in full")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`treadle stats`: what a data directory holds, and how much of it."""
+"""`treadle stats`: show what a data directory contains and how large it is."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ treadle stats --json | jq .eventsByType
 
 
 def add(commands: Commands) -> None:
-    does = "count events and entities, and say what takes how much room"
-    command = commands.add("stats", does, run, more="It reads the whole log.", example=EXAMPLE)
+    does = "count events and entities, and show how much space they take"
+    command = commands.add("stats", does, run, more="Reads the whole log.", example=EXAMPLE)
     command.add_argument(
-        "--largest", type=positive, default=10, metavar="N", help="so many of the largest threads (default: 10)"
+        "--largest", type=positive, default=10, metavar="N", help="list the N largest threads (default: 10)"
     )
-    add_json(command, "the same as one JSON text")
+    add_json(command, "print the same as one JSON text")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _print(found: dict[str, Any]) -> None:
         "on disk",
         [(name, output.size(sizes[key])) for name, key in (
             ("database", "databaseBytes"), ("write-ahead log", "walBytes"), ("copies", "copiesBytes"),
-            ("of the database free", "freeBytes"),
+            ("free in the database", "freeBytes"),
         )],
     )  # fmt: skip
     entities = [(_words(name), f"{count:,}") for name, count in found["entities"].items()]
@@ -83,12 +83,12 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _words(name: str) -> str:
-    """`archivedThreads` as people write it."""
+    """`archivedThreads` as words: `archived threads`."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def _table(head: str, rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows under a heading; columns of numbers to the right."""
+    """Print rows under a heading, with numbers aligned to the right."""
     import treadle.cli.output as output
 
     if not rows:

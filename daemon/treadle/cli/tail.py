@@ -1,4 +1,4 @@
-"""`treadle tail`: what happens now, in every process on the data directory."""
+"""`treadle tail`: print events as they happen, from every process on the data directory."""
 
 import argparse
 import sqlite3
@@ -6,20 +6,22 @@ import sqlite3
 from treadle.cli.options import Commands, add_json, data_dir_of
 
 MORE = """\
-A line an event, from now on; text that streams is told in lines as they end. It goes on until Ctrl-C, with exit status
-130. It sees what every daemon on the data directory appends, and none of them notices.
+Prints one line per event, from now on; streamed text is printed as each of its lines is completed. Runs until Ctrl-C
+(exit status 130). It shows what every daemon on the data directory appends, and does not affect them.
 """
 EXAMPLE = """\
 treadle tail
 treadle tail --thread last --json | jq -c .event
 """
-PAUSE = 0.5  # seconds without an event, after which half a line of streamed text is told
+PAUSE = 0.5  # seconds without an event after which an unfinished line of streamed text is printed
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("tail", "follow what happens now, for people", run, more=MORE, example=EXAMPLE)
-    command.add_argument("--thread", metavar="THREAD", help="only one thread's: its id, a beginning of it, or `last`")
-    add_json(command, "the events themselves, as `treadle events --follow` has them")
+    command = commands.add("tail", "print events as they happen, in readable form", run, more=MORE, example=EXAMPLE)
+    command.add_argument(
+        "--thread", metavar="THREAD", help="only this thread: its id, a unique prefix of it, or `last`"
+    )
+    add_json(command, "print the events as JSON, as `treadle events --follow` does")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     import treadle.cli.output as output
+    from treadle.cli.event_formatter import EventFormatter
     from treadle.cli.following import follow
     from treadle.cli.names import thread_named
-    from treadle.cli.telling import Teller
     from treadle.domain.events import StoredEvent
     from treadle.store.sqlite import reads
     from treadle.store.sqlite.reader import reading
@@ -39,23 +41,25 @@ def run(options: argparse.Namespace) -> int:
     with reading(data_dir_of(options)) as reader:
         name = options.thread
         thread_id = None if name is None else reader.read(lambda db: thread_named(db, name))
-        teller = Teller(lambda *key: reader.read(lambda db: _look_up(db, *key)), output.Paint(), output.columns())
+        formatter = EventFormatter(
+            lambda *key: reader.read(lambda db: _look_up(db, *key)), output.Paint(), output.columns()
+        )
         now = reader.read(reads.sequence)
-        print("treadle: following, Ctrl-C ends it", file=sys.stderr, flush=True)
+        print("treadle: following; press Ctrl-C to stop", file=sys.stderr, flush=True)
         for events in follow(reader, now, thread_id, forever=True, pause=PAUSE):
             for event in events:
                 if options.json:
                     output.print_json(event)
                 else:
-                    sys.stdout.writelines(f"{line}\n" for line in teller.tell(decode(event).event))
+                    sys.stdout.writelines(f"{line}\n" for line in formatter.lines(decode(event).event))
             if not events:
-                sys.stdout.writelines(f"{line}\n" for line in teller.rest())
+                sys.stdout.writelines(f"{line}\n" for line in formatter.rest())
             sys.stdout.flush()
     return 0
 
 
 def _look_up(db: sqlite3.Connection, kind: str, thread_id: str, id: str) -> str:
-    """What something is called that was there before."""
+    """The name of something that existed before this command started."""
     import msgspec
 
     from treadle.store.sqlite.sql import query

@@ -1,4 +1,4 @@
-"""`treadle threads`: which there are, the last changed first."""
+"""`treadle threads`: list threads, most recently changed first."""
 
 import argparse
 import sqlite3
@@ -12,27 +12,27 @@ treadle threads --project . --limit 10
 treadle threads --json | jq -r 'select(.status == "waiting") | .id'
 """
 PAGE = 500  # threads read at once
-KEPT = 8 * 1024 * 1024  # bytes in memory before they are printed; more goes to a file for a while
-WIDEST_ID, WIDEST_PROJECT = 36, 24  # columns; an id that is longer is whole, and moves the rest
+KEPT = 8 * 1024 * 1024  # bytes kept in memory; a longer list goes to a temporary file
+WIDEST_ID, WIDEST_PROJECT = 36, 24  # columns; a longer id is not cut and shifts the other columns
 
 
 def add(commands: Commands) -> None:
-    does = "list threads, the last changed first"
-    more = "Without --archived and --all, those that are not archived."
+    does = "list threads, most recently changed first"
+    more = "Archived threads are left out unless --archived or --all is given."
     command = commands.add("threads", does, run, more=more, example=EXAMPLE)
-    command.add_argument("--project", metavar="PROJECT", help="only those of a project: its id, or its folder")
+    command.add_argument("--project", metavar="PROJECT", help="only threads of this project: its id or its folder")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--archived", action="store_true", help="only those that are archived")
-    which.add_argument("--all", action="store_true", help="archived or not")
-    command.add_argument("--limit", type=positive, metavar="N", help="no more than so many")
-    add_json(command, "a thread a line, as `thread/list` has it")
+    which.add_argument("--archived", action="store_true", help="only archived threads")
+    which.add_argument("--all", action="store_true", help="archived threads as well")
+    command.add_argument("--limit", type=positive, metavar="N", help="list at most N threads")
+    add_json(command, "one thread per line, as in the result of `thread/list`")
 
 
 def run(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.store.sqlite.reader import reading
 
-    # The list is of one moment, and may be read in a pager for an hour: no transaction may stay open for that.
+    # The list is one snapshot, and a pager may show it for an hour: no transaction may stay open that long.
     with tempfile.SpooledTemporaryFile(max_size=KEPT) as rows:
         with reading(data_dir_of(options)) as reader:
             projects = reader.read(lambda db: _read(db, options, rows))

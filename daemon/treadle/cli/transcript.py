@@ -1,4 +1,4 @@
-"""A thread as people read it: its turns, and what each holds in the order in which it was made."""
+"""A thread prepared for reading: its turns, each with its items in the order of their creation."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from treadle.store.sqlite.sql import query
 PAGE = 500  # turns read at once
 
 Entity = dict[str, Any]
-"""An entity as clients see it, decoded."""
+"""An entity as clients get it, decoded."""
 
 
 class Item(NamedTuple):
-    """entity: `message`, `activity`, `approval` or `checkpoint`."""
+    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`."""
 
     entity: str
     value: Entity
 
 
 class Turn(NamedTuple):
-    """number: its place in the thread, from 1. position: the sequence that it began with."""
+    """A turn. number: its place in the thread, from 1. position: the sequence of its first event."""
 
     number: int
     position: int
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
 
 
 class Transcript:
-    """thread, project: as clients see them; project None where it was deleted. turns: those that are shown."""
+    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: those to show."""
 
     def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
         self._reader = reader
@@ -57,7 +57,7 @@ class Transcript:
                 return
 
     def parts(self) -> Iterator[tuple[Turn | None, list[Item]]]:
-        """Each turn with what it holds, read when it is asked for; first, without a turn, what came before all."""
+        """Yield each turn with its items, read on demand; items before the first turn come first, without a turn."""
         begins = [turn.position for turn in self.turns]
         if not self.left_out:
             yield None, self._items(0, begins[0] if begins else LATEST)
@@ -76,7 +76,7 @@ class Transcript:
 def _header(db: sqlite3.Connection, thread_id: str) -> tuple[Entity, Entity | None]:
     row = db.execute(query("thread_of_id"), {"thread": thread_id}).fetchone()
     if row is None:
-        raise Unclear(f"thread {thread_id!r} was deleted: `treadle events --thread {thread_id}` has what was in it")
+        raise Unclear(f"thread {thread_id!r} was deleted: `treadle events --thread {thread_id}` prints its events")
     thread: Entity = msgspec.json.decode(row[0])
     ids = msgspec.json.encode([thread["projectId"]]).decode()
     found = db.execute(query("changed_projects"), {"ids": ids}).fetchone()
@@ -84,7 +84,7 @@ def _header(db: sqlite3.Connection, thread_id: str) -> tuple[Entity, Entity | No
 
 
 def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
-    """What thread/read answers, of so many turns or of all, in one piece and with nothing cut. Raises Unclear."""
+    """The result of thread/read for the last turns or for all, in one piece and uncut. Raises Unclear."""
     transcript = Transcript(reader, thread_id, last)
     items = [item for _, part in transcript.parts() for item in part]
     found = {
@@ -108,21 +108,21 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
     )
 
 
-# What all forms of it say
+# Used by every output format
 
 
 def clock(at: str) -> str:
-    """`12:00:05`, here."""
+    """`12:00:05`, in local time."""
     return f"{output.local(at):%H:%M:%S}"
 
 
 def day_and_time(at: str) -> str:
-    """`2026-01-31 12:00:05`, here."""
+    """`2026-01-31 12:00:05`, in local time."""
     return f"{output.local(at):%Y-%m-%d %H:%M:%S}"
 
 
 def took(begin: str, end: str | None) -> str:
-    """How long, for people; empty for less than a tenth of a second, and for what has not ended."""
+    """A readable duration; empty if below a tenth of a second or not ended."""
     if end is None:
         return ""
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
@@ -142,7 +142,7 @@ def ending(turn: Entity) -> str:
 
 
 def answer(approval: Entity) -> str:
-    """What was answered to a question: the name of the option."""
+    """The answer to an approval: the name of the chosen option."""
     if approval["status"] != "resolved":
         return str(approval["status"])
     names = {option["id"]: option["name"] for option in approval["options"]}
@@ -150,7 +150,7 @@ def answer(approval: Entity) -> str:
 
 
 def tokens(usage: Any) -> str:
-    """What a turn used, where it says so in the words of the Agent Client Protocol."""
+    """The tokens that a turn used, if reported in the form of the Agent Client Protocol."""
     if not isinstance(usage, dict):
         return ""
     found = [(usage.get(key), word) for key, word in (("inputTokens", "in"), ("outputTokens", "out"))]

@@ -1,13 +1,13 @@
-"""A transcript as one HTML page: no script, nothing from the network, light or dark as the reader's system is."""
+"""Formats a transcript as one HTML page: no scripts, no network, light or dark like the reader's system."""
 
 import html
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from treadle.cli.code_blocks import pieces
 from treadle.cli.details import Block, blocks
 from treadle.cli.output import clean, one_line
-from treadle.cli.prose import pieces
 from treadle.cli.transcript import (
     Entity,
     Item,
@@ -30,13 +30,13 @@ STATUS_CLASS |= {"running": "wait", "pending": "wait", "streaming": "wait"}
 
 
 def render(transcript: Transcript) -> Iterator[str]:
-    """Its lines. All that people and agents wrote is escaped."""
+    """The lines of the page. Everything that people and agents wrote is escaped."""
     thread, project = transcript.thread, transcript.project
     title = escape(one_line(thread["title"]))
     yield "<!doctype html>"
     yield '<html lang="en">'
     yield '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    # Should anything ever get through the escaping, it still can neither run nor call home.
+    # If anything ever gets through the escaping, it still cannot run or use the network.
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     yield f'<meta name="generator" content="treadle"><title>{title}</title><style>{STYLE}</style></head>'
     yield f"<body><header><h1>{title}</h1>"
@@ -71,7 +71,7 @@ def render(transcript: Transcript) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """Text that a browser shows as it is."""
+    """Text escaped for HTML."""
     return html.escape(clean(text))
 
 
@@ -110,7 +110,7 @@ def _item(item: Item) -> Iterator[str]:
         case "message":
             streaming = ', <span class="kind">streaming</span>' if value["status"] == "streaming" else ""
             who = f'<div><div class="who">{escape(value["role"].capitalize())}{streaming}</div><div class="text">'
-            yield from _row(escape(value["role"]), value["createdAt"], who, *_prose(value["text"]), "</div></div>")
+            yield from _row(escape(value["role"]), value["createdAt"], who, *_text(value["text"]), "</div></div>")
         case "activity" if value["kind"] == "usage":
             text = escape(one_line(_usage(value["detail"])))
             yield from _row("", value["createdAt"], f'<div class="line kind">{text}</div>')
@@ -150,7 +150,7 @@ def _block(block: Block) -> Iterator[str]:
         yield f"<h3>{escape(one_line(block.title))}</h3>"
     if block.kind == "text":
         yield '<div class="text">'
-        yield from _prose(block.text)
+        yield from _text(block.text)
         yield "</div>"
     elif block.kind == "diff":
         yield _pre("\n".join(map(_changed, clean(block.text).rstrip("\n").split("\n"))))
@@ -167,8 +167,8 @@ def _changed(line: str) -> str:
     return f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line)
 
 
-def _prose(text: str) -> Iterator[str]:
-    """Text with its code set apart: the little of Markdown that helps most, and cannot go wrong."""
+def _text(text: str) -> Iterator[str]:
+    """Text with code set apart: only the parts of Markdown that help most and cannot break the page."""
     for lines, code in pieces(clean(text)):
         escaped = html.escape("\n".join(lines))
         if code is not None:

@@ -1,12 +1,12 @@
-"""A transcript as Markdown (CommonMark, with the HTML that GitHub shows)."""
+"""Formats a transcript as Markdown (CommonMark, with the HTML that GitHub shows)."""
 
 import html
 import re
 from collections.abc import Iterator
 
+from treadle.cli.code_blocks import pieces
 from treadle.cli.details import Block, blocks
 from treadle.cli.output import clean, one_line
-from treadle.cli.prose import pieces
 from treadle.cli.transcript import Item, Transcript, answer, clock, day_and_time, ending, tokens, took
 
 _MARKS = re.compile(r"`{3,}|~{3,}")
@@ -15,7 +15,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 
 def render(transcript: Transcript) -> Iterator[str]:
-    """Its lines. Text that people and agents wrote stays Markdown, and cannot get out of its quote."""
+    """The lines of a transcript. What people and agents wrote stays Markdown and cannot escape from its quote."""
     thread, project = transcript.thread, transcript.project
     yield f"# {_plain(thread['title'])}"
     yield ""
@@ -37,7 +37,7 @@ def render(transcript: Transcript) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Text of which nothing is Markdown, in one line."""
+    """The text in one line, with all Markdown escaped."""
     return html.escape(_SPECIAL.sub(r"\\\1", one_line(text)), quote=False)
 
 
@@ -74,7 +74,7 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def fenced(lines: list[str], info: str = "") -> Iterator[str]:
-    """A block of code, between fences that no line of it can end."""
+    """A code block with fences that no line of it can close."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     yield fence + info
@@ -83,7 +83,7 @@ def fenced(lines: list[str], info: str = "") -> Iterator[str]:
 
 
 def quoted(text: str) -> Iterator[str]:
-    """Markdown that somebody wrote, with its blocks of code fenced anew and no HTML in the rest."""
+    """Markdown from a user or agent, with its code blocks fenced again and HTML escaped in the rest."""
     for lines, code in pieces(clean(text)):
         yield from map(_without_html, lines) if code is None else fenced(lines, code)
 

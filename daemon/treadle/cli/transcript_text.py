@@ -1,4 +1,4 @@
-"""A transcript for a terminal."""
+"""Formats a transcript for a terminal."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,13 @@ from treadle.cli.transcript import (
     took,
 )
 
-FEW_LINES = 10  # of what a tool was given or has said
+FEW_LINES = 10  # of tool input or output
 RULE = 72  # columns
 WHO = {"user": "bold cyan", "assistant": "bold", "system": "bold dim"}
 
 
 def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]:
-    """Its lines. full: all of what tools were given and have said."""
+    """The lines of a transcript. full: do not truncate tool input and output."""
     thread, project = transcript.thread, transcript.project
     yield paint("bold", one_line(thread["title"]))
     where = thread["projectId"] if project is None else f"{one_line(project['name'])} ({one_line(project['path'])})"
@@ -95,4 +95,4 @@ def _block(block: Block, title: str, paint: Paint, full: bool) -> Iterator[str]:
         style = {"+": "green", "-": "red", "@": "dim"}.get(line[:1], "") if block.kind == "diff" else "dim"
         yield f"    {paint('dim', '│')} {paint(style, line if full else output.fit(line, 200))}"
     if len(shown) < len(lines):
-        yield f"    {paint('dim', f'│ … {len(lines) - len(shown):,} more lines, which --full shows')}"
+        yield f"    {paint('dim', f'│ … {len(lines) - len(shown):,} more lines (show them with --full)')}"

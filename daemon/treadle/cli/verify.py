@@ -1,10 +1,10 @@
-"""`treadle verify`: whether the projections are what the log says."""
+"""`treadle verify`: check the projections against a replay of the log."""
 
 import argparse
 
 from treadle.cli.options import Commands, data_dir_of
 
-MORE = "Daemons may go on. The exit status is 1 where a row differs."
+MORE = "Daemons may keep running. The exit status is 1 if a row differs."
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
     if differences:
-        print(f"the projections differ from the log of {total:,} events: `treadle rebuild` fills them anew")
+        print(f"the projections do not match the log of {total:,} events: run `treadle rebuild`")
         return 1
-    print(f"{total:,} events, and every row of {len(projections.TABLES)} tables is what they say")
+    print(f"OK: {len(projections.TABLES)} tables match a replay of {total:,} events")
     return 0

@@ -107,7 +107,7 @@ def _expect_version(state: State, command: Any, expected: int) -> None:
     if actual != expected:
         raise Conflict(
             "versionConflict",
-            f"thread {thread_id!r} is at version {actual}, not {expected}: read it again and decide anew",
+            f"thread {thread_id!r} is at version {actual}, not {expected}: read it again and retry",
             expected=expected,
             actual=actual,
         )
@@ -127,7 +127,7 @@ def _unused(state: State, entity: str, *scope_and_id: str) -> None:
     if state[(entity, *scope_and_id)] is not None:
         raise Rejected(
             "idTaken",
-            f"there is or was a {entity} {scope_and_id[-1]!r} already",
+            f"{entity} id {scope_and_id[-1]!r} is already taken; ids are never reused",
             entity=entity,
             id=scope_and_id[-1],
         )
@@ -135,11 +135,11 @@ def _unused(state: State, entity: str, *scope_and_id: str) -> None:
 
 def _free_path(state: State, path: str) -> str:
     if not path.startswith("/"):
-        raise Rejected("pathNotAbsolute", f"a project's path is absolute, {path!r} is not")
+        raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     path = normalized(path)
     holder = state[("path", path)]
     if holder is not None:
-        raise Rejected("pathTaken", f"{path!r} is the path of project {holder!r}", projectId=holder)
+        raise Rejected("pathTaken", f"path {path!r} already belongs to project {holder!r}", projectId=holder)
     return path
 
 
@@ -166,7 +166,7 @@ def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Ite
     if members and not command.cascade:
         raise Rejected(
             "projectHasThreads",
-            f"project {command.id!r} still has {len(members)} of its threads: delete them first, or say cascade",
+            f"project {command.id!r} still has {len(members)} thread(s): delete them first, or set cascade",
             threads=len(members),
         )
     for thread_id in members:
@@ -381,9 +381,11 @@ def _resolve_approval(state: State, command: c.ResolveApproval, stamp: Stamp) ->
     if not approval.pending:
         if approval.outcome == command.outcome:
             return
-        raise Rejected("approvalResolved", f"approval {command.id!r} was answered already", outcome=approval.outcome)
+        raise Rejected("approvalResolved", f"approval {command.id!r} is already resolved", outcome=approval.outcome)
     if command.outcome is not None and command.outcome not in approval.options:
-        raise Rejected("unknownOption", f"{command.outcome!r} is no option of it", options=list(approval.options))
+        raise Rejected(
+            "unknownOption", f"{command.outcome!r} is not one of its options", options=list(approval.options)
+        )
     yield e.ApprovalResolved(id=command.id, thread_id=command.thread_id, outcome=command.outcome, at=stamp.at)
 
 

@@ -18,7 +18,7 @@ class NotFound(Rejected):
     """A command names something that does not exist, or does not any more."""
 
     def __init__(self, entity: str, id: str) -> None:
-        super().__init__("notFound", f"there is no {entity} {id!r}", entity=entity, id=id)
+        super().__init__("notFound", f"{entity} {id!r} not found", entity=entity, id=id)
 
 
 class Conflict(Rejected):

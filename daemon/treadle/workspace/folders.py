@@ -48,7 +48,7 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
     Raises Rejected: `pathNotAbsolute`, `pathIsNoFolder`.
     """
     if not path.startswith("/"):
-        raise Rejected("pathNotAbsolute", f"a project's path is absolute, {path!r} is not")
+        raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     while True:
         projects = await _projects(store)
         place = await asyncio.to_thread(

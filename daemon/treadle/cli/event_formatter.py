@@ -1,4 +1,4 @@
-"""Events as lines for people: one an event, and streamed text as it was written, not in the pieces that it came in."""
+"""Formats events as readable lines: one per event, and streamed text in whole lines, not in deltas."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,9 +9,9 @@ import treadle.cli.output as output
 from treadle.cli.output import Paint, one_line
 from treadle.domain import events as e
 
-LONGEST = 400  # code points of streamed text that are held for want of an end of line
+LONGEST = 400  # code points of streamed text that are held back while its line has not ended
 NAME = 24  # columns of a thread's title
-NAMES = 5_000  # that are remembered
+NAMES = 5_000  # kept in memory
 ROLES = {"user": "bold cyan", "assistant": "", "system": "dim"}
 
 Lookup = Callable[[str, str, str], str]
@@ -19,16 +19,16 @@ Lookup = Callable[[str, str, str], str]
 
 
 class Open(NamedTuple):
-    """Text that streams and was not told yet. at: when it began."""
+    """Streamed text that was not printed yet. at: when it started."""
 
     at: str
     text: str
 
 
-class Teller:
-    """Turns events, in their order, into lines. columns: how wide they may be; None for no end.
+class EventFormatter:
+    """Turns events, in log order, into lines. columns: the maximum width; None for no limit.
 
-    Text that streams is held until its line ends, its thread goes on with something else, or `rest` is asked for.
+    Streamed text is held back until its line ends, another event of its thread comes, or `rest` is called.
     """
 
     def __init__(self, look_up: Lookup, paint: Paint, columns: int | None = None) -> None:
@@ -38,8 +38,8 @@ class Teller:
         self._names: dict[tuple[str, str, str], str] = {}
         self._open: dict[tuple[str, str], Open] = {}
 
-    def tell(self, event: e.AnyEvent) -> Iterator[str]:
-        """The lines that are whole with this event."""
+    def lines(self, event: e.AnyEvent) -> Iterator[str]:
+        """The lines that this event completes."""
         thread_id = getattr(event, "thread_id", None)
         match event:
             case e.MessageAppended():
@@ -51,7 +51,7 @@ class Teller:
             case e.MessageCompleted():
                 yield from self.rest(thread_id)
             case e.ActivityRecorded():
-                # Again and again while its output grows: told when there is something to see.
+                # Recorded repeatedly while its output grows: printed only if the line changed.
                 key, text = ("activity", event.thread_id, event.id), self._text(event)
                 if self._names.get(key) != text:
                     yield from self.rest(thread_id)
@@ -63,7 +63,7 @@ class Teller:
                 yield self._line(event.at, thread_id, self._text(event))
 
     def rest(self, thread_id: str | None = None) -> Iterator[str]:
-        """What streams and was not told yet, of one thread or of all."""
+        """The streamed text that is still held back, of one thread or of all."""
         for key in [key for key in self._open if thread_id in (None, key[0])]:
             at, text = self._open.pop(key)
             if text.strip():
@@ -119,9 +119,9 @@ class Teller:
                 for option in event.options:
                     self._name("option", event.thread_id, f"{event.id} {option.id}", option.name)
                 names = " / ".join(one_line(option.name) for option in event.options)
-                return f"{paint('bold magenta', '? may it')}  {one_line(event.title)}  {paint('dim', f'[{names}]')}"
+                return f"{paint('bold magenta', '? approval')}  {one_line(event.title)}  {paint('dim', f'[{names}]')}"
             case e.ApprovalResolved(outcome=None):
-                return paint("red", "✗ the question was cancelled")
+                return paint("red", "✗ approval cancelled")
             case e.ApprovalResolved():
                 name = self._name("option", event.thread_id, f"{event.id} {event.outcome}")
                 return paint("green", f"✓ {one_line(name)}")
@@ -148,7 +148,7 @@ class Teller:
         raise AssertionError(event)
 
     def _name(self, kind: str, thread_id: str, id: str = "", known: str | None = None) -> str:
-        """What it is called: what the event says, what was seen before, or what is looked up."""
+        """A name: as the event gives it, as seen before, or looked up."""
         key = (kind, thread_id, id)
         if len(self._names) > NAMES:
             self._names.clear()

@@ -1,4 +1,4 @@
-"""`treadle import`: what another program, or another treadle, has kept."""
+"""`treadle import`: import an exported log, or a recording of another program."""
 
 import argparse
 from pathlib import Path
@@ -7,8 +7,8 @@ from treadle.cli.options import Commands, data_dir_of
 
 ACP_EXAMPLE = "treadle import acp session.jsonl"
 JSONL_MORE = """\
-The data directory may not have a log yet. All of it is imported or nothing; a line that is wrong is named. The log is
-the same then, event by event, but for its logId, and knows no commandId.
+The data directory must not contain a log yet. The import is all or nothing; an error names the invalid line. The new
+log is identical event by event, but has its own logId and remembers no commandId.
 """
 JSONL_EXAMPLE = """\
 treadle import jsonl --data-dir ~/new treadle.jsonl
@@ -17,13 +17,13 @@ ssh old treadle export | treadle import jsonl --data-dir ~/new -
 
 
 def add(commands: Commands) -> None:
-    formats = commands.group("import", "record what another program has kept", "FORMAT")
-    does = "a recording of Agent Client Protocol frames, one JSON a line"
+    formats = commands.group("import", "import a log or a recording", "FORMAT")
+    does = "import a recording of Agent Client Protocol frames, one JSON text per line"
     acp = formats.add("acp", does, run_acp, example=ACP_EXAMPLE)
-    acp.add_argument("file", type=Path, metavar="FILE", help="frames with a time and a direction")
-    does = "a log that `treadle export` wrote"
+    acp.add_argument("file", type=Path, metavar="FILE", help="recorded frames, each with a time and a direction")
+    does = "import a log written by `treadle export`"
     jsonl = formats.add("jsonl", does, run_jsonl, more=JSONL_MORE, example=JSONL_EXAMPLE)
-    jsonl.add_argument("file", metavar="FILE", help="- for stdin")
+    jsonl.add_argument("file", metavar="FILE", help="the exported file; - reads stdin")
 
 
 def run_acp(options: argparse.Namespace) -> int:

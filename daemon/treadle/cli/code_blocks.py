@@ -1,16 +1,16 @@
-"""The blocks of code in Markdown that people and agents wrote."""
+"""Finds the fenced code blocks in Markdown that people and agents wrote."""
 
 import re
 from collections.abc import Iterator
 
-# At the left edge alone: what is further in belongs to a list or a quote, which this does not read.
+# Only at the left edge: an indented fence belongs to a list or a quote, which this does not parse.
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*((?:[A-Za-z][\w+#.-]*)?)[ \t]*")
 
 
 def pieces(text: str) -> Iterator[tuple[list[str], str | None]]:
-    """Lines of prose, with None, and of blocks of code without their fences, with the language, which may be empty.
+    """Yield the text as runs of lines: prose with None, code blocks (without fences) with their language, maybe empty.
 
-    A block that is not closed goes on to the end (CommonMark 0.31, section 4.5).
+    A block that is not closed extends to the end (CommonMark 0.31, section 4.5).
     """
     lines: list[str] = []
     fence, info = "", None
