@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from treadle.client import (
     Upsert,
     connect,
 )
-from treadle.client.connection import sparse
+from treadle.client.connection import NEWEST, Connection, sparse
 from treadle.client.replica import OutOfStep, Replica
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.contract.methods import ENDPOINTS
@@ -52,6 +53,7 @@ from treadle.domain.commands import (
 )
 from treadle.domain.entities import Message, Setting, Thread, Turn
 from treadle.domain.events import SettingChanged
+from treadle.publish.subscriptions import NOTIFICATION_BYTES
 
 NORMAL = ("--durability", "normal")
 PATIENCE = 60.0  # seconds after which what is awaited counts as lost
@@ -465,11 +467,117 @@ async def test_what_is_of_no_subscription_is_kept_apart() -> None:
     warning = {"method": "window/logMessage", "params": {"type": 2, "message": "beware"}}
     async with with_later(Later(subscription_open=None, told=[warning])) as client:
         await client.call("subscription/open")
-        assert await client.connection.queues[""].get() == {
+        assert await client.connection.inbox().get() == {
             "method": "window/logMessage",
             "type": 2,
             "message": "beware",
         }
+
+
+# A consumer that is slow
+
+
+HELD, MOST = 64 * 1024, 8 * 1024 * 1024
+LARGE = "x" * 10_000
+
+
+@asynccontextmanager
+async def bounded(data_dir: Path, *, held: int = HELD, most: int = MOST) -> AsyncIterator[Client]:
+    """A client with small bounds, of a daemon whose log has 300 events of 10 KB in thread `t` after the first 4."""
+    async with connected(data_dir, *NORMAL) as writer:
+        await scenery(writer)
+        for _ in range(3):
+            command = AppendMessage(thread_id="t", id="m", text=LARGE, expected_version=None)
+            await writer.dispatch_batch(commands=[command] * 100)
+        async with asyncio.timeout(PATIENCE), spawned_on_pipes(data_dir, *NORMAL) as (source, to, process):
+            loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+            reading, _ = await loop.connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0)
+            )
+            transport, protocol = await loop.connect_write_pipe(
+                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(to, "wb", 0)
+            )
+            writer_ = asyncio.StreamWriter(transport, protocol, None, loop)
+            client = Client(Connection(reader, writer_, Framing.HEADERS, held_bytes=held, most_bytes=most))
+            client.info = await client.initialize()
+            yield client
+            await client.close()
+            reading.close()
+            assert await process.wait() == 0
+
+
+async def paused(client: Client) -> None:
+    """Return when the client reads nothing more."""
+    while not client.connection.flow.is_paused:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_what_is_not_taken_is_left_in_the_pipe(data_dir: Path) -> None:
+    async with bounded(data_dir) as client:
+        subscription = await client.subscribe("events", after_sequence=0)
+        await paused(client)
+        seen: list[int] = []
+        largest = 0
+        while len(seen) < 304:
+            largest = max(largest, client.connection.flow.held)
+            seen += [stored["sequence"] for stored in (await subscription.next())["events"]]
+            await asyncio.sleep(0)
+        assert seen[:304] == list(range(1, 305))
+        assert largest <= HELD + NOTIFICATION_BYTES + (1 << 18), "one read, and what it completed"
+
+
+async def test_a_consumer_may_call_while_its_own_inbox_is_full(data_dir: Path) -> None:
+    async with bounded(data_dir) as client:
+        subscription = await client.subscribe("events", after_sequence=0)
+        await paused(client)
+        assert (await client.daemon_status()).sequence >= 304
+        await client.dispatch(ChangeSetting(key="k", value=LARGE))
+        last = 0
+        while last < 305:
+            last = (await subscription.next())["events"][-1]["sequence"]
+            await client.setting_list(limit=1)
+
+
+async def test_a_task_may_wait_for_one_subscription_while_another_is_full(data_dir: Path) -> None:
+    async with bounded(data_dir) as client:
+        full = await client.subscribe("events", after_sequence=0)
+        settings = await client.subscribe("settings")
+        await paused(client)
+        done = await client.dispatch(ChangeSetting(key="k", value=1))
+        assert (await settings.until(done.sequence)).all(Setting)["k"].value == 1
+        assert (await full.next())["events"][0]["sequence"] == 1
+
+
+async def test_a_subscription_that_is_too_far_behind_is_opened_again(data_dir: Path) -> None:
+    async with bounded(data_dir, most=HELD) as client:
+        behind = await client.subscribe("thread", thread_id="t")
+        done = await append(client, LARGE * 10)
+        with pytest.raises(OutOfStep, match="subscribe again"):
+            await behind.until(done)
+        for _ in range(2):
+            with pytest.raises(OutOfStep):
+                await behind.next()
+        await behind.close()
+        again = await client.subscribe("thread", thread_id="t", replica=behind.replica)
+        assert again.opened["snapshot"] is None
+        assert len((await again.until(done)).all(Message)["m"].text) == 310 * len(LARGE)
+        assert client.connection.flow.held == 0
+
+
+async def test_a_client_ends_its_daemon_while_an_inbox_is_full(data_dir: Path) -> None:
+    async with bounded(data_dir) as client:
+        await client.subscribe("events", after_sequence=0)
+        await paused(client)
+
+
+async def test_notifications_of_no_subscription_need_not_be_taken() -> None:
+    warnings = [{"method": "window/logMessage", "params": {"type": 2, "message": f"{i}"}} for i in range(1000)]
+    async with with_later(Later(subscription_open=None, told=warnings, daemon_status=7)) as client:
+        await client.call("subscription/open")
+        assert await client.call("daemon/status") == 7
+        assert client.connection.flow.held == 0
+        newest = [(await client.connection.inbox().get())["message"] for _ in range(NEWEST)]
+        assert newest == [f"{i}" for i in range(1000 - NEWEST, 1000)]
 
 
 # Following
@@ -559,13 +667,13 @@ async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) ->
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
         await scenery(client)
         subscription = await client.subscribe("thread", thread_id="t")
-        waiting = asyncio.create_task(append(client, "x"))
 
         async def follow() -> None:
             async for _ in client.follow("t"):
                 pass
 
         following = [asyncio.create_task(subscription.next()), asyncio.create_task(follow())]
+        waiting = asyncio.create_task(append(client, "x"))  # last: a read that came later would end its linger
         with pytest.raises(RemoteError):
             await client.call("no/such/method")  # what came before it was read
         client.process.send_signal(signal.SIGKILL)
@@ -660,6 +768,53 @@ def test_a_replica_notices_that_something_is_missing(id: str, offset: int) -> No
     replica.apply([upsert("message", id="m", threadId="t", text="one")], 1)
     with pytest.raises(OutOfStep):
         replica.apply([{"type": "append", "entity": "message", "id": id, "text": "x", "offset": offset}], 2)
+
+
+def test_appending_to_a_replica_is_linear_in_the_text() -> None:
+    def seconds(count: int) -> float:
+        replica = Replica()
+        replica.apply([upsert("message", id="m", threadId="t", text="")], 1)
+        deltas = [{"type": "append", "entity": "message", "id": "m", "text": "x" * 24, "offset": 24 * i}
+                  for i in range(count)]  # fmt: skip
+        begun = time.process_time()
+        for number, delta in enumerate(deltas):
+            replica.apply([delta], number + 2)
+        took = time.process_time() - begun
+        assert replica.entities["message"]["m"]["text"] == "x" * 24 * count
+        return took
+
+    small, large = (min(seconds(count) for _ in range(3)) for count in (4_000, 64_000))
+    assert large < 16 * 3 * small  # quadratic: 256 times
+
+
+def test_a_replica_joins_what_was_appended_whatever_comes_next() -> None:
+    def grown() -> Replica:
+        replica = Replica()
+        replica.apply([upsert("message", id="m", threadId="t", text="one")], 1)
+        replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "two", "offset": 3}], 2)
+        return replica
+
+    before = grown()
+    value = before.entities["message"]["m"]
+    before.apply([{"type": "append", "entity": "message", "id": "m", "text": "!", "offset": 6}], 3)
+    assert (value["text"], before.entities["message"]["m"]["text"]) == ("onetwo", "onetwo!")
+    for change, text in (
+        (upsert("message", id="m", threadId="t", text="new"), "new"),
+        (upsert("message", id="n", threadId="t", text=""), "onetwo"),
+        ({"type": "remove", "entity": "thread", "id": "other"}, "onetwo"),
+    ):
+        replica = grown()
+        replica.apply([change], 3)
+        assert replica.entities["message"]["m"]["text"] == text
+    for entity, id in (("message", "m"), ("thread", "t")):
+        replica = grown()
+        replica.apply([{"type": "remove", "entity": entity, "id": id}], 3)
+        assert replica.entities["message"] == {}
+        with pytest.raises(OutOfStep):
+            replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "x", "offset": 6}], 4)
+    replica = grown()
+    replica.load({"sequence": 9, "messages": []})
+    assert replica.entities["message"] == {}
 
 
 def test_a_snapshot_takes_the_place_of_what_was_held() -> None:

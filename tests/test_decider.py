@@ -7,8 +7,9 @@ import pytest
 
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.decider import Stamp, decide, evolve, initial_state, names, normalized
+from treadle.domain.decider import Stamp, decide, evolve, initial_state, names
 from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.paths import normalized
 from treadle.domain.state import ApprovalState, Key, RunningTurn, State, ThreadState
 
 AT = "2026-01-31T12:00:00.000Z"

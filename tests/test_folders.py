@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,4 +189,131 @@ def test_where_a_mark_cannot_be_left_the_folder_is_as_it_was(work: Path, monkeyp
     monkeypatch.delattr(os, "setxattr", raising=False)  # as on macOS
     monkeypatch.delattr(os, "getxattr", raising=False)
     folders.mark(work, "log", "project")
-    assert folders.marked(work, "log") == ""
+    assert folders.marked(work, "log") is None
+
+
+# One folder under two spellings
+
+
+CAFE = "Cafe\u0301", "Caf\u00e9"
+"""Decomposed, as HFS+ and some programs write it, and composed."""
+
+
+@pytest.mark.parametrize(("first", "second"), [CAFE, CAFE[::-1]], ids=["decomposed first", "composed first"])
+async def test_a_path_composed_and_decomposed_is_one_project_and_kept_as_first_written(
+    data_dir: Path, first: str, second: str
+) -> None:
+    async with serving(data_dir) as (client, _):
+        command = {"type": "CreateProject", "id": "p", "name": "p", "path": f"/tmp/{first}/é"}
+        await client.call("command/dispatch", command)
+    async with serving(data_dir) as (client, _):  # what was decided before is read from the projections
+        for path in (f"/tmp/{second}/é", f"/tmp/{second}/e\u0301", f"/tmp/{first}/é/"):
+            again = {"type": "CreateProject", "name": "q", "path": path}
+            error = (await client.reply(client.send("command/dispatch", again)))["error"]
+            assert error["data"] == {"kind": "pathTaken", "projectId": "p"}
+        await client.call("command/dispatch", {"type": "UpdateProject", "id": "p", "path": f"/tmp/{second}/é"})
+        (project,) = (await client.call("project/list"))["items"]
+        assert project["path"] == f"/tmp/{first}/é"
+        await client.call("command/dispatch", {"type": "UpdateProject", "id": "p", "path": "/tmp/elsewhere"})
+        await client.call("command/dispatch", {"type": "CreateProject", "name": "q", "path": f"/tmp/{second}/é"})
+
+
+async def test_a_folder_is_found_by_the_other_spelling_of_its_project(data_dir: Path, work: Path) -> None:
+    async with serving(data_dir) as (client, _):
+        (work / CAFE[0] / "src").mkdir(parents=True)
+        project = (await open_(client, work / CAFE[0]))["project"]
+        (work / CAFE[0]).rename(work / CAFE[1])  # what a program does that writes names its own way
+        for path in (work / CAFE[1], work / CAFE[1] / "src"):
+            assert await open_(client, path) == {"project": project, "created": False, "moved": False}
+
+
+def test_one_folder_under_two_paths_is_one_project(work: Path) -> None:
+    # As on a file system that ignores case or Unicode's forms: a mount shows the folder under a second path.
+    (work / "seen").mkdir()
+    program = (
+        "import sys; from treadle.workspace.folders import find; print(find(sys.argv[1], {'p': sys.argv[2]}, 'log'))"
+    )
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", 'mount --bind "$3" "$2" && exec "$0" -c "$1" "$2" "$3"'),
+            *(sys.executable, program, str(work / "seen"), str(work / "app")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no mount may be made here")
+    assert "project_id='p', moved=False" in done.stdout, done.stderr
+
+
+# An old path that is used again
+
+
+@pytest.mark.parametrize("order", [("q1.bak", "q1"), ("q1", "q1.bak")], ids=" then ".join)
+@pytest.mark.parametrize("below", ["", "src"])
+async def test_a_new_folder_at_an_old_path_is_a_new_project_and_the_old_one_keeps_its_history(
+    data_dir: Path, work: Path, order: tuple[str, str], below: str
+) -> None:
+    if not marks(work):
+        pytest.skip("this file system keeps no extended attributes")
+    (work / "q1" / "src").mkdir(parents=True)
+    async with serving(data_dir) as (client, _):
+        old = (await open_(client, work / "q1"))["project"]["id"]
+        (work / "q1").rename(work / "q1.bak")
+        (work / "q1" / "src").mkdir(parents=True)
+        found = {name: await open_(client, work / name / below) for name in order}
+        assert found["q1.bak"]["project"]["id"] == old
+        assert found["q1.bak"]["project"]["path"] == str(work / "q1.bak")
+        fresh = found["q1"]["project"]
+        assert fresh["id"] != old
+        assert found["q1"]["created"]
+        for name in order:  # and so it stays
+            assert (await open_(client, work / name / below))["project"]["id"] == found[name]["project"]["id"]
+        assert len((await client.call("project/list"))["items"]) == 2
+
+
+async def test_a_folder_that_was_deleted_and_made_again_keeps_its_history(data_dir: Path, work: Path) -> None:
+    async with serving(data_dir) as (client, _):
+        project = (await open_(client, work / "app"))["project"]
+        shutil.rmtree(work / "app")
+        (work / "app").mkdir()
+        assert await open_(client, work / "app") == {"project": project, "created": False, "moved": False}
+
+
+async def test_two_projects_that_changed_places_stay_at_their_paths(data_dir: Path, work: Path) -> None:
+    (work / "other").mkdir()
+    async with serving(data_dir) as (client, _):
+        app, other = [(await open_(client, work / name))["project"] for name in ("app", "other")]
+        (work / "app").rename(work / "between")
+        (work / "other").rename(work / "app")
+        (work / "between").rename(work / "other")
+        assert (await open_(client, work / "app"))["project"] == app
+        assert (await open_(client, work / "other"))["project"] == other
+
+
+def test_without_extended_attributes_a_path_says_whose_a_folder_is(work: Path) -> None:
+    program = """if True:
+        import os, sys
+        from treadle.workspace.folders import find, mark, marked
+        old, new = sys.argv[1] + "/q1", sys.argv[1] + "/q1.bak"
+        os.mkdir(old)
+        mark(old, "log", "p")
+        assert marked(old, "log") is None
+        os.rename(old, new)
+        os.mkdir(old)
+        for path in (old, new):
+            print(find(path, {"p": old}, "log")[1].project_id)
+    """
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", 'mount -t ramfs none "$2" && exec "$0" -c "$1" "$2"'),
+            *(sys.executable, program, str(work / "app")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no file system without extended attributes may be mounted here")
+    assert (done.stdout, done.stderr) == ("p\nNone\n", "")

@@ -1,3 +1,2 @@
--- For deciding: which live project has a path.
-SELECT p.path, p.id FROM json_each(:keys) AS k
-JOIN projection_projects AS p ON p.path = k.value ->> 1 AND p.deleted = 0;
+-- For deciding: the paths of all live projects, the oldest project first.
+SELECT path, id FROM projection_projects WHERE deleted = 0 ORDER BY sequence;

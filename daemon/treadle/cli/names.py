@@ -6,7 +6,7 @@ import sqlite3
 
 import msgspec
 
-from treadle.domain.decider import normalized
+from treadle.domain.paths import path_key
 from treadle.store.errors import StorageError
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.reads import LATEST, thread_list
@@ -49,7 +49,7 @@ def project_named(db: sqlite3.Connection, name: str) -> str:
     """The id of the project with this id or this folder. Raises Unclear."""
     if IDS.fullmatch(name) and look_up(db, [("project", name)])["project", name] is not None:
         return name
-    folder = normalized(os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111  # links are not followed
+    folder = path_key(os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111  # links are not followed
     found = look_up(db, [("path", folder)])["path", folder]
     if found is None:
         raise Unclear(f"project {name!r} not found: give its id or its folder")

@@ -77,7 +77,10 @@ class Call(Generic[P, R]):
 
 
 class Client:
-    """Of one daemon. info: its answer to `initialize`. connection: the wire; its queue "" has what is of no topic."""
+    """A client of one daemon.
+
+    info: the answer to `initialize`. connection: the wire; `connection.inbox()` has the notifications of no topic.
+    """
 
     info: Initialized
 
@@ -146,6 +149,7 @@ class Client:
         with contextlib.suppress(Disconnected):
             await self.shutdown()
             await self.connection.notify("exit")
+            await self.connection.ended()
         return await self.process.wait()
 
     async def close(self) -> None:
@@ -154,8 +158,7 @@ class Client:
         if self._process is None:
             await self.connection.abandon()
         else:
-            await self._process.wait()
-            await self.connection.ended()
+            await asyncio.gather(self._process.wait(), self.connection.ended())
 
 
 @asynccontextmanager

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import itertools
-from collections import defaultdict
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from treadle.client.inbox import Flow, Inbox
 from treadle.contract.errors import RpcError
 from treadle.contract.framing import FrameDecoder, Framing, frame
 
 MAX_MESSAGE_BYTES = 1024 * 1024 * 1024
+HELD_BYTES = 4 * 1024 * 1024  # of notifications that are not taken; with more, the pipe is read only if a task waits
+MOST_BYTES = 64 * 1024 * 1024  # of one subscription's; with more, the subscription has to be opened again
+NEWEST = 100  # notifications of no subscription, which a program need not take
 
 
 class RemoteError(Exception):
@@ -52,10 +55,19 @@ _decode = msgspec.json.Decoder(_Message | list[_Message]).decode
 
 
 class Connection:
-    """queues: notifications by their subscription, those of none under ""; None in one says that no more will come."""
+    """Requests out, answers and notifications in. flow: whether the pipe is read, and the bounds of what is held."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, framing: Framing) -> None:
-        self.queues: dict[str, asyncio.Queue[dict[str, Any] | None]] = defaultdict(asyncio.Queue)
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        framing: Framing,
+        *,
+        held_bytes: int = HELD_BYTES,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self.flow = Flow(held_bytes, most_bytes)
+        self._inboxes = {"": Inbox(self.flow, newest=NEWEST)}
         self._reader = reader
         self._writer = writer
         self._framing = framing
@@ -80,8 +92,9 @@ class Connection:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[id] = answer, len(body)
         try:
-            await self._send(body)
-            return await answer
+            with self.flow.waiting():
+                await self._send(body)
+                return await answer
         except asyncio.CancelledError:
             if (answer.cancelled() or not answer.done()) and not self.is_gone:
                 self._write(_encode("$/cancelRequest", {"id": id}))
@@ -91,17 +104,30 @@ class Connection:
 
     async def notify(self, method: str, params: object = None) -> None:
         """Send a notification. Raises Disconnected."""
-        await self._send(_encode(method, params))
+        with self.flow.waiting():
+            await self._send(_encode(method, params))
+
+    def inbox(self, subscription_id: str = "") -> Inbox:
+        """The notifications of a subscription; without an id the newest of those that belong to none."""
+        if subscription_id not in self._inboxes:
+            self._inboxes[subscription_id] = Inbox(self.flow)
+        return self._inboxes[subscription_id]
+
+    def drop_inbox(self, subscription_id: str) -> None:
+        """Forget the notifications of a subscription that is closed."""
+        if (inbox := self._inboxes.pop(subscription_id, None)) is not None:
+            inbox.clear()
 
     async def close(self) -> None:
         """Tell the daemon that nothing more comes."""
         self._writer.close()
-        with contextlib.suppress(ConnectionError):
+        with self.flow.waiting(), contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
     async def ended(self) -> None:
-        """Return when the daemon has closed its end, and what it sent is taken."""
-        await asyncio.gather(self._reading, return_exceptions=True)
+        """Return when the daemon has closed its end, and what it sent has been read."""
+        with self.flow.waiting():
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def abandon(self) -> None:
         """Read no more."""
@@ -125,7 +151,7 @@ class Connection:
     async def _read(self) -> None:
         decoder = FrameDecoder(MAX_MESSAGE_BYTES)
         try:
-            while data := await self._reader.read(1 << 18):
+            while data := await self._more():
                 for body in decoder.feed(data):
                     self._receive(body)
         except ConnectionError:
@@ -136,8 +162,13 @@ class Connection:
         finally:
             for id in self._answers:
                 self._fail(id, self.gone())
-            for queue in self.queues.values():
-                queue.put_nowait(None)
+            self.flow.gone = self.gone()
+            for inbox in self._inboxes.values():
+                inbox.wake()
+
+    async def _more(self) -> bytes:
+        await self.flow.room()
+        return await self._reader.read(1 << 18)
 
     def _receive(self, body: bytes | RpcError) -> None:
         if isinstance(body, RpcError):
@@ -145,8 +176,8 @@ class Connection:
         message = _decode(body)
         for one in message if isinstance(message, list) else [message]:
             if one.method is not None:
-                topic = str(one.params.get("subscriptionId", ""))
-                self.queues[topic].put_nowait({"method": one.method, **one.params})
+                inbox = self.inbox(str(one.params.get("subscriptionId", "")))
+                inbox.put({"method": one.method, **one.params}, len(body))
             elif one.error is not None:
                 self._refused(one.id, one.error)
             elif one.id in self._answers and not self._answers[one.id][0].done():

@@ -33,9 +33,7 @@ class Subscription:
         self.id: str = opened["subscriptionId"]
         self.replica = replica
         self._connection = connection
-        self._queue = connection.queues[self.id]
-        if connection.is_gone:  # after the answer, and before this
-            self._queue.put_nowait(None)
+        self._inbox = connection.inbox(self.id)
         self.replica.log_id = opened["logId"]
         if opened["snapshot"] is not None:
             self.replica.load(opened["snapshot"])
@@ -51,10 +49,7 @@ class Subscription:
 
     async def next(self) -> dict[str, Any]:
         """The params of the next notification, applied to the replica. Raises Disconnected, and OutOfStep."""
-        params = await self._queue.get()
-        if params is None:
-            self._queue.put_nowait(None)
-            raise self._connection.gone()
+        params = await self._inbox.get()
         if "changes" in params:
             self.replica.apply(params["changes"], params["sequence"])
         return params
@@ -68,7 +63,7 @@ class Subscription:
     async def close(self) -> None:
         """Follow it no more."""
         await self._connection.call(SUBSCRIPTION_CLOSE.name, CloseParams(subscription_id=self.id))
-        self._connection.queues.pop(self.id, None)
+        self._connection.drop_inbox(self.id)
 
 
 class Following:

@@ -22,18 +22,44 @@ PLURALS = {
 
 
 class OutOfStep(Exception):
-    """A change does not fit what was held: something was lost on the way. Open the subscription anew."""
+    """A change does not fit what is held: something was lost on the way. Subscribe again."""
+
+
+class _Growing:
+    """A text that is appended to: its pieces, joined when they are read, and its length."""
+
+    __slots__ = ("length", "pieces")
+
+    def __init__(self, text: str) -> None:
+        self.pieces = [text]
+        self.length = len(text)
+
+    def add(self, text: str) -> None:
+        self.pieces.append(text)
+        self.length += len(text)
 
 
 class Replica:
-    """entities: for each kind (`thread`, `message`, …) its values by id, settings by key. A value is never changed, but
-    another one takes its place. sequence, log_id: what it is at, and of which log: with both it can go on from there.
+    """What a client holds of a topic.
+
+    sequence, log_id: the position in the log that it is at, and which log: a subscription resumes with both.
     """
 
     def __init__(self) -> None:
         self.sequence = 0
         self.log_id: str | None = None
-        self.entities: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in PLURALS.values()}
+        self._entities: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in PLURALS.values()}
+        self._growing: dict[tuple[str, str], _Growing] = {}
+
+    @property
+    def entities(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """For each kind (`thread`, `message`, …) its values by id, settings by key.
+
+        A value is never changed, but replaced. Read `entities` again after each change: text that was appended is
+        joined when it is read.
+        """
+        self._join()
+        return self._entities
 
     def all(self, kind: type[E]) -> dict[str, E]:
         """The entities of a kind by id, settings by key: `replica.all(Message)`."""
@@ -41,35 +67,54 @@ class Replica:
         return {id: msgspec.convert(value, kind) for id, value in self.entities[name].items()}
 
     def load(self, snapshot: dict[str, Any]) -> None:
-        """Begin with a snapshot."""
+        """Start from a snapshot."""
+        self._join()
         for plural, entity in PLURALS.items():
             if plural in snapshot:
-                self.entities[entity] = {_key(entity, value): value for value in snapshot[plural]}
+                self._entities[entity] = {_key(entity, value): value for value in snapshot[plural]}
         self.sequence = snapshot["sequence"]
 
     def apply(self, changes: Iterable[dict[str, Any]], sequence: int) -> None:
-        """Take the changes of one notification, but not of entities that are not known here. Raises OutOfStep."""
+        """Apply the changes of one notification, except those of unknown kinds of entities. Raises OutOfStep."""
         for change in changes:
-            held = self.entities.get(change["entity"])
+            entity = change["entity"]
+            held = self._entities.get(entity)
             if held is None:
                 continue
             match change["type"]:
                 case "upsert":
-                    held[_key(change["entity"], change["value"])] = change["value"]
+                    key = _key(entity, change["value"])
+                    self._growing.pop((entity, key), None)
+                    held[key] = change["value"]
                 case "append":
-                    value = held.get(change["id"])
-                    if value is None or len(value["text"]) != change["offset"]:
-                        raise OutOfStep(f"text for message {change['id']} at {change['offset']}")
-                    held[change["id"]] = {**value, "text": value["text"] + change["text"]}
+                    self._append(held, change)
                 case "remove":
+                    self._growing.pop((entity, change["id"]), None)
                     held.pop(change["id"], None)
-                    if change["entity"] == "thread":
-                        self._remove_what_is_in(change["id"])
+                    if entity == "thread":
+                        self._remove_contents(change["id"])
         self.sequence = sequence
 
-    def _remove_what_is_in(self, thread_id: str) -> None:
-        for entity, held in self.entities.items():
-            self.entities[entity] = {key: v for key, v in held.items() if v.get("threadId") != thread_id}
+    def _append(self, held: dict[str, dict[str, Any]], change: dict[str, Any]) -> None:
+        key = change["entity"], change["id"]
+        growing = self._growing.get(key)
+        if growing is None and change["id"] in held:
+            growing = _Growing(held[change["id"]]["text"])
+        if growing is None or growing.length != change["offset"]:
+            raise OutOfStep(f"text for message {change['id']} at {change['offset']}")
+        growing.add(change["text"])
+        self._growing[key] = growing
+
+    def _join(self) -> None:
+        for (entity, id), growing in self._growing.items():
+            held = self._entities[entity]
+            held[id] = {**held[id], "text": "".join(growing.pieces)}
+        self._growing.clear()
+
+    def _remove_contents(self, thread_id: str) -> None:
+        self._join()
+        for entity, held in self._entities.items():
+            self._entities[entity] = {key: v for key, v in held.items() if v.get("threadId") != thread_id}
 
 
 def _key(entity: str, value: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 The contract of three is `initial_state`, `decide`, `evolve` (state.py); `names` says what `decide` will look at.
 """
 
-import posixpath
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Timestamp
+from treadle.domain.paths import normalized, path_key
 from treadle.domain.state import (
     ActivityState,
     Key,
@@ -54,11 +54,11 @@ def names(command: c.Command) -> set[Key]:
 def _names(command: c.Command) -> Iterator[Key]:
     match command:
         case c.CreateProject(id=id, path=path):
-            yield from (("project", str(id)), ("path", normalized(path)))
+            yield from (("project", str(id)), ("path", path_key(path)))
         case c.UpdateProject(id=id, path=path):
             yield ("project", id)
             if path is not None:
-                yield ("path", normalized(path))
+                yield ("path", path_key(path))
         case c.DeleteProject(id=id):
             yield from (("project", id), ("members", id))
         case c.CreateThread(thread_id=thread_id, project_id=project_id):
@@ -90,12 +90,6 @@ _ENTITY_OF: dict[type[c.Command], str] = {
     c.CreateCheckpoint: "checkpoint",
     c.RestoreCheckpoint: "checkpoint",
 }
-
-
-def normalized(path: str) -> str:
-    """The one way to write an absolute path: no `.`, `..`, doubled or trailing slash. Symbolic links are not read."""
-    path = posixpath.normpath(path)
-    return path[1:] if path.startswith("//") else path
 
 
 def _expect_version(state: State, command: Any, expected: int) -> None:
@@ -137,7 +131,7 @@ def _free_path(state: State, path: str) -> str:
     if not path.startswith("/"):
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     path = normalized(path)
-    holder = state[("path", path)]
+    holder = state[("path", path_key(path))]
     if holder is not None:
         raise Rejected("pathTaken", f"path {path!r} already belongs to project {holder!r}", projectId=holder)
     return path
@@ -155,7 +149,7 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
     name = None if command.name == project.name else command.name
     path = command.path
     if path is not None:
-        path = None if normalized(path) == project.path else _free_path(state, path)
+        path = None if path_key(path) == path_key(project.path) else _free_path(state, path)
     if name is not None or path is not None:
         yield e.ProjectUpdated(id=command.id, name=name, path=path, at=stamp.at)
 

@@ -13,10 +13,11 @@ from msgspec import Struct
 
 from treadle.domain import events as e
 from treadle.domain.ids import UNFINISHED
+from treadle.domain.paths import path_key
 
 Key = tuple[str, ...]
-"""("project", id) · ("path", path) · ("members", projectId) · ("thread", id) · ("turn" | "message" | "activity" |
-"approval" | "checkpoint", threadId, id) · ("setting", key)"""
+"""("project", id) · ("path", path_key(path)) · ("members", projectId) · ("thread", id) ·
+("turn" | "message" | "activity" | "approval" | "checkpoint", threadId, id) · ("setting", key)"""
 
 
 class ProjectState(Struct, frozen=True):
@@ -144,7 +145,7 @@ def evolve(state: State, event: e.Event) -> None:
 
 def _project_created(state: State, event: e.ProjectCreated) -> None:
     state.put(("project", event.id), ProjectState(event.name, event.path))
-    state.put(("path", event.path), event.id)
+    state.put(("path", path_key(event.path)), event.id)
     state.put(("members", event.id), ())
 
 
@@ -152,7 +153,7 @@ def _project_updated(state: State, event: e.ProjectUpdated) -> None:
     key = ("project", event.id)
     if event.path is not None:
         _release_path(state, event.id)
-        state.put(("path", event.path), event.id)
+        state.put(("path", path_key(event.path)), event.id)
         state.change(key, path=event.path)
     if event.name is not None:
         state.change(key, name=event.name)

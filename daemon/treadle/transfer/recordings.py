@@ -14,8 +14,8 @@ from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_fr
 from treadle.core.engine import Engine, digest
 from treadle.core.group_commit import Answer
 from treadle.domain.commands import Command, CreateProject
-from treadle.domain.decider import normalized
 from treadle.domain.errors import Rejected
+from treadle.domain.paths import normalized, path_key
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.store import Store
 
@@ -81,7 +81,7 @@ def _folder(frames: list[Frame], file: Path) -> str:
 
 async def _project(store: Store, engine: Engine, folder: str) -> str:
     """The project of the folder, made where there is none."""
-    path = ("path", folder)
+    path = ("path", path_key(folder))
     found = (await store.read(lambda db: look_up(db, [path])))[path]
     if found is not None:
         return str(found)

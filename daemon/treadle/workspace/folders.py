@@ -1,11 +1,13 @@
-"""Which project a folder belongs to: by where it lies, and where it was moved, by a mark that it carries itself.
+"""Which project a folder belongs to: by its path and identity, and after it was moved by a mark that it carries.
 
-The mark is an extended attribute of the folder (xattr(7)), which goes where the folder goes and which no listing shows.
-Where there are none (macOS, some file systems) a folder that was moved is a new one.
+The mark is an extended attribute of the folder (xattr(7)), which moves with the folder and which no listing shows.
+Without extended attributes (macOS, some file systems) a folder that was moved is a new project, and a new folder at
+the path of a project belongs to that project.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,6 +20,7 @@ from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound, Rejected
+from treadle.domain.paths import path_key
 from treadle.store.sqlite.reads import LATEST
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import Store
@@ -35,7 +38,10 @@ class Opened(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """folder: without symbolic links. project_id: whose it is, None for nobody's. moved: from another path."""
+    """Where a project is: its folder without symbolic links, and its id, None if it has no project yet.
+
+    moved: the project's path is another one, and is to become this folder.
+    """
 
     folder: str
     project_id: str | None = None
@@ -51,7 +57,7 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     while True:
         projects = await _projects(store)
-        place = await asyncio.to_thread(
+        asked, place = await asyncio.to_thread(
             find, path, {id: project.path for id, project in projects.items()}, store.log_id
         )
         try:
@@ -61,34 +67,75 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
             elif place.moved:
                 id = await _do(engine, c.UpdateProject(id=place.project_id, path=place.folder))
             else:
-                return Opened(projects[place.project_id], created=False, moved=False)
+                id = place.project_id
         except Rejected as error:
             if error.kind == "pathTaken" or isinstance(error, NotFound):
                 continue  # another process was first
             raise
         await asyncio.to_thread(mark, Path(place.folder), store.log_id, id)
+        if not asked:
+            continue  # the project that had the path is out of the way
         project = (await _projects(store)).get(id)
         if project is not None:
             return Opened(project, created=place.project_id is None, moved=place.moved)
 
 
-def find(path: str, projects: dict[str, str], log_id: str) -> Place:
-    """Look at the file system. projects: their paths, by id. Raises Rejected."""
+def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Place]:
+    """Look at the file system. projects: their paths, by id. Raises Rejected.
+
+    False with the place of another project that has to be recorded first: it has been moved, and the folder that is
+    asked for lies at its old path.
+    """
     folder = Path(os.path.realpath(path))  # never raises, not even for a circle of links
     if not _is_folder(folder):
         raise Rejected("pathIsNoFolder", f"there is no folder {path!r}")
-    lies = {os.path.realpath(at): id for id, at in projects.items()}
+    by_path: dict[str, str] = {}
+    by_identity: dict[tuple[int, int] | None, str] = {}
+    for project_id, at in projects.items():
+        real = Path(os.path.realpath(at))
+        by_path[path_key(str(real))] = by_identity[_identity(real)] = project_id
+    by_identity.pop(None, None)
     for above in (folder, *folder.parents):
-        if str(above) in lies:
-            return Place(str(above), lies[str(above)])
-        id = marked(above, log_id)
-        if id in projects and _is_folder(Path(projects[id])) is False:  # else this is a copy
-            return Place(_utf8(above), id, moved=True)
-    return Place(_utf8(folder))
+        marked_id = marked(above, log_id)
+        id = by_path.get(path_key(str(above))) or by_identity.get(_identity(above))
+        if id is not None:
+            moved_to = None if marked_id == id else _sibling(above, log_id, id)
+            if moved_to is None or path_key(str(moved_to)) in by_path:
+                return True, Place(str(above), id)
+            return False, Place(_utf8(moved_to), id, moved=True)
+        if marked_id in projects and _has_left(Path(projects[marked_id]), log_id, marked_id):  # else this is a copy
+            return True, Place(_utf8(above), marked_id, moved=True)
+    return True, Place(_utf8(folder))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The folder's own, under whatever names it has: file systems may ignore case or Unicode's forms."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sibling(folder: Path, log_id: str, project_id: str) -> Path | None:
+    """The folder beside this one that carries the mark of a project: renamed, and another one took its name."""
+    try:
+        with os.scandir(folder.parent) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) and marked(Path(entry.path), log_id) == project_id:
+                    return Path(entry.path)
+    except OSError:
+        pass
+    return None
+
+
+def _has_left(path: Path, log_id: str, project_id: str) -> bool:
+    """Whether the folder at a project's path is gone, or is another one: it does not carry the mark."""
+    return _is_folder(path) is False or marked(path, log_id) not in (project_id, None)
 
 
 def _is_folder(path: Path) -> bool | None:
-    """None where that cannot be seen: access is denied above, or the name is too long."""
+    """None if that cannot be seen: access is denied above, or the name is too long."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,17 +153,20 @@ def _utf8(folder: Path) -> str:
 
 
 def mark(folder: Path, log_id: str, project_id: str) -> None:
-    """Let the folder say whose it is, where it can."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setxattr(folder, ATTRIBUTE + log_id, project_id.encode())
+    """Mark the folder as the project's, if it can be marked and is not yet."""
+    if marked(folder, log_id) != project_id:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setxattr(folder, ATTRIBUTE + log_id, project_id.encode())
 
 
-def marked(folder: Path, log_id: str) -> str:
-    """What the folder says; nothing where it does not."""
+def marked(folder: Path, log_id: str) -> str | None:
+    """The id of the project whose mark the folder carries; "" if it carries none; None if that cannot be seen."""
     try:
         return os.getxattr(folder, ATTRIBUTE + log_id).decode(errors="replace")
-    except (OSError, AttributeError):
-        return ""
+    except AttributeError:
+        return None
+    except OSError as error:
+        return "" if error.errno == errno.ENODATA else None
 
 
 async def _projects(store: Store) -> dict[str, Project]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.domain.paths import path_key
 from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState, json_text
 from treadle.store.sqlite.sql import query
 
@@ -22,6 +23,12 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
         rows = connection.execute(query("lookup_members"), {"project": project_id}).fetchall()
         found[("members", project_id)] = tuple(id for (id,) in rows)
         by_kind["thread"] += [("thread", id) for (id,) in rows]
+    if paths := set(by_kind.pop("path", [])):
+        # Compared here: SQLite knows nothing of Unicode's forms, and live projects are few.
+        for path, project_id in connection.execute(query("lookup_paths")).fetchall():
+            key = ("path", path_key(path))
+            if key in paths and found[key] is None:
+                found[key] = project_id
     for kind, wanted in by_kind.items():
         name, read = _READERS[kind]
         rows = connection.execute(query(name), {"keys": msgspec.json.encode(wanted).decode()}).fetchall()
@@ -62,7 +69,6 @@ def _option_ids(options: str) -> tuple[str, ...]:
 
 _READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], tuple[Key, Any]]]] = {
     "project": ("lookup_projects", lambda _, row: (("project", row[0]), ProjectState(row[1], row[2], bool(row[3])))),
-    "path": ("lookup_paths", lambda _, row: (("path", row[0]), row[1])),
     "thread": ("lookup_threads", _thread),
     "turn": ("lookup_turns", lambda _, row: (("turn", *row[:2]), row[2])),
     "message": ("lookup_messages", lambda _, row: (("message", *row[:2]), row[2])),
