@@ -18,6 +18,9 @@ from treadle.contract.errors import (
     invalid_params,
     overloaded,
 )
+from treadle.contract.methods import DISPATCH, ENDPOINTS
+from treadle.contract.params import DispatchBatchParams
+from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, ResolveApproval
 from treadle.server.codec import (
     MAX_BATCH,
     MAX_DEPTH,
@@ -28,7 +31,6 @@ from treadle.server.codec import (
     Request,
     Response,
     decode_body,
-    decode_params,
     encode_batch,
     encode_error,
     encode_notification,
@@ -36,6 +38,7 @@ from treadle.server.codec import (
     encode_response,
     id_key,
 )
+from treadle.server.params import decode_params
 
 ANY = msgspec.json.Decoder(Any)
 
@@ -383,28 +386,30 @@ PARAMS = msgspec.json.Decoder(Params)
 @pytest.mark.parametrize(
     ("params", "path", "reason"),
     [
-        ("{}", "$.params.title", "Object missing required field `title`"),
+        ("{}", "$.params.title", "missing required member `title`"),
         ('{"title":1}', "$.params.title", "Expected `str`, got `int`"),
-        ('{"title":"a","titel":1}', "$.params.titel", "Object contains unknown field `titel`"),
-        ('{"title":"a","a b":1}', '$.params["a b"]', "Object contains unknown field `a b`"),
+        ('{"title":"a","titel":1}', "$.params.titel", "unknown member `titel`"),
+        ('{"title":"a","a b":1}', '$.params["a b"]', "unknown member `a b`"),
         ('{"title":"a","commands":[{"threadId":"t"},{}]}', "$.params.commands[1].threadId",
-         "Object missing required field `threadId`"),
+         "missing required member `threadId`"),
         ('{"title":"a","commands":[{"threadId":"t","x":1}]}', "$.params.commands[0].x",
-         "Object contains unknown field `x`"),
+         "unknown member `x`"),
         ('{"title":"a","commands":[{"threadId":[]}]}', "$.params.commands[0].threadId", "Expected `str`, got `array`"),
         ('{"title":"a","commands":{}}', "$.params.commands", "Expected `array`, got `object`"),
-        ('{"title":"a","numbers":{"x":"y"}}', "$.params.numbers[...]", "Expected `int`, got `str`"),
-        ('{"title":"a","by_number":{"x":1}}', "$.params.by_number", "Expected `int`, got `str`"),
+        ('{"title":"a","numbers":{"x":"y"}}', "$.params.numbers", "Expected `int`, got `str` - at `$[...]`"),
+        ('{"title":"a","by_number":{"x":1}}', "$.params.by_number",
+         "Expected `int`, got `str` - at `key` in `$`"),
         ('{"title":"toolong"}', "$.params.title", "Expected `str` of length <= 5"),
         ('{"title":"a","kind":"` - at `$.x`"}', "$.params.kind", "Invalid enum value '` - at `$.x`'"),
         ('{"title":"a","detail":1e999}', "$.params.detail", "Number out of range"),
-        ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail[0][...][0]", "Number out of range"),
+        ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail",
+         "Number out of range - at `$[0][...][0]`"),
         ('{"title":"a","detail":' + "9" * 5000 + "}", "$.params.detail", "Integer value out of range"),
         ('{"title":"a","detail":"\\ud800"}', "$.params", "a string holds half of a surrogate pair"),
-        ('["a"]', "$.params", "params must be an object: they are taken by name"),
-        (" [1]", "$.params", "params must be an object: they are taken by name"),
-        ("[[]]", "$.params", "params must be an object: they are taken by name"),
-        ("[]", "$.params.title", "Object missing required field `title`"),
+        ('["a"]', "$.params", "params must be an object: they are passed by name"),
+        (" [1]", "$.params", "params must be an object: they are passed by name"),
+        ("[[]]", "$.params", "params must be an object: they are passed by name"),
+        ("[]", "$.params.title", "missing required member `title`"),
         ('{"title":"a","detail":' + BOMB + "}", "$.params",
          "maximum recursion depth exceeded while deserializing an object"),
     ],
@@ -416,9 +421,97 @@ def test_params_that_do_not_fit_are_told_where_and_why(params: str, path: str, r
     assert caught.value.data == {"kind": "invalidParams", "path": path, "reason": reason}
 
 
+def test_a_mistake_is_found_in_a_command_of_a_batch() -> None:
+    decoder = msgspec.json.Decoder(DispatchBatchParams)
+    good = '{"type":"ArchiveThread","threadId":"t"}'
+    for command, path in {
+        '{"type":"ArchiveThread"}': ".threadId",
+        '{"type":"ArchiveThread","threadId":"a b"}': ".threadId",
+        '{"type":"ArchiveThread","threadId":"t","note":1}': ".note",
+        '{"type":"Explode","threadId":"t"}': ".type",
+        '{"threadId":"t"}': ".type",
+        "1": "",
+        '{"type":"RequestApproval","threadId":"t","turnId":"u","title":"","options":[{"id":"","name":"","kind":""}]}':
+            ".options[0].id",
+    }.items():  # fmt: skip
+        with pytest.raises(RpcError) as caught:
+            decode_params(msgspec.Raw(f'{{"commands":[{good},{command}]}}'.encode()), decoder)
+        assert caught.value.data["path"] == f"$.params.commands[1]{path}"
+
+
+def test_a_mistake_among_very_many_members_or_items_is_answered_without_looking_at_each() -> None:
+    members = ",".join(f'"m{n}":1' for n in range(200_000))
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(f'{{"title":"a",{members}}}'.encode()), PARAMS)
+    assert caught.value.data == {"kind": "invalidParams", "path": "$.params", "reason": "unknown member"}
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(('{"title":"a","commands":[' + "1," * 1_000_000 + "1]}").encode()), PARAMS)
+    assert caught.value.data["path"] == "$.params.commands"
+
+
+# What is tolerated
+
+SENT_BY_CLIENTS: list[Any] = [
+    *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not DISPATCH.params),
+    *COMMANDS,
+]
+
+
+def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The least that the struct can be decoded from."""
+    samples = {"path": "/p", "role": "user", "status": "running", "topic": "index", "options": [], "commands": []}
+    names = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
+    tag = struct.__struct_config__.tag
+    return ({"type": tag} if tag else {}) | {name: samples.get(name, "x") for name in names}
+
+
+def test_an_optional_member_that_is_null_has_its_default_everywhere() -> None:
+    seen = 0
+    for struct in SENT_BY_CLIENTS:
+        decoder = msgspec.json.Decoder(struct)
+        least = minimal(struct)
+        for field in msgspec.structs.fields(struct):
+            if not field.required:
+                nulled = msgspec.Raw(msgspec.json.encode({**least, field.encode_name: None}))
+                assert decode_params(nulled, decoder) == decode_params(msgspec.Raw(msgspec.json.encode(least)), decoder)
+                seen += 1
+    assert seen > 60
+
+
+def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_member() -> None:
+    decoder = msgspec.json.Decoder(AnyCommand)
+    resolved = decode_params(
+        msgspec.Raw(b'{"type":"ResolveApproval","threadId":"t","id":"a","outcome":null,"_meta":1}'), decoder
+    )
+    assert isinstance(resolved, ResolveApproval)
+    assert resolved.outcome is None
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(b'{"type":"StartTurn","threadId":"t","prompt":null}'), decoder)
+    assert caught.value.data["path"] == "$.params.prompt"
+
+
+def test_null_in_a_command_of_a_batch_is_the_default() -> None:
+    text = b'{"commandId":null,"commands":[{"type":"DeleteProject","id":"p","cascade":null}],"_meta":{}}'
+    params = decode_params(msgspec.Raw(text), msgspec.json.Decoder(DispatchBatchParams))
+    assert params.commands == [DeleteProject(id="p", cascade=False)]
+
+
+def test_members_that_lsp_clients_add_to_any_params_are_ignored() -> None:
+    extra = {"workDoneToken": "t1", "partialResultToken": 2, "_meta": {"a": [None]}}
+    for struct in SENT_BY_CLIENTS:
+        decoder, least = msgspec.json.Decoder(struct), minimal(struct)
+        if "work_done_token" not in struct.__struct_fields__:
+            plain = decode_params(msgspec.Raw(msgspec.json.encode(least)), decoder)
+            assert decode_params(msgspec.Raw(msgspec.json.encode(least | extra)), decoder) == plain
+        if struct.__struct_config__.forbid_unknown_fields:
+            with pytest.raises(RpcError) as caught:
+                decode_params(msgspec.Raw(msgspec.json.encode(extra | least | {"meta": 1})), decoder)
+            assert caught.value.data["path"] == "$.params.meta"
+
+
 def test_missing_params_are_an_empty_object() -> None:
     assert decode_params(None, msgspec.json.Decoder(Optional)).limit == 50
-    with pytest.raises(RpcError, match=r"missing required field `title` \(at \$\.params\.title\)"):
+    with pytest.raises(RpcError, match=r"missing required member `title` \(at \$\.params\.title\)"):
         decode_params(None, PARAMS)
 
 

@@ -241,7 +241,7 @@ async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on
     async with support.serving(data_dir, initialize=False) as (client, _):
         error = (await client.reply(client.send("initialize", {})))["error"]
         assert error["data"]["kind"] == "storage"
-        assert error["message"].startswith("migration 003_fails failed, and the database is as it was before it: ")
+        assert error["message"].startswith("migration 004_fails failed, and the database is as it was before it: ")
         monkeypatch.undo()
         bring(monkeypatch, NEXT)
         await client.call("initialize", {})
@@ -251,7 +251,7 @@ async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on
 async def test_a_migration_whose_first_statement_is_fine_and_whose_record_is_not_is_not_applied(data_dir: Path) -> None:
     unpack(NEWEST, data_dir)
     before = everything(data_dir / FILE_NAME)
-    takes_its_record = Script("003_x", "INSERT INTO schema_migrations VALUES (3, 'x', 'x', 'x');\n")
+    takes_its_record = Script("004_x", "INSERT INTO schema_migrations VALUES (4, 'x', 'x', 'x');\n")
     with support.plain(data_dir) as db, pytest.raises(sqlite3.IntegrityError):
         migrations.migrate(db, [*SHIPPED, takes_its_record])
     assert everything(data_dir / FILE_NAME) == before

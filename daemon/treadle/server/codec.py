@@ -6,7 +6,7 @@ someone knows their type. An id is answered byte for byte as it came.
 
 import json
 import re
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -18,8 +18,6 @@ MAX_DEPTH: Final = 128
 """Of arrays and objects in one body, a batch's own array included."""
 
 NULL_ID: Final = msgspec.Raw(b"null")
-
-T = TypeVar("T")
 
 Id: TypeAlias = str | int | float | bytes | None
 """An id to compare and to hash; bytes where it is JSON that no Python value stands for (1e999)."""
@@ -115,12 +113,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _OPENING: Final = re.compile(rb"[ \t\r\n]*([\[{]?)")
 _BEGINS_ID: Final = b'"-0123456789n'
 _NAMES: Final = frozenset(_Members.__struct_fields__)
-_NO_PARAMS: Final = msgspec.Raw(b"{}")
-_LONE_SURROGATE: Final = "a string holds half of a surrogate pair"
-
-_AT_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
-_FIELD: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.*)`", re.DOTALL)
-_REASON_LENGTH: Final = 500
+LONE_SURROGATE: Final = "a string holds half of a surrogate pair"
 
 
 def decode_body(body: bytes) -> Message | list[Message]:
@@ -132,7 +125,7 @@ def decode_body(body: bytes) -> Message | list[Message]:
     """
     if not grammar.is_utf8(body):
         return Invalid(NULL_ID, parse_error("the text is not UTF-8"))
-    if _opening(body) != b"[":
+    if opening(body) != b"[":
         return _decode_message(body, MAX_DEPTH)
     try:
         items = _unpack(body)
@@ -143,26 +136,6 @@ def decode_body(body: bytes) -> Message | list[Message]:
     if len(items) > MAX_BATCH:
         return Invalid(NULL_ID, invalid_request(f"a batch may hold {MAX_BATCH} messages"))
     return [_decode_message(item, MAX_DEPTH - 1) for item in items]
-
-
-def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
-    """`params` as what `decoder` decodes; no params are `{}`, and so is an empty array: Lua's empty table is sent so.
-
-    Raises RpcError, invalid params, and nothing else. Its `data.path` ends in the field that is wrong, missing or
-    unknown (`$.params.commands[1].threadId`); of a value in an open map it shows `[...]`, not the name.
-    """
-    text = params or _NO_PARAMS
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError as error:
-        if _opening(text) == b"[" and not _AT_PATH.search(str(error)):
-            if not bytes(text).strip()[1:-1].strip():
-                return decode_params(None, decoder)
-            raise invalid_params("params must be an object: they are taken by name", "$.params") from None
-        raise _invalid_params(str(error)) from None
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        lone = grammar.holds_lone_surrogate(bytes(text))
-        raise invalid_params(_LONE_SURROGATE if lone else str(error)[:_REASON_LENGTH], "$.params") from None
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False):
@@ -241,7 +214,7 @@ def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
     if method is None and members.method and members.method != NULL_ID:
         return _refuse(members, "method must be a string")
     if flaw is None and grammar.holds_lone_surrogate(text):
-        flaw = _LONE_SURROGATE
+        flaw = LONE_SURROGATE
     if flaw is None:
         return _classify(members, method, None)
     params = bytes(members.params)
@@ -285,11 +258,11 @@ def _refuse(members: _Envelope | _Members, reason: str) -> Invalid:
 
 def _unpack(text: bytes) -> _Members | list[bytes] | None:
     """The members of an object, the first items of an array, None for another value; or raise NotJson."""
-    opening = _opening(text)
+    begins = opening(text)
     try:
-        if opening == b"{":
+        if begins == b"{":
             return _MEMBERS.decode(text)
-        if opening == b"[":
+        if begins == b"[":
             return [bytes(item) for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
         _RAW.decode(text)
         return None
@@ -304,7 +277,14 @@ def _unpack(text: bytes) -> _Members | list[bytes] | None:
     return found
 
 
-def _opening(text: bytes | msgspec.Raw) -> bytes:
+def first_items(text: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
+    """The items of the array `text`, as JSON text; None if there are more than MAX_BATCH."""
+    items = [item for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
+    return items if len(items) <= MAX_BATCH else None
+
+
+def opening(text: bytes | msgspec.Raw) -> bytes:
+    """The bracket or brace that `text` begins with, if it does."""
     found = _OPENING.match(text)
     return found[1] if found else b""
 
@@ -315,12 +295,3 @@ def _string(text: msgspec.Raw) -> str | None:
         return None
     value: str = json.loads(bytes(text))
     return value.encode(errors="replace").decode()
-
-
-def _invalid_params(complaint: str) -> RpcError:
-    """The error for what msgspec says: "Expected `str`, got `int` - at `$.title`"."""
-    at = _AT_PATH.search(complaint)
-    reason, path = (complaint[: at.start()], at[1]) if at else (complaint, "")
-    if field := _FIELD.fullmatch(reason):
-        path += f".{field[1]}" if field[1].isidentifier() else f"[{json.dumps(field[1], ensure_ascii=False)}]"
-    return invalid_params(reason[:_REASON_LENGTH], f"$.params{path}")
