@@ -21,6 +21,7 @@ from treadle.contract.errors import (
 from treadle.contract.methods import DISPATCH, ENDPOINTS
 from treadle.contract.params import DispatchBatchParams
 from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, ResolveApproval
+from treadle.domain.entities import Project
 from treadle.server.codec import (
     MAX_BATCH,
     MAX_DEPTH,
@@ -251,11 +252,11 @@ def test_what_is_wrong_in_a_batch_is_answered_in_its_place(body: str | bytes, an
 @pytest.mark.parametrize(
     ("body", "path", "reason"),
     [
-        (call('["\\ud800"]'), "$.params", "a string holds half of a surrogate pair"),
-        (call('["\\u0000"]'), "$.params", "a string holds U+0000"),
-        (call(DEEP), "$.params", "arrays and objects nest deeper than 128"),
-        (call("{}", '"\\u0000"'), "$", "a string holds U+0000"),
-        ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string holds half of a surrogate pair"),
+        (call('["\\ud800"]'), "$.params", "a string contains a lone surrogate"),
+        (call('["\\u0000"]'), "$.params", "a string contains U+0000"),
+        (call(DEEP), "$.params", "arrays and objects are nested deeper than 128 levels"),
+        (call("{}", '"\\u0000"'), "$", "a string contains U+0000"),
+        ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string contains a lone surrogate"),
     ],
 )
 def test_a_request_that_cannot_be_decoded_is_told_why(body: str, path: str, reason: str) -> None:
@@ -359,6 +360,30 @@ def test_the_examples_of_the_specification(body: str, messages: Shown | list[Sho
     assert decoded(body) == messages
 
 
+# What goes out
+
+
+def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() -> None:
+    path = b"/caf\xe9/\xc3\xa9".decode("utf-8", "surrogateescape")
+    result = {"rows": [msgspec.Raw(b'{"n":1.50}')], path: (path, Project(**PROJECT, path=path)), "high": "\ud83d"}
+    body = encode_response(msgspec.Raw(b"1e999"), result)
+    assert body.startswith(b'{"jsonrpc":"2.0","id":1e999,"result":')
+    escaped = "/caf\\xe9/é"
+    assert json.loads(body)["result"] == {
+        "rows": [{"n": 1.5}],
+        escaped: [escaped, {**PROJECT_JSON, "path": escaped}],
+        "high": "\\ud83d",
+    }
+    assert json.loads(encode_notification("m", {"message": path}))["params"] == {"message": escaped}
+    assert json.loads(encode_request(1, "m", [path]))["params"] == [escaped]
+    error = json.loads(encode_error(NULL_ID, RpcError(1, path, {"kind": "x", "path": path})))["error"]
+    assert error == {"code": 1, "message": escaped, "data": {"kind": "x", "path": escaped}}
+
+
+PROJECT = {"id": "p", "name": "p", "created_at": "now", "updated_at": "now"}
+PROJECT_JSON = {"id": "p", "name": "p", "createdAt": "now", "updatedAt": "now"}
+
+
 # Params
 
 
@@ -405,7 +430,7 @@ PARAMS = msgspec.json.Decoder(Params)
         ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail",
          "Number out of range - at `$[0][...][0]`"),
         ('{"title":"a","detail":' + "9" * 5000 + "}", "$.params.detail", "Integer value out of range"),
-        ('{"title":"a","detail":"\\ud800"}', "$.params", "a string holds half of a surrogate pair"),
+        ('{"title":"a","detail":"\\ud800"}', "$.params", "a string contains a lone surrogate"),
         ('["a"]', "$.params", "params must be an object: they are passed by name"),
         (" [1]", "$.params", "params must be an object: they are passed by name"),
         ("[[]]", "$.params", "params must be an object: they are passed by name"),

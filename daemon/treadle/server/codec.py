@@ -110,10 +110,11 @@ _MEMBERS: Final = msgspec.json.Decoder(_Members)
 _BATCH: Final = msgspec.json.Decoder(_Batch)
 _ENCODER: Final = msgspec.json.Encoder()
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _OPENING: Final = re.compile(rb"[ \t\r\n]*([\[{]?)")
 _BEGINS_ID: Final = b'"-0123456789n'
 _NAMES: Final = frozenset(_Members.__struct_fields__)
-LONE_SURROGATE: Final = "a string holds half of a surrogate pair"
+LONE_SURROGATE: Final = "a string contains a lone surrogate"
 
 
 def decode_body(body: bytes) -> Message | list[Message]:
@@ -132,9 +133,9 @@ def decode_body(body: bytes) -> Message | list[Message]:
     except grammar.NotJson as error:
         return Invalid(NULL_ID, parse_error(str(error)))
     if not isinstance(items, list) or not items:
-        return Invalid(NULL_ID, invalid_request("a batch must hold a message"))
+        return Invalid(NULL_ID, invalid_request("a batch must not be empty"))
     if len(items) > MAX_BATCH:
-        return Invalid(NULL_ID, invalid_request(f"a batch may hold {MAX_BATCH} messages"))
+        return Invalid(NULL_ID, invalid_request(f"a batch must not have more than {MAX_BATCH} messages"))
     return [_decode_message(item, MAX_DEPTH - 1) for item in items]
 
 
@@ -165,27 +166,54 @@ class _Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def encode_response(id: msgspec.Raw, result: object) -> bytes:
     """The answer to request `id`."""
-    return _ENCODER.encode(_Result("2.0", id, result))
+    return _encode(_Result("2.0", id, result))
 
 
 def encode_error(id: msgspec.Raw, error: RpcError) -> bytes:
     """The answer to request `id`, or to what has none (NULL_ID), when there is no result."""
-    return _ENCODER.encode(_Error("2.0", id, error.to_error()))
+    return _encode(_Error("2.0", id, error.to_error()))
 
 
 def encode_notification(method: str, params: object) -> bytes:
     """A call that has no answer. Without the member `params` if they are None."""
-    return _ENCODER.encode(_Notification("2.0", method, params))
+    return _encode(_Notification("2.0", method, params))
 
 
 def encode_request(id: int | str, method: str, params: object) -> bytes:
     """A call that the client answers. Without the member `params` if they are None."""
-    return _ENCODER.encode(_Request("2.0", id, method, params))
+    return _encode(_Request("2.0", id, method, params))
 
 
 def encode_batch(bodies: list[bytes]) -> bytes:
     """One body of several, of which there must be one at least."""
     return b"[" + b",".join(bodies) + b"]"
+
+
+def _encode(message: _Result | _Error | _Notification | _Request) -> bytes:
+    """The message as JSON. Bytes of a path that are not UTF-8, which Python keeps as surrogates, become `\\xe9`."""
+    try:
+        return _ENCODER.encode(message)
+    except UnicodeEncodeError:
+        members = msgspec.structs.asdict(message)
+        members = {name: value if name == "id" else _escaped(value) for name, value in members.items()}
+        return _ENCODER.encode(msgspec.structs.replace(message, **members))
+
+
+def _escaped(value: object) -> object:
+    match msgspec.to_builtins(value, enc_hook=msgspec.json.decode):  # the hook is for Raw
+        case str() as text:
+            return _SURROGATE.sub(_escape, text)
+        case list() | tuple() as items:
+            return [_escaped(item) for item in items]
+        case dict() as members:
+            return {_escaped(name): _escaped(member) for name, member in members.items()}
+        case plain:
+            return plain
+
+
+def _escape(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"  # PEP 383
 
 
 def _decode_message(text: bytes, depth: int) -> Message:
@@ -225,9 +253,9 @@ def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
 def _flaw(text: bytes, depth: int) -> str | None:
     """Why `text` is not taken although its grammar holds. A decoder finds lone surrogates without this."""
     if grammar.holds_nul(text):
-        return "a string holds U+0000"
+        return "a string contains U+0000"
     if grammar.is_deeper_than(depth, text):
-        return f"arrays and objects nest deeper than {MAX_DEPTH}"
+        return f"arrays and objects are nested deeper than {MAX_DEPTH} levels"
     return None
 
 
