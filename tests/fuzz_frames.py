@@ -27,11 +27,11 @@ class Target:
         import msgspec
 
         from treadle.contract import errors, framing
-        from treadle.server import codec
+        from treadle.server import codec, params
         from treadle.server.handlers import Methods
         from treadle.server.session import CancelParams
 
-        self.codec, self.errors, self.framing = codec, errors, framing
+        self.codec, self.params, self.errors, self.framing = codec, params, errors, framing
         methods: Any = Methods(None)  # type: ignore[arg-type]  # its table needs no daemon
         self.decoders = {method.name: msgspec.json.Decoder(method.params) for method in methods.table()}
         self.decoders["$/cancelRequest"] = msgspec.json.Decoder(CancelParams)
@@ -68,7 +68,7 @@ class Target:
 
     def take_params(self, message: Any, decoder: Any) -> None:
         try:
-            self.codec.decode_params(message.params, decoder)
+            self.params.decode_params(message.params, decoder)
         except self.errors.RpcError as error:
             self.answer(getattr(message, "id", self.codec.NULL_ID), error)
 

@@ -150,7 +150,7 @@ def test_a_backup_of_nothing_is_refused(data_dir: Path, target: Path) -> None:
 
 def test_a_backup_into_no_folder_is_refused(data_dir: Path, tmp_path: Path) -> None:
     setting(data_dir, "old")
-    with pytest.raises(Refused, match="it is gone: see that"):
+    with pytest.raises(Refused, match="it does not exist: check"):
         back_up(data_dir, tmp_path / "nowhere" / "copy.db")
 
 
@@ -360,7 +360,7 @@ def test_a_restore_is_refused_while_another_program_has_the_database_open(
     with locking(data_dir, statement):
         error = refused(data_dir, target)
         assert error.kind == "databaseLocked"
-        assert "another program holds the database locked: end it" in str(error)
+        assert "another program has locked the database: close it" in str(error)
     assert value_of(data_dir) == "new"
     restore(data_dir, target)
 
@@ -404,7 +404,7 @@ def torn(copy: Path) -> None:
 
 SPOILS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "no file": (Path.unlink, "databaseRefused", "there is no file"),
-    "a text": (text, "databaseCorrupt", "no database"),
+    "a text": (text, "databaseCorrupt", "not a database"),
     "nothing": (lambda copy: copy.write_bytes(b""), "databaseRefused", "is no treadle database"),
     "another program's": (foreign, "databaseRefused", "is no treadle database"),
     "torn": (torn, "databaseCorrupt", "damaged"),

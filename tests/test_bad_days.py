@@ -514,7 +514,7 @@ async def test_a_database_that_another_program_has_for_itself_is_refused_until_i
         with locking(data_dir, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"):
             error = (await client.reply(client.send("initialize", {})))["error"]
             assert error["data"]["kind"] == "databaseLocked"
-            assert "another program holds the database locked" in error["message"]
+            assert "another program has locked the database" in error["message"]
         await client.call("initialize", {})
         await client.call("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
 

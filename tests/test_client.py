@@ -163,7 +163,7 @@ async def test_a_database_that_is_refused_is_raised_by_connect(data_dir: Path) -
     with pytest.raises(RemoteError, match=r"treadle\.db") as caught:
         async with connected(data_dir, *NORMAL):
             pass
-    assert caught.value.code == -32603
+    assert caught.value.code == -32803
 
 
 async def test_hello_can_be_said_by_hand(data_dir: Path) -> None:

@@ -18,6 +18,10 @@ from treadle.contract.errors import (
     invalid_params,
     overloaded,
 )
+from treadle.contract.methods import DISPATCH, ENDPOINTS
+from treadle.contract.params import DispatchBatchParams
+from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, ResolveApproval
+from treadle.domain.entities import Project
 from treadle.server.codec import (
     MAX_BATCH,
     MAX_DEPTH,
@@ -28,7 +32,6 @@ from treadle.server.codec import (
     Request,
     Response,
     decode_body,
-    decode_params,
     encode_batch,
     encode_error,
     encode_notification,
@@ -36,6 +39,7 @@ from treadle.server.codec import (
     encode_response,
     id_key,
 )
+from treadle.server.params import decode_params
 
 ANY = msgspec.json.Decoder(Any)
 
@@ -248,11 +252,11 @@ def test_what_is_wrong_in_a_batch_is_answered_in_its_place(body: str | bytes, an
 @pytest.mark.parametrize(
     ("body", "path", "reason"),
     [
-        (call('["\\ud800"]'), "$.params", "a string holds half of a surrogate pair"),
-        (call('["\\u0000"]'), "$.params", "a string holds U+0000"),
-        (call(DEEP), "$.params", "arrays and objects nest deeper than 128"),
-        (call("{}", '"\\u0000"'), "$", "a string holds U+0000"),
-        ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string holds half of a surrogate pair"),
+        (call('["\\ud800"]'), "$.params", "a string contains a lone surrogate"),
+        (call('["\\u0000"]'), "$.params", "a string contains U+0000"),
+        (call(DEEP), "$.params", "arrays and objects are nested deeper than 128 levels"),
+        (call("{}", '"\\u0000"'), "$", "a string contains U+0000"),
+        ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string contains a lone surrogate"),
     ],
 )
 def test_a_request_that_cannot_be_decoded_is_told_why(body: str, path: str, reason: str) -> None:
@@ -356,6 +360,30 @@ def test_the_examples_of_the_specification(body: str, messages: Shown | list[Sho
     assert decoded(body) == messages
 
 
+# What goes out
+
+
+def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() -> None:
+    path = b"/caf\xe9/\xc3\xa9".decode("utf-8", "surrogateescape")
+    result = {"rows": [msgspec.Raw(b'{"n":1.50}')], path: (path, Project(**PROJECT, path=path)), "high": "\ud83d"}
+    body = encode_response(msgspec.Raw(b"1e999"), result)
+    assert body.startswith(b'{"jsonrpc":"2.0","id":1e999,"result":')
+    escaped = "/caf\\xe9/é"
+    assert json.loads(body)["result"] == {
+        "rows": [{"n": 1.5}],
+        escaped: [escaped, {**PROJECT_JSON, "path": escaped}],
+        "high": "\\ud83d",
+    }
+    assert json.loads(encode_notification("m", {"message": path}))["params"] == {"message": escaped}
+    assert json.loads(encode_request(1, "m", [path]))["params"] == [escaped]
+    error = json.loads(encode_error(NULL_ID, RpcError(1, path, {"kind": "x", "path": path})))["error"]
+    assert error == {"code": 1, "message": escaped, "data": {"kind": "x", "path": escaped}}
+
+
+PROJECT = {"id": "p", "name": "p", "created_at": "now", "updated_at": "now"}
+PROJECT_JSON = {"id": "p", "name": "p", "createdAt": "now", "updatedAt": "now"}
+
+
 # Params
 
 
@@ -383,28 +411,30 @@ PARAMS = msgspec.json.Decoder(Params)
 @pytest.mark.parametrize(
     ("params", "path", "reason"),
     [
-        ("{}", "$.params.title", "Object missing required field `title`"),
+        ("{}", "$.params.title", "missing required member `title`"),
         ('{"title":1}', "$.params.title", "Expected `str`, got `int`"),
-        ('{"title":"a","titel":1}', "$.params.titel", "Object contains unknown field `titel`"),
-        ('{"title":"a","a b":1}', '$.params["a b"]', "Object contains unknown field `a b`"),
+        ('{"title":"a","titel":1}', "$.params.titel", "unknown member `titel`"),
+        ('{"title":"a","a b":1}', '$.params["a b"]', "unknown member `a b`"),
         ('{"title":"a","commands":[{"threadId":"t"},{}]}', "$.params.commands[1].threadId",
-         "Object missing required field `threadId`"),
+         "missing required member `threadId`"),
         ('{"title":"a","commands":[{"threadId":"t","x":1}]}', "$.params.commands[0].x",
-         "Object contains unknown field `x`"),
+         "unknown member `x`"),
         ('{"title":"a","commands":[{"threadId":[]}]}', "$.params.commands[0].threadId", "Expected `str`, got `array`"),
         ('{"title":"a","commands":{}}', "$.params.commands", "Expected `array`, got `object`"),
-        ('{"title":"a","numbers":{"x":"y"}}', "$.params.numbers[...]", "Expected `int`, got `str`"),
-        ('{"title":"a","by_number":{"x":1}}', "$.params.by_number", "Expected `int`, got `str`"),
+        ('{"title":"a","numbers":{"x":"y"}}', "$.params.numbers", "Expected `int`, got `str` - at `$[...]`"),
+        ('{"title":"a","by_number":{"x":1}}', "$.params.by_number",
+         "Expected `int`, got `str` - at `key` in `$`"),
         ('{"title":"toolong"}', "$.params.title", "Expected `str` of length <= 5"),
         ('{"title":"a","kind":"` - at `$.x`"}', "$.params.kind", "Invalid enum value '` - at `$.x`'"),
         ('{"title":"a","detail":1e999}', "$.params.detail", "Number out of range"),
-        ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail[0][...][0]", "Number out of range"),
+        ('{"title":"a","detail":[{"x":[-1e400]}]}', "$.params.detail",
+         "Number out of range - at `$[0][...][0]`"),
         ('{"title":"a","detail":' + "9" * 5000 + "}", "$.params.detail", "Integer value out of range"),
-        ('{"title":"a","detail":"\\ud800"}', "$.params", "a string holds half of a surrogate pair"),
-        ('["a"]', "$.params", "params must be an object: they are taken by name"),
-        (" [1]", "$.params", "params must be an object: they are taken by name"),
-        ("[[]]", "$.params", "params must be an object: they are taken by name"),
-        ("[]", "$.params.title", "Object missing required field `title`"),
+        ('{"title":"a","detail":"\\ud800"}', "$.params", "a string contains a lone surrogate"),
+        ('["a"]', "$.params", "params must be an object: they are passed by name"),
+        (" [1]", "$.params", "params must be an object: they are passed by name"),
+        ("[[]]", "$.params", "params must be an object: they are passed by name"),
+        ("[]", "$.params.title", "missing required member `title`"),
         ('{"title":"a","detail":' + BOMB + "}", "$.params",
          "maximum recursion depth exceeded while deserializing an object"),
     ],
@@ -416,9 +446,97 @@ def test_params_that_do_not_fit_are_told_where_and_why(params: str, path: str, r
     assert caught.value.data == {"kind": "invalidParams", "path": path, "reason": reason}
 
 
+def test_a_mistake_is_found_in_a_command_of_a_batch() -> None:
+    decoder = msgspec.json.Decoder(DispatchBatchParams)
+    good = '{"type":"ArchiveThread","threadId":"t"}'
+    for command, path in {
+        '{"type":"ArchiveThread"}': ".threadId",
+        '{"type":"ArchiveThread","threadId":"a b"}': ".threadId",
+        '{"type":"ArchiveThread","threadId":"t","note":1}': ".note",
+        '{"type":"Explode","threadId":"t"}': ".type",
+        '{"threadId":"t"}': ".type",
+        "1": "",
+        '{"type":"RequestApproval","threadId":"t","turnId":"u","title":"","options":[{"id":"","name":"","kind":""}]}':
+            ".options[0].id",
+    }.items():  # fmt: skip
+        with pytest.raises(RpcError) as caught:
+            decode_params(msgspec.Raw(f'{{"commands":[{good},{command}]}}'.encode()), decoder)
+        assert caught.value.data["path"] == f"$.params.commands[1]{path}"
+
+
+def test_a_mistake_among_very_many_members_or_items_is_answered_without_looking_at_each() -> None:
+    members = ",".join(f'"m{n}":1' for n in range(200_000))
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(f'{{"title":"a",{members}}}'.encode()), PARAMS)
+    assert caught.value.data == {"kind": "invalidParams", "path": "$.params", "reason": "unknown member"}
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(('{"title":"a","commands":[' + "1," * 1_000_000 + "1]}").encode()), PARAMS)
+    assert caught.value.data["path"] == "$.params.commands"
+
+
+# What is tolerated
+
+SENT_BY_CLIENTS: list[Any] = [
+    *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not DISPATCH.params),
+    *COMMANDS,
+]
+
+
+def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The least that the struct can be decoded from."""
+    samples = {"path": "/p", "role": "user", "status": "running", "topic": "index", "options": [], "commands": []}
+    names = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
+    tag = struct.__struct_config__.tag
+    return ({"type": tag} if tag else {}) | {name: samples.get(name, "x") for name in names}
+
+
+def test_an_optional_member_that_is_null_has_its_default_everywhere() -> None:
+    seen = 0
+    for struct in SENT_BY_CLIENTS:
+        decoder = msgspec.json.Decoder(struct)
+        least = minimal(struct)
+        for field in msgspec.structs.fields(struct):
+            if not field.required:
+                nulled = msgspec.Raw(msgspec.json.encode({**least, field.encode_name: None}))
+                assert decode_params(nulled, decoder) == decode_params(msgspec.Raw(msgspec.json.encode(least)), decoder)
+                seen += 1
+    assert seen > 60
+
+
+def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_member() -> None:
+    decoder = msgspec.json.Decoder(AnyCommand)
+    resolved = decode_params(
+        msgspec.Raw(b'{"type":"ResolveApproval","threadId":"t","id":"a","outcome":null,"_meta":1}'), decoder
+    )
+    assert isinstance(resolved, ResolveApproval)
+    assert resolved.outcome is None
+    with pytest.raises(RpcError) as caught:
+        decode_params(msgspec.Raw(b'{"type":"StartTurn","threadId":"t","prompt":null}'), decoder)
+    assert caught.value.data["path"] == "$.params.prompt"
+
+
+def test_null_in_a_command_of_a_batch_is_the_default() -> None:
+    text = b'{"commandId":null,"commands":[{"type":"DeleteProject","id":"p","cascade":null}],"_meta":{}}'
+    params = decode_params(msgspec.Raw(text), msgspec.json.Decoder(DispatchBatchParams))
+    assert params.commands == [DeleteProject(id="p", cascade=False)]
+
+
+def test_members_that_lsp_clients_add_to_any_params_are_ignored() -> None:
+    extra = {"workDoneToken": "t1", "partialResultToken": 2, "_meta": {"a": [None]}}
+    for struct in SENT_BY_CLIENTS:
+        decoder, least = msgspec.json.Decoder(struct), minimal(struct)
+        if "work_done_token" not in struct.__struct_fields__:
+            plain = decode_params(msgspec.Raw(msgspec.json.encode(least)), decoder)
+            assert decode_params(msgspec.Raw(msgspec.json.encode(least | extra)), decoder) == plain
+        if struct.__struct_config__.forbid_unknown_fields:
+            with pytest.raises(RpcError) as caught:
+                decode_params(msgspec.Raw(msgspec.json.encode(extra | least | {"meta": 1})), decoder)
+            assert caught.value.data["path"] == "$.params.meta"
+
+
 def test_missing_params_are_an_empty_object() -> None:
     assert decode_params(None, msgspec.json.Decoder(Optional)).limit == 50
-    with pytest.raises(RpcError, match=r"missing required field `title` \(at \$\.params\.title\)"):
+    with pytest.raises(RpcError, match=r"missing required member `title` \(at \$\.params\.title\)"):
         decode_params(None, PARAMS)
 
 

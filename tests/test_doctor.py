@@ -280,7 +280,7 @@ def test_a_database_that_another_program_has_locked_is_named(used: Path) -> None
     with locking(used, *EXCLUSIVE):
         finding = told(used)
     assert (finding.check, finding.verdict) == ("lock on the database", "problem")
-    assert finding.text.startswith("another program holds the database locked: end it")
+    assert finding.text.startswith("another program has locked the database: close it")
     assert told(used).verdict == "ok"
 
 
@@ -288,7 +288,7 @@ def test_a_database_that_another_program_has_for_itself_is_named(used: Path) -> 
     with locking(used, "PRAGMA locking_mode = EXCLUSIVE", *EXCLUSIVE):
         finding = told(used)
     assert (finding.check, finding.verdict) == ("database", "problem")
-    assert finding.text.startswith("another program holds the database locked: end it")
+    assert finding.text.startswith("another program has locked the database: close it")
 
 
 def test_a_rebuild_by_another_process_is_no_problem(used: Path) -> None:

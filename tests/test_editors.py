@@ -332,7 +332,7 @@ async def test_an_editor_says_why_a_data_directory_is_refused(
     (data_dir / FILE_NAME).write_bytes(b"no database " * 1000)
     async with running(name, daemon, tmp_path) as editor:
         editor.tell("pick", "none")
-        assert "the file is no database" in await editor.answer("message")
+        assert "the file is not a database" in await editor.answer("message")
         assert await editor.quit() == 0
 
 

@@ -568,7 +568,7 @@ def test_a_tail_says_when_the_database_is_gone(data_dir: Path) -> None:
     shutil.rmtree(data_dir)
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert told.startswith(f"treadle: {data_dir}/treadle.db: it is gone: ")
+    assert told.startswith(f"treadle: {data_dir}/treadle.db: it does not exist: ")
 
 
 # stats

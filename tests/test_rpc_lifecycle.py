@@ -328,7 +328,7 @@ def test_a_database_that_is_refused_is_told_in_one_error_and_left_alone(data_dir
     before = (data_dir / "treadle.db").read_bytes()
     with spawn(data_dir) as daemon:
         error = daemon.error("initialize")
-        assert (error["code"], error["data"]["kind"]) == (-32603, kind)
+        assert (error["code"], error["data"]["kind"]) == (-32803, kind)
         assert daemon.error("daemon/status")["code"] == -32002
         # Asked again, it says so again.
         assert daemon.error("initialize") == error
@@ -361,7 +361,7 @@ def test_a_file_where_the_data_directory_should_be_is_told(data_dir: Path) -> No
     data_dir.write_text("")
     with spawn(data_dir) as daemon:
         error = daemon.error("initialize")
-        assert (error["code"], error["data"]["kind"]) == (-32603, "databaseRefused")
+        assert (error["code"], error["data"]["kind"]) == (-32803, "databaseRefused")
         assert str(data_dir) in error["message"]
         assert daemon.finish() == 1
 
@@ -690,3 +690,25 @@ def test_a_request_in_a_batch_can_be_taken_back(data_dir: Path) -> None:
         cancel(daemon, "b")
         answers = daemon.message()
         assert {(answer["id"], answer["error"]["code"]) for answer in answers} == {("a", -32800), ("b", -32800)}
+
+
+def not_utf8(parent: Path) -> Path:
+    """A folder that does not exist yet, whose name has a byte that is not UTF-8."""
+    return Path(os.fsdecode(os.fsencode(parent) + b"/caf\xe9"))
+
+
+def test_a_data_directory_whose_name_is_not_utf8_is_served_and_shown_escaped(tmp_path: Path) -> None:
+    with spawn(not_utf8(tmp_path)) as daemon:
+        daemon.initialize()
+        assert daemon.result("daemon/status")["dataDir"] == f"{tmp_path}/caf\\xe9"
+        assert daemon.finish() == 0
+
+
+def test_a_refused_data_directory_whose_name_is_not_utf8_is_told_escaped(tmp_path: Path) -> None:
+    data_dir = not_utf8(tmp_path)
+    data_dir.write_text("a file")
+    with spawn(data_dir) as daemon:
+        error = daemon.error("initialize")
+        assert (error["code"], error["data"]["kind"]) == (-32803, "databaseRefused")
+        assert f"{tmp_path}/caf\\xe9" in error["message"]
+        assert daemon.finish() == 1

@@ -497,3 +497,21 @@ def test_a_method_that_comes_as_a_notification_happens_and_is_not_answered(data_
         daemon.notify("setting/list")
         assert [item["key"] for item in daemon.result("setting/list")["items"]] == ["k"]
         assert (daemon.answers, daemon.notifications) == ({}, [])
+
+
+def test_members_that_lsp_clients_add_are_ignored_and_are_no_part_of_a_command(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        assert daemon.result("thread/list", {"limit": 5, "workDoneToken": "t1"})["items"] == []
+        setting = {"type": "ChangeSetting", "commandId": "c", "key": "k", "value": None}
+        first = daemon.result("command/dispatch", setting | {"workDoneToken": "t2", "_meta": {"a": 1}})
+        assert daemon.result("command/dispatch", setting | {"workDoneToken": "t3"}) == first
+        assert daemon.error("command/dispatch", setting | {"value": 1})["data"]["kind"] == "commandIdConflict"
+
+
+def test_null_for_an_optional_param_is_its_default(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p", commandId=None)
+        assert len(daemon.result("project/list", {"limit": None, "cursor": None})["items"]) == 1
+        assert len(daemon.result("event/list", {"afterSequence": None, "limit": None})["items"]) == 1
+        daemon.dispatch("DeleteProject", id="p", cascade=None)
+        assert daemon.error("project/list", {"limit": 0})["data"]["path"] == "$.params.limit"

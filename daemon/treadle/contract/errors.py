@@ -1,7 +1,7 @@
-"""The errors that a JSON-RPC answer can carry: one place for codes, kinds and their wording.
+"""The errors that a JSON-RPC answer can carry: their codes, kinds and wording.
 
-Codes: https://www.jsonrpc.org/specification#error_object (-32700 to -32600), the Language Server Protocol 3.17,
-"ErrorCodes" (-32002, -32800), and the range that JSON-RPC leaves to a server (-32099 to -32000) for the rest.
+Codes come from https://www.jsonrpc.org/specification#error_object (-32700 to -32600), from the Language Server
+Protocol 3.17, "ErrorCodes" (-32002, -32800, -32803), and from the range that JSON-RPC reserves for servers.
 """
 
 from typing import Final
@@ -19,12 +19,13 @@ REJECTED: Final = -32010
 NOT_FOUND: Final = -32011
 CONFLICT: Final = -32012
 CANCELLED: Final = -32800
+REQUEST_FAILED: Final = -32803
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
     """The `error` member of an answer: the code, a sentence for people, and data for programs.
 
-    `data.kind` is always there and stable; what else `data` holds depends on the kind.
+    `data.kind` is always present and stable. The other members of `data` depend on the kind.
     """
 
     code: int
@@ -33,7 +34,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class RpcError(Exception):
-    """What is answered instead of a result. `data["kind"]` is a stable camelCase word; the message may be reworded."""
+    """Answered instead of a result. `data["kind"]` is a stable camelCase word; the message may be reworded."""
 
     def __init__(self, code: int, message: str, data: dict[str, object]) -> None:
         super().__init__(message)
@@ -45,25 +46,25 @@ class RpcError(Exception):
         return f"RpcError({self.code}, {self.message!r}, {self.data!r})"
 
     def to_error(self) -> ErrorObject:
-        """The error as it goes on the wire."""
+        """The error in its wire format."""
         return ErrorObject(self.code, self.message, self.data)
 
 
 def parse_error(reason: str) -> RpcError:
-    """What came is not JSON, or no frame could be made of it. `data.reason` says where."""
+    """The message is not valid JSON, or could not be framed. `data.reason` says where."""
     return RpcError(PARSE_ERROR, "Parse error", {"kind": "parseError", "reason": reason})
 
 
 def invalid_request(reason: str) -> RpcError:
-    """It is JSON, but no JSON-RPC 2.0 message, or one that may not come now. `data.reason` says why."""
+    """The message is JSON, but not a valid JSON-RPC 2.0 message, or not allowed now. `data.reason` says why."""
     return RpcError(INVALID_REQUEST, "Invalid Request", {"kind": "invalidRequest", "reason": reason})
 
 
 def message_too_large(limit_bytes: int) -> RpcError:
-    """A frame is over `data.limitBytes` bytes and was thrown away unread."""
+    """The message is larger than `data.limitBytes` bytes and was discarded unread."""
     return RpcError(
         INVALID_REQUEST,
-        f"Invalid Request: a message may have {limit_bytes} bytes",
+        f"Invalid Request: the message is larger than {limit_bytes} bytes",
         {"kind": "messageTooLarge", "limitBytes": limit_bytes},
     )
 
@@ -74,7 +75,7 @@ def method_not_found(method: str) -> RpcError:
 
 
 def invalid_params(reason: str, path: str) -> RpcError:
-    """The params do not fit the method. `data.path` is where (`$.params.title`), `data.reason` what is wrong there."""
+    """The params do not fit the method: `data.reason` says what is wrong at `data.path` (`$.params.title`)."""
     return RpcError(
         INVALID_PARAMS,
         f"Invalid params: {reason} (at {path})",
@@ -83,22 +84,27 @@ def invalid_params(reason: str, path: str) -> RpcError:
 
 
 def internal_error() -> RpcError:
-    """A fault of ours. Nothing of the exception goes to the client: it may hold paths or message text."""
+    """A defect of the daemon. The exception is not sent to the client: it may contain paths or message text."""
     return RpcError(INTERNAL_ERROR, "Internal error", {"kind": "internalError"})
 
 
+def request_failed(kind: str, message: str) -> RpcError:
+    """The daemon could not do what was asked: the disk is full, the database is locked, a search timed out."""
+    return RpcError(REQUEST_FAILED, message, {"kind": kind})
+
+
 def not_initialized() -> RpcError:
-    """A request came before `initialize`."""
+    """A request was sent before `initialize`."""
     return RpcError(NOT_INITIALIZED, "Server not initialized", {"kind": "notInitialized"})
 
 
 def cancelled() -> RpcError:
-    """The client took the request back with `$/cancelRequest`, and it had no effect."""
+    """The client cancelled the request with `$/cancelRequest`, and it had no effect."""
     return RpcError(CANCELLED, "Request cancelled", {"kind": "cancelled"})
 
 
 def overloaded(reason: str, retry_after_ms: int) -> RpcError:
-    """A queue is full. The same request may be sent again after `data.retryAfterMs` milliseconds."""
+    """A queue is full. Retry after `data.retryAfterMs` milliseconds."""
     return RpcError(
         OVERLOADED,
         f"Overloaded: {reason}",

@@ -1,4 +1,4 @@
-"""Every kind of error: its code, what else `data` holds, and what to do. Clients switch on `data.kind`."""
+"""Every kind of error: its code, the other members of `data`, and what to do. Clients switch on `data.kind`."""
 
 from typing import Final
 
@@ -15,10 +15,11 @@ CODES: Final[dict[int, str]] = {
     errors.INTERNAL_ERROR: "Internal error",
     errors.OVERLOADED: "Overloaded",
     errors.NOT_INITIALIZED: "Server not initialized",
-    errors.REJECTED: "The rules do not allow it",
+    errors.REJECTED: "Rejected",
     errors.NOT_FOUND: "Not found",
     errors.CONFLICT: "Conflict",
     errors.CANCELLED: "Request cancelled",
+    errors.REQUEST_FAILED: "Request failed",
 }
 
 OF_ANY_REQUEST: Final = (
@@ -28,12 +29,13 @@ OF_ANY_REQUEST: Final = (
     errors.OVERLOADED,
     errors.NOT_INITIALIZED,
     errors.CANCELLED,
+    errors.REQUEST_FAILED,
 )
-"""What every method may answer. -32700 and -32601 are of no method."""
+"""The codes that every method may answer. -32700 and -32601 do not belong to a method."""
 
 
 class Kind(Struct, frozen=True):
-    """members: what `data` holds beside `kind`. advice: when it comes, and what to do."""
+    """members: the members of `data` besides `kind`. advice: when it occurs, and what to do."""
 
     code: int
     advice: str
@@ -42,17 +44,19 @@ class Kind(Struct, frozen=True):
 
 KINDS: Final[dict[str, Kind]] = {
     "parseError": Kind(
-        errors.PARSE_ERROR, "No JSON, or no frame could be made of it. `id` is null. Mend the client", {"reason": str}
+        errors.PARSE_ERROR,
+        "The message is not valid JSON, or could not be framed. `id` is null. Fix the client",
+        {"reason": str},
     ),
     "invalidRequest": Kind(
         errors.INVALID_REQUEST,
-        "JSON, but no JSON-RPC message; an id that is in flight; an empty batch or one over 1,000; a second "
-        "`initialize`; a request after `shutdown`",
+        "The message is JSON but not a valid JSON-RPC message. Or: the id is in flight, the batch is empty or has more "
+        "than 1,000 messages, `initialize` was sent twice, or `shutdown` was sent before",
         {"reason": str},
     ),
     "messageTooLarge": Kind(
         errors.INVALID_REQUEST,
-        "The message was thrown away unread. `id` is null. Send less, or raise `--max-message-bytes`",
+        "The message was discarded unread. `id` is null. Send less, or raise `--max-message-bytes`",
         {"limitBytes": int},
     ),
     "methodNotFound": Kind(errors.METHOD_NOT_FOUND, "There is no such method", {"method": str}),
@@ -61,67 +65,77 @@ KINDS: Final[dict[str, Kind]] = {
         "`path` is the member that is wrong, missing or unknown: `$.params.title`",
         {"path": str, "reason": str},
     ),
-    "internalError": Kind(errors.INTERNAL_ERROR, "A defect of the daemon. Its log says more"),
-    "diskFull": Kind(errors.INTERNAL_ERROR, "Make room, and it goes on"),
-    "ioError": Kind(errors.INTERNAL_ERROR, "The disk failed a read or a write"),
+    "internalError": Kind(errors.INTERNAL_ERROR, "A defect of the daemon. Its log has the details. Please report it"),
+    "diskFull": Kind(errors.REQUEST_FAILED, "The disk is full. Make room, then send it again"),
+    "ioError": Kind(errors.REQUEST_FAILED, "The disk failed to read or write. Check its free space and its health"),
     "databaseCorrupt": Kind(
-        errors.INTERNAL_ERROR,
-        "The file is damaged: `treadle doctor` says how, `treadle restore` brings back a copy",
+        errors.REQUEST_FAILED,
+        "The database file is damaged. `treadle doctor` shows the damage, `treadle restore` restores a copy",
     ),
-    "databaseReadOnly": Kind(errors.INTERNAL_ERROR, "The data directory cannot be written"),
-    "databaseUnreachable": Kind(errors.INTERNAL_ERROR, "The data directory is gone, was replaced, or may not be read"),
-    "databaseLocked": Kind(errors.INTERNAL_ERROR, "Another program holds the database locked"),
-    "tooLong": Kind(errors.INTERNAL_ERROR, "A search that was given up after 10 seconds: ask for less"),
-    "tooBig": Kind(errors.INTERNAL_ERROR, "More than SQLite takes in one value"),
-    "storage": Kind(errors.INTERNAL_ERROR, "SQLite refused for another reason, which the message names"),
+    "databaseReadOnly": Kind(errors.REQUEST_FAILED, "The data directory is not writable"),
+    "databaseUnreachable": Kind(
+        errors.REQUEST_FAILED, "The data directory does not exist any more, was replaced, or is not readable"
+    ),
+    "databaseLocked": Kind(errors.REQUEST_FAILED, "Another program has locked the database. Close it and try again"),
+    "searchTimedOut": Kind(errors.REQUEST_FAILED, "The search timed out after 10 seconds. Narrow the query"),
+    "tooBig": Kind(errors.REQUEST_FAILED, "A value is larger than SQLite can store"),
+    "storage": Kind(errors.REQUEST_FAILED, "SQLite failed for another reason. The message has it"),
     "databaseRefused": Kind(
-        errors.INTERNAL_ERROR,
-        "The data directory is not for this treadle, or cannot be opened. The message says what to do",
+        errors.REQUEST_FAILED,
+        "This version of treadle cannot use or open the data directory. The message says what to do",
     ),
-    "databaseNewer": Kind(errors.INTERNAL_ERROR, "A newer treadle has taken the database over. Spawn that one"),
+    "databaseNewer": Kind(
+        errors.REQUEST_FAILED, "A newer version of treadle has upgraded the database. Start that version"
+    ),
     "overloaded": Kind(
         errors.OVERLOADED,
-        "A queue is full, or other processes keep the database busy. Nothing was done. Send it again after that many "
+        "A queue is full, or other processes keep the database busy. Nothing was done. Retry after `retryAfterMs` "
         "milliseconds",
         {"reason": str, "retryAfterMs": int},
     ),
-    "notInitialized": Kind(errors.NOT_INITIALIZED, "`initialize` was not answered with a result"),
+    "notInitialized": Kind(errors.NOT_INITIALIZED, "`initialize` has not succeeded yet"),
     "idTaken": Kind(
         errors.REJECTED,
-        "The id is in use, or was: ids are never used twice. Choose another, or leave it out",
+        "The id is or was in use. Ids are never reused. Choose another one, or leave it out",
         {"entity": str, "id": GivenId},
     ),
-    "pathNotAbsolute": Kind(errors.REJECTED, "A project's path begins with `/`"),
-    "pathIsNoFolder": Kind(errors.REJECTED, "There is nothing at that path, or no folder"),
-    "pathTaken": Kind(errors.REJECTED, "That project has this path. Use it", {"projectId": GivenId}),
-    "projectHasThreads": Kind(errors.REJECTED, "Delete these first, or say `cascade`", {"threads": int}),
-    "threadArchived": Kind(errors.REJECTED, "Unarchive it first"),
+    "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project must begin with `/`"),
+    "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
+    "pathTaken": Kind(
+        errors.REJECTED, "The project `projectId` has this path. Use that project", {"projectId": GivenId}
+    ),
+    "projectHasThreads": Kind(
+        errors.REJECTED, "The project has threads. Delete them first, or set `cascade`", {"threads": int}
+    ),
+    "threadArchived": Kind(errors.REJECTED, "The thread is archived. Unarchive it first"),
     "turnRunning": Kind(
-        errors.REJECTED, "One turn a thread at a time. Complete or interrupt that one first", {"turnId": GivenId}
+        errors.REJECTED,
+        "A thread can run one turn at a time. Complete or interrupt `turnId` first",
+        {"turnId": GivenId},
     ),
     "turnEnded": Kind(
         errors.REJECTED,
-        "The turn was completed, has failed or was interrupted, perhaps by another process",
+        "The turn was completed, failed or was interrupted, perhaps by another process",
         {"turnId": GivenId},
     ),
-    "messageComplete": Kind(errors.REJECTED, "No text can be appended any more"),
-    "duplicateOption": Kind(errors.REJECTED, "Two options of an approval have the same id"),
+    "messageComplete": Kind(errors.REJECTED, "The message is complete. No text can be appended to it"),
+    "duplicateOption": Kind(errors.REJECTED, "Two options of the approval have the same id"),
     "approvalResolved": Kind(
         errors.REJECTED,
-        "It was answered otherwise, or cancelled. `outcome` is what holds",
+        "The approval was already resolved or cancelled. `outcome` is its outcome",
         {"outcome": str | None},
     ),
-    "unknownOption": Kind(errors.REJECTED, "The outcome is none of these ids", {"options": list[str]}),
-    "notFound": Kind(errors.NOT_FOUND, "There is none, or it was deleted", {"entity": str, "id": str}),
+    "unknownOption": Kind(errors.REJECTED, "The outcome must be one of the ids in `options`", {"options": list[str]}),
+    "notFound": Kind(errors.NOT_FOUND, "The entity does not exist, or was deleted", {"entity": str, "id": str}),
     "versionConflict": Kind(
         errors.CONFLICT,
-        "Somebody else was first. Read the thread again and decide anew",
+        "The thread has changed. Read it again, then decide again",
         {"expected": int, "actual": int},
     ),
     "commandIdConflict": Kind(
         errors.CONFLICT,
-        "That `commandId` was given to another command. `expected` and `actual` are digests of the two",
+        "The `commandId` belongs to another command. `expected` and `actual` are the digests of the two",
         {"commandId": GivenId, "expected": str, "actual": str},
     ),
-    "cancelled": Kind(errors.CANCELLED, "Taken back with `$/cancelRequest`. It had no effect"),
+    "cancelled": Kind(errors.CANCELLED, "The request was cancelled with `$/cancelRequest`. It had no effect"),
 }

@@ -231,7 +231,7 @@ def translate(error: Exception) -> RpcError | None:
         case Overloaded():
             return errors.overloaded(str(error), retry_after_ms=100)
         case StorageError():
-            return RpcError(errors.INTERNAL_ERROR, str(error), {"kind": error.kind})
+            return errors.request_failed(error.kind, str(error))
     return None
 
 

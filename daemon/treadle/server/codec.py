@@ -6,7 +6,7 @@ someone knows their type. An id is answered byte for byte as it came.
 
 import json
 import re
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -18,8 +18,6 @@ MAX_DEPTH: Final = 128
 """Of arrays and objects in one body, a batch's own array included."""
 
 NULL_ID: Final = msgspec.Raw(b"null")
-
-T = TypeVar("T")
 
 Id: TypeAlias = str | int | float | bytes | None
 """An id to compare and to hash; bytes where it is JSON that no Python value stands for (1e999)."""
@@ -112,15 +110,11 @@ _MEMBERS: Final = msgspec.json.Decoder(_Members)
 _BATCH: Final = msgspec.json.Decoder(_Batch)
 _ENCODER: Final = msgspec.json.Encoder()
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _OPENING: Final = re.compile(rb"[ \t\r\n]*([\[{]?)")
 _BEGINS_ID: Final = b'"-0123456789n'
 _NAMES: Final = frozenset(_Members.__struct_fields__)
-_NO_PARAMS: Final = msgspec.Raw(b"{}")
-_LONE_SURROGATE: Final = "a string holds half of a surrogate pair"
-
-_AT_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
-_FIELD: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.*)`", re.DOTALL)
-_REASON_LENGTH: Final = 500
+LONE_SURROGATE: Final = "a string contains a lone surrogate"
 
 
 def decode_body(body: bytes) -> Message | list[Message]:
@@ -132,37 +126,17 @@ def decode_body(body: bytes) -> Message | list[Message]:
     """
     if not grammar.is_utf8(body):
         return Invalid(NULL_ID, parse_error("the text is not UTF-8"))
-    if _opening(body) != b"[":
+    if opening(body) != b"[":
         return _decode_message(body, MAX_DEPTH)
     try:
         items = _unpack(body)
     except grammar.NotJson as error:
         return Invalid(NULL_ID, parse_error(str(error)))
     if not isinstance(items, list) or not items:
-        return Invalid(NULL_ID, invalid_request("a batch must hold a message"))
+        return Invalid(NULL_ID, invalid_request("a batch must not be empty"))
     if len(items) > MAX_BATCH:
-        return Invalid(NULL_ID, invalid_request(f"a batch may hold {MAX_BATCH} messages"))
+        return Invalid(NULL_ID, invalid_request(f"a batch must not have more than {MAX_BATCH} messages"))
     return [_decode_message(item, MAX_DEPTH - 1) for item in items]
-
-
-def decode_params(params: msgspec.Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
-    """`params` as what `decoder` decodes; no params are `{}`, and so is an empty array: Lua's empty table is sent so.
-
-    Raises RpcError, invalid params, and nothing else. Its `data.path` ends in the field that is wrong, missing or
-    unknown (`$.params.commands[1].threadId`); of a value in an open map it shows `[...]`, not the name.
-    """
-    text = params or _NO_PARAMS
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError as error:
-        if _opening(text) == b"[" and not _AT_PATH.search(str(error)):
-            if not bytes(text).strip()[1:-1].strip():
-                return decode_params(None, decoder)
-            raise invalid_params("params must be an object: they are taken by name", "$.params") from None
-        raise _invalid_params(str(error)) from None
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        lone = grammar.holds_lone_surrogate(bytes(text))
-        raise invalid_params(_LONE_SURROGATE if lone else str(error)[:_REASON_LENGTH], "$.params") from None
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False):
@@ -192,27 +166,54 @@ class _Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def encode_response(id: msgspec.Raw, result: object) -> bytes:
     """The answer to request `id`."""
-    return _ENCODER.encode(_Result("2.0", id, result))
+    return _encode(_Result("2.0", id, result))
 
 
 def encode_error(id: msgspec.Raw, error: RpcError) -> bytes:
     """The answer to request `id`, or to what has none (NULL_ID), when there is no result."""
-    return _ENCODER.encode(_Error("2.0", id, error.to_error()))
+    return _encode(_Error("2.0", id, error.to_error()))
 
 
 def encode_notification(method: str, params: object) -> bytes:
     """A call that has no answer. Without the member `params` if they are None."""
-    return _ENCODER.encode(_Notification("2.0", method, params))
+    return _encode(_Notification("2.0", method, params))
 
 
 def encode_request(id: int | str, method: str, params: object) -> bytes:
     """A call that the client answers. Without the member `params` if they are None."""
-    return _ENCODER.encode(_Request("2.0", id, method, params))
+    return _encode(_Request("2.0", id, method, params))
 
 
 def encode_batch(bodies: list[bytes]) -> bytes:
     """One body of several, of which there must be one at least."""
     return b"[" + b",".join(bodies) + b"]"
+
+
+def _encode(message: _Result | _Error | _Notification | _Request) -> bytes:
+    """The message as JSON. Bytes of a path that are not UTF-8, which Python keeps as surrogates, become `\\xe9`."""
+    try:
+        return _ENCODER.encode(message)
+    except UnicodeEncodeError:
+        members = msgspec.structs.asdict(message)
+        members = {name: value if name == "id" else _escaped(value) for name, value in members.items()}
+        return _ENCODER.encode(msgspec.structs.replace(message, **members))
+
+
+def _escaped(value: object) -> object:
+    match msgspec.to_builtins(value, enc_hook=msgspec.json.decode):  # the hook is for Raw
+        case str() as text:
+            return _SURROGATE.sub(_escape, text)
+        case list() | tuple() as items:
+            return [_escaped(item) for item in items]
+        case dict() as members:
+            return {_escaped(name): _escaped(member) for name, member in members.items()}
+        case plain:
+            return plain
+
+
+def _escape(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"  # PEP 383
 
 
 def _decode_message(text: bytes, depth: int) -> Message:
@@ -241,7 +242,7 @@ def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
     if method is None and members.method and members.method != NULL_ID:
         return _refuse(members, "method must be a string")
     if flaw is None and grammar.holds_lone_surrogate(text):
-        flaw = _LONE_SURROGATE
+        flaw = LONE_SURROGATE
     if flaw is None:
         return _classify(members, method, None)
     params = bytes(members.params)
@@ -252,9 +253,9 @@ def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
 def _flaw(text: bytes, depth: int) -> str | None:
     """Why `text` is not taken although its grammar holds. A decoder finds lone surrogates without this."""
     if grammar.holds_nul(text):
-        return "a string holds U+0000"
+        return "a string contains U+0000"
     if grammar.is_deeper_than(depth, text):
-        return f"arrays and objects nest deeper than {MAX_DEPTH}"
+        return f"arrays and objects are nested deeper than {MAX_DEPTH} levels"
     return None
 
 
@@ -285,11 +286,11 @@ def _refuse(members: _Envelope | _Members, reason: str) -> Invalid:
 
 def _unpack(text: bytes) -> _Members | list[bytes] | None:
     """The members of an object, the first items of an array, None for another value; or raise NotJson."""
-    opening = _opening(text)
+    begins = opening(text)
     try:
-        if opening == b"{":
+        if begins == b"{":
             return _MEMBERS.decode(text)
-        if opening == b"[":
+        if begins == b"[":
             return [bytes(item) for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
         _RAW.decode(text)
         return None
@@ -304,7 +305,14 @@ def _unpack(text: bytes) -> _Members | list[bytes] | None:
     return found
 
 
-def _opening(text: bytes | msgspec.Raw) -> bytes:
+def first_items(text: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
+    """The items of the array `text`, as JSON text; None if there are more than MAX_BATCH."""
+    items = [item for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
+    return items if len(items) <= MAX_BATCH else None
+
+
+def opening(text: bytes | msgspec.Raw) -> bytes:
+    """The bracket or brace that `text` begins with, if it does."""
     found = _OPENING.match(text)
     return found[1] if found else b""
 
@@ -315,12 +323,3 @@ def _string(text: msgspec.Raw) -> str | None:
         return None
     value: str = json.loads(bytes(text))
     return value.encode(errors="replace").decode()
-
-
-def _invalid_params(complaint: str) -> RpcError:
-    """The error for what msgspec says: "Expected `str`, got `int` - at `$.title`"."""
-    at = _AT_PATH.search(complaint)
-    reason, path = (complaint[: at.start()], at[1]) if at else (complaint, "")
-    if field := _FIELD.fullmatch(reason):
-        path += f".{field[1]}" if field[1].isidentifier() else f"[{json.dumps(field[1], ensure_ascii=False)}]"
-    return invalid_params(reason[:_REASON_LENGTH], f"$.params{path}")

@@ -14,6 +14,7 @@ from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
+    IGNORED_MEMBERS,
     CloseParams,
     DispatchBatchParams,
     EventListParams,
@@ -115,7 +116,7 @@ class Methods:
         *,
         batch: bool = False,
     ) -> Submission:
-        key = "" if command_id is None else digest(msgspec.json.decode(raw))
+        key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(
             list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
         )
@@ -288,6 +289,11 @@ class Methods:
                 subscriptions=len(daemon.subscriptions),
             ),
         )
+
+
+def _without_ignored(params: dict[str, Any]) -> dict[str, Any]:
+    """A command sent again has the same digest although its client made a new `workDoneToken`."""
+    return {name: value for name, value in params.items() if name not in IGNORED_MEMBERS}
 
 
 def _dispatched(answer: Answer) -> Result:

@@ -25,11 +25,11 @@ from treadle.server.codec import (
     Request,
     Response,
     decode_body,
-    decode_params,
     encode_error,
     encode_notification,
     encode_response,
 )
+from treadle.server.params import decode_params
 
 log = logging.getLogger(__name__)
 

@@ -16,42 +16,42 @@ class StorageError(Exception):
 
 
 class Refused(StorageError):
-    """The data directory is not ours to touch: a foreign file, an edited migration, a newer or older treadle."""
+    """The data directory must not be touched: a foreign file, an edited migration, another version of treadle."""
 
     kind = "databaseRefused"
 
 
 class NewerDatabase(Refused):
-    """A newer treadle wrote it."""
+    """A newer version of treadle wrote it."""
 
     kind = "databaseNewer"
 
 
 # By primary result code (sqlite.org/rescode.html).
 _EXPLANATIONS = {
-    sqlite3.SQLITE_FULL: ("diskFull", "the disk is full: make room, and it goes on"),
-    sqlite3.SQLITE_IOERR: ("ioError", "the disk failed a read or a write: see that it has room and is healthy"),
+    sqlite3.SQLITE_FULL: ("diskFull", "the disk is full: make room, then try again"),
+    sqlite3.SQLITE_IOERR: ("ioError", "the disk failed to read or write: check its free space and its health"),
     sqlite3.SQLITE_CORRUPT: (
         "databaseCorrupt",
-        "the database file is damaged: `treadle doctor` says how, `treadle restore` brings back a copy",
+        "the database file is damaged: `treadle doctor` shows the damage, `treadle restore` restores a copy",
     ),
     sqlite3.SQLITE_NOTADB: (
         "databaseCorrupt",
-        "the file is no database: `treadle restore` brings back a copy, or choose another --data-dir",
+        "the file is not a database: restore a copy with `treadle restore`, or choose another --data-dir",
     ),
     sqlite3.SQLITE_READONLY: (
         "databaseReadOnly",
-        "the database cannot be written: see that you own the data directory and that it is not mounted read-only",
+        "the database is not writable: check that you own the data directory and that it is not mounted read-only",
     ),
     sqlite3.SQLITE_CANTOPEN: (
         "databaseUnreachable",
-        "the database cannot be opened: see that the data directory is there, and that you may read and write it",
+        "cannot open the database: check that the data directory exists, and that you may read and write it",
     ),
-    sqlite3.SQLITE_PERM: ("databaseUnreachable", "access to the database is denied: see who owns the data directory"),
-    sqlite3.SQLITE_BUSY: ("databaseLocked", "another program holds the database locked: end it, and try again"),
-    sqlite3.SQLITE_LOCKED: ("databaseLocked", "another program holds the database locked: end it, and try again"),
-    sqlite3.SQLITE_INTERRUPT: ("tooLong", "it took too long and was given up: ask for less"),
-    sqlite3.SQLITE_TOOBIG: ("tooBig", "it is more than SQLite takes in one value"),
+    sqlite3.SQLITE_PERM: ("databaseUnreachable", "access to the database is denied: check who owns the data directory"),
+    sqlite3.SQLITE_BUSY: ("databaseLocked", "another program has locked the database: close it and try again"),
+    sqlite3.SQLITE_LOCKED: ("databaseLocked", "another program has locked the database: close it and try again"),
+    sqlite3.SQLITE_INTERRUPT: ("searchTimedOut", "the search timed out: narrow the query"),
+    sqlite3.SQLITE_TOOBIG: ("tooBig", "the value is larger than SQLite can store"),
 }
 
 
@@ -61,28 +61,30 @@ _OF_FILES = {
     errno.EIO: _EXPLANATIONS[sqlite3.SQLITE_IOERR],
     errno.EFBIG: _EXPLANATIONS[sqlite3.SQLITE_IOERR],
     errno.EROFS: _EXPLANATIONS[sqlite3.SQLITE_READONLY],
-    errno.EACCES: ("databaseUnreachable", "access is denied: see who owns it, and what its permissions are"),
-    errno.EPERM: ("databaseUnreachable", "access is denied: see who owns it, and what its permissions are"),
-    errno.ENOENT: ("databaseUnreachable", "it is gone: see that the data directory is there"),
+    errno.EACCES: ("databaseUnreachable", "access is denied: check its owner and its permissions"),
+    errno.EPERM: ("databaseUnreachable", "access is denied: check its owner and its permissions"),
+    errno.ENOENT: ("databaseUnreachable", "it does not exist: check the data directory"),
 }
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-NO_LOCKS = "files cannot be locked there: use a --data-dir on a local disk"
+NO_LOCKS = "the file system does not support locks: use a --data-dir on a local disk"
 
 
 def explained(error: sqlite3.Error | OSError) -> StorageError:
-    """What SQLite or the system said, with what to do about it."""
+    """The error of SQLite or of the system, with what to do about it."""
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         if error.errno in _NO_LOCKS:
             return Refused(f"{where}{NO_LOCKS} ({error.strerror})")
-        kind, advice = _OF_FILES.get(error.errno or 0, ("databaseRefused", "see that it is there and yours"))
+        kind, advice = _OF_FILES.get(error.errno or 0, ("databaseRefused", "check that it exists and that you own it"))
         return StorageError(f"{where}{advice} ({error.strerror})", kind)
     code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the file beside the database finds no room to grow
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # there is no space for the -shm file
         code = sqlite3.SQLITE_FULL
-    if str(error) == "malformed JSON":  # what is stored is JSON, as are our parameters
+    if str(error) == "malformed JSON":  # stored payloads are JSON, and so are our parameters
         code = sqlite3.SQLITE_CORRUPT
-    kind, advice = _EXPLANATIONS.get((code or 0) & 0xFF, ("storage", "`treadle doctor` may know more"))
+    kind, advice = _EXPLANATIONS.get(
+        (code or 0) & 0xFF, ("storage", "the database failed: `treadle doctor` may tell more")
+    )
     if _is_not_utf8(error):
         kind, advice = _EXPLANATIONS[sqlite3.SQLITE_CORRUPT]
     doing = "".join(getattr(error, "__notes__", ()))
@@ -90,16 +92,16 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
 
 
 def said(error: sqlite3.Error) -> str:
-    """What SQLite said, without what is stored."""
+    """SQLite's message, without stored text."""
     return "a text is not UTF-8" if _is_not_utf8(error) else str(error)
 
 
 def _is_not_utf8(error: sqlite3.Error) -> bool:
-    """Python's own complaint, which goes on with the text."""
+    """Whether it is Python's own message, which ends with the stored text."""
     return str(error).startswith("Could not decode to UTF-8") and not hasattr(error, "sqlite_errorcode")
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether another connection was in the way."""
+    """Whether another connection held a lock."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)

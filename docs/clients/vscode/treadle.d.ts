@@ -103,7 +103,7 @@ export type ErrorData =
   | DatabaseReadOnlyData
   | DatabaseUnreachableData
   | DatabaseLockedData
-  | TooLongData
+  | SearchTimedOutData
   | TooBigData
   | StorageData
   | DatabaseRefusedData
@@ -1581,26 +1581,26 @@ export interface CancelParams {
  * The error of an answer. Switch on `data.kind`; the message may be reworded.
  */
 export interface ErrorObject {
-  code: -32800 | -32700 | -32603 | -32602 | -32601 | -32600 | -32012 | -32011 | -32010 | -32002 | -32001;
+  code: -32803 | -32800 | -32700 | -32603 | -32602 | -32601 | -32600 | -32012 | -32011 | -32010 | -32002 | -32001;
   message: string;
   data: ErrorData;
 }
 /**
- * -32700: No JSON, or no frame could be made of it. `id` is null. Mend the client.
+ * -32700: The message is not valid JSON, or could not be framed. `id` is null. Fix the client.
  */
 export interface ParseErrorData {
   kind: "parseError";
   reason: string;
 }
 /**
- * -32600: JSON, but no JSON-RPC message; an id that is in flight; an empty batch or one over 1,000; a second `initialize`; a request after `shutdown`.
+ * -32600: The message is JSON but not a valid JSON-RPC message. Or: the id is in flight, the batch is empty or has more than 1,000 messages, `initialize` was sent twice, or `shutdown` was sent before.
  */
 export interface InvalidRequestData {
   kind: "invalidRequest";
   reason: string;
 }
 /**
- * -32600: The message was thrown away unread. `id` is null. Send less, or raise `--max-message-bytes`.
+ * -32600: The message was discarded unread. `id` is null. Send less, or raise `--max-message-bytes`.
  */
 export interface MessageTooLargeData {
   kind: "messageTooLarge";
@@ -1622,79 +1622,79 @@ export interface InvalidParamsData {
   reason: string;
 }
 /**
- * -32603: A defect of the daemon. Its log says more.
+ * -32603: A defect of the daemon. Its log has the details. Please report it.
  */
 export interface InternalErrorData {
   kind: "internalError";
 }
 /**
- * -32603: Make room, and it goes on.
+ * -32803: The disk is full. Make room, then send it again.
  */
 export interface DiskFullData {
   kind: "diskFull";
 }
 /**
- * -32603: The disk failed a read or a write.
+ * -32803: The disk failed to read or write. Check its free space and its health.
  */
 export interface IoErrorData {
   kind: "ioError";
 }
 /**
- * -32603: The file is damaged: `treadle doctor` says how, `treadle restore` brings back a copy.
+ * -32803: The database file is damaged. `treadle doctor` shows the damage, `treadle restore` restores a copy.
  */
 export interface DatabaseCorruptData {
   kind: "databaseCorrupt";
 }
 /**
- * -32603: The data directory cannot be written.
+ * -32803: The data directory is not writable.
  */
 export interface DatabaseReadOnlyData {
   kind: "databaseReadOnly";
 }
 /**
- * -32603: The data directory is gone, was replaced, or may not be read.
+ * -32803: The data directory does not exist any more, was replaced, or is not readable.
  */
 export interface DatabaseUnreachableData {
   kind: "databaseUnreachable";
 }
 /**
- * -32603: Another program holds the database locked.
+ * -32803: Another program has locked the database. Close it and try again.
  */
 export interface DatabaseLockedData {
   kind: "databaseLocked";
 }
 /**
- * -32603: A search that was given up after 10 seconds: ask for less.
+ * -32803: The search timed out after 10 seconds. Narrow the query.
  */
-export interface TooLongData {
-  kind: "tooLong";
+export interface SearchTimedOutData {
+  kind: "searchTimedOut";
 }
 /**
- * -32603: More than SQLite takes in one value.
+ * -32803: A value is larger than SQLite can store.
  */
 export interface TooBigData {
   kind: "tooBig";
 }
 /**
- * -32603: SQLite refused for another reason, which the message names.
+ * -32803: SQLite failed for another reason. The message has it.
  */
 export interface StorageData {
   kind: "storage";
 }
 /**
- * -32603: The data directory is not for this treadle, or cannot be opened. The message says what to do.
+ * -32803: This version of treadle cannot use or open the data directory. The message says what to do.
  */
 export interface DatabaseRefusedData {
   kind: "databaseRefused";
 }
 /**
- * -32603: A newer treadle has taken the database over. Spawn that one.
+ * -32803: A newer version of treadle has upgraded the database. Start that version.
  */
 export interface DatabaseNewerData {
   kind: "databaseNewer";
 }
 /**
- * -32001: A queue is full, or other processes keep the database busy. Nothing was done. Send it again after that many milliseconds.
+ * -32001: A queue is full, or other processes keep the database busy. Nothing was done. Retry after `retryAfterMs` milliseconds.
  */
 export interface OverloadedData {
   kind: "overloaded";
@@ -1702,13 +1702,13 @@ export interface OverloadedData {
   retryAfterMs: number;
 }
 /**
- * -32002: `initialize` was not answered with a result.
+ * -32002: `initialize` has not succeeded yet.
  */
 export interface NotInitializedData {
   kind: "notInitialized";
 }
 /**
- * -32010: The id is in use, or was: ids are never used twice. Choose another, or leave it out.
+ * -32010: The id is or was in use. Ids are never reused. Choose another one, or leave it out.
  */
 export interface IdTakenData {
   kind: "idTaken";
@@ -1716,79 +1716,79 @@ export interface IdTakenData {
   id: string;
 }
 /**
- * -32010: A project's path begins with `/`.
+ * -32010: The path of a project must begin with `/`.
  */
 export interface PathNotAbsoluteData {
   kind: "pathNotAbsolute";
 }
 /**
- * -32010: There is nothing at that path, or no folder.
+ * -32010: The path does not exist, or is not a folder.
  */
 export interface PathIsNoFolderData {
   kind: "pathIsNoFolder";
 }
 /**
- * -32010: That project has this path. Use it.
+ * -32010: The project `projectId` has this path. Use that project.
  */
 export interface PathTakenData {
   kind: "pathTaken";
   projectId: string;
 }
 /**
- * -32010: Delete these first, or say `cascade`.
+ * -32010: The project has threads. Delete them first, or set `cascade`.
  */
 export interface ProjectHasThreadsData {
   kind: "projectHasThreads";
   threads: number;
 }
 /**
- * -32010: Unarchive it first.
+ * -32010: The thread is archived. Unarchive it first.
  */
 export interface ThreadArchivedData {
   kind: "threadArchived";
 }
 /**
- * -32010: One turn a thread at a time. Complete or interrupt that one first.
+ * -32010: A thread can run one turn at a time. Complete or interrupt `turnId` first.
  */
 export interface TurnRunningData {
   kind: "turnRunning";
   turnId: string;
 }
 /**
- * -32010: The turn was completed, has failed or was interrupted, perhaps by another process.
+ * -32010: The turn was completed, failed or was interrupted, perhaps by another process.
  */
 export interface TurnEndedData {
   kind: "turnEnded";
   turnId: string;
 }
 /**
- * -32010: No text can be appended any more.
+ * -32010: The message is complete. No text can be appended to it.
  */
 export interface MessageCompleteData {
   kind: "messageComplete";
 }
 /**
- * -32010: Two options of an approval have the same id.
+ * -32010: Two options of the approval have the same id.
  */
 export interface DuplicateOptionData {
   kind: "duplicateOption";
 }
 /**
- * -32010: It was answered otherwise, or cancelled. `outcome` is what holds.
+ * -32010: The approval was already resolved or cancelled. `outcome` is its outcome.
  */
 export interface ApprovalResolvedData {
   kind: "approvalResolved";
   outcome: string | null;
 }
 /**
- * -32010: The outcome is none of these ids.
+ * -32010: The outcome must be one of the ids in `options`.
  */
 export interface UnknownOptionData {
   kind: "unknownOption";
   options: string[];
 }
 /**
- * -32011: There is none, or it was deleted.
+ * -32011: The entity does not exist, or was deleted.
  */
 export interface NotFoundData {
   kind: "notFound";
@@ -1796,7 +1796,7 @@ export interface NotFoundData {
   id: string;
 }
 /**
- * -32012: Somebody else was first. Read the thread again and decide anew.
+ * -32012: The thread has changed. Read it again, then decide again.
  */
 export interface VersionConflictData {
   kind: "versionConflict";
@@ -1804,7 +1804,7 @@ export interface VersionConflictData {
   actual: number;
 }
 /**
- * -32012: That `commandId` was given to another command. `expected` and `actual` are digests of the two.
+ * -32012: The `commandId` belongs to another command. `expected` and `actual` are the digests of the two.
  */
 export interface CommandIdConflictData {
   kind: "commandIdConflict";
@@ -1813,7 +1813,7 @@ export interface CommandIdConflictData {
   actual: string;
 }
 /**
- * -32800: Taken back with `$/cancelRequest`. It had no effect.
+ * -32800: The request was cancelled with `$/cancelRequest`. It had no effect.
  */
 export interface CancelledData {
   kind: "cancelled";
