@@ -45,7 +45,7 @@ __all__ = [
     "connect",
 ]
 
-DAEMON = (sys.executable, "-m", "treadle", "serve")
+DAEMON = (sys.executable, "-P", "-m", "treadle", "serve")
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import uuid_utils
 
+from treadle.core.errors import is_exit
 from treadle.core.group_commit import Answer, Plan, Submission
 from treadle.domain import commands as c
 from treadle.domain.decider import Stamp, initial_state, names
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
 from treadle.store.errors import StorageError, explained, is_busy
+from treadle.store.ids import new_id
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.log import CommandRecord, position
 from treadle.store.sqlite.lookups import look_up
@@ -139,7 +140,9 @@ class Engine:
                 if await self.store.turns.begin():
                     self._forget_state()
                 await self._process(batch)
-            except Exception as error:
+            except BaseException as error:
+                if is_exit(error):
+                    raise
                 log.exception("the engine failed")
                 self._forget_state()
                 for submission in batch:
@@ -252,7 +255,7 @@ def _with_ids(command: c.Command) -> tuple[c.Command, tuple[str, ...]]:
     fields = c.missing_ids(command)
     if not fields:
         return command, ()
-    ids = {field: str(uuid_utils.uuid7()) for field in fields}
+    ids = {field: new_id() for field in fields}
     return c.with_ids(command, ids), tuple(ids.values())
 
 

@@ -78,7 +78,7 @@ class Submission:
         if not self.future.done():
             self.future.set_result(self.present(answer))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 

@@ -279,7 +279,7 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     ends = conversation.exiting.wait(), conversation.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
     failure = (await _one_of(reading, *ends))[0]
     status = conversation.exit_status or 0
-    if isinstance(failure, Exception):
+    if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
         log.critical("reading ended", exc_info=failure)
         status = 1
     await _one_of(conversation.settled(), conversation.gone.wait(), writer.wait_closed())

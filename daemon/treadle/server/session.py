@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from treadle.contract import errors
 from treadle.contract.errors import RpcError
+from treadle.core.errors import is_exit
 from treadle.server.answers import Answers, Batch
 from treadle.server.codec import (
     Invalid,
@@ -201,7 +202,9 @@ class Conversation:
             self.initialized = self.initialized or method.name == "initialize"
             self._shutdown = self._shutdown or method.name == "shutdown"
             result = method.handler(params, request.params) if method.raw else method.handler(params)
-        except Exception as error:
+        except BaseException as error:
+            if is_exit(error):
+                raise
             answers.add(encode_error(request.id, self._error(error, request.method)))
             return
         if inspect.iscoroutine(result):

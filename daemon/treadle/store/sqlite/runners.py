@@ -6,9 +6,8 @@ import os
 import re
 from pathlib import Path
 
-import uuid_utils
-
 from treadle.store.errors import explained
+from treadle.store.ids import new_id
 from treadle.store.sqlite.database import FileLock
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -23,7 +22,7 @@ class Runner:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self.name = _new_name()
+        self.name = new_id()
         self._folder = data_dir / "runners"
         self._lock: FileLock | None = None
 
@@ -36,7 +35,7 @@ class Runner:
                 while not (lock.acquire() and lock.path.exists()):
                     # In the moment before it was held, another daemon took it for one that was left behind.
                     lock.release()
-                    self.name = _new_name()
+                    self.name = new_id()
                     lock = FileLock(self._path(self.name))
             except OSError as error:
                 raise explained(error) from error
@@ -92,7 +91,3 @@ class Runner:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
-
-
-def _new_name() -> str:
-    return str(uuid_utils.uuid7())
