@@ -1,6 +1,6 @@
 # make demo: set up, then play a recorded agent session through a real daemon
 # make test: set up, then run every test
-# make check: lint and types    make schema: the checked-in copies of the protocol, made anew
+# make check: lint, types, docs and schema    make schema: write the generated parts of the docs
 # make bench: speed, beside its floor    make soak: reliability, at length
 PYTHON ?= python3
 VENV := .venv
@@ -8,14 +8,14 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 NODE := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check schema bench bench-peers soak format clean
+.PHONY: demo test check lock schema bench bench-peers soak format clean
 .DEFAULT_GOAL := test
 
-$(SETUP): pyproject.toml
+$(SETUP): pyproject.toml constraints-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "treadle needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(SETUP)
@@ -28,6 +28,16 @@ check: $(SETUP)
 	$(BIN)/ruff check daemon tests
 	$(BIN)/ruff format --check daemon tests
 	$(BIN)/mypy
+	$(BIN)/python tests/tools/lock.py --check
+	$(BIN)/python -m pytest -n auto tests/test_docs.py tests/test_contract.py tests/test_words.py
+
+# make lock: upgrade the development tools and pin what was installed
+lock:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python tests/tools/lock.py
+	@touch $(SETUP)
 
 $(NODE): tests/node/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix tests/node
