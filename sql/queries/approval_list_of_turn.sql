@@ -1,2 +1,2 @@
--- What a turn holds, in the order of its making.
+-- Approvals of a turn, oldest first.
 SELECT value FROM approval_entities WHERE thread_id = :thread AND turn_id = :turn ORDER BY sequence;

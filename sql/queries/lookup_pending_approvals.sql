@@ -1,2 +1,2 @@
--- For deciding: what the running turn of a thread has to cancel.
+-- For the decider: the pending approvals that end with the running turn of a thread.
 SELECT id FROM projection_approvals WHERE thread_id = :thread AND status = 'pending' ORDER BY sequence;

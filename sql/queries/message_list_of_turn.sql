@@ -1,2 +1,2 @@
--- What a turn holds, in the order of its making.
+-- Messages of a turn, oldest first.
 SELECT value FROM message_entities WHERE thread_id = :thread AND turn_id = :turn ORDER BY sequence;

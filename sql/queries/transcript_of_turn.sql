@@ -1,5 +1,4 @@
--- What a turn holds, of all kinds, in the order of its making; checkpoints between :after and :before, where the next
--- turn begins.
+-- The items of a turn, of all kinds, oldest first; checkpoints between :after and :before, the start of the next turn.
 SELECT sequence AS position, 'message' AS entity, value FROM message_entities
 WHERE thread_id = :thread AND turn_id = :turn
 UNION ALL
