@@ -424,7 +424,7 @@ async def test_a_subscription_keeps_a_replica(data_dir: Path, framing: Framing) 
         assert replica.all(Message)["m"].text == "some 🧵 more"
         assert await as_there(client, subscription)
         await subscription.close()
-        with pytest.raises(RemoteError, match="no subscription"):
+        with pytest.raises(RemoteError, match="subscription 'sub-1' not found"):
             await subscription.close()
 
 
@@ -655,7 +655,7 @@ async def test_who_follows_again_with_what_was_kept_is_told_what_changed_since(d
 
 async def test_a_thread_that_is_not_there_cannot_be_followed(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
-        with pytest.raises(RemoteError, match="no thread"):
+        with pytest.raises(RemoteError, match="thread 'none' not found"):
             async for _ in client.follow("none"):
                 pass
 

@@ -56,9 +56,9 @@ def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_
         assert shown(talk, name).splitlines()[0] == title
     assert "'ta' is ambiguous: it matches talk-1, talk-1x, task" in refusal(talk, "ta")
     assert "thread 'nope' not found: `treadle threads` lists the threads" in refusal(talk, "nope")
-    assert "no id of a thread" in refusal(talk, "a b")
+    assert "invalid thread id 'a b'" in refusal(talk, "a b")
     for options in ((), ("--json",), ("--html",)):
-        assert "was deleted: `treadle events --thread gone` has" in refusal(talk, "gone", *options)
+        assert "was deleted: `treadle events --thread gone` prints its events" in refusal(talk, "gone", *options)
     assert "thread 'gon' not found" in refusal(talk, "gon")
 
 

@@ -1,6 +1,6 @@
-"""Plays an agent, so that there is something to see: answers the turn that runs, word by word, and ends it.
+"""Simulates an agent: answers the running turn word by word, and completes it.
 
-A data directory may be given; without one it is the user's.
+Takes a data directory as its argument; the default is the user's data directory.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def main(data_dir: Path) -> None:
         threads = (await client.call("thread/list"))["items"]
         thread = next((one for one in threads if one["status"] == "running"), None)
         if thread is None:
-            sys.exit("no turn runs: send a prompt first")
+            sys.exit("no turn is running: send a prompt first")
         [turn] = (await client.call("turn/list", {"threadId": thread["id"], "limit": 1}))["items"]
         message = f"answer-{turn['id']}"
         await dispatch("AddMessage", id=message, turnId=turn["id"], role="assistant", text="", streaming=True)

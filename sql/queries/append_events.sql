@@ -1,5 +1,5 @@
--- The one statement that adds to the log: nothing, if the log has moved on from :expected.
--- Payloads are strings in the batch, so that they are stored as they were written.
+-- The only statement that adds to the log; inserts nothing if the log is no longer at :expected.
+-- Payloads are passed as JSON strings, so that they are stored byte for byte.
 INSERT INTO events (sequence, payload)
 SELECT :expected + 1 + key, value FROM json_each(:batch)
 WHERE (SELECT coalesce(max(sequence), 0) FROM events) = :expected ORDER BY key;

@@ -1,3 +1,3 @@
--- Which entities the log after a sequence names.
+-- The entities touched by events after a sequence.
 SELECT sequence, event_type, thread_id, coalesce(payload ->> '$.id', payload ->> '$.key') AS id
 FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;

@@ -1,3 +1,3 @@
--- The checkpoints of a thread that have these ids. CROSS JOIN, for SQLite would else look at all that the thread has.
+-- The checkpoints of a thread with these ids. CROSS JOIN keeps SQLite from scanning all checkpoints of the thread.
 SELECT k.value AS id, e.value FROM json_each(:ids) AS k
 CROSS JOIN checkpoint_entities AS e ON e.thread_id = :thread AND e.id = k.value;

@@ -1,2 +1,2 @@
--- The projects that have these ids.
+-- The projects with these ids.
 SELECT k.value AS id, e.value FROM json_each(:ids) AS k CROSS JOIN project_entities AS e ON e.id = k.value;

@@ -1,2 +1,2 @@
--- The threads that have these ids.
+-- The threads with these ids.
 SELECT k.value AS id, e.value FROM json_each(:ids) AS k CROSS JOIN thread_entities AS e ON e.id = k.value;

@@ -1,2 +1,2 @@
--- The log after a sequence.
+-- Events after a sequence.
 SELECT sequence, payload FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;

@@ -1,2 +1,2 @@
--- One thread's part of the log after a sequence.
+-- Events of one thread after a sequence.
 SELECT sequence, payload FROM events WHERE thread_id = :thread AND sequence > :after ORDER BY sequence LIMIT :limit;

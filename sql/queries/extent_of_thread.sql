@@ -1,2 +1,2 @@
--- Where in the log a thread begins, and its last change: nothing of it lies outside.
+-- The first sequence of a thread and its last change; all its events are between them.
 SELECT sequence, version FROM projection_threads WHERE id = :thread AND deleted = 0;

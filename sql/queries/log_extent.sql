@@ -1,2 +1,2 @@
--- How many events there are, and between which sequences. Reads the whole log: for `treadle doctor` alone.
+-- The number of events and their first and last sequence. Reads the whole log: only for `treadle doctor`.
 SELECT count(*), min(sequence), max(sequence) FROM events;

@@ -1,2 +1,2 @@
--- For deciding: the live threads of a project.
+-- For the decider: the threads of a project that are not deleted.
 SELECT id FROM projection_threads WHERE project_id = :project AND deleted = 0 ORDER BY version;

@@ -1,2 +1,2 @@
--- For deciding: the turn that runs in a thread.
+-- For the decider: the running turn of a thread.
 SELECT id, runner FROM projection_turns WHERE thread_id = :thread AND status = 'running';

@@ -1,4 +1,4 @@
--- How far the text of a thread's open messages has come: the last chunk, and the length in code points.
+-- The streaming messages of a thread: the last chunk of each, and the length of its text in code points.
 SELECT m.id, m.sequence, coalesce((SELECT max(c.sequence) FROM message_chunks AS c WHERE c.message = m.sequence), 0)
     AS chunk, length(t.text) AS length
 FROM projection_messages AS m INDEXED BY idx_messages_open JOIN message_texts AS t ON t.sequence = m.sequence

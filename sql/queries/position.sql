@@ -1,4 +1,4 @@
--- How long the log is, and what may have been changed by a newer treadle: projections, schema, types of events.
+-- The last sequence, and what a newer treadle may have changed: versions of projections and schema, event types.
 SELECT (SELECT coalesce(max(sequence), 0) FROM events) AS sequence,
        (SELECT value FROM meta WHERE key = 'projectionVersion') AS projection_version,
        (SELECT max(version) FROM schema_migrations) AS migration,

@@ -1,5 +1,5 @@
--- What has the words of :query, of the 1,000 newest of each kind from :since to :upto: the best first. A bound keeps a common
--- word in a long history from holding up other searches; CROSS JOIN keeps the words the outer loop, in the order of its rows.
+-- Matches of :query among the 1,000 newest of each kind from :since to :upto, best first. The bound keeps a common word in a
+-- long history from blocking other searches; CROSS JOIN keeps the word index as the outer loop, in row order.
 WITH threads AS (
   SELECT 'thread' AS entity, t.sequence, t.id, t.id AS thread_id, NULL AS turn_id, t.project_id, t.title AS thread_title, s.rank
   FROM thread_search AS s CROSS JOIN projection_threads AS t ON t.sequence = s.rowid

@@ -1,4 +1,4 @@
--- How many there are of each entity. Reads an index of each table: for `treadle stats` alone.
+-- The number of entities of each kind. Reads an index of each table: only for `treadle stats`.
 SELECT (SELECT count(*) FROM projection_projects WHERE deleted = 0) AS projects,
        (SELECT count(*) FROM projection_threads WHERE deleted = 0) AS threads,
        (SELECT count(*) FROM projection_threads WHERE deleted = 0 AND archived_at IS NOT NULL) AS archivedThreads,

@@ -1,2 +1,2 @@
--- Threads whose id begins so: from :first, and below :beyond.
+-- Threads whose id has a prefix: from :first, and below :beyond.
 SELECT id, value FROM thread_entities WHERE id >= :first AND id < :beyond ORDER BY id LIMIT :limit;

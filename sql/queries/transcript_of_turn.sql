@@ -1,5 +1,5 @@
--- What was made in a thread between :after and :before, of all kinds and whole, oldest first: where one turn begins at
--- :after and the next at :before, all that the turn holds.
+-- The items of a thread between :after and :before, of all kinds and uncut, oldest first: the items of a turn, if one turn
+-- starts at :after and the next one at :before.
 SELECT sequence AS position, 'message' AS entity, whole AS value FROM message_entities
 WHERE thread_id = :thread AND sequence > :after AND sequence < :before
 UNION ALL

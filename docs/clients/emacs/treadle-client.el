@@ -5,7 +5,7 @@
 ;;; Commentary:
 
 ;; The connection, and views that follow a topic.
-;; It needs nothing but Emacs: jsonrpc.el frames the messages and finds the callbacks of answers.
+;; Needs only Emacs: jsonrpc.el frames messages and matches answers to their callbacks.
 
 ;;; Code:
 
@@ -20,15 +20,15 @@
   "The daemon's program and its arguments."
   :type '(repeat string))
 
-(defvar treadle--connection nil "The connection to the daemon, or to the last one.")
-(defvar treadle--views nil "What is followed: an alist by subscriptionId.")
+(defvar treadle--connection nil "The connection to the current or last daemon.")
+(defvar treadle--views nil "The open views: an alist by subscriptionId.")
 
-;; The replica.  A view has the entities of a topic in their order, each (KIND . VALUE).
+;; The replica.  A view has the entities of a topic in order, each (KIND . VALUE).
 
 (cl-defstruct treadle-view topic thread show entities (found (make-hash-table :test #'equal)) ended)
 
 (defun treadle--put (view kind value)
-  "Take the new VALUE of an entity of KIND into VIEW."
+  "Store VALUE, an entity of KIND, in VIEW."
   (let* ((key (cons kind (plist-get value :id)))
          (entity (gethash key (treadle-view-found view))))
     (if entity
@@ -38,24 +38,24 @@
       (setf (treadle-view-entities view) (nconc (treadle-view-entities view) (list entity))))))
 
 (defun treadle--load (view snapshot)
-  "Begin VIEW with SNAPSHOT."
+  "Fill VIEW from SNAPSHOT."
   (pcase-dolist (`(,plural . ,kind)
                  '((:projects . "project") (:threads . "thread") (:turns . "turn") (:messages . "message")
                    (:activities . "activity") (:approvals . "approval") (:checkpoints . "checkpoint")))
     (seq-doseq (value (plist-get snapshot plural))
       (treadle--put view kind value)))
-  (cl-callf cl-stable-sort (treadle-view-entities view) #'string< ; it comes kind by kind
+  (cl-callf cl-stable-sort (treadle-view-entities view) #'string< ; a snapshot lists entities by kind
              :key (lambda (entity) (or (plist-get (cdr entity) :createdAt) (plist-get (cdr entity) :startedAt)))))
 
 (defun treadle--apply (view change)
-  "Take one CHANGE into VIEW.  Nil where something before it was lost."
+  "Apply CHANGE to VIEW.  Return nil if an earlier change was lost."
   (let* ((kind (plist-get change :entity))
          (key (cons kind (plist-get change :id)))
          (entity (gethash key (treadle-view-found view)))
          (text (plist-get (cdr entity) :text)))
     (pcase (plist-get change :type)
       ("upsert" (treadle--put view kind (plist-get change :value)) t)
-      ("append" (when (eql (length text) (plist-get change :offset)) ; characters of Emacs are code points
+      ("append" (when (eql (length text) (plist-get change :offset)) ; Emacs counts code points
                   (setcdr entity (plist-put (cdr entity) :text (concat text (plist-get change :text))))))
       ("remove" (remhash key (treadle-view-found view))
        (setf (treadle-view-entities view) (delq entity (treadle-view-entities view)))
@@ -64,7 +64,7 @@
 ;; The connection
 
 (defun treadle-report (err)
-  "Tell the user of ERR."
+  "Show ERR to the user."
   (message "treadle: %s" (plist-get err :message)))
 
 (defun treadle-request (method params &optional then else)
@@ -74,15 +74,15 @@
       (jsonrpc-async-request treadle--connection method params
                              :success-fn (or then #'ignore)
                              :error-fn (or else #'treadle-report)
-                             :timeout nil) ; a command whose answer is late happens nevertheless
+                             :timeout nil) ; a command whose answer is late is still carried out
     (error (funcall (or else #'treadle-report) (list :message (error-message-string err))))))
 
 (define-error 'treadle-error "Treadle")
 
 (defun treadle-call (method params)
-  "Send METHOD with PARAMS and wait.  The result, or a `treadle-error'.
+  "Send METHOD with PARAMS and wait.  Return the result or signal `treadle-error'.
 `jsonrpc-request' would do, but in Emacs 28 it leaves the process filter by
-a throw, and what came behind the answer lies there until more comes."
+a throw, and input behind the answer is not processed until more arrives."
   (let (answer)
     (treadle-request method params
                      (lambda (result) (setq answer (list result)))
@@ -93,8 +93,8 @@ a throw, and what came behind the answer lies there until more comes."
     (car answer)))
 
 (defun treadle--connect ()
-  "Spawn the daemon, unless there is one.
-What is sent before it has answered `initialize' waits in it."
+  "Start the daemon unless it is running.
+Requests sent before it has answered `initialize' are queued by it."
   (unless (and treadle--connection (jsonrpc-running-p treadle--connection))
     (setq treadle--connection
           (make-instance 'jsonrpc-process-connection
@@ -103,7 +103,7 @@ What is sent before it has answered `initialize' waits in it."
                                     (make-process :name "treadle" :command treadle-command :noquery t
                                                   :connection-type 'pipe :coding 'utf-8-emacs-unix
                                                   :stderr (get-buffer-create "*treadle stderr*")))
-                         :events-buffer-scrollback-size 0 ; nil keeps every token for ever
+                         :events-buffer-scrollback-size 0 ; nil would keep every token
                          :notification-dispatcher #'treadle--notified
                          :on-shutdown #'treadle--ended))
     (treadle-request 'initialize (list :processId (emacs-pid)) nil
@@ -113,8 +113,8 @@ What is sent before it has answered `initialize' waits in it."
     (jsonrpc-notify treadle--connection 'initialized nil)))
 
 (defun treadle-follow (topic thread show &optional else)
-  "Follow TOPIC, of THREAD.  Call SHOW with the view, now and when it is new.
-Where it cannot be followed, call ELSE with the error."
+  "Subscribe to TOPIC, of THREAD.  Call SHOW with the view, now and after each change.
+If that fails, call ELSE with the error."
   (treadle-request
    'subscription/open `(:topic ,topic ,@(when thread `(:threadId ,thread)))
    (lambda (opened)
@@ -125,13 +125,13 @@ Where it cannot be followed, call ELSE with the error."
    else))
 
 (defun treadle-unfollow (view)
-  "Follow VIEW no more."
+  "Close the subscription of VIEW."
   (when-let ((id (car (rassq view treadle--views))))
     (setq treadle--views (rassq-delete-all view treadle--views))
     (treadle-request 'subscription/close (list :subscriptionId id))))
 
 (defun treadle--notified (_connection method params)
-  "Take a notification METHOD with its PARAMS."
+  "Handle the notification METHOD with PARAMS."
   (pcase method
     ('window/logMessage (treadle-report params))
     ('projection/changed
@@ -142,7 +142,7 @@ Where it cannot be followed, call ELSE with the error."
          (treadle-follow (treadle-view-topic view) (treadle-view-thread view) (treadle-view-show view)))))))
 
 (defun treadle--ended (connection)
-  "Say in all views of CONNECTION that there is no daemon any more."
+  "Show in all views of CONNECTION that the daemon has exited."
   (let ((message (format "the daemon ended with status %d" (process-exit-status (jsonrpc--process connection))))
         (views (mapcar #'cdr treadle--views)))
     (setq treadle--views nil)
@@ -152,18 +152,18 @@ Where it cannot be followed, call ELSE with the error."
       (funcall (treadle-view-show view) view))))
 
 (defun treadle-stop ()
-  "End the daemon and wait for it.  Its exit status."
+  "Shut the daemon down and return its exit status."
   (interactive)
   (when (and treadle--connection (jsonrpc-running-p treadle--connection))
     (ignore-errors
       (treadle-call 'shutdown nil)
       (jsonrpc-notify treadle--connection 'exit nil))
     (let ((process (jsonrpc--process treadle--connection))
-          (patience 100)) ; an Emacs that was sent SIGTERM never hears that a process has ended
+          (patience 100)) ; after SIGTERM, Emacs never learns that a process has exited
       (while (and (process-live-p process) (> (cl-decf patience) 0)) (sleep-for 0.02))
       (process-exit-status process))))
 
-(add-hook 'kill-emacs-hook #'treadle-stop) ; else Emacs would send it SIGHUP
+(add-hook 'kill-emacs-hook #'treadle-stop) ; otherwise Emacs would send it SIGHUP
 
 (provide 'treadle-client)
 ;;; treadle-client.el ends here

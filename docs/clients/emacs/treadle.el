@@ -4,7 +4,7 @@
 
 ;;; Commentary:
 
-;; Choose a thread, follow it live in a buffer, send a prompt.  Begin your own package with it.
+;; Choose a thread, follow it live in a buffer, send a prompt.  A starting point for your own package.
 
 ;;; Code:
 
@@ -14,7 +14,7 @@
 (defvar-local treadle--view nil "The view that this buffer shows.")
 
 (define-derived-mode treadle-thread-mode special-mode "Thread"
-  "A thread, as it goes on."
+  "A live view of a thread."
   (add-hook 'kill-buffer-hook (lambda () (treadle-unfollow treadle--view)) nil t))
 
 (define-key treadle-thread-mode-map "s" #'treadle-send)
@@ -38,7 +38,7 @@
   (let (names)
     (dolist (thread (treadle--threads))
       (let ((name (format "%s [%s]" (plist-get thread :title) (plist-get thread :status))))
-        (while (assoc name names) (setq name (concat name "*"))) ; a name must be one thread's
+        (while (assoc name names) (setq name (concat name "*"))) ; names must be unique
         (push (cons name (plist-get thread :id)) names)))
     (treadle-open (cdr (assoc (completing-read "Thread: " (reverse names) nil t) names)))))
 
@@ -66,7 +66,7 @@
      (when (treadle-view-ended view) (format "!! %s\n" (treadle-view-ended view))))))
 
 (defun treadle-open (thread)
-  "Show the thread with the id THREAD, and what happens to it as it happens."
+  "Show the thread with the id THREAD and update it live."
   (let ((buffer (get-buffer-create (format "*treadle %s*" thread))))
     (pop-to-buffer buffer)
     (unless (and treadle--view (not (treadle-view-ended treadle--view)))
@@ -84,11 +84,11 @@
                (unless at-end (goto-char place))))))))))
 
 (defun treadle-dispatch (type &rest fields)
-  "Send the command TYPE with its FIELDS; the events that it led to."
+  "Send the command TYPE with its FIELDS and return the resulting events."
   (plist-get (treadle-call 'command/dispatch (append (list :type type) fields)) :events))
 
 (defun treadle-new (title)
-  "Make a thread with TITLE in the project of this folder, and show it."
+  "Create a thread with TITLE in the project of this folder, and show it."
   (interactive "sTitle: ")
   (let* ((path (directory-file-name (expand-file-name default-directory)))
          (project (plist-get (treadle-call 'project/open (list :path path)) :project))
@@ -96,7 +96,7 @@
     (treadle-open (plist-get (plist-get (aref events 0) :event) :threadId))))
 
 (defun treadle-send (prompt)
-  "Send PROMPT to the thread of this buffer: a turn begins."
+  "Send PROMPT to the thread of this buffer, which starts a turn."
   (interactive "sPrompt: ")
   (treadle-dispatch "StartTurn" :threadId (treadle-view-thread treadle--view) :prompt prompt))
 

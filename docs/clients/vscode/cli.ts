@@ -1,4 +1,4 @@
-/** A thread in a terminal, without VS Code: its text after each change; a line that is typed is a prompt. */
+/** Shows a thread in a terminal, without VS Code, after each change; every line that is typed is a prompt. */
 
 import { createInterface } from "node:readline";
 import { Client } from "./client";

@@ -20,11 +20,11 @@ const KINDS: [string, Kind][] = [
   ["activities", "activity"], ["approvals", "approval"], ["checkpoints", "checkpoint"],
 ];
 
-/** What a topic shows: its entities in their order, kept up by what the daemon tells. */
+/** The content of a topic: its entities in order, kept up to date by notifications. */
 export class View {
-  /** By kind and id. A Map keeps the order in which they came. */
+  /** By kind and id. A Map keeps insertion order. */
   readonly entities = new Map<string, Entity>();
-  /** Why nothing more comes, once that is so. */
+  /** Why the view is no longer updated, once that is the case. */
   ended: string | undefined;
   private readonly changed = new Emitter<void>();
   readonly onDidChange = this.changed.event;
@@ -39,12 +39,12 @@ export class View {
     const lists = new Map<string, Entity["value"][]>(Object.entries(snapshot));
     const entities = KINDS.flatMap(([plural, kind]) => (lists.get(plural) ?? []).map((value) => ({ kind, value }) as Entity));
     const at = ({ value }: Entity) => ("startedAt" in value ? value.startedAt : "createdAt" in value ? value.createdAt : "");
-    entities.sort((a, b) => (at(a) < at(b) ? -1 : at(a) > at(b) ? 1 : 0)); // it comes kind by kind
+    entities.sort((a, b) => (at(a) < at(b) ? -1 : at(a) > at(b) ? 1 : 0)); // a snapshot lists entities by kind
     this.entities.clear();
     for (const entity of entities) this.entities.set(keyOf(entity.kind, entity.value), entity);
   }
 
-  /** Takes one change; false where it does not fit, because something was lost. */
+  /** Applies a change; false if it does not fit because an earlier one was lost. */
   apply(change: Change): boolean {
     if (change.type === "upsert") {
       this.entities.set(keyOf(change.entity, change.value), { kind: change.entity, value: change.value } as Entity);
@@ -82,16 +82,16 @@ export class View {
   }
 }
 
-/** A daemon of its own, and the connection to it. */
+/** Starts a daemon and connects to it. */
 export class Client {
-  /** Resolves when the daemon has ended, with how. */
+  /** Resolves with the reason when the daemon has exited. */
   readonly ended: Promise<string>;
   status: number | undefined;
   isGone = false;
   private readonly views = new Map<string, View>();
   private readonly connection: MessageConnection;
   private readonly logged = new Emitter<string>();
-  /** What the daemon warns of. */
+  /** Warnings and errors of the daemon. */
   readonly onDidLog = this.logged.event;
 
   constructor(command: readonly string[] = ["treadle", "serve"]) {
@@ -104,14 +104,14 @@ export class Client {
     this.ended = new Promise((resolve) => {
       const end = (how: string) => {
         this.isGone = true;
-        this.connection.dispose(); // rejects what is not answered, which would wait for ever
+        this.connection.dispose(); // rejects unanswered requests, which would never settle
         for (const view of this.views.values()) {
           view.ended = how;
           view.tell();
         }
         resolve(how);
       };
-      daemon.on("error", (error) => end(`${program} cannot be run: ${error.message}`));
+      daemon.on("error", (error) => end(`${program} failed to start: ${error.message}`));
       daemon.on("close", (status, signal) => {
         this.status = status ?? undefined;
         end(`the daemon ended with ${signal ?? `status ${status}`}`);
@@ -119,7 +119,7 @@ export class Client {
     });
   }
 
-  /** The first thing to do. Throws where the data directory was refused, or there is no daemon. */
+  /** Must be called first. Throws if the data directory was refused or the daemon could not be started. */
   async initialize(): Promise<void> {
     await this.request("initialize", { processId: process.pid }).catch(async (error) => {
       await this.stop();
@@ -128,10 +128,10 @@ export class Client {
     await this.connection.sendNotification("initialized", {});
   }
 
-  /** The result of a request. Rejects with a ResponseError of the daemon's, or an Error where it is gone. */
+  /** The result of a request. Rejects with a ResponseError from the daemon, or an Error if it has exited. */
   async request<Result>(method: string, params: object = {}, token?: CancellationToken): Promise<Result> {
     try {
-      // An undefined token or undefined params would count as one more positional parameter.
+      // An undefined token or undefined params would be sent as an extra positional parameter.
       return await (token ? this.connection.sendRequest(method, params, token) : this.connection.sendRequest(method, params));
     } catch (error) {
       if (error instanceof ResponseError && error.code !== ErrorCodes.PendingResponseRejected) throw error;
@@ -143,7 +143,7 @@ export class Client {
     return this.request("command/dispatch", command);
   }
 
-  /** Follows a topic. */
+  /** Subscribes to a topic. */
   async follow(topic: "index" | "thread", threadId?: string): Promise<View> {
     const view = new View(topic, threadId);
     await this.open(view);
@@ -158,7 +158,7 @@ export class Client {
     }
   }
 
-  /** Ends the daemon, and waits for it. */
+  /** Shuts the daemon down and waits until it has exited. */
   async stop(): Promise<string> {
     if (!this.isGone) {
       await this.request("shutdown").catch(() => undefined);

@@ -1,4 +1,4 @@
-/** treadle in VS Code: choose a thread, follow it live in a document, send a prompt. Begin your own extension with it. */
+/** treadle in VS Code: choose a thread, follow it live in a document, send a prompt. A starting point for your own extension. */
 
 import * as vscode from "vscode";
 import { randomUUID } from "node:crypto";
@@ -11,7 +11,7 @@ let index: View | undefined;
 const threads = new Map<string, View>();
 const changed = new vscode.EventEmitter<vscode.Uri>();
 
-/** The client; it spawns a daemon where there is none. */
+/** The client; starts a daemon if none is running. */
 function connected(): Promise<Client> {
   return (client ??= connect());
 }
@@ -34,7 +34,7 @@ async function pick(): Promise<void> {
   if (chosen) await show(chosen.id);
 }
 
-/** Shows a thread in a document, and what happens to it as it happens. */
+/** Shows a thread in a document and updates it live. */
 async function show(threadId: string): Promise<void> {
   const daemon = await connected();
   const uri = vscode.Uri.from({ scheme: SCHEME, path: `/${threadId}` });
@@ -47,7 +47,7 @@ async function show(threadId: string): Promise<void> {
   await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(uri), { preview: false });
 }
 
-/** Makes a thread in the project of the folder that is open, and shows it. */
+/** Creates a thread in the project of the open folder, and shows it. */
 async function create(): Promise<void> {
   const path = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   if (!path) throw new Error("open a folder first");
@@ -60,14 +60,14 @@ async function create(): Promise<void> {
   await show(threadId);
 }
 
-/** The thread that the active document shows. */
+/** The thread shown by the active document. */
 function current(): string {
   const uri = vscode.window.activeTextEditor?.document.uri;
-  if (uri?.scheme !== SCHEME) throw new Error("this is not a thread");
+  if (uri?.scheme !== SCHEME) throw new Error("the active document is not a thread");
   return uri.path.slice(1);
 }
 
-/** Sends a prompt to that thread: a turn begins. */
+/** Sends a prompt to that thread, which starts a turn. */
 async function send(): Promise<void> {
   const threadId = current();
   const prompt = await vscode.window.showInputBox({ prompt: "Prompt" });
@@ -78,7 +78,7 @@ async function interrupt(): Promise<void> {
   await (await connected()).dispatch({ type: "InterruptTurn", threadId: current(), reason: "the user" });
 }
 
-/** Returns what other extensions may use. */
+/** Returns the API for other extensions. */
 export function activate(context: vscode.ExtensionContext): { connected: typeof connected } {
   for (const [name, run] of Object.entries({ pick, new: create, send, interrupt })) {
     const reported = () => run().catch((error: Error) => vscode.window.showErrorMessage(`treadle: ${error.message}`));
@@ -94,7 +94,7 @@ export function activate(context: vscode.ExtensionContext): { connected: typeof 
   return { connected };
 }
 
-/** VS Code waits for this when it ends. */
+/** VS Code waits for this when it exits. */
 export async function deactivate(): Promise<void> {
   await (await client)?.stop();
 }

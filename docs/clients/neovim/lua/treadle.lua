@@ -1,4 +1,4 @@
---- treadle in Neovim: choose a thread, follow it live in a buffer, send a prompt. Begin your own plugin with it.
+--- treadle in Neovim: choose a thread, follow it live in a buffer, send a prompt. A starting point for your own plugin.
 
 local client = require('treadle.client')
 local M = {}
@@ -26,7 +26,7 @@ function M.pick()
   end)
 end
 
---- A thread as lines of text.
+--- Formats a thread as lines of text.
 local function render(view)
   local thread = view.found['thread' .. view.thread_id]
   local lines = { thread and ('# %s [%s]'):format(thread.value.title, thread.value.status) or '(deleted)' }
@@ -48,7 +48,7 @@ local function render(view)
   return vim.list_extend(lines, view.ended and { '!! ' .. view.ended } or {})
 end
 
---- Shows a thread in a buffer, and what happens to it as it happens.
+--- Shows a thread in a buffer and updates it live.
 function M.open(thread_id)
   local buffer = vim.fn.bufadd('treadle://' .. thread_id)
   vim.fn.bufload(buffer)
@@ -70,7 +70,7 @@ function M.open(thread_id)
     vim.bo[buffer].modifiable = true
     vim.api.nvim_buf_set_lines(buffer, 0, -1, false, render(view))
     vim.bo[buffer].modifiable, vim.bo[buffer].modified = false, false
-    for _, window in ipairs(at_end) do -- who reads the end goes on to read it
+    for _, window in ipairs(at_end) do -- windows at the end keep following
       vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
     end
   end)
@@ -80,7 +80,7 @@ local function dispatch(command, callback)
   client.request('command/dispatch', command, callback or client.report)
 end
 
---- Makes a thread in the project of the current folder, and opens it.
+--- Creates a thread in the project of the current folder, and opens it.
 function M.new(title)
   client.request('project/open', { path = vim.fn.getcwd() }, function(err, opened)
     if err then
@@ -92,12 +92,12 @@ function M.new(title)
   end)
 end
 
---- Sends a prompt to the thread of this buffer: a turn begins.
+--- Sends a prompt to the thread of this buffer, which starts a turn.
 function M.send(prompt)
   dispatch({ type = 'StartTurn', threadId = vim.b.treadle_thread, prompt = prompt })
 end
 
---- Interrupts the turn that runs in the thread of this buffer.
+--- Interrupts the running turn of this buffer's thread.
 function M.interrupt()
   dispatch({ type = 'InterruptTurn', threadId = vim.b.treadle_thread, reason = 'the user' })
 end

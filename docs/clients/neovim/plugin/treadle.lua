@@ -1,4 +1,4 @@
---- The commands of the example; `:set runtimepath+=` its folder.
+--- The user commands of the example. Add its folder with `:set runtimepath+=`.
 
 local function command(name, run, arguments)
   vim.api.nvim_create_user_command(name, function(given) require('treadle')[run](given.args) end, { nargs = arguments })

@@ -1,20 +1,20 @@
 --- A client of treadle: the connection, and views that follow a topic.
---- It needs nothing but Neovim: vim.lsp.rpc frames the messages and finds the callbacks of answers.
+--- Needs only Neovim: vim.lsp.rpc frames messages and matches answers to their callbacks.
 
 local M = { command = { 'treadle', 'serve' } }
 
-local rpc -- what vim.lsp.rpc.start gave, while the daemon lives
-local waiting = {} -- callbacks of what is not answered yet: Neovim forgets its own when the daemon dies
-local views = {} -- what is followed, by subscriptionId
+local rpc -- the result of vim.lsp.rpc.start, while the daemon is running
+local waiting = {} -- callbacks of unanswered requests: Neovim drops them when the daemon dies
+local views = {} -- open views, by subscriptionId
 
---- Tells the user of an error, if there is one.
+--- Shows an error to the user, if there is one.
 function M.report(err)
   if err then
     vim.notify('treadle: ' .. err.message, vim.log.levels.ERROR)
   end
 end
 
--- The replica: a view has the entities of a topic in their order, and finds them by kind and id.
+-- The replica: a view has the entities of a topic in order, and finds them by kind and id.
 
 local KINDS = {
   { 'projects', 'project' }, { 'threads', 'thread' }, { 'turns', 'turn' }, { 'messages', 'message' },
@@ -39,12 +39,12 @@ local function load(view, snapshot)
     end
   end
   local function at(entity) return entity.value.createdAt or entity.value.startedAt end
-  table.sort(view.entities, function(a, b) -- it comes kind by kind; what comes later comes in its order
+  table.sort(view.entities, function(a, b) -- a snapshot lists entities by kind; later changes arrive in order
     return at(a) < at(b) or at(a) == at(b) and a.place < b.place
   end)
 end
 
---- Takes one change; false where it does not fit, because something was lost.
+--- Applies a change; false if it does not fit because an earlier one was lost.
 local function apply(view, change)
   if change.type == 'upsert' then
     put(view, change.entity, change.value)
@@ -65,7 +65,7 @@ end
 
 -- The connection
 
---- Follows a topic: show(view) is called with what it shows, and whenever that has changed, until it returns false.
+--- Subscribes to a topic: show(view) is called now and after each change, until it returns false.
 function M.follow(topic, thread_id, show)
   M.request('subscription/open', { topic = topic, threadId = thread_id }, function(err, opened)
     if err then
@@ -113,9 +113,9 @@ local function on_exit(status, signal)
   end
 end
 
---- Spawns the daemon. What is sent before it has answered `initialize` waits in it.
+--- Starts the daemon. Requests sent before it has answered `initialize` are queued by it.
 local function start()
-  -- Neovim schedules the other handlers by itself; this one it calls where most functions are not allowed.
+  -- Neovim schedules the other handlers itself; this one runs where most functions are not allowed.
   local handlers = { notification = on_notification, on_exit = vim.schedule_wrap(on_exit) }
   local arguments = { M.command, handlers }
   if vim.fn.has('nvim-0.10') == 0 then
@@ -134,13 +134,13 @@ local function start()
   end
 end
 
---- Sends a request. callback(err, result) is called once, also where the daemon dies.
+--- Sends a request. callback(err, result) is called exactly once, even if the daemon dies.
 function M.request(method, params, callback)
   if not rpc then
     start()
   end
   if not rpc then
-    return callback({ message = M.command[1] .. ' cannot be run: see require("treadle.client").command', data = {} })
+    return callback({ message = M.command[1] .. ' failed to start: see require("treadle.client").command', data = {} })
   end
   local key = {}
   waiting[key] = callback
@@ -150,7 +150,7 @@ function M.request(method, params, callback)
   end)
 end
 
---- Ends the daemon and waits for it. Its exit status.
+--- Shuts the daemon down, waits for it, and returns its exit status.
 function M.stop()
   if rpc then
     M.request('shutdown', nil, function()
