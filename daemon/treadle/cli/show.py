@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store.sqlite.reader import reading
 
     with reading(data_dir_of(options)) as reader:
-        thread_id = reader.read(lambda db: thread_named(db, options.thread))
+        thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
         if options.json:
-            output.print_json(reader.read(lambda db: as_read(db, thread_id, options.turns)))
+            output.print_json(reader.read(lambda reads: as_read(reads, thread_id, options.turns)))
             return 0
         transcript = Transcript(reader, thread_id, options.turns)
         if options.html:

@@ -14,27 +14,18 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from treadle.contract.results import ProjectOpened
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound, Rejected
-from treadle.store.sqlite.reads import LATEST
-from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import Store
 
 ATTRIBUTE: Final = "user.treadle."
 """And the log's id: another data directory has other projects."""
 
 
-class Opened(Struct, frozen=True):
-    """project: of the folder. created: it is a new one. moved: it is one whose folder lies elsewhere now."""
-
-    project: Project
-    created: bool
-    moved: bool
-
-
-class Place(Struct, frozen=True):
+class Location(Struct, frozen=True):
     """folder: without symbolic links. project_id: whose it is, None for nobody's. moved: from another path."""
 
     folder: str
@@ -42,7 +33,7 @@ class Place(Struct, frozen=True):
     moved: bool = False
 
 
-async def open_project(store: Store, engine: Engine, path: str) -> Opened:
+async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened:
     """The project of a folder, or of the nearest folder above it that has one; else a new one of that folder.
 
     Raises Rejected: `pathNotAbsolute`, `pathIsNoFolder`.
@@ -61,7 +52,7 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
             elif place.moved:
                 id = await _do(engine, c.UpdateProject(id=place.project_id, path=place.folder))
             else:
-                return Opened(projects[place.project_id], created=False, moved=False)
+                return ProjectOpened(projects[place.project_id], created=False, moved=False)
         except Rejected as error:
             if error.kind == "pathTaken" or isinstance(error, NotFound):
                 continue  # another process was first
@@ -69,10 +60,10 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
         await asyncio.to_thread(mark, Path(place.folder), store.log_id, id)
         project = (await _projects(store)).get(id)
         if project is not None:
-            return Opened(project, created=place.project_id is None, moved=place.moved)
+            return ProjectOpened(project, created=place.project_id is None, moved=place.moved)
 
 
-def find(path: str, projects: dict[str, str], log_id: str) -> Place:
+def find(path: str, projects: dict[str, str], log_id: str) -> Location:
     """Look at the file system. projects: their paths, by id. Raises Rejected."""
     folder = Path(os.path.realpath(path))  # never raises, not even for a circle of links
     if not _is_folder(folder):
@@ -80,11 +71,11 @@ def find(path: str, projects: dict[str, str], log_id: str) -> Place:
     lies = {os.path.realpath(at): id for id, at in projects.items()}
     for above in (folder, *folder.parents):
         if str(above) in lies:
-            return Place(str(above), lies[str(above)])
+            return Location(str(above), lies[str(above)])
         id = marked(above, log_id)
         if id in projects and _is_folder(Path(projects[id])) is False:  # else this is a copy
-            return Place(_utf8(above), id, moved=True)
-    return Place(_utf8(folder))
+            return Location(_utf8(above), id, moved=True)
+    return Location(_utf8(folder))
 
 
 def _is_folder(path: Path) -> bool | None:
@@ -120,15 +111,13 @@ def marked(folder: Path, log_id: str) -> str:
 
 
 async def _projects(store: Store) -> dict[str, Project]:
-    rows: list[tuple[Any, str]] = await store.read(
-        lambda db: db.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
-    )
-    found = (msgspec.json.decode(value, type=Project) for _, value in rows)
+    rows = await store.read(lambda reads: reads.projects())
+    found = (msgspec.json.decode(row, type=Project) for row in rows)
     return {project.id: project for project in found}
 
 
 async def _do(engine: Engine, command: c.CreateProject | c.UpdateProject) -> str:
     """The id of the project."""
     answer = await engine.submit([command]).future
-    (result,) = answer.results
-    return str(msgspec.json.decode(result.events[0])["event"]["id"]) if result.events else str(command.id)
+    events: list[Any] = answer.results[0].events  # JSON that is not decoded
+    return str(msgspec.json.decode(events[0])["event"]["id"]) if events else str(command.id)

@@ -1,80 +1,20 @@
 """What clients read: entities as JSON texts that SQLite made, in pages that are bounded in rows and in bytes."""
 
-import base64
-import binascii
 import sqlite3
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from treadle.contract.results import IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.errors import NotFound
+from treadle.store.pages import INDEX_THREADS, LATEST, MAX_BYTES, encode_cursor, stored_event
 from treadle.store.sqlite.sql import query
 
-MAX_BYTES: Final = 1024 * 1024  # of a page; a single row or turn that is larger comes alone
-LATEST: Final = 2**63 - 1
-INDEX_THREADS: Final = 500
 
-
-class BadCursor(ValueError):
-    """A cursor that no list of this kind gave."""
-
-
-class Page(Struct, frozen=True, rename="camel"):
-    """items: the rows. next_cursor: where the next page begins, null at the end."""
-
-    items: list[Raw]
-    next_cursor: str | None
-
-
-class Turns(Struct, frozen=True, rename="camel"):
-    """A window of a thread: its header, turns, and all that is theirs, each oldest first.
-
-    before_cursor: where older turns are, null where there are none.
-    """
-
-    sequence: int
-    threads: list[Raw]
-    turns: list[Raw]
-    messages: list[Raw]
-    activities: list[Raw]
-    approvals: list[Raw]
-    checkpoints: list[Raw]
-    before_cursor: str | None
-
-
-class Index(Struct, frozen=True, rename="camel"):
-    """Projects, and the threads that changed last, newest first."""
-
-    sequence: int
-    projects: list[Raw]
-    threads: list[Raw]
-
-
-class Settings(Struct, frozen=True, rename="camel"):
-    """Every setting, by key."""
-
-    sequence: int
-    settings: list[Raw]
-
-
-def encode_cursor(position: int | str | list[int]) -> str:
-    """An opaque text for a place in a list."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None, start: Any) -> Any:
-    """The place, of `start`'s type; `start` without a cursor. Raises BadCursor."""
-    if cursor is None:
-        return start
-    try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        position = msgspec.json.decode(raw, type=type(start))
-    except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
-        raise BadCursor("the cursor is none that this list gave") from error
-    if isinstance(position, int) and not 0 <= position <= LATEST:
-        raise BadCursor("the cursor is none that this list gave")
-    return position
+def _json(texts: Iterable[str]) -> list[Any]:
+    """Entities as the JSON that SQLite made. Structs do not validate their members, and Raw is encoded as it is."""
+    return [Raw(text) for text in texts]
 
 
 def bytes_of(text: str) -> int:
@@ -82,7 +22,7 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page:
+def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
     """One page of a query whose rows begin with (position, value)."""
     rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
     items: list[Raw] = []
@@ -99,7 +39,7 @@ def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: An
 
 def thread_list(
     connection: sqlite3.Connection, project_id: str | None, archived: bool | None, limit: int, before: int
-) -> Page:
+) -> Page[Raw]:
     """Threads, the last changed first."""
     parameters: dict[str, Any] = {"before": before}
     name = "thread_list"
@@ -128,12 +68,6 @@ def events(
     return items, None
 
 
-def stored_event(sequence: int, payload: str | bytes) -> Raw:
-    """`{sequence, event}` as JSON."""
-    text = payload if isinstance(payload, str) else payload.decode()
-    return Raw(f'{{"sequence":{sequence},"event":{text}}}')
-
-
 def sequence(connection: sqlite3.Connection) -> int:
     """That of the last event."""
     return int(connection.execute(query("position")).fetchone()[0])
@@ -147,7 +81,7 @@ def require_thread(connection: sqlite3.Connection, thread_id: str) -> str:
     return str(row[0])
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> Turns:
+def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
     """The last turns of a thread that began before `before`, newest read first until the page is full.
 
     Raises NotFound.
@@ -177,26 +111,28 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
         checkpoints.append(value)
     found.close()  # an open cursor would hold the read transaction
     taken.reverse()
-    return Turns(
+    return ThreadSnapshot(
         sequence=sequence(connection),
-        threads=[Raw(header)],
-        turns=[Raw(value) for value, *_ in taken],
-        messages=[Raw(v) for _, messages, _, _ in taken for v in messages],
-        activities=[Raw(v) for _, _, activities, _ in taken for v in activities],
-        approvals=[Raw(v) for _, _, _, approvals in taken for v in approvals],
-        checkpoints=[Raw(v) for v in reversed(checkpoints)],
+        threads=_json([header]),
+        turns=_json(value for value, *_ in taken),
+        messages=_json(v for _, messages, _, _ in taken for v in messages),
+        activities=_json(v for _, _, activities, _ in taken for v in activities),
+        approvals=_json(v for _, _, _, approvals in taken for v in approvals),
+        checkpoints=_json(v for v in reversed(checkpoints)),
         before_cursor=encode_cursor(oldest) if more else None,
     )
 
 
-def index(connection: sqlite3.Connection) -> Index:
+def index(connection: sqlite3.Connection) -> IndexSnapshot:
     """What a sidebar shows."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
     threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": INDEX_THREADS}).fetchall()
-    return Index(sequence(connection), [Raw(value) for _, value in projects], [Raw(value) for _, value in threads])
+    return IndexSnapshot(
+        sequence(connection), _json(value for _, value in projects), _json(value for _, value in threads)
+    )
 
 
-def settings(connection: sqlite3.Connection) -> Settings:
+def settings(connection: sqlite3.Connection) -> SettingsSnapshot:
     """Every setting."""
     rows = connection.execute(query("setting_list"), {"after": "", "limit": -1}).fetchall()
-    return Settings(sequence(connection), [Raw(value) for _, value in rows])
+    return SettingsSnapshot(sequence(connection), _json(value for _, value in rows))
