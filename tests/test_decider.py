@@ -733,11 +733,11 @@ def test_rolling_back_restores_the_state(before: list[c.Command], command: c.Com
     state = given(*before)
     assert when(state, command) == events
     loaded = contents(state)
-    mark = state.mark()
+    savepoint = state.savepoint()
     for event in events:
         evolve(state, event)
     assert contents(state) != loaded
-    state.rollback(mark)
+    state.rollback(savepoint)
     assert contents(state) == loaded
 
 
@@ -747,22 +747,22 @@ def test_rolling_back_keeps_what_was_before_the_mark() -> None:
         for event in when(state, command):
             evolve(state, event)
     before = contents(state)
-    mark = state.mark()
+    savepoint = state.savepoint()
     for event in when(state, c.RenameThread(thread_id="t", title="New")):
         evolve(state, event)
-    state.rollback(mark)
+    state.rollback(savepoint)
     assert contents(state) == before
     assert state[("thread", "t")].title == "Talk"
 
 
 def test_what_is_committed_needs_no_memory_of_how_to_undo_it() -> None:
     state = given(*BUSY)
-    assert state.mark() == (7, 0)
+    assert state.savepoint() == (7, 0)
     for event in when(state, COMPLETE):
         evolve(state, event)
-    assert state.mark() > (7, 0)
+    assert state.savepoint() > (7, 0)
     state.commit()
-    assert state.mark() == (11, 0)
+    assert state.savepoint() == (11, 0)
 
 
 @pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)

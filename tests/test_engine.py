@@ -10,14 +10,17 @@ import msgspec
 import pytest
 
 from support import PATIENCE, opened, plain, replayed
+from treadle.contract.results import BatchDispatched
 from treadle.core import engine as engine_module
-from treadle.core.engine import Engine, Linger, Overloaded, digest
-from treadle.core.group_commit import Answer, Submission
+from treadle.core.engine import Engine, Overloaded
+from treadle.core.group_commit import Submission
+from treadle.core.idempotency import digest
+from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
-from treadle.store.sqlite.log import CommandRecord
+from treadle.store.ports import CommandRecord
 from treadle.store.sqlite.runners import Runner
 from treadle.store.sqlite.store import Store
 
@@ -42,16 +45,18 @@ def rename(title: str, **fields: Any) -> c.RenameThread:
     return c.RenameThread(thread_id="t", title=title, **fields)
 
 
-def send(engine: Engine, *commands: c.Command, command_id: str | None = None, batch: bool = False) -> Submission:
+def send(engine: Engine, *commands: c.Command, command_id: str | None = None, atomic: bool = False) -> Submission:
     """What a request for these commands does."""
-    request: Any = msgspec.to_builtins(commands[0]) if not batch else {"commands": msgspec.to_builtins(commands)}
-    return engine.submit(list(commands), command_id=command_id, digest=digest(request), batch=batch)
+    request: Any = msgspec.to_builtins(commands[0]) if not atomic else {"commands": msgspec.to_builtins(commands)}
+    return engine.submit(list(commands), command_id=command_id, digest=digest(request), atomic=atomic)
 
 
-async def answer(engine: Engine, *commands: c.Command, command_id: str | None = None, batch: bool = False) -> Answer:
+async def answer(
+    engine: Engine, *commands: c.Command, command_id: str | None = None, atomic: bool = False
+) -> BatchDispatched:
     async with asyncio.timeout(PATIENCE):
-        got = await send(engine, *commands, command_id=command_id, batch=batch).future
-    assert isinstance(got, Answer)
+        got = await send(engine, *commands, command_id=command_id, atomic=atomic).future
+    assert isinstance(got, BatchDispatched)
     return got
 
 
@@ -60,11 +65,11 @@ async def outcomes(submissions: list[Submission]) -> list[Any]:
         return await asyncio.gather(*(s.future for s in submissions), return_exceptions=True)
 
 
-def sequences(got: Answer) -> list[list[int]]:
+def sequences(got: BatchDispatched) -> list[list[int]]:
     return [[event["sequence"] for event in decoded(result.events)] for result in got.results]
 
 
-def decoded(events: list[msgspec.Raw]) -> list[dict[str, Any]]:
+def decoded(events: list[Any]) -> list[dict[str, Any]]:
     return [msgspec.json.decode(event) for event in events]
 
 
@@ -81,7 +86,7 @@ async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
 @pytest.fixture
 async def ready(engine: Engine) -> Engine:
     """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
-    await answer(engine, *SETUP, batch=True)
+    await answer(engine, *SETUP, atomic=True)
     return engine
 
 
@@ -109,7 +114,7 @@ def appends(store: Store, monkeypatch: pytest.MonkeyPatch) -> Appends:
 async def some_turns(store: Store) -> None:
     """Let the loop and the writing thread do what they can do without more from outside."""
     for _ in range(10):
-        await store.write(lambda db: None)
+        await store.writer.call(lambda db: None)
 
 
 # Group commit
@@ -183,7 +188,7 @@ async def test_the_queue_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Overloaded):
         send(engine, setting(4))
     engine.start()
-    assert all(isinstance(one, Answer) for one in await outcomes(waiting))
+    assert all(isinstance(one, BatchDispatched) for one in await outcomes(waiting))
     await engine.stop()
     assert engine.queued == 0
 
@@ -219,7 +224,7 @@ async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
 
 
 async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> None:
-    got = await answer(engine, *SETUP, rename("T"), rename("U"), batch=True)
+    got = await answer(engine, *SETUP, rename("T"), rename("U"), atomic=True)
     assert sequences(got) == [[1], [2], [3, 4], [5], [6], [], [7]]
     assert [result.sequence for result in got.results] == [1, 2, 4, 5, 6, 6, 7]
     assert got.sequence == 7
@@ -228,7 +233,7 @@ async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> No
 
 async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
     bad = [*SETUP, c.CompleteTurn(thread_id="t", id="another", stop_reason="end_turn")]
-    submissions = [send(engine, setting(1)), send(engine, *bad, batch=True), send(engine, *SETUP, batch=True)]
+    submissions = [send(engine, setting(1)), send(engine, *bad, atomic=True), send(engine, *SETUP, atomic=True)]
     first, rejected, second = await outcomes(submissions)
     assert isinstance(rejected, NotFound)
     assert (sequences(first), second.sequence) == ([[1]], 7)
@@ -238,12 +243,12 @@ async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
 @pytest.mark.parametrize("command_id", [None, "empty"])
 async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | None) -> None:
     await answer(engine, setting(1))
-    neighbours = [send(engine, setting(2)), send(engine, batch=True, command_id=command_id), send(engine, setting(3))]
+    neighbours = [send(engine, setting(2)), send(engine, atomic=True, command_id=command_id), send(engine, setting(3))]
     first, empty, second = await outcomes(neighbours)
     assert (sequences(first), sequences(second)) == ([[2]], [[3]])
     assert empty.results == []
-    assert await answer(engine, batch=True, command_id=command_id) == (
-        empty if command_id else Answer(sequence=3, results=[])
+    assert await answer(engine, atomic=True, command_id=command_id) == (
+        empty if command_id else BatchDispatched(sequence=3, results=[])
     )
 
 
@@ -264,12 +269,12 @@ async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_fro
     data_dir: Path,
 ) -> None:
     async with opened(data_dir) as store, running(store) as engine:
-        await answer(engine, *SETUP, batch=True)
+        await answer(engine, *SETUP, atomic=True)
         given = [
             await answer(engine, rename("U"), command_id="one-event"),
             await answer(engine, rename("U"), command_id="no-event"),
             await answer(engine, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"), command_id="many-events"),
-            await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", batch=True),
+            await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", atomic=True),
         ]
         async with opened(data_dir) as other, running(other) as another:
             assert await _repeat(another) == given
@@ -279,12 +284,12 @@ async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_fro
         assert await store.events.sequence() == 12
 
 
-async def _repeat(engine: Engine) -> list[Answer]:
+async def _repeat(engine: Engine) -> list[BatchDispatched]:
     return [
         await answer(engine, rename("U"), command_id="one-event"),
         await answer(engine, rename("U"), command_id="no-event"),
         await answer(engine, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"), command_id="many-events"),
-        await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", batch=True),
+        await answer(engine, setting(1), setting(1), rename("V"), command_id="parts", atomic=True),
     ]
 
 
@@ -298,7 +303,7 @@ async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, st
 
 async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
     async with opened(data_dir) as store, running(store) as engine:
-        await answer(engine, *SETUP, batch=True)
+        await answer(engine, *SETUP, atomic=True)
         given = await outcomes([send(engine, delta(text), command_id=f"c{text}") for text in "abc"])
         assert [sequences(one) for one in given] == [[[7]]] * 3
     async with opened(data_dir) as store, running(store) as engine:
@@ -327,7 +332,7 @@ async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, st
     assert other.details["commandId"] == "c"
     assert again == given
     with pytest.raises(Conflict):
-        await answer(ready, rename("U"), command_id="c", batch=True)
+        await answer(ready, rename("U"), command_id="c", atomic=True)
 
 
 async def test_two_commands_under_one_id_at_once_are_one_and_a_conflict(ready: Engine) -> None:
@@ -450,7 +455,7 @@ async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(read
 
 
 async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> None:
-    await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), batch=True), send(ready, delta("d"))])
+    await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), atomic=True), send(ready, delta("d"))])
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
 
 
@@ -473,7 +478,7 @@ async def test_a_delta_waits_for_company_until_something_else_comes(
     store: Store, appends: Appends, ending: str
 ) -> None:
     async with running(store, linger=3600.0) as engine:
-        await answer(engine, *SETUP, batch=True)
+        await answer(engine, *SETUP, atomic=True)
         appends.calls.clear()
         waiting = [send(engine, delta("a"))]
         await some_turns(store)
@@ -499,7 +504,7 @@ async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wai
 ) -> None:
     monkeypatch.setattr(Linger, "PAUSE", 3600.0)
     async with running(store, linger=0.001) as engine:
-        await answer(engine, *SETUP, batch=True)
+        await answer(engine, *SETUP, atomic=True)
         await answer(engine, delta("a"))
         engine._linger._seconds = 3600.0
         await answer(engine, delta("b"))
@@ -513,7 +518,7 @@ async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> 
     async with opened(data_dir) as one, opened(data_dir) as two, running(one) as left, running(two) as right:
         await answer(left, c.CreateProject(id="p", name="P", path="/p"))
 
-        async def work(engine: Engine, name: str) -> list[tuple[str, Answer]]:
+        async def work(engine: Engine, name: str) -> list[tuple[str, BatchDispatched]]:
             done = []
             for n in range(15):
                 create = c.CreateThread(thread_id=f"{name}{n}", project_id="p", title=name)
@@ -600,7 +605,7 @@ async def test_nothing_is_done_when_the_lock_is_held_for_too_long(
     data_dir: Path, ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "BUSY_PATIENCE", 0.0)
-    await store.write(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
+    await store.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
         assert all(isinstance(one, Overloaded) for one in await outcomes([send(ready, setting(n)) for n in (1, 2)]))
@@ -612,7 +617,7 @@ async def test_nothing_is_done_when_the_lock_is_held_for_too_long(
 
 
 async def test_a_command_that_the_database_refuses_takes_no_other_down(ready: Engine, store: Store) -> None:
-    await store.write(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
+    await store.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
     submissions = [send(ready, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
     submissions += [send(ready, rename("none", expected_version=1)), send(ready, delta("a")), send(ready, delta("b"))]
@@ -622,7 +627,7 @@ async def test_a_command_that_the_database_refuses_takes_no_other_down(ready: En
     assert isinstance(rejected, Conflict)
     assert [sequences(one) for one in (first, second, *deltas)] == [[[7]], [[8]], [[9]], [[10]]]
     assert await texts_of(store) == [("m", "a"), ("m", "b")]
-    await store.write(lambda db: db.setlimit(0, 1_000_000))
+    await store.writer.call(lambda db: db.setlimit(0, 1_000_000))
     assert sequences(await answer(ready, setting(1, values[1]), command_id="c1")) == [[11]]
     assert await answer(ready, setting(0, "small"), command_id="c0") == first
 
@@ -647,7 +652,7 @@ async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
     store: Store, engine: Engine, data_dir: Path, appends: Appends
 ) -> None:
     folder, seen = data_dir / "runners", Runner(data_dir)
-    await answer(engine, *SETUP[:2], batch=True)
+    await answer(engine, *SETUP[:2], atomic=True)
     assert not folder.exists()
     gone: list[bool] = []
     appends.before = lambda: gone.append(seen.is_gone(store.runner.name))

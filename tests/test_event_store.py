@@ -15,9 +15,9 @@ import pytest
 from support import opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
 from treadle.store.errors import NewerDatabase
+from treadle.store.ports import CommandRecord
 from treadle.store.sqlite import log, migrations, projections
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.log import CommandRecord
 from treadle.store.sqlite.sql import Script, scripts
 from treadle.store.sqlite.store import Store
 
@@ -197,7 +197,7 @@ async def test_the_database_refuses(store: Store, data_dir: Path, statement: str
     stored = await store.events.append_all(setting(n) for n in range(3))
     if inside:
         with pytest.raises(sqlite3.Error):
-            await store.write(lambda db: db.execute(statement))
+            await store.writer.call(lambda db: db.execute(statement))
     else:
         with plain(data_dir) as db, pytest.raises(sqlite3.Error):
             db.execute(statement)

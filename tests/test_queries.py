@@ -18,10 +18,10 @@ from history import HISTORY, LIVE, at
 from support import opened, plain
 from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
-from treadle.publish.touched import _PLURAL
+from treadle.store.pages import LATEST
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.reads import LATEST
 from treadle.store.sqlite.sql import query, scripts
+from treadle.store.sqlite.transaction import PLURALS as _PLURAL
 
 QUERIES = {script.name: script.text for script in scripts("queries")}
 INDEXES = re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", "".join(s.text for s in scripts("migrations")))

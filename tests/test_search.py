@@ -18,10 +18,11 @@ from treadle.domain import events as e
 from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
 from treadle.store.errors import Refused, StorageError
-from treadle.store.sqlite import database, projections, reads
+from treadle.store.pages import BadCursor
+from treadle.store.ports import BadQuery
+from treadle.store.sqlite import database, projections
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.reads import BadCursor
-from treadle.store.sqlite.search import BadQuery, expression, search, unmarked
+from treadle.store.sqlite.search import expression, search, unmarked
 from treadle.store.sqlite.store import Store
 
 
@@ -338,7 +339,7 @@ async def test_other_reads_do_not_wait_for_a_search(store: Store) -> None:
 
     searching = asyncio.create_task(store.search(slow))
     assert await asyncio.to_thread(begun.wait, PATIENCE)
-    assert await store.read(reads.sequence) == len(TALK)
+    assert await store.read(lambda reads: reads.sequence()) == len(TALK)
     assert not searching.done()
     enough.set()
     assert await searching

@@ -13,8 +13,8 @@ import pytest
 
 from people import many_threads, some_work
 from support import opened, plain, rows
+from treadle.store.pages import MAX_BYTES
 from treadle.store.sqlite import projections
-from treadle.store.sqlite.reads import MAX_BYTES
 from treadle.transfer.jsonl import Header, import_log
 from wire import PATIENCE, TREADLE, run, serving
 

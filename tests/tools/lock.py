@@ -1,7 +1,7 @@
 """Pins the development environment: `python tests/tools/lock.py` writes constraints-dev.txt, `--check` compares it.
 
-The file holds the version of every package that `pip install --editable '.[dev]'` installed, so that a contributor and CI
-get the same tools. pip applies it with `--constraint`, which ignores packages that another Python version does not need.
+The file holds the version of every package that `pip install --editable '.[dev]'` installed, so that contributors and
+CI get the same tools. pip applies it with `--constraint`, which ignores packages that are not needed.
 """
 
 import sys
@@ -31,11 +31,14 @@ def pinned() -> dict[str, str]:
 
 
 def complaints() -> list[str]:
-    """What is wrong with the file: a package that is not pinned, one pinned otherwise, a requirement that is not met."""
+    """What is wrong with the file: packages that are not pinned or pinned otherwise, requirements that are not met."""
     pins, found = pinned(), installed()
     wrong = [f"{name} is installed but not pinned" for name in found.keys() - pins.keys()]
-    wrong += [f"{name} is pinned to {pins[name]}, installed is {found[name]}" for name in found.keys() & pins.keys()
-              if pins[name] != found[name]]
+    wrong += [
+        f"{name} is pinned to {pins[name]}, installed is {found[name]}"
+        for name in found.keys() & pins.keys()
+        if pins[name] != found[name]
+    ]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         wanted = Requirement(text)

@@ -38,21 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_logging(options.log_level, log_file)
     except OSError as error:
         parser().error(f"argument --log-file: {log_file} cannot be written: {error.strerror}")
-    import sqlite3
-
-    from treadle.store.errors import StorageError, explained
+    from treadle.store.errors import StorageError, UserError
 
     try:
         status = int(options.run(options))
         sys.stdout.flush()  # flush here, so that a closed pipe does not end in a traceback
         return status
-    except StorageError as error:
+    except (StorageError, UserError) as error:
         print(f"treadle: {error}", file=sys.stderr)
-        return 1
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # Ctrl-C within a statement
-            return 130
-        print(f"treadle: {explained(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

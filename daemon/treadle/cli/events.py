@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     left = options.limit
     with reading(data_dir_of(options)) as reader:
         name = options.thread
-        thread_id = None if name is None else reader.read(lambda db: thread_named(db, name))
+        thread_id = None if name is None else reader.read(lambda reads: thread_named(reads, name))
         for events in follow(reader, options.after, thread_id, forever=options.follow):
             for event in events[:left]:
                 output.print_json(event)

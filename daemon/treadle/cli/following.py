@@ -1,11 +1,10 @@
 """Reads the log page by page, then follows what other processes append."""
 
-import sqlite3
 from collections.abc import Iterator
 
 from msgspec import Raw
 
-from treadle.store.sqlite import reads
+from treadle.store.ports import Reads
 from treadle.store.sqlite.reader import Reader
 
 PAGE = 500  # events read at once
@@ -17,9 +16,9 @@ def follow(
 ) -> Iterator[list[Raw]]:
     """Yield pages of stored events after a sequence. forever: then wait for more; an empty page means a timeout."""
 
-    def page(db: sqlite3.Connection) -> tuple[list[Raw], int, bool]:
-        events, last = reads.events(db, thread_id, after, PAGE)
-        return events, reads.sequence(db) if last is None else last, last is None
+    def page(reads: Reads) -> tuple[list[Raw], int, bool]:
+        events, last = reads.events(thread_id, after, PAGE)
+        return events, reads.sequence() if last is None else last, last is None
 
     while True:
         events, after, is_end = reader.read(page)

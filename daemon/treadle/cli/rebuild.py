@@ -21,9 +21,12 @@ def run(options: argparse.Namespace) -> int:
     require_database(data_dir)
 
     async def rebuild() -> int:
-        store = await Store.open(data_dir)
+        progress = Progress("rebuilding")
+        store = await Store.open(data_dir, progress=progress)
         try:
-            return await store.rebuild(Progress("rebuilding"))
+            if store.rebuilt is not None:  # an older database, which was rebuilt when it was opened
+                return store.rebuilt
+            return await store.rebuild(progress)
         finally:
             await store.close()
 

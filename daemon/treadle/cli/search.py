@@ -1,13 +1,13 @@
 """`treadle search`: find threads, messages and activities by words."""
 
 import argparse
-import sqlite3
 from typing import TYPE_CHECKING
 
 from treadle.cli.options import Commands, add_json, data_dir_of, positive
 
 if TYPE_CHECKING:
     from treadle.domain.entities import Hit
+    from treadle.store.ports import Reads
 
 MORE = """\
 All words must occur in the same title, message or activity; the last may be a prefix. The exit status
@@ -45,12 +45,12 @@ def run(options: argparse.Namespace) -> int:
 
     import treadle.cli.output as output
     from treadle.domain.errors import NotFound
+    from treadle.store.ports import BadQuery
     from treadle.store.sqlite.reader import reading
-    from treadle.store.sqlite.search import BadQuery
 
     try:
         with reading(data_dir_of(options)) as reader:
-            hits = reader.read(lambda db: _read(db, options))
+            hits = reader.read(lambda reads: _read(reads, options))
     except BadQuery as error:
         print(f"treadle search: invalid FTS5 query: {output.clean(str(error))}", file=sys.stderr)
         return 2
@@ -67,17 +67,15 @@ def run(options: argparse.Namespace) -> int:
     return 0 if hits else 1
 
 
-def _read(db: sqlite3.Connection, options: argparse.Namespace) -> "list[Hit]":
+def _read(reads: "Reads", options: argparse.Namespace) -> "list[Hit]":
     from treadle.cli.names import project_named, thread_named
-    from treadle.store.sqlite.search import search
 
-    project = None if options.project is None else project_named(db, options.project)
-    thread = None if options.thread is None else thread_named(db, options.thread)
+    project = None if options.project is None else project_named(reads, options.project)
+    thread = None if options.thread is None else thread_named(reads, options.thread)
     hits: list[Hit] = []
     cursor = None
     while len(hits) < options.limit:
-        page = search(
-            db,
+        page = reads.search(
             " ".join(options.words),
             syntax=options.syntax,
             project_id=project,

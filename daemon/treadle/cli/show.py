@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store.sqlite.reader import reading
 
     with reading(data_dir_of(options)) as reader:
-        thread_id = reader.read(lambda db: thread_named(db, options.thread))
+        thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
         if options.json:
             output.print_json(as_read(reader, thread_id, options.turns))
             return 0

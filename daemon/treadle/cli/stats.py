@@ -49,9 +49,9 @@ def _count(data_dir: Path, largest: int) -> dict[str, Any]:
             "dataDir": str(data_dir),
             **reader.read(statistics.about_the_log),
             "eventsByType": types,
-            "entities": reader.read(statistics.entities),
-            "sizes": reader.read(lambda db: statistics.sizes(db, data_dir)),
-            "largestThreads": reader.read(lambda db: statistics.largest_threads(db, largest)),
+            "entities": reader.read(lambda reads: reads.entity_counts()),
+            "sizes": reader.read(lambda reads: statistics.sizes(reads, data_dir)),
+            "largestThreads": reader.read(lambda reads: statistics.largest_threads(reads, largest)),
         }
 
 

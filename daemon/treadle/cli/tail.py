@@ -1,9 +1,13 @@
 """`treadle tail`: print events as they happen, from every process on the data directory."""
 
 import argparse
-import sqlite3
+from typing import TYPE_CHECKING
 
 from treadle.cli.options import Commands, add_json, data_dir_of
+
+if TYPE_CHECKING:
+    from treadle.contract.results import EntityName
+    from treadle.store.ports import Reads
 
 MORE = """\
 Prints one line per event, from now on; streamed text is printed as each of its lines is completed. Runs until Ctrl-C
@@ -34,17 +38,16 @@ def run(options: argparse.Namespace) -> int:
     from treadle.cli.following import follow
     from treadle.cli.names import thread_named
     from treadle.domain.events import StoredEvent
-    from treadle.store.sqlite import reads
     from treadle.store.sqlite.reader import reading
 
     decode = msgspec.json.Decoder(StoredEvent).decode
     with reading(data_dir_of(options)) as reader:
         name = options.thread
-        thread_id = None if name is None else reader.read(lambda db: thread_named(db, name))
+        thread_id = None if name is None else reader.read(lambda reads: thread_named(reads, name))
         formatter = EventFormatter(
-            lambda *key: reader.read(lambda db: _look_up(db, *key)), output.Paint(), output.columns()
+            lambda *key: reader.read(lambda reads: _look_up(reads, *key)), output.Paint(), output.columns()
         )
-        now = reader.read(reads.sequence)
+        now = reader.read(lambda reads: reads.sequence())
         print("treadle: following; press Ctrl-C to stop", file=sys.stderr, flush=True)
         for events in follow(reader, now, thread_id, forever=True, pause=PAUSE):
             for event in events:
@@ -58,19 +61,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look_up(db: sqlite3.Connection, kind: str, thread_id: str, id: str) -> str:
+def _look_up(reads: "Reads", kind: str, thread_id: str, id: str) -> str:
     """The name of something that existed before this command started."""
     import msgspec
 
-    from treadle.store.sqlite.sql import query
-
-    def value(statement: str, **parameters: str) -> dict[str, str]:
-        row = db.execute(statement, parameters).fetchone()
-        return {} if row is None else msgspec.json.decode(row[-1])
+    def value(entity: "EntityName", id: str) -> dict[str, str]:
+        row = reads.entities(entity, thread_id, [id]).get(id)
+        return {} if row is None else msgspec.json.decode(row)
 
     if kind == "thread":
-        return value(query("thread_of_id"), thread=thread_id).get("title", thread_id)
+        return value("thread", thread_id).get("title", thread_id)
     if kind == "role":
-        ids = msgspec.json.encode([id]).decode()
-        return value(query("changed_messages"), thread=thread_id, ids=ids).get("role", "message")
+        return value("message", id).get("role", "message")
     return id.partition(" ")[2]  # the id of an option says enough

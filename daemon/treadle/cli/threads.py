@@ -1,11 +1,14 @@
 """`treadle threads`: list threads, most recently changed first."""
 
 import argparse
-import sqlite3
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from treadle.cli.options import Commands, add_json, data_dir_of, positive
+
+if TYPE_CHECKING:
+    from treadle.store.ports import Reads
 
 EXAMPLE = """\
 treadle threads --project . --limit 10
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     # The list is one snapshot, and a pager may show it for an hour: no transaction may stay open that long.
     with tempfile.SpooledTemporaryFile(max_size=KEPT) as rows:
         with reading(data_dir_of(options)) as reader:
-            projects = reader.read(lambda db: _read(db, options, rows))
+            projects = reader.read(lambda reads: _read(reads, options, rows))
         rows.seek(0)
         if options.json:
             for line in rows:
@@ -45,26 +48,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read(
-    db: sqlite3.Connection, options: argparse.Namespace, rows: "tempfile.SpooledTemporaryFile[bytes]"
-) -> dict[str, str]:
+def _read(reads: "Reads", options: argparse.Namespace, rows: "tempfile.SpooledTemporaryFile[bytes]") -> dict[str, str]:
     """Write the threads, one a line; the names of all projects."""
     import msgspec
 
     from treadle.cli.names import project_named
-    from treadle.store.sqlite import reads
+    from treadle.store.pages import LATEST, decode_cursor
 
-    project = None if options.project is None else project_named(db, options.project)
+    project = None if options.project is None else project_named(reads, options.project)
     archived = None if options.all else options.archived
-    before, left = reads.LATEST, options.limit or reads.LATEST
+    before, left = LATEST, options.limit or LATEST
     while left > 0:
-        page = reads.thread_list(db, project, archived, min(PAGE, left), before)
+        page = reads.thread_list(project, archived, min(PAGE, left), before)
         rows.writelines(bytes(item) + b"\n" for item in page.items)
         left -= len(page.items)
         if page.next_cursor is None:
             break
-        before = reads.decode_cursor(page.next_cursor, before)
-    found = [msgspec.json.decode(item) for item in reads.index(db).projects]
+        before = decode_cursor(page.next_cursor, before)
+    found = [msgspec.json.decode(item) for item in reads.projects()]
     return {project["id"]: project["name"] for project in found}
 
 

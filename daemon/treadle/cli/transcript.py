@@ -1,18 +1,18 @@
 """A thread prepared for reading: its turns, each with its items in the order of their creation."""
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 import treadle.cli.output as output
 from treadle.cli.names import Unclear
-from treadle.store.sqlite import reads
+from treadle.domain.errors import NotFound
+from treadle.store.pages import LATEST, encode_cursor
+from treadle.store.ports import Reads, TranscriptItem
 from treadle.store.sqlite.reader import Reader
-from treadle.store.sqlite.reads import LATEST
-from treadle.store.sqlite.sql import query
 
 PAGE = 500  # turns read at once
 
@@ -40,7 +40,7 @@ class Transcript:
 
     def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
         self._reader = reader
-        self.thread, self.project = reader.read(lambda db: _header(db, thread_id))
+        self.thread, self.project = reader.read(lambda reads: _header(reads, thread_id))
         turns = list(self._turns())
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
@@ -48,9 +48,8 @@ class Transcript:
     def _turns(self) -> Iterator[Turn]:
         after, number = 0, 0
         while True:
-            bounds = {"thread": self.thread["id"], "after": after, "limit": PAGE}
-            rows = self._read(query("turn_list_after"), bounds)
-            for after, value, _ in rows:
+            rows = self._reader.read(partial(_turns_after, thread_id=self.thread["id"], after=after))
+            for after, value in rows:
                 number += 1
                 yield Turn(number, after, msgspec.json.decode(value))
             if len(rows) < PAGE:
@@ -65,22 +64,23 @@ class Transcript:
             yield turn, self._items(turn.position, before)
 
     def _items(self, after: int, before: int) -> list[Item]:
-        bounds = {"thread": self.thread["id"], "after": after, "before": before}
-        rows = self._read(query("transcript_of_turn"), bounds)
-        return [Item(entity, msgspec.json.decode(value)) for _, entity, value in rows]
-
-    def _read(self, statement: str, parameters: dict[str, Any]) -> list[Any]:
-        return self._reader.read(lambda db: db.execute(statement, parameters).fetchall())
+        thread_id = self.thread["id"]
+        rows: list[TranscriptItem] = self._reader.read(lambda reads: reads.transcript(thread_id, after, before))
+        return [Item(row.entity, msgspec.json.decode(row.value)) for row in rows]
 
 
-def _header(db: sqlite3.Connection, thread_id: str) -> tuple[Entity, Entity | None]:
-    row = db.execute(query("thread_of_id"), {"thread": thread_id}).fetchone()
-    if row is None:
-        raise Unclear(f"thread {thread_id!r} was deleted: `treadle events --thread {thread_id}` prints its events")
-    thread: Entity = msgspec.json.decode(row[0])
-    ids = msgspec.json.encode([thread["projectId"]]).decode()
-    found = db.execute(query("changed_projects"), {"ids": ids}).fetchone()
-    return thread, None if found is None else msgspec.json.decode(found[1])
+def _turns_after(reads: Reads, thread_id: str, after: int) -> list[tuple[int, str]]:
+    return reads.turns_after(thread_id, after, PAGE)
+
+
+def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None]:
+    try:
+        thread: Entity = msgspec.json.decode(reads.header(thread_id))
+    except NotFound:
+        advice = f"`treadle events --thread {thread_id}` prints its events"
+        raise Unclear(f"thread {thread_id!r} was deleted: {advice}") from None
+    found = reads.entities("project", None, [thread["projectId"]]).get(thread["projectId"])
+    return thread, None if found is None else msgspec.json.decode(found)
 
 
 def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
@@ -99,11 +99,11 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
     before = transcript.turns[0].position if transcript.left_out else None
     return msgspec.json.encode(
         {
-            "sequence": reader.read(reads.sequence),
+            "sequence": reader.read(lambda reads: reads.sequence()),
             "threads": [transcript.thread],
             "turns": [turn.value for turn in transcript.turns],
             **found,
-            "beforeCursor": None if before is None else reads.encode_cursor(before),
+            "beforeCursor": None if before is None else encode_cursor(before),
         }
     )
 

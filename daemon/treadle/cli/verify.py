@@ -13,27 +13,19 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import asyncio
     import tempfile
     from pathlib import Path
 
     from treadle.cli.progress import Progress
+    from treadle.store.errors import translated
     from treadle.store.sqlite import projections
-    from treadle.store.sqlite.reader import require_database
-    from treadle.store.sqlite.store import Store
+    from treadle.store.sqlite.reader import reading
 
-    data_dir = data_dir_of(options)
-    require_database(data_dir)
-
-    async def verify() -> tuple[int, list[projections.Difference]]:
-        store = await Store.open(data_dir, progress=Progress("rebuilding"))
-        try:  # open all the while, so that nobody puts another database in its place
-            with tempfile.TemporaryDirectory(dir=data_dir, prefix="verify-") as folder:
-                return projections.verify(store.path, Path(folder) / "copy.db", Progress("replaying"))
-        finally:
-            await store.close()
-
-    total, differences = asyncio.run(verify())
+    # Open for as long as it takes, so that nobody puts another database in its place. The copy that the log is replayed
+    # into is private, as the data directory is.
+    private = tempfile.TemporaryDirectory(prefix="treadle-verify-")
+    with reading(data_dir_of(options)) as reader, private as folder, translated():
+        total, differences = projections.verify(reader.path, Path(folder) / "copy.db", Progress("replaying"))
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
     if differences:

@@ -1,35 +1,28 @@
 """The one writer: takes what waits, decides it, appends it in one transaction, answers, and tells the subscriptions."""
 
 import asyncio
-import hashlib
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-import msgspec
-
+from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
-from treadle.core.group_commit import Answer, Plan, Submission
+from treadle.core.group_commit import MAX_MERGED, Group, Submission
+from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain.decider import Stamp, initial_state, names
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
-from treadle.store.errors import StorageError, explained, is_busy
+from treadle.store.errors import Busy, StorageError
 from treadle.store.ids import new_id
-from treadle.store.sqlite import reads
-from treadle.store.sqlite.log import CommandRecord, position
-from treadle.store.sqlite.lookups import look_up
-from treadle.store.sqlite.sql import query
-from treadle.store.sqlite.store import Store
+from treadle.store.ports import CommandRecord, DataDirectory
 
 log = logging.getLogger(__name__)
 
-MAX_BATCH = 500  # commands an append
-MAX_BATCH_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
+MAX_GROUP = 500  # commands an append
+MAX_GROUP_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
 MAX_QUEUE = 20_000  # commands that wait
 STATE_LIMIT = 5_000  # entities that are kept between appends
 STATE_BYTES = 16 * 1024 * 1024  # of events since these were read
@@ -48,26 +41,37 @@ def now() -> Timestamp:
 class Engine:
     """Runs as one task; `submit` is how a command gets in, whoever sends it.
 
-    linger: seconds that an AppendMessage may wait for company. published: called after each append.
+    linger: seconds that an AppendMessage may wait for company. published: called after each append, with the
+    sequence that the log has then. The others are bounds: the constants above say of what.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: DataDirectory,
         *,
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
-        published: Callable[[], None] = lambda: None,
+        published: Callable[[int], None] = lambda sequence: None,
+        max_group: int = MAX_GROUP,
+        max_group_bytes: int = MAX_GROUP_BYTES,
+        max_merged: int = MAX_MERGED,
+        max_queue: int = MAX_QUEUE,
+        state_limit: int = STATE_LIMIT,
+        state_bytes: int = STATE_BYTES,
+        busy_patience: float = BUSY_PATIENCE,
     ) -> None:
         self.store = store
         self.published = published
         self._clock = clock
         self._linger = Linger(linger)
+        self._max_group, self._max_group_bytes, self._max_merged = max_group, max_group_bytes, max_merged
+        self._max_queue, self._busy_patience = max_queue, busy_patience
+        self._state_limit, self._state_bytes_limit = state_limit, state_bytes
         self._state = initial_state()
         self._state_bytes = 0
         self._queue: deque[Submission] = deque()
         self._queued = 0
-        self._mark: Submission | None = None
+        self._fence: Submission | None = None
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -96,8 +100,8 @@ class Engine:
         *,
         command_id: str | None = None,
         digest: str = "",
-        batch: bool = False,
-        present: Callable[[Answer], object] = lambda answer: answer,
+        atomic: bool = False,
+        present: Callable[[BatchDispatched], object] = lambda answer: answer,
         size: int = 0,
     ) -> Submission:
         """Queue commands that are accepted together or not at all; their answer comes when they are on disk.
@@ -106,10 +110,10 @@ class Engine:
         size: in bytes, of the request. The future raises Rejected, NotFound, Conflict, StorageError or Overloaded.
         Raises Overloaded.
         """
-        if (self._queued and self._queued + len(commands) > MAX_QUEUE) or len(self._queue) >= MAX_QUEUE:
+        if (self._queued and self._queued + len(commands) > self._max_queue) or len(self._queue) >= self._max_queue:
             raise Overloaded(f"{self._queued} commands wait already")
         with_ids = [_with_ids(command) for command in commands]
-        return self._put(Submission(with_ids, command_id, digest, batch, present, size))
+        return self._put(Submission(with_ids, command_id, digest, atomic, present, size))
 
     @property
     def is_settled(self) -> bool:
@@ -119,9 +123,9 @@ class Engine:
     async def settled(self) -> None:
         """Return when everything that was submitted before has been answered."""
         if not self.is_settled:
-            if not self._queue or self._queue[-1] is not self._mark:  # else it serves all who come before a command
-                self._mark = self._put(Submission([], None, "", False, lambda answer: answer))
-            await asyncio.wait([self._mark.future])
+            if not self._queue or self._queue[-1] is not self._fence:  # else it serves all who come before a command
+                self._fence = self._put(Submission([], None, "", False, lambda answer: answer))
+            await asyncio.wait([self._fence.future])
 
     def _put(self, submission: Submission) -> Submission:
         self._queue.append(submission)
@@ -135,100 +139,104 @@ class Engine:
             await self._arrived.wait()
             self._idle.clear()
             await self._linger.wait(self._queue, self._arrived)
-            batch = self._take()
+            group = self._take()
             try:
-                if await self.store.turns.begin():
+                if await self.store.append_queue.begin():
                     self._forget_state()
-                await self._process(batch)
+                await self._process(group)
             except BaseException as error:
                 if is_exit(error):
                     raise
                 log.exception("the engine failed")
                 self._forget_state()
-                for submission in batch:
+                for submission in group:
                     submission.fail(error)
             finally:
-                self.store.turns.end()
+                self.store.append_queue.end()
 
     def _take(self) -> list[Submission]:
-        batch: list[Submission] = []
+        group: list[Submission] = []
         count = size = 0
-        while self._queue and count < MAX_BATCH and (not batch or size + self._queue[0].size <= MAX_BATCH_BYTES):
+        while (
+            self._queue
+            and count < self._max_group
+            and (not group or size + self._queue[0].size <= self._max_group_bytes)
+        ):
             submission = self._queue.popleft()
             self._queued -= len(submission.commands)
             if not submission.future.cancelled():
                 submission.taken = True
-                batch.append(submission)
+                group.append(submission)
                 count += len(submission.commands)
                 size += submission.size
         if not self._queue:
             self._arrived.clear()
-        return batch
+        return group
 
-    async def _process(self, batch: list[Submission]) -> None:
-        """Answer every submission of the batch."""
-        busy_until = asyncio.get_running_loop().time() + BUSY_PATIENCE
+    async def _process(self, group: list[Submission]) -> None:
+        """Answer every submission of the group."""
+        busy_until = asyncio.get_running_loop().time() + self._busy_patience
         while True:
             try:
-                plan = await self._decide(batch)
-                appended = await self._append(plan)
-            except (sqlite3.Error, StorageError) as error:
+                decided = await self._decide(group)
+                appended = await self._append(decided)
+            except StorageError as error:
                 self._forget_state()
-                if is_busy(error):
+                if isinstance(error, Busy):
                     if asyncio.get_running_loop().time() < busy_until or self.store.is_rebuilding():
                         continue
-                    for submission in batch:
+                    for submission in group:
                         submission.fail(Overloaded("other processes keep the database busy"))
                     return
-                if len(batch) == 1:
-                    batch[0].fail(error if isinstance(error, StorageError) else explained(error))
+                if len(group) == 1:
+                    group[0].fail(error)
                     return
-                for submission in batch:
+                for submission in group:
                     await self._process([submission])
                 return
             if appended:
                 break
             self._forget_state()
-            await self.store.turns.lost()
+            await self.store.append_queue.lost()
         self._state.commit()
-        plan.answer()
-        if plan.payloads:
-            self.published()
-        self._state_bytes += sum(map(len, plan.payloads))
-        if len(self._state) > STATE_LIMIT or self._state_bytes > STATE_BYTES:
+        decided.answer()
+        if decided.payloads:
+            self.published(self._state.sequence)
+        self._state_bytes += sum(map(len, decided.payloads))
+        if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
-        if plan.deferred:
-            await self._process(plan.deferred)
+        if decided.deferred:
+            await self._process(decided.deferred)
 
     def _forget_state(self) -> None:
         self._state = initial_state()
         self._state_bytes = 0
 
-    async def _decide(self, batch: list[Submission]) -> Plan:
-        if any(isinstance(command, c.StartTurn) for submission in batch for command, _ in submission.commands):
+    async def _decide(self, group: list[Submission]) -> Group:
+        if any(isinstance(command, c.StartTurn) for submission in group for command, _ in submission.commands):
             self.store.runner.acquire()
-        current, stored = await self._load(batch)
-        plan = Plan(self._state, Stamp(self._clock(), self.store.runner.name), stored)
-        for submission in batch:
-            plan.add(submission)
-        if plan.judges and not plan.writes and not current:
+        current, stored = await self._load(group)
+        decided = Group(self._state, Stamp(self._clock(), self.store.runner.name), stored, self._max_merged)
+        for submission in group:
+            decided.add(submission)
+        if decided.judges and not decided.writes and not current:
             # Nothing that the append would compare: what was rejected must not be judged by an old state.
-            plan.stale = (await self.store.events.sequence()) != self._state.sequence
-        return plan
+            decided.stale = (await self.store.events.sequence()) != self._state.sequence
+        return decided
 
-    async def _append(self, plan: Plan) -> bool:
-        if plan.stale:
+    async def _append(self, decided: Group) -> bool:
+        if decided.stale:
             return False
-        if not plan.writes:
+        if not decided.writes:
             return True
-        return await self.store.events.append(plan.expected, plan.payloads, plan.records)
+        return await self.store.events.append(decided.expected, decided.payloads, decided.records)
 
-    async def _load(self, batch: list[Submission]) -> tuple[bool, dict[str, tuple[CommandRecord, list[Any]]]]:
-        """Load what the batch names; says whether the state is known to be the newest, and the stored answers."""
+    async def _load(self, group: list[Submission]) -> tuple[bool, dict[str, tuple[CommandRecord, list[Any]]]]:
+        """Load what the group names; says whether the state is known to be the newest, and the stored answers."""
         named: set[Key] = set()
         fresh: set[Key] = set()
-        ids = [s.command_id for s in batch if s.command_id is not None]
-        for submission in batch:
+        ids = [s.command_id for s in group if s.command_id is not None]
+        for submission in group:
             for command, new_ids in submission.commands:
                 keys = names(command)
                 named |= keys
@@ -240,7 +248,7 @@ class Engine:
             self._state.load({key: None for key in missing if key in fresh})
             if not unknown and not ids:
                 return False, {}
-            sequence, found, stored = await self.store.write(partial(_read, keys=unknown, ids=ids))
+            sequence, found, stored = await self.store.events.load(unknown, ids)
             if sequence == self._state.sequence:
                 self._state.load(found)
                 return True, stored
@@ -257,75 +265,3 @@ def _with_ids(command: c.Command) -> tuple[c.Command, tuple[str, ...]]:
         return command, ()
     ids = {field: new_id() for field in fields}
     return c.with_ids(command, ids), tuple(ids.values())
-
-
-class Linger:
-    """Lets an AppendMessage wait for company, as long as that pays.
-
-    A client that awaits each answer would never have company, and would be slowed down by every wait: after a wait
-    in vain there is none for a second.
-    """
-
-    PAUSE = 1.0  # seconds
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._not_before = 0.0
-
-    async def wait(self, queue: deque[Submission], arrived: asyncio.Event) -> None:
-        """Return when something waits that is no delta, or when the time is over."""
-        loop = asyncio.get_running_loop()
-        if self._seconds <= 0 or loop.time() < self._not_before:
-            return
-        until = loop.time() + self._seconds
-        before = len(queue)
-        seen = 0
-        while loop.time() < until:
-            while seen < len(queue):
-                if not queue[seen].mergeable:
-                    return
-                seen += 1
-            arrived.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await arrived.wait()
-            except TimeoutError:
-                break
-        arrived.set()
-        if len(queue) == before:
-            self._not_before = loop.time() + self.PAUSE
-
-
-def _read(
-    connection: sqlite3.Connection, keys: list[Key], ids: list[str]
-) -> tuple[int, dict[Key, Any], dict[str, tuple[CommandRecord, list[Any]]]]:
-    """In one transaction: the sequence, what is under the keys, and the stored answers of commands."""
-    connection.execute("BEGIN")
-    try:
-        sequence, _ = position(connection)
-        found = look_up(connection, keys)
-        stored = {}
-        if ids:
-            rows = connection.execute(query("lookup_commands"), {"ids": msgspec.json.encode(ids).decode()}).fetchall()
-            for row in rows:
-                record = CommandRecord(*row)
-                count = record.last_sequence - record.first_sequence + 1
-                events = connection.execute(
-                    query("event_list"), {"after": record.first_sequence - 1, "limit": count}
-                ).fetchall()
-                stored[record.command_id] = (record, [reads.stored_event(s, payload) for s, payload in events])
-    finally:
-        connection.execute("ROLLBACK")
-    return sequence, found, stored
-
-
-def digest(request: Any) -> str:
-    """Of a request as decoded JSON: SHA-256 of it with sorted keys, without `commandId` and `expectedVersion`."""
-    return hashlib.sha256(msgspec.json.encode(_bare(request), order="deterministic")).hexdigest()
-
-
-def _bare(request: dict[str, Any]) -> dict[str, Any]:
-    bare = {key: value for key, value in request.items() if key not in ("commandId", "expectedVersion")}
-    if isinstance(bare.get("commands"), list):
-        bare["commands"] = [_bare(command) if isinstance(command, dict) else command for command in bare["commands"]]
-    return bare

@@ -5,34 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from treadle.contract.results import BatchDispatched, Dispatched
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve
 from treadle.domain.errors import Conflict, Rejected
 from treadle.domain.state import State
-from treadle.store.sqlite.log import CommandRecord
-from treadle.store.sqlite.reads import stored_event
+from treadle.store.pages import stored_event
+from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
-
-
-class Result(Struct, frozen=True):
-    """The answer to one command: its stored events.
-
-    sequence: of the last of them; of the log where there is none.
-    """
-
-    sequence: int
-    events: list[Raw]
-
-
-class Answer(Struct, frozen=True):
-    """The answer to a submission: one result a command."""
-
-    sequence: int
-    results: list[Result]
 
 
 class Submission:
@@ -42,21 +26,21 @@ class Submission:
     future: of the answer, as `present` shows it. size: in bytes, of what it came as.
     """
 
-    __slots__ = ("batch", "command_id", "commands", "digest", "future", "present", "size", "taken")
+    __slots__ = ("atomic", "command_id", "commands", "digest", "future", "present", "size", "taken")
 
     def __init__(
         self,
         commands: list[tuple[c.Command, tuple[str, ...]]],
         command_id: str | None,
         digest: str,
-        batch: bool,
-        present: Callable[["Answer"], object],
+        atomic: bool,
+        present: Callable[[BatchDispatched], object],
         size: int = 0,
     ) -> None:
         self.commands = commands
         self.command_id = command_id
         self.digest = digest
-        self.batch = batch
+        self.atomic = atomic
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.present = present
         self.size = size
@@ -65,7 +49,7 @@ class Submission:
     @property
     def mergeable(self) -> bool:
         """Whether it is a delta that may become one event with its neighbours."""
-        if self.batch or len(self.commands) != 1:
+        if self.atomic or len(self.commands) != 1:
             return False
         command = self.commands[0][0]
         return isinstance(command, c.AppendMessage) and command.expected_version is None
@@ -74,7 +58,7 @@ class Submission:
         """Take it back, where the engine has not taken it."""
         return not self.taken and self.future.cancel()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: BatchDispatched) -> None:
         if not self.future.done():
             self.future.set_result(self.present(answer))
 
@@ -84,7 +68,7 @@ class Submission:
 
 
 class Delta:
-    """A MessageAppended that more text may join. index: its place among the plan's events."""
+    """A MessageAppended that more text may join. index: its place among the group's events."""
 
     __slots__ = ("event", "index", "length", "texts")
 
@@ -95,14 +79,20 @@ class Delta:
         self.length = len(event.text)
 
 
-class Plan:
+class Group:
     """Decides submissions one after the other, each against the state that its predecessors leave.
 
     expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
-    deferred: submissions to decide after this plan. stale: the log has moved on. stored: the remembered answers.
+    deferred: submissions to decide after this group. stale: the log has moved on. stored: the remembered answers.
     """
 
-    def __init__(self, state: State, stamp: Stamp, stored: dict[str, tuple[CommandRecord, list[Raw]]]) -> None:
+    def __init__(
+        self,
+        state: State,
+        stamp: Stamp,
+        stored: dict[str, tuple[CommandRecord, list[Raw]]],
+        max_merged: int = MAX_MERGED,
+    ) -> None:
         self.expected = state.sequence
         self.stale = False
         self.deferred: list[Submission] = []
@@ -110,12 +100,13 @@ class Plan:
         self._state = state
         self._stamp = stamp
         self._stored = stored
+        self._max_merged = max_merged
         self._events: list[e.Event] = []
         self._deltas: dict[int, Delta] = {}
         self._last_delta: Delta | None = None
         self._accepted: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._rejected: list[tuple[Submission, Exception]] = []
-        self._repeated: list[tuple[Submission, Answer]] = []
+        self._repeated: list[tuple[Submission, BatchDispatched]] = []
         self._payloads: list[bytes] | None = None
 
     @property
@@ -148,7 +139,7 @@ class Plan:
                 start, stop = (ranges[0][0], ranges[-1][1]) if ranges else (0, 0)  # a batch may be empty
                 first, last = self.expected + 1 + start, self.expected + stop
                 parts = (
-                    msgspec.json.encode([end - begin for begin, end in ranges]).decode() if submission.batch else None
+                    msgspec.json.encode([end - begin for begin, end in ranges]).decode() if submission.atomic else None
                 )
                 records.append(CommandRecord(submission.command_id, submission.digest, first, last, parts))
         return records
@@ -164,7 +155,7 @@ class Plan:
                 return
         if submission.mergeable and self._join(submission):
             return
-        mark, length = self._state.mark(), len(self._events)
+        savepoint, length = self._state.savepoint(), len(self._events)
         ranges: list[tuple[int, int]] = []
         try:
             for command, _ in submission.commands:
@@ -174,7 +165,7 @@ class Plan:
                     self._events.append(event)
                 ranges.append((start, len(self._events)))
         except Rejected as error:
-            self._state.rollback(mark)
+            self._state.rollback(savepoint)
             del self._events[length:]
             self._rejected.append((submission, error))
             return
@@ -188,12 +179,10 @@ class Plan:
 
     def answer(self) -> None:
         """Tell every submission what became of it; the append is on disk."""
-        events = [stored_event(self.expected + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+        events: list[Any] = [stored_event(self.expected + 1 + i, payload) for i, payload in enumerate(self.payloads)]
         for submission, ranges in self._accepted:
-            results = []
-            for start, end in ranges:
-                results.append(Result(self.expected + end, events[start:end]))
-            submission.answer(Answer(results[-1].sequence if results else self.expected, results))
+            results = [Dispatched(self.expected + end, events[start:end]) for start, end in ranges]
+            submission.answer(BatchDispatched(results[-1].sequence if results else self.expected, results))
         for submission, error in self._rejected:
             submission.fail(error)
         for submission, answer in self._repeated:
@@ -208,7 +197,7 @@ class Plan:
             or not isinstance(command, c.AppendMessage)
             or command.id != last.event.id
             or command.thread_id != last.event.thread_id
-            or last.length + len(command.text) > MAX_MERGED
+            or last.length + len(command.text) > self._max_merged
         ):
             return False
         # The message was open for the delta before, and nothing has happened since.
@@ -220,7 +209,7 @@ class Plan:
 
     def _repeat(self, submission: Submission) -> None:
         assert submission.command_id is not None
-        record, events = self._stored[submission.command_id]
+        record, stored = self._stored[submission.command_id]
         if record.digest != submission.digest:
             self._rejected.append(
                 (
@@ -235,9 +224,10 @@ class Plan:
                 )
             )
             return
+        events: list[Any] = [*stored]
         counts = [len(events)] if record.parts is None else msgspec.json.decode(record.parts, type=list[int])
         results, start = [], 0
         for count in counts:
-            results.append(Result(record.first_sequence - 1 + start + count, events[start : start + count]))
+            results.append(Dispatched(record.first_sequence - 1 + start + count, events[start : start + count]))
             start += count
-        self._repeated.append((submission, Answer(record.last_sequence, results)))
+        self._repeated.append((submission, BatchDispatched(record.last_sequence, results)))

@@ -112,13 +112,13 @@ class State:
             self._journal.append((key, entity))
             self._entities[key] = msgspec.structs.replace(entity, **fields)
 
-    def mark(self) -> tuple[int, int]:
+    def savepoint(self) -> tuple[int, int]:
         """A point to come back to."""
         return self.sequence, len(self._journal)
 
-    def rollback(self, mark: tuple[int, int]) -> None:
-        """Undo every change since the mark."""
-        self.sequence, length = mark
+    def rollback(self, savepoint: tuple[int, int]) -> None:
+        """Undo every change since the savepoint."""
+        self.sequence, length = savepoint
         while len(self._journal) > length:
             key, before = self._journal.pop()
             self._entities[key] = before

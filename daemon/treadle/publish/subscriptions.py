@@ -8,30 +8,36 @@ sequence that the rows are of. Where that is much, it goes by rounds of a bounde
 import asyncio
 import itertools
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from treadle.contract.results import (
+    AppendChange,
+    Change,
+    EventAppended,
+    ProjectionChanged,
+    RemoveChange,
+    SubscriptionOpened,
+)
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
 from treadle.publish.touched import (
     STEP,
-    Append,
-    Change,
     EntityKey,
-    Mark,
-    Remove,
     Rows,
     Sent,
+    Touched,
     in_parts,
-    marks_after,
     moved_in,
     open_messages,
+    size_of,
+    touched_after,
 )
 from treadle.store.errors import StorageError
-from treadle.store.sqlite import reads
-from treadle.store.sqlite.store import Store
+from treadle.store.pages import LATEST
+from treadle.store.ports import DataDirectory, Reads
 
 log = logging.getLogger(__name__)
 
@@ -48,37 +54,6 @@ Notify = Callable[[str, object], None]
 """Called with the method and the params of a notification."""
 
 
-class Opened(Struct, frozen=True, rename="camel"):
-    """The answer to subscription/open.
-
-    snapshot: what the topic shows at `sequence`; null where `changes` say what is new since afterSequence, and for
-    the topic `events`.
-    """
-
-    subscription_id: str
-    log_id: str
-    sequence: int
-    snapshot: reads.Index | reads.Turns | reads.Settings | None = None
-    changes: list[Change] | None = None
-
-
-class ProjectionChanged(Struct, frozen=True, rename="camel"):
-    """A replica that applies the changes in order is at `sequence`. Where there are too many for one notification, all
-    but the last of them repeat the sequence before."""
-
-    subscription_id: str
-    sequence: int
-    changes: list[Change]
-
-
-class EventAppended(Struct, frozen=True, rename="camel"):
-    """The log went on. sequence: how far it was looked through, for one thread's events, too."""
-
-    subscription_id: str
-    sequence: int
-    events: list[Raw]
-
-
 class Place(Struct, frozen=True):
     """How far a client is. sequence: what it was told that it knows. sent: of each open message, how much of its text.
 
@@ -93,7 +68,7 @@ class Place(Struct, frozen=True):
     in_parts: bool = False
 
 
-class Subscription:
+class Subscriber:
     """place: how far its client is."""
 
     def __init__(self, id: str, topic: Topic, thread_id: str | None) -> None:
@@ -107,15 +82,15 @@ class Subscription:
         """What its client knows."""
         return self.place.sequence
 
-    def wants(self, mark: Mark) -> list[EntityKey]:
+    def wants(self, touched: Touched) -> list[EntityKey]:
         """The entities that it shows, of those that an event names."""
         match self.topic:
             case "index":
-                return [key for key in mark.entities if key.entity in ("project", "thread")]
+                return [key for key in touched.entities if key.entity in ("project", "thread")]
             case "thread":
-                return mark.entities if mark.thread_id == self.thread_id else []
+                return touched.entities if touched.thread_id == self.thread_id else []
             case "settings":
-                return [key for key in mark.entities if key.entity == "setting"]
+                return [key for key in touched.entities if key.entity == "setting"]
             case "events":
                 return []
 
@@ -126,11 +101,11 @@ class Subscriptions:
     notify: sends a notification. ready: returns when the pipe can take more.
     """
 
-    def __init__(self, store: Store, notify: Notify, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, store: DataDirectory, notify: Notify, ready: Callable[[], Awaitable[None]]) -> None:
         self._store = store
         self._notify = notify
         self._ready = ready
-        self._open: dict[str, Subscription] = {}
+        self._open: dict[str, Subscriber] = {}
         self._ids = itertools.count(1)
         self._woken = asyncio.Event()
 
@@ -138,8 +113,13 @@ class Subscriptions:
         return len(self._open)
 
     def wake(self) -> None:
-        """Something was appended, here or elsewhere."""
+        """Another process may have appended."""
         if self._open:
+            self._woken.set()
+
+    def appended(self, sequence: int) -> None:
+        """This process appended; the log is at `sequence` now."""
+        if any(subscription.place.seen < sequence for subscription in self._open.values()):
             self._woken.set()
 
     async def run(self) -> None:
@@ -168,12 +148,12 @@ class Subscriptions:
         turn_limit: int = 50,
         after: int | None = None,
         log_id: str | None = None,
-    ) -> tuple[Opened, Callable[[], None]]:
+    ) -> tuple[SubscriptionOpened, Callable[[], None]]:
         """The answer, and what to call once it is sent: notifications come only after that. Raises NotFound."""
         if log_id is not None and log_id != self._store.log_id:
             after = None
-        subscription = Subscription(f"sub-{next(self._ids)}", topic, thread_id)
-        opened = await self._store.read(lambda db: self._begin(db, subscription, turn_limit, after))
+        subscription = Subscriber(f"sub-{next(self._ids)}", topic, thread_id)
+        opened = await self._store.read(lambda reads: self._begin(reads, subscription, turn_limit, after))
 
         def begin() -> None:
             self._open[subscription.id] = subscription
@@ -186,35 +166,35 @@ class Subscriptions:
         if self._open.pop(id, None) is None:
             raise NotFound("subscription", id)
 
-    def _begin(self, db: sqlite3.Connection, subscription: Subscription, turn_limit: int, after: int | None) -> Opened:
-        sequence = reads.sequence(db)
+    def _begin(self, reads: Reads, subscription: Subscriber, turn_limit: int, after: int | None) -> SubscriptionOpened:
+        sequence = reads.sequence()
         if after is not None and after > sequence:
             after = None
         thread_id, log_id = subscription.thread_id, self._store.log_id
         if subscription.topic == "events":
             if thread_id is not None:
-                reads.require_thread(db, thread_id)
+                reads.header(thread_id)
             begin = sequence if after is None else after
             subscription.place = Place(begin, begin)
-            return Opened(subscription.id, log_id, begin)
-        changes = None if after is None else _changes_since(db, subscription, after)
-        sent = {} if thread_id is None else open_messages(db, thread_id)
+            return SubscriptionOpened(subscription.id, log_id, begin, None, None)
+        changes = None if after is None else _changes_since(reads, subscription, after)
+        sent = {} if thread_id is None else open_messages(reads, thread_id)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
-            return Opened(subscription.id, log_id, sequence, changes=changes)
-        snapshot: reads.Index | reads.Turns | reads.Settings
+            return SubscriptionOpened(subscription.id, log_id, sequence, None, changes)
+        snapshot: Any
         if subscription.topic == "index":
-            snapshot = reads.index(db)
+            snapshot = reads.index()
         elif thread_id is not None:
-            snapshot = reads.turns(db, thread_id, turn_limit)
+            snapshot = reads.thread(thread_id, turn_limit, LATEST)
         else:
-            snapshot = reads.settings(db)
-        return Opened(subscription.id, log_id, sequence, snapshot=snapshot)
+            snapshot = reads.settings()
+        return SubscriptionOpened(subscription.id, log_id, sequence, snapshot, None)
 
     async def _publish(self) -> bool:
         """One round: send what changed; whether there is more to send."""
         everyone = list(self._open.values())
-        news, more = await self._store.read(lambda db: _collect(db, everyone))
+        news, more = await self._store.read(lambda reads: _collect(reads, everyone))
         for subscription, place, notifications in news:
             subscription.place = place
             if subscription.id in self._open:
@@ -224,34 +204,34 @@ class Subscriptions:
 
 
 Notifications = list[tuple[str, object]]
-News = tuple[Subscription, Place, Notifications]
+News = tuple[Subscriber, Place, Notifications]
 
 
-def _changes_since(db: sqlite3.Connection, subscription: Subscription, after: int) -> list[Change] | None:
+def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[Change] | None:
     """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
     dirty: dict[EntityKey, None] = {}
-    for count, mark in enumerate(marks_after(db, after, subscription.thread_id)):
+    for count, touched in enumerate(touched_after(reads, after, subscription.thread_id)):
         if count == MAX_RESUME:
             return None
-        dirty.update(dict.fromkeys(subscription.wants(mark)))
+        dirty.update(dict.fromkeys(subscription.wants(touched)))
     if subscription.topic == "thread" and not dirty:
         assert subscription.thread_id is not None
-        reads.require_thread(db, subscription.thread_id)
-    keys, rows, size = list(dirty), Rows(db), 0
+        reads.header(subscription.thread_id)
+    keys, rows, size = list(dirty), Rows(reads), 0
     for start in range(0, len(keys), STEP):
         size += rows.load(keys[start : start + STEP])
         if size > MAX_RESUME_BYTES:
             return None
     changes = [rows.change(key) for key in keys]
-    return changes + moved_in(db, _removed(changes)) if subscription.topic == "index" else changes
+    return changes + moved_in(reads, _removed(changes)) if subscription.topic == "index" else changes
 
 
-def _collect(db: sqlite3.Connection, everyone: list[Subscription]) -> tuple[list[News], bool]:
+def _collect(reads: Reads, everyone: list[Subscriber]) -> tuple[list[News], bool]:
     """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
 
     Moves nobody on: a read that fails half-way must lose nothing.
     """
-    sequence, rows, room = reads.sequence(db), Rows(db), ROUND_BYTES
+    sequence, rows, room = reads.sequence(), Rows(reads), ROUND_BYTES
     news: list[News] = []
     behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
@@ -264,24 +244,25 @@ def _collect(db: sqlite3.Connection, everyone: list[Subscription]) -> tuple[list
     return news, len(news) < len(behind) or any(place.seen < sequence for _, place, _ in news)
 
 
-def _events(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _events(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
     """The next page of the log, and its size."""
-    events, after = reads.events(rows.db, subscription.thread_id, subscription.sequence, EVENTS_PAGE)
+    events, after = rows.reads.events(subscription.thread_id, subscription.sequence, EVENTS_PAGE)
     upto = sequence if after is None else after
-    appended = EventAppended(subscription.id, upto, events)
+    found: list[Any] = [*events]
+    appended = EventAppended(subscription.id, upto, found)
     return Place(upto, upto), [("event/appended", appended)] if events else [], sum(len(bytes(e)) for e in events)
 
 
-def _changes(rows: Rows, subscription: Subscription, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
     """What a page of the log changed of what the subscription shows, and its size; it may be over `room` by a step."""
     place, seen, size = subscription.place, subscription.place.seen, 0
     dirty: dict[EntityKey, bool] = {}  # whether the whole of it is to be sent, or what was added to a text
-    marks = rows.marks(seen)
-    for start in range(0, len(marks), STEP):
-        step, whole = marks[start : start + STEP], []
-        for mark in step:
-            for key in subscription.wants(mark):
-                if mark.is_delta and key.id in place.sent:
+    page = rows.touched(seen)
+    for start in range(0, len(page), STEP):
+        step, whole = page[start : start + STEP], []
+        for touched in step:
+            for key in subscription.wants(touched):
+                if touched.is_delta and key.id in place.sent:
                     dirty.setdefault(key, False)
                 elif not dirty.get(key):
                     dirty[key] = True
@@ -291,10 +272,10 @@ def _changes(rows: Rows, subscription: Subscription, sequence: int, room: int) -
         if size >= room:
             break
     changes, sent = _told(rows, subscription, dirty)
-    size += sum(change.size for change in changes if isinstance(change, Append))
+    size += sum(size_of(change) for change in changes if isinstance(change, AppendChange))
     is_last, removed = seen == sequence, place.removed + _removed(changes)
     if is_last and subscription.topic == "index":
-        changes += moved_in(rows.db, removed)
+        changes += moved_in(rows.reads, removed)
     parts = in_parts(changes, NOTIFICATION_BYTES)
     if is_last and place.in_parts and not parts:
         parts.append([])  # what was told in earlier rounds was all
@@ -307,7 +288,7 @@ def _changes(rows: Rows, subscription: Subscription, sequence: int, room: int) -
     return Place(place.sequence, seen, sent, removed, place.in_parts or bool(parts)), notifications, size
 
 
-def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) -> tuple[list[Change], dict[str, Sent]]:
+def _told(rows: Rows, subscription: Subscriber, dirty: dict[EntityKey, bool]) -> tuple[list[Change], dict[str, Sent]]:
     """The changes, and how far they bring each open message."""
     changes: list[Change] = []
     sent = dict(subscription.place.sent)
@@ -321,7 +302,7 @@ def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) 
             change, sent[key.id] = found
             changes.append(change)
     if messages and subscription.thread_id is not None:
-        open = open_messages(rows.db, subscription.thread_id)
+        open = open_messages(rows.reads, subscription.thread_id)
         # Of these alone: what was added to another one may be told in the next round only.
         sent = {id: known for id, known in sent.items() if id not in messages}
         sent |= {id: open[id] for id in messages if id in open}
@@ -329,4 +310,4 @@ def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) 
 
 
 def _removed(changes: list[Change]) -> int:
-    return sum(isinstance(change, Remove) and change.entity == "thread" for change in changes)
+    return sum(isinstance(change, RemoveChange) and change.entity == "thread" for change in changes)

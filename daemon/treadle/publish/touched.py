@@ -1,15 +1,14 @@
 """What the log names, and the rows of it: the parts that notifications are made of."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-import msgspec
 from msgspec import Raw, Struct
 
-from treadle.store.sqlite import reads
-from treadle.store.sqlite.sql import query
+from treadle.contract.results import AppendChange, Change, EntityName, RemoveChange, UpsertChange
+from treadle.store.pages import INDEX_THREADS
+from treadle.store.ports import Reads
 
 PAGE = 1_000  # events looked at in one go
 STEP = 100  # keys whose rows are read in one go
@@ -18,12 +17,12 @@ STEP = 100  # keys whose rows are read in one go
 class EntityKey(NamedTuple):
     """thread_id: None for projects, threads and settings, which are known by id or key alone."""
 
-    entity: str
+    entity: EntityName
     thread_id: str | None
     id: str
 
 
-class Mark(NamedTuple):
+class Touched(NamedTuple):
     """An event, as far as it matters here: which entities it changed. is_delta: by text at the end of a message."""
 
     sequence: int
@@ -32,45 +31,19 @@ class Mark(NamedTuple):
     entities: list[EntityKey]
 
 
-class Upsert(Struct, frozen=True, tag_field="type", tag="upsert"):
-    """The entity is new, or has changed: here it is, whole."""
+def size_of(change: Change) -> int:
+    """About how many bytes the change takes."""
+    match change:
+        case UpsertChange():
+            return len(bytes(cast(Raw, change.value)))
+        case AppendChange():
+            return len(change.text)
+        case RemoveChange():
+            return len(change.id)
 
-    entity: str
-    value: Raw
-
-    @property
-    def size(self) -> int:
-        return len(bytes(self.value))
-
-
-class Append(Struct, frozen=True, tag_field="type", tag="append"):
-    """More text of an open message. offset: where it begins, in code points."""
-
-    entity: str
-    id: str
-    text: str
-    offset: int
-
-    @property
-    def size(self) -> int:
-        return len(self.text)
-
-
-class Remove(Struct, frozen=True, tag_field="type", tag="remove"):
-    """The entity is gone, and with a thread all that is in it."""
-
-    entity: str
-    id: str
-
-    @property
-    def size(self) -> int:
-        return len(self.id)
-
-
-Change = Upsert | Append | Remove
 
 # Beside the header of its thread, which every event of a thread but MessageAppended changes.
-_ENTITY_OF = {
+_ENTITY_OF: dict[str, EntityName] = {
     "ProjectCreated": "project",
     "ProjectUpdated": "project",
     "ProjectDeleted": "project",
@@ -89,32 +62,19 @@ _ENTITY_OF = {
     "SettingChanged": "setting",
 }
 
-_PLURAL = {
-    "project": "projects",
-    "thread": "threads",
-    "turn": "turns",
-    "message": "messages",
-    "activity": "activities",
-    "approval": "approvals",
-    "checkpoint": "checkpoints",
-    "setting": "settings",
-}
 
-
-def marks_after(db: sqlite3.Connection, after: int, thread_id: str | None = None) -> Iterator[Mark]:
+def touched_after(reads: Reads, after: int, thread_id: str | None = None, page: int = PAGE) -> Iterator[Touched]:
     """What the log, or one thread's part of it, names after a sequence."""
-    while page := _page(db, after, thread_id):
-        yield from page
-        after = page[-1].sequence
+    while found := _page(reads, after, thread_id, page):
+        yield from found
+        after = found[-1].sequence
 
 
-def _page(db: sqlite3.Connection, after: int, thread_id: str | None) -> list[Mark]:
-    name = "change_list" if thread_id is None else "change_list_of_thread"
-    rows = db.execute(query(name), {"after": after, "thread": thread_id, "limit": PAGE}).fetchall()
-    return [_mark(*row) for row in rows]
+def _page(reads: Reads, after: int, thread_id: str | None, page: int) -> list[Touched]:
+    return [_touched(*change) for change in reads.changes(after, thread_id, page)]
 
 
-def _mark(sequence: int, event_type: str, thread_id: str | None, id: str) -> Mark:
+def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> Touched:
     entities = []
     entity = _ENTITY_OF.get(event_type)
     if entity is not None:
@@ -122,7 +82,7 @@ def _mark(sequence: int, event_type: str, thread_id: str | None, id: str) -> Mar
     is_delta = event_type == "MessageAppended"
     if thread_id is not None and not is_delta:
         entities.append(EntityKey("thread", None, thread_id))
-    return Mark(sequence, thread_id, is_delta, entities)
+    return Touched(sequence, thread_id, is_delta, entities)
 
 
 class Sent(Struct, frozen=True):
@@ -136,63 +96,59 @@ class Sent(Struct, frozen=True):
 class Rows:
     """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-        self._marks: dict[int, list[Mark]] = {}
+    def __init__(self, reads: Reads, page: int = PAGE) -> None:
+        self.reads = reads
+        self._page = page
+        self._touched: dict[int, list[Touched]] = {}
         self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
 
-    def marks(self, after: int) -> list[Mark]:
-        """The next PAGE events after a sequence, or what there is of them."""
-        if after not in self._marks:
-            self._marks[after] = _page(self.db, after, None)
-        return self._marks[after]
+    def touched(self, after: int) -> list[Touched]:
+        """The next page of events after a sequence."""
+        if after not in self._touched:
+            self._touched[after] = _page(self.reads, after, None, self._page)
+        return self._touched[after]
 
     def load(self, keys: Collection[EntityKey]) -> int:
         """Read the entities under the keys; their size, in bytes."""
-        wanted: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+        wanted: dict[tuple[EntityName, str | None], list[str]] = defaultdict(list)
         for key in keys:
             if key not in self._values:
                 self._values[key] = None
                 wanted[key.entity, key.thread_id].append(key.id)
         for (entity, thread_id), ids in wanted.items():
-            rows = self.db.execute(
-                query(f"changed_{_PLURAL[entity]}"), {"thread": thread_id, "ids": msgspec.json.encode(ids).decode()}
-            )
-            for id, value in rows.fetchall():
-                self._values[EntityKey(entity, thread_id, id)] = Raw(value)
-        return sum(self.change(key).size for key in keys)
+            for id, value in self.reads.entities(entity, thread_id, ids).items():
+                self._values[EntityKey(entity, thread_id, id)] = value
+        return sum(size_of(self.change(key)) for key in keys)
 
     def change(self, key: EntityKey) -> Change:
         """The whole entity, or that it is gone; its key was loaded."""
-        value = self._values[key]
-        return Remove(key.entity, key.id) if value is None else Upsert(key.entity, value)
+        value: Any = self._values[key]
+        return RemoveChange(key.entity, key.id) if value is None else UpsertChange(key.entity, value)
 
-    def delta(self, id: str, sent: Sent) -> tuple[Append, Sent] | None:
+    def delta(self, id: str, sent: Sent) -> tuple[AppendChange, Sent] | None:
         """The text of an open message that came since, and how far that brings it; None for no text."""
         if (sent.row, sent.chunk) not in self._deltas:
-            rows = self.db.execute(query("chunks_after"), {"message": sent.row, "after": sent.chunk})
-            self._deltas[sent.row, sent.chunk] = rows.fetchall()
+            self._deltas[sent.row, sent.chunk] = self.reads.chunks(sent.row, sent.chunk)
         chunks = self._deltas[sent.row, sent.chunk]
         if not chunks:
             return None
         text = "".join(text for _, text in chunks)
-        return Append("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + len(text))
+        return AppendChange("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + len(text))
 
 
-def open_messages(db: sqlite3.Connection, thread_id: str) -> dict[str, Sent]:
+def open_messages(reads: Reads, thread_id: str) -> dict[str, Sent]:
     """Every open message of a thread, and how far it is by now."""
-    rows = db.execute(query("open_messages"), {"thread": thread_id}).fetchall()
-    return {id: Sent(row, chunk, length) for id, row, chunk, length in rows}
+    return {id: Sent(row, chunk, length) for id, row, chunk, length in reads.open_messages(thread_id)}
 
 
-def moved_in(db: sqlite3.Connection, removed: int) -> list[Change]:
+def moved_in(reads: Reads, removed: int) -> list[Change]:
     """The oldest threads of the index: where some were removed, as many that no client saw are in its window now."""
     if not removed:
         return []
-    window = reads.index(db).threads
-    held_all = len(window) + removed <= reads.INDEX_THREADS
-    return [] if held_all else [Upsert("thread", value) for value in window[-removed:]]
+    window: list[Any] = reads.newest_threads(INDEX_THREADS)
+    held_all = len(window) + removed <= INDEX_THREADS
+    return [] if held_all else [UpsertChange("thread", value) for value in window[-removed:]]
 
 
 def in_parts(changes: list[Change], limit: int) -> list[list[Change]]:
@@ -204,5 +160,5 @@ def in_parts(changes: list[Change], limit: int) -> list[list[Change]]:
             parts.append([])
             size = 0
         parts[-1].append(change)
-        size += change.size
+        size += size_of(change)
     return parts

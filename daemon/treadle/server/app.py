@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sqlite3
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from treadle.contract import errors
 from treadle.contract.errors import RpcError
 from treadle.contract.framing import FrameDecoder, frame
 from treadle.core.engine import Engine, Overloaded
-from treadle.domain.commands import InterruptTurn
+from treadle.core.recovery import Recovery
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Durability
 from treadle.publish.subscriptions import Subscriptions
@@ -22,16 +21,14 @@ from treadle.publish.watch import Watch
 from treadle.server.session import Conversation
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
-from treadle.store.sqlite.reads import BadCursor
-from treadle.store.sqlite.search import BadQuery
-from treadle.store.sqlite.sql import query
+from treadle.store.pages import BadCursor
+from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
-LOOK_FOR_GONE = 1.0  # seconds between looks at who runs turns
 GRACE = 1.0  # seconds in which the input of a client is still read that reads nothing any more
 ENDING = 2.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
@@ -51,6 +48,7 @@ class Daemon:
 
     store: Store
     engine: Engine
+    recovery: Recovery
     subscriptions: Subscriptions
 
     def __init__(self, options: Options) -> None:
@@ -64,7 +62,6 @@ class Daemon:
         self._watch: Watch | None = None
         self._looks: list[asyncio.TimerHandle] = []
         self._progress_begun = False
-        self._told = ""  # why turns of daemons that are gone still run
         self.watches_process = False
 
     # The beginning
@@ -88,22 +85,21 @@ class Daemon:
             self.store = store = await Store.open(
                 options.data_dir, durability=options.durability, progress=self._tell_progress
             )
-        except sqlite3.Error as error:
-            raise explained(error) from error
         except OSError as error:
             why = explained(error)
             raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
         self.subscriptions = Subscriptions(store, self.conversation.notify, self._output_ready)
-        self.engine = Engine(store, linger=options.linger, published=self.subscriptions.wake)
+        self.engine = Engine(store, linger=options.linger, published=self.subscriptions.appended)
         self.engine.start()
+        self.recovery = Recovery(store, self.engine, self.subscriptions.wake)
         self._watch = Watch(options.data_dir, self._wal_was_written)
         self._background = [
             asyncio.create_task(self.subscriptions.run(), name="subscriptions"),
-            asyncio.create_task(self._interrupt_what_is_gone(), name="recovery"),
+            asyncio.create_task(self.recovery.run(), name="recovery"),
         ]
         for task in self._background:
             task.add_done_callback(self._background_ended)
-        await self._look_for_gone_runners()
+        await self.recovery.look()
 
     def _background_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -147,42 +143,6 @@ class Daemon:
         if self.output is not None:
             await self.output.drain(NOTIFY_BELOW)
 
-    # Turns of daemons that are gone
-
-    async def _interrupt_what_is_gone(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_FOR_GONE)
-            self.subscriptions.wake()
-            await self._look_for_gone_runners()
-
-    async def _look_for_gone_runners(self) -> None:
-        try:
-            await self.interrupt_turns_of_gone_runners()
-        except (StorageError, Overloaded) as error:
-            if str(error) != self._told:  # once, not every second
-                log.warning("turns of daemons that are gone still run, to be tried again: %s", error)
-            self._told = str(error)
-        else:
-            self._told = ""
-
-    async def interrupt_turns_of_gone_runners(self) -> None:
-        """Give every running turn of a daemon that has ended its TurnInterrupted."""
-        runner = self.store.runner
-        turns = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
-        gone = {name for _, _, name in turns if name != runner.name and runner.is_gone(name)} | runner.left_behind()
-        await self._interrupt([turn for turn in turns if turn[2] in gone], "the daemon that ran it is gone")
-        for name in gone:
-            runner.forget(name)
-
-    async def _interrupt(self, turns: list[tuple[str, str, str]], reason: str) -> None:
-        answers = [
-            self.engine.submit([InterruptTurn(thread_id=thread, id=turn, reason=reason)]).future
-            for thread, turn, _ in turns
-        ]
-        for outcome in await asyncio.gather(*answers, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):  # another daemon was faster
-                raise outcome
-
     # The end
 
     async def close(self) -> None:
@@ -204,9 +164,7 @@ class Daemon:
         try:
             async with asyncio.timeout(ENDING):
                 await self.engine.settled()
-                own = await self.store.read(lambda db: db.execute(query("running_turns")).fetchall())
-                own = [turn for turn in own if turn[2] == self.store.runner.name]
-                await self._interrupt(own, "the daemon ended")
+                await self.recovery.interrupt_own("the daemon ended")
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or "the database is locked"
             log.error("turns of this daemon stay for another one to interrupt: %s", why)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,16 +27,17 @@ from treadle.contract.params import (
     ThreadListParams,
     ThreadReadParams,
 )
-from treadle.core.engine import digest
-from treadle.core.group_commit import Answer, Result, Submission
+from treadle.core.group_commit import Submission
+from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
 from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
 from treadle.server.app import Daemon
 from treadle.server.handshake import Beginning, method
 from treadle.server.session import Method, NotificationMethod, Then
-from treadle.store.sqlite import projections, reads
-from treadle.store.sqlite.reads import LATEST
-from treadle.store.sqlite.search import search
+from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
+from treadle.store.ports import Reads
+from treadle.store.sqlite import projections
+from treadle.store.sqlite.database import SQLITE_VERSION
 from treadle.workspace.folders import open_project
 
 if TYPE_CHECKING:
@@ -105,20 +105,20 @@ class Methods:
             if command.command_id is not None:
                 path = f"$.params.commands[{i}].commandId"
                 raise errors.invalid_params("a command of a batch has no commandId of its own", path)
-        return self._submit(params.commands, params.command_id, raw, _batch_dispatched, batch=True)
+        return self._submit(params.commands, params.command_id, raw, _batch_dispatched, atomic=True)
 
     def _submit(
         self,
         commands: Sequence[Any],
         command_id: str | None,
         raw: Raw,
-        answer: Callable[[Answer], object],
+        answer: Callable[[results.BatchDispatched], object],
         *,
-        batch: bool = False,
+        atomic: bool = False,
     ) -> Submission:
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(
-            list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
+            list(commands), command_id=command_id, digest=key, atomic=atomic, present=answer, size=len(raw)
         )
 
     @handles(endpoints.PROJECT_OPEN)
@@ -136,75 +136,64 @@ class Methods:
 
     # Reads
 
-    def _read(self, function: Callable[[sqlite3.Connection], T]) -> object:
+    def _read(self, function: Callable[[Reads], T]) -> object:
         """A read sees every command that came before it."""
         daemon = self._ready
         if daemon.engine.is_settled:
-            return daemon.store.reads.submit(function)
+            return daemon.store.read(function)
         return self._read_after_commands(function)
 
-    async def _read_after_commands(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read_after_commands(self, function: Callable[[Reads], T]) -> T:
         await self.daemon.engine.settled()
         return await self.daemon.store.read(function)
 
-    def _page(self, name: str, params: ListParams, **parameters: Any) -> object:
-        before = reads.decode_cursor(params.cursor, LATEST)
-        return self._read(lambda db: reads.page(db, name, params.limit, before=before, **parameters))
-
-    @handles(endpoints.PROJECT_LIST)
     def project_list(self, params: ListParams) -> object:
-        return self._page("project_list", params)
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.project_list(params.limit, before))
 
     @handles(endpoints.THREAD_LIST)
     def thread_list(self, params: ThreadListParams) -> object:
-        before = reads.decode_cursor(params.cursor, LATEST)
-        return self._read(lambda db: reads.thread_list(db, params.project_id, params.archived, params.limit, before))
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.thread_list(params.project_id, params.archived, params.limit, before))
 
     @handles(endpoints.TURN_LIST)
     def turn_list(self, params: OfThreadParams) -> object:
-        return self._of_thread("turn_list", params)
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.turn_list(params.thread_id, params.limit, before))
 
     @handles(endpoints.CHECKPOINT_LIST)
     def checkpoint_list(self, params: OfThreadParams) -> object:
-        return self._of_thread("checkpoint_list", params)
-
-    def _of_thread(self, name: str, params: OfThreadParams) -> object:
-        before = reads.decode_cursor(params.cursor, LATEST)
-
-        def read(db: sqlite3.Connection) -> reads.Page:
-            reads.require_thread(db, params.thread_id)
-            return reads.page(db, name, params.limit, thread=params.thread_id, before=before)
-
-        return self._read(read)
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.checkpoint_list(params.thread_id, params.limit, before))
 
     @handles(endpoints.SETTING_LIST)
     def setting_list(self, params: ListParams) -> object:
-        after = reads.decode_cursor(params.cursor, "")
-        return self._read(lambda db: reads.page(db, "setting_list", params.limit, after=after))
+        after = decode_cursor(params.cursor, "")
+        return self._read(lambda reads: reads.setting_list(params.limit, after))
 
     @handles(endpoints.THREAD_READ)
     def thread_read(self, params: ThreadReadParams) -> object:
         try:
-            before = reads.decode_cursor(params.before, LATEST)
-        except reads.BadCursor as error:
+            before = decode_cursor(params.before, LATEST)
+        except BadCursor as error:
             raise errors.invalid_params(str(error), "$.params.before") from None
-        return self._read(lambda db: reads.turns(db, params.thread_id, params.turn_limit, before))
+        return self._read(lambda reads: reads.thread(params.thread_id, params.turn_limit, before))
 
     @handles(endpoints.MESSAGE_READ)
     def message_read(self, params: ReadParams) -> object:
-        return self._read(lambda db: reads.message(db, params.thread_id, params.id))
+        return self._read(lambda reads: reads.message(params.thread_id, params.id))
 
     @handles(endpoints.ACTIVITY_READ)
     def activity_read(self, params: ReadParams) -> object:
-        return self._read(lambda db: reads.activity(db, params.thread_id, params.id))
+        return self._read(lambda reads: reads.activity(params.thread_id, params.id))
 
     @handles(endpoints.EVENT_LIST)
     def event_list(self, params: EventListParams) -> object:
-        after = reads.decode_cursor(params.cursor, params.after_sequence)
+        after = decode_cursor(params.cursor, params.after_sequence)
 
-        def read(db: sqlite3.Connection) -> reads.Page:
-            items, last = reads.events(db, params.thread_id, after, params.limit)
-            return reads.Page(items, None if last is None else reads.encode_cursor(last))
+        def read(reads: Reads) -> results.Page[Raw]:
+            items, last = reads.events(params.thread_id, after, params.limit)
+            return results.Page(items, None if last is None else encode_cursor(last))
 
         return self._read(read)
 
@@ -213,8 +202,7 @@ class Methods:
         store = self._ready.store
         await self.daemon.engine.settled()
         return await store.search(
-            lambda db: search(
-                db,
+            lambda reads: reads.search(
                 params.query,
                 syntax=params.syntax,
                 project_id=params.project_id,
@@ -267,13 +255,13 @@ class Methods:
         daemon = self._ready
         await daemon.engine.settled()
         store = daemon.store
-        sequence = await store.read(reads.sequence)
+        sequence = await store.read(lambda reads: reads.sequence())
         return results.Status(
             version=__version__,
             protocol_version=endpoints.PROTOCOL_VERSION,
             projection_version=projections.VERSION,
             python_version=platform.python_version(),
-            sqlite_version=sqlite3.sqlite_version,
+            sqlite_version=SQLITE_VERSION,
             pid=os.getpid(),
             data_dir=str(store.data_dir),
             durability=store.durability,
@@ -296,11 +284,11 @@ def _without_ignored(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in IGNORED_MEMBERS}
 
 
-def _dispatched(answer: Answer) -> Result:
+def _dispatched(answer: results.BatchDispatched) -> results.Dispatched:
     return answer.results[0]
 
 
-def _batch_dispatched(answer: Answer) -> Answer:
+def _batch_dispatched(answer: results.BatchDispatched) -> results.BatchDispatched:
     return answer
 
 

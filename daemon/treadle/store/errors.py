@@ -2,6 +2,8 @@
 
 import errno
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class StorageError(Exception):
@@ -15,6 +17,10 @@ class StorageError(Exception):
             self.kind = kind
 
 
+class UserError(Exception):
+    """The user asked for something that cannot be done: a name is unknown or ambiguous, a file has the wrong format."""
+
+
 class Refused(StorageError):
     """The data directory must not be touched: a foreign file, an edited migration, another version of treadle."""
 
@@ -25,6 +31,12 @@ class NewerDatabase(Refused):
     """A newer version of treadle wrote it."""
 
     kind = "databaseNewer"
+
+
+class Busy(StorageError):
+    """Another process holds the database locked. The append or read can be tried again."""
+
+    kind = "databaseLocked"
 
 
 # By primary result code (sqlite.org/rescode.html).
@@ -88,7 +100,17 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
     if _is_not_utf8(error):
         kind, advice = _EXPLANATIONS[sqlite3.SQLITE_CORRUPT]
     doing = "".join(getattr(error, "__notes__", ()))
-    return StorageError(f"{doing}{advice} (SQLite: {said(error)})", kind)
+    made = Busy if is_busy(error) else StorageError
+    return made(f"{doing}{advice} (SQLite: {said(error)})", kind)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises what SQLite refuses as StorageError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explained(error) from error
 
 
 def said(error: sqlite3.Error) -> str:

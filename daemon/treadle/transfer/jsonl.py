@@ -3,9 +3,8 @@
 import os
 import re
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -17,25 +16,17 @@ from treadle import __version__
 from treadle.contract.json_text import holds_nul
 from treadle.domain.events import Event, decode
 from treadle.domain.ids import ID_PATTERN
-from treadle.store.errors import Refused, StorageError, said
-from treadle.store.sqlite import reads
-from treadle.store.sqlite.database import (
-    FILE_NAME,
-    PRESENT,
-    FileLock,
-    configure_writer,
-    connect,
-    make_private_file,
-    sync,
-)
+from treadle.store.errors import Refused, UserError
+from treadle.store.pages import MAX_BYTES
+from treadle.store.ports import Reads
+from treadle.store.sqlite.bulk_append import EventRefused, fill_log
+from treadle.store.sqlite.database import make_private_file, sync
 from treadle.store.sqlite.projections import Progress
 from treadle.store.sqlite.reader import Reader
-from treadle.store.sqlite.sql import query
-from treadle.store.sqlite.store import REBUILDING
 
 FORMAT = "treadle-log"
 VERSION = 1
-PAGE = 500  # events read or appended at once; fewer where they are more than reads.MAX_BYTES
+PAGE = 500  # events read or appended at once; fewer where they are more than MAX_BYTES
 MAX_LINE = 1_100_000_000  # bytes: SQLite takes no text of more than 1,000,000,000
 
 
@@ -57,7 +48,7 @@ class Line(Struct, frozen=True):
     event: Raw
 
 
-class BadExport(StorageError):
+class BadExport(UserError):
     """What was read is no export, or is damaged."""
 
 
@@ -68,12 +59,12 @@ _LINE = msgspec.json.Decoder(Line)
 
 def export(reader: Reader, write: Callable[[bytes], Any], progress: Progress = lambda done, total: None) -> int:
     """Write the log as it is now, in lines; how many events. What is appended meanwhile is not in it."""
-    end, log_id = reader.read(lambda db: (reads.sequence(db), db.execute(query("log_span")).fetchone()[0]))
+    end, log_id = reader.read(lambda reads: (reads.sequence(), reads.log_span().log_id))
     write(msgspec.json.encode(Header(FORMAT, VERSION, end, log_id, __version__)) + b"\n")
     after = 0
 
-    def page(db: sqlite3.Connection) -> tuple[list[Raw], int | None]:
-        return reads.events(db, None, after, min(PAGE, end - after))
+    def page(reads: Reads) -> tuple[list[Raw], int | None]:
+        return reads.events(None, after, min(PAGE, end - after))
 
     while after < end:
         progress(after, end)
@@ -117,42 +108,14 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def import_log(data_dir: Path, header: Header, stream: IO[bytes], progress: Progress = lambda done, total: None) -> int:
-    """Append what follows the header to a log that is there and empty, in one transaction; how many events.
+    """Append what follows the header to a log that exists and is empty, in one transaction; how many events.
 
-    Raises BadExport with the number of the line that is wrong, Refused where the log is not empty.
+    Raises BadExport with the number of the line that is wrong, Refused if the log is not empty.
     """
-    present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
-    path = data_dir / FILE_NAME
     try:
-        if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait longer, as for a rebuild
-            raise Refused(f"another treadle restores, upgrades or rebuilds {data_dir}: try again later")
-        with closing(connect(path, lambda connection: configure_writer(connection, path))) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                _require_empty(db, data_dir)
-                done = 0
-                for events in _pages(stream, header):
-                    _append(db, done, events)
-                    done += len(events)
-                    progress(done, header.events)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-    finally:
-        rebuilding.release()
-        present.release()
-    return done
-
-
-def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
-    count = reads.sequence(db)
-    if count:
-        raise Refused(
-            f"{data_dir} has a log of {count:,} events: a log can be imported into an empty data directory alone. "
-            "Say another one with --data-dir"
-        )
+        return fill_log(data_dir, _pages(stream, header), header.events, progress)
+    except EventRefused as error:
+        raise BadExport(f"line {error.sequence + 1}: the database refuses it: {error.why}") from None
 
 
 def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
@@ -166,7 +129,7 @@ def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
             raise BadExport(f"line {number}: it ends here, after {sequence - 1:,} of {header.events:,} events")
         events.append(_event(text, number, sequence))
         size += len(text)
-        if len(events) == PAGE or size > reads.MAX_BYTES:
+        if len(events) == PAGE or size > MAX_BYTES:
             yield events
             events, size = [], 0
     if events:
@@ -210,33 +173,3 @@ def _require_readable(event: Event, number: int) -> None:
         id = getattr(event, name, None)
         if id is not None and not _ID.match(id):
             raise BadExport(f"line {number}: it is damaged: {id!r} is no id")
-
-
-def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
-    """Raises BadExport, with its line, where the database refuses an event."""
-    db.execute("SAVEPOINT page")
-    try:
-        _insert(db, after, events)
-    except sqlite3.DatabaseError as refusal:
-        if not _is_of_event(refusal):
-            raise
-        db.execute("ROLLBACK TO page")
-        for place, event in enumerate(events, after):  # one by one, to say which it is
-            try:
-                _insert(db, place, [event])
-            except sqlite3.DatabaseError as error:
-                if not _is_of_event(error):
-                    raise
-                raise BadExport(f"line {place + 2}: the database refuses it: {said(error)}") from None
-        raise
-    db.execute("RELEASE page")
-
-
-def _is_of_event(error: sqlite3.DatabaseError) -> bool:
-    """Whether it is the event that is wrong: not what came before makes it, or FTS5 has no such words to take out."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
-
-
-def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
-    db.execute(query("append_events"), {"expected": after, "batch": msgspec.json.encode(events).decode()})

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
-from treadle.core.engine import Engine, digest
-from treadle.core.group_commit import Answer
+from treadle.contract.results import BatchDispatched
+from treadle.core.engine import Engine
+from treadle.core.idempotency import digest
 from treadle.domain.commands import Command, CreateProject
 from treadle.domain.errors import Rejected
 from treadle.domain.paths import normalized, path_key
-from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.store import Store
 
 AT_ONCE = 1_000  # commands: fewer than the engine's queue holds
@@ -35,7 +35,7 @@ async def import_acp(file: Path, data_dir: Path) -> int:
     try:
         before = await store.events.sequence()
         project_id = await _project(store, engine, _folder(frames, file))
-        results: list[Answer | BaseException] = []
+        results: list[BatchDispatched | BaseException] = []
         commands = enumerate(_commands(frames, project_id))
         while some := list(islice(commands, AT_ONCE)):
             answers = [
@@ -82,12 +82,13 @@ def _folder(frames: list[Frame], file: Path) -> str:
 async def _project(store: Store, engine: Engine, folder: str) -> str:
     """The project of the folder, made where there is none."""
     path = ("path", path_key(folder))
-    found = (await store.read(lambda db: look_up(db, [path])))[path]
+    found = (await store.read(lambda reads: reads.look_up([path])))[path]
     if found is not None:
         return str(found)
     command = CreateProject(name=Path(folder).name or folder, path=folder)
     try:
-        answer: Answer = await engine.submit([command]).future
+        answer = await engine.submit([command]).future
     except Rejected as error:  # another process was faster
         return str(error.details["projectId"])
-    return str(msgspec.json.decode(answer.results[0].events[0])["event"]["id"])
+    created: Any = answer.results[0].events[0]  # JSON that is not decoded
+    return str(msgspec.json.decode(created)["event"]["id"])

@@ -16,39 +16,27 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from treadle.contract.results import ProjectOpened
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import path_key
-from treadle.store.sqlite.reads import LATEST
-from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import Store
 
 ATTRIBUTE: Final = "user.treadle."
 """And the log's id: another data directory has other projects."""
 
 
-class Opened(Struct, frozen=True):
-    """project: of the folder. created: it is a new one. moved: it is one whose folder lies elsewhere now."""
-
-    project: Project
-    created: bool
-    moved: bool
-
-
-class Place(Struct, frozen=True):
-    """Where a project is: its folder without symbolic links, and its id, None if it has no project yet.
-
-    moved: the project's path is another one, and is to become this folder.
-    """
+class Location(Struct, frozen=True):
+    """folder: without symbolic links. project_id: whose it is, None for nobody's. moved: from another path."""
 
     folder: str
     project_id: str | None = None
     moved: bool = False
 
 
-async def open_project(store: Store, engine: Engine, path: str) -> Opened:
+async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened:
     """The project of a folder, or of the nearest folder above it that has one; else a new one of that folder.
 
     Raises Rejected: `pathNotAbsolute`, `pathIsNoFolder`.
@@ -77,10 +65,10 @@ async def open_project(store: Store, engine: Engine, path: str) -> Opened:
             continue  # the project that had the path is out of the way
         project = (await _projects(store)).get(id)
         if project is not None:
-            return Opened(project, created=place.project_id is None, moved=place.moved)
+            return ProjectOpened(project, created=place.project_id is None, moved=place.moved)
 
 
-def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Place]:
+def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Location]:
     """Look at the file system. projects: their paths, by id. Raises Rejected.
 
     False with the place of another project that has to be recorded first: it has been moved, and the folder that is
@@ -101,11 +89,11 @@ def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Place]
         if id is not None:
             moved_to = None if marked_id == id else _sibling(above, log_id, id)
             if moved_to is None or path_key(str(moved_to)) in by_path:
-                return True, Place(str(above), id)
-            return False, Place(_utf8(moved_to), id, moved=True)
+                return True, Location(str(above), id)
+            return False, Location(_utf8(moved_to), id, moved=True)
         if marked_id in projects and _has_left(Path(projects[marked_id]), log_id, marked_id):  # else this is a copy
-            return True, Place(_utf8(above), marked_id, moved=True)
-    return True, Place(_utf8(folder))
+            return True, Location(_utf8(above), marked_id, moved=True)
+    return True, Location(_utf8(folder))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -170,15 +158,13 @@ def marked(folder: Path, log_id: str) -> str | None:
 
 
 async def _projects(store: Store) -> dict[str, Project]:
-    rows: list[tuple[Any, str]] = await store.read(
-        lambda db: db.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
-    )
-    found = (msgspec.json.decode(value, type=Project) for _, value in rows)
+    rows = await store.read(lambda reads: reads.projects())
+    found = (msgspec.json.decode(row, type=Project) for row in rows)
     return {project.id: project for project in found}
 
 
 async def _do(engine: Engine, command: c.CreateProject | c.UpdateProject) -> str:
     """The id of the project."""
     answer = await engine.submit([command]).future
-    (result,) = answer.results
-    return str(msgspec.json.decode(result.events[0])["event"]["id"]) if result.events else str(command.id)
+    events: list[Any] = answer.results[0].events  # JSON that is not decoded
+    return str(msgspec.json.decode(events[0])["event"]["id"]) if events else str(command.id)

@@ -13,7 +13,7 @@ LATELY = 1.0  # seconds
 POLL = 0.002  # seconds between two tries: a flock has nothing else to wait on without a thread
 
 
-class Turns:
+class AppendQueue:
     """A flock that those queue on who have lost an append to another process lately.
 
     Whoever waits for the database loses: when it gets in, the log has moved on. Among eight busy writers one lost up

@@ -24,12 +24,13 @@ FILE_NAME = "treadle.db"
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
 PRESENT = "present.lock"  # shared by all who have it open; held alone by who changes it for all
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
+SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
 BUSY_TIMEOUT = 1.0  # seconds; who waits for longer tries again
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes that the WAL keeps after a checkpoint
 
 
-class Connection(aiosqlite.Connection):
+class SqliteConnection(aiosqlite.Connection):
     """aiosqlite's connection, with whole functions in one hop to its thread.
 
     path: of the database file. inode: the device and the number by which that was known when it was opened.
@@ -60,7 +61,7 @@ def require_in_place(path: Path, opened: tuple[int, int]) -> None:
         raise StorageError(f"{path} was replaced while treadle had it open: start treadle again", "databaseUnreachable")
 
 
-async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") -> Connection:
+async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") -> SqliteConnection:
     """A connection that may write. Makes the folder (0700) and the file (0600) where there are none.
 
     Raises Refused where the file is not a treadle database, or cannot be opened.
@@ -81,7 +82,7 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
     return await _connect(path, lambda connection: configure_writer(connection, path, durability))
 
 
-async def open_reader(data_dir: Path) -> Connection:
+async def open_reader(data_dir: Path) -> SqliteConnection:
     """A connection to a database that was opened before, which cannot write."""
     return await _connect(data_dir / FILE_NAME, configure_reader)
 
@@ -99,8 +100,8 @@ def connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> sqli
     return connection
 
 
-async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> Connection:
-    connection = Connection(lambda: connect(path, configure), iter_chunk_size=64)
+async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> SqliteConnection:
+    connection = SqliteConnection(lambda: connect(path, configure), iter_chunk_size=64)
     try:
         await connection
     except Exception as error:

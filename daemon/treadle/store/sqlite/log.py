@@ -5,47 +5,42 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import lru_cache
 
 import msgspec
-from msgspec import Struct
 
 from treadle.domain.events import EVENT_TYPES, AnyEvent, StoredEvent, decode, encode
-from treadle.store.errors import NewerDatabase
+from treadle.domain.state import Key
+from treadle.store.errors import NewerDatabase, translated
+from treadle.store.pages import stored_event
+from treadle.store.ports import CommandRecord, Loaded
 from treadle.store.sqlite import migrations, projections
-from treadle.store.sqlite.database import Connection
+from treadle.store.sqlite.database import SqliteConnection
+from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.sql import query, scripts
 
 PAGE = 1_000  # events
 
 
-class CommandRecord(Struct, frozen=True, array_like=True):
-    """A row of `commands`: what is remembered of a command with an id.
-
-    digest: of the command as received. first_sequence to last_sequence: its events, none where last < first.
-    parts: for a batch of commands, how many events each of them had, as a JSON array; else null.
-    """
-
-    command_id: str
-    digest: str
-    first_sequence: int
-    last_sequence: int
-    parts: str | None = None
-
-
 class EventStore:
     """The log of one database, on a connection that may write."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._connection = connection
 
     async def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
         """Add events after sequence `expected`, and the answers of their commands, in one transaction.
 
-        False, and nothing done, where the log has moved on, or one of the commands was answered meanwhile. Raises
-        sqlite3.Error where the database refuses, NewerDatabase where a newer treadle has taken it over, StorageError
-        where the file was moved away.
+        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises
+        StorageError if the database refuses or the file was moved away: Busy while another process holds it,
+        NewerDatabase if a newer treadle has taken it over.
         """
         batch = _json_array_of_strings(payloads)
         in_place = self._connection.require_in_place
-        return await self._connection.call(_append, in_place, expected, len(payloads), batch, records)
+        with translated():
+            return await self._connection.call(_append, in_place, expected, len(payloads), batch, records)
+
+    async def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
+        """What is under the keys, and the stored answers of the commands, in one read transaction."""
+        with translated():
+            return await self._connection.call(_load, keys, command_ids)
 
     async def append_all(self, events: Iterable[AnyEvent]) -> list[StoredEvent]:
         """Add all of the events or none, one after the other, wherever the log ends by now."""
@@ -58,7 +53,8 @@ class EventStore:
 
     async def sequence(self) -> int:
         """That of the last event; 0 for an empty log."""
-        return (await self._connection.call(position))[0]
+        with translated():
+            return (await self._connection.call(position))[0]
 
     async def replay_all(self) -> AsyncIterator[StoredEvent]:
         """Every event from the first."""
@@ -127,6 +123,24 @@ def _append(
             connection.execute("ROLLBACK")
         raise
     return appended
+
+
+def _load(connection: sqlite3.Connection, keys: list[Key], command_ids: list[str]) -> Loaded:
+    connection.execute("BEGIN")
+    try:
+        sequence, _ = position(connection)
+        found = look_up(connection, keys)
+        answers = {}
+        if command_ids:
+            ids = msgspec.json.encode(command_ids).decode()
+            for row in connection.execute(query("lookup_commands"), {"ids": ids}).fetchall():
+                record = CommandRecord(*row)
+                after, count = record.first_sequence - 1, record.last_sequence - record.first_sequence + 1
+                events = connection.execute(query("event_list"), {"after": after, "limit": count}).fetchall()
+                answers[record.command_id] = record, [stored_event(number, payload) for number, payload in events]
+    finally:
+        connection.execute("ROLLBACK")
+    return Loaded(sequence, found, answers)
 
 
 def _page(connection: sqlite3.Connection, after: int) -> list[tuple[int, str]]:

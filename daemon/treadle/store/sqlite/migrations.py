@@ -4,11 +4,11 @@ import sqlite3
 from datetime import UTC, datetime
 
 from treadle.store.errors import NewerDatabase, Refused
-from treadle.store.sqlite.database import APPLICATION_ID, Connection
+from treadle.store.sqlite.database import APPLICATION_ID, SqliteConnection
 from treadle.store.sqlite.sql import Script, scripts
 
 
-async def run_migrations(connection: Connection) -> int:
+async def run_migrations(connection: SqliteConnection) -> int:
     """Bring the schema up to date and say how many migrations that took; twice in a row is harmless.
 
     Raises Refused where an applied migration is not the one that this release has.

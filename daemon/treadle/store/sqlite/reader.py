@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from treadle.store.errors import Refused, explained
+from treadle.store.errors import Refused, StorageError, explained, translated
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import (
     APPLICATION_ID,
@@ -23,6 +23,7 @@ from treadle.store.sqlite.database import (
     require_sqlite,
 )
 from treadle.store.sqlite.log import position
+from treadle.store.sqlite.transaction import SqliteReads
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,14 +46,15 @@ class Reader:
         self._connection = connection
         self._inode = inode(path)
 
-    def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `function` in a read transaction. Raises NewerDatabase where a newer treadle has taken it over."""
-        self._connection.execute("BEGIN")
-        try:
-            position(self._connection)
-            return function(self._connection)
-        finally:
-            self._connection.execute("ROLLBACK")
+    def read(self, function: Callable[[SqliteReads], T]) -> T:
+        """Run `function` in a read transaction. Raises NewerDatabase if a newer treadle has taken over the database."""
+        with _interruptible(), translated():
+            self._connection.execute("BEGIN")
+            try:
+                position(self._connection)
+                return function(SqliteReads(self._connection))
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def wait(self, seconds: float) -> bool:
         """Return when another process has committed since the last read or wait, True, or when the time is over.
@@ -69,9 +71,21 @@ class Reader:
         return True
 
     def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        with translated():
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     _seen = 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C during a statement reaches Python as an error of SQLite: raises KeyboardInterrupt instead."""
+    try:
+        yield
+    except StorageError as error:
+        if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextlib.contextmanager

@@ -1,7 +1,5 @@
 """What clients read: entities as JSON texts that SQLite made, in pages that are bounded in rows and in bytes."""
 
-import base64
-import binascii
 import heapq
 import itertools
 import sqlite3
@@ -9,76 +7,17 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from treadle.contract.results import IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.errors import NotFound
+from treadle.store.pages import INDEX_THREADS, LATEST, MAX_BYTES, encode_cursor, stored_event
 from treadle.store.sqlite.sql import query
 
-MAX_BYTES: Final = 1024 * 1024  # of a page; a single row that is larger comes alone
-LATEST: Final = 2**63 - 1
-INDEX_THREADS: Final = 500
 
-
-class BadCursor(ValueError):
-    """A cursor that no list of this kind gave."""
-
-
-class Page(Struct, frozen=True, rename="camel"):
-    """items: the rows. next_cursor: where the next page begins, null at the end."""
-
-    items: list[Raw]
-    next_cursor: str | None
-
-
-class Turns(Struct, frozen=True, rename="camel"):
-    """A window of a thread: its header, turns, and all that is theirs, each oldest first.
-
-    before_cursor: where older turns are, null where there are none.
-    """
-
-    sequence: int
-    threads: list[Raw]
-    turns: list[Raw]
-    messages: list[Raw]
-    activities: list[Raw]
-    approvals: list[Raw]
-    checkpoints: list[Raw]
-    before_cursor: str | None
-
-
-class Index(Struct, frozen=True, rename="camel"):
-    """Projects, and the threads that changed last, newest first."""
-
-    sequence: int
-    projects: list[Raw]
-    threads: list[Raw]
-
-
-class Settings(Struct, frozen=True, rename="camel"):
-    """Every setting, by key."""
-
-    sequence: int
-    settings: list[Raw]
-
-
-def encode_cursor(position: int | str | list[int]) -> str:
-    """An opaque text for a place in a list."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None, start: Any) -> Any:
-    """The place, of `start`'s type; `start` without a cursor. Raises BadCursor."""
-    if cursor is None:
-        return start
-    try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        position = msgspec.json.decode(raw, type=type(start))
-    except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
-        raise BadCursor("the cursor is none that this list gave") from error
-    if isinstance(position, int) and not 0 <= position <= LATEST:
-        raise BadCursor("the cursor is none that this list gave")
-    return position
+def _json(texts: Iterable[str]) -> list[Any]:
+    """Entities as the JSON that SQLite made. Structs do not validate their members, and Raw is encoded as it is."""
+    return [Raw(text) for text in texts]
 
 
 def bytes_of(text: str) -> int:
@@ -86,7 +25,7 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page:
+def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
     """One page of a query whose rows begin with (position, value)."""
     rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
     items: list[Raw] = []
@@ -103,7 +42,7 @@ def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: An
 
 def thread_list(
     connection: sqlite3.Connection, project_id: str | None, archived: bool | None, limit: int, before: int
-) -> Page:
+) -> Page[Raw]:
     """Threads, the last changed first."""
     parameters: dict[str, Any] = {"before": before}
     name = "thread_list"
@@ -132,12 +71,6 @@ def events(
     return items, None
 
 
-def stored_event(sequence: int, payload: str | bytes) -> Raw:
-    """`{sequence, event}` as JSON."""
-    text = payload if isinstance(payload, str) else payload.decode()
-    return Raw(f'{{"sequence":{sequence},"event":{text}}}')
-
-
 def sequence(connection: sqlite3.Connection) -> int:
     """That of the last event."""
     return int(connection.execute(query("position")).fetchone()[0])
@@ -161,7 +94,7 @@ _WINDOW: Final = {
 """What a window of a thread holds, and the query that lists it, newest first."""
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> Turns:
+def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
     """What was last made in a thread before the sequence `before`, until the page is full or has `turn_limit` turns.
 
     A page holds one row at least, and may end within a turn: then it has the header of that turn as well, so that a
@@ -170,7 +103,7 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
     header = require_thread(connection, thread_id)
     bounds = {"thread": thread_id, "before": before, "limit": -1}
     listed = {plural: connection.execute(query(name), bounds) for plural, name in _WINDOW.items()}
-    window: dict[str, list[Raw]] = {plural: [] for plural in _WINDOW}
+    window: dict[str, list[str]] = {plural: [] for plural in _WINDOW}
     size, oldest, has_older, in_turn = 0, before, False, False
     newest_first = heapq.merge(*itertools.starmap(_positions, listed.items()), key=itemgetter(0), reverse=True)
     for position, plural, value in newest_first:
@@ -178,17 +111,17 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
         if oldest != before and (size > MAX_BYTES or len(window["turns"]) == turn_limit):
             has_older = True
             break
-        window[plural].append(Raw(value))
+        window[plural].append(value)
         oldest, in_turn = position, plural != "turns"
     for rows in listed.values():
         rows.close()  # an open cursor would hold the read transaction
     if has_older and in_turn:
         begun = connection.execute(query("turn_list"), {**bounds, "before": oldest, "limit": 1}).fetchone()
-        window["turns"] += [] if begun is None else [Raw(begun[1])]
-    return Turns(
+        window["turns"] += [] if begun is None else [begun[1]]
+    return ThreadSnapshot(
         sequence=sequence(connection),
-        threads=[Raw(header)],
-        **{plural: values[::-1] for plural, values in window.items()},
+        threads=_json([header]),
+        **{plural: _json(reversed(values)) for plural, values in window.items()},
         before_cursor=encode_cursor(oldest) if has_older else None,
     )
 
@@ -215,14 +148,16 @@ def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
     return Raw(row[0])
 
 
-def index(connection: sqlite3.Connection) -> Index:
+def index(connection: sqlite3.Connection) -> IndexSnapshot:
     """What a sidebar shows."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
     threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": INDEX_THREADS}).fetchall()
-    return Index(sequence(connection), [Raw(value) for _, value in projects], [Raw(value) for _, value in threads])
+    return IndexSnapshot(
+        sequence(connection), _json(value for _, value in projects), _json(value for _, value in threads)
+    )
 
 
-def settings(connection: sqlite3.Connection) -> Settings:
+def settings(connection: sqlite3.Connection) -> SettingsSnapshot:
     """Every setting."""
     rows = connection.execute(query("setting_list"), {"after": "", "limit": -1}).fetchall()
-    return Settings(sequence(connection), [Raw(value) for _, value in rows])
+    return SettingsSnapshot(sequence(connection), _json(value for _, value in rows))

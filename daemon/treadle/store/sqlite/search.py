@@ -5,11 +5,13 @@ from collections import defaultdict
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
+from treadle.contract.results import Page
 from treadle.domain.entities import Hit, Match
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Syntax
+from treadle.store.pages import INVALID_CURSOR, LATEST, BadCursor, decode_cursor, encode_cursor
+from treadle.store.ports import BadQuery
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.sql import query
 
@@ -20,17 +22,6 @@ SNIPPETS: Final = {
     "activity": "snippets_of_activity",
 }
 START, STOP = "\x02", "\x03"  # as in sql/queries/snippets_of_*.sql
-
-
-class BadQuery(ValueError):
-    """What was asked is no FTS5 expression."""
-
-
-class Hits(Struct, frozen=True, rename="camel"):
-    """The best first. next_cursor: where the next page begins, null at the end."""
-
-    items: list[Hit]
-    next_cursor: str | None
 
 
 def expression(text: str) -> str:
@@ -53,7 +44,7 @@ def search(
     thread_id: str | None = None,
     limit: int = 20,
     cursor: str | None = None,
-) -> Hits:
+) -> Page[Hit]:
     """What has the words, of the 1,000 newest threads, messages and activities each that do.
 
     Raises BadQuery, NotFound where there is no such thread, and BadCursor.
@@ -67,7 +58,7 @@ def search(
         since, upto = row[0], min(upto, row[1])
     asked = expression(text) if syntax == "plain" else text
     if not asked.strip():
-        return Hits([], None)
+        return Page([], None)
     try:
         rows = connection.execute(
             query("search"),
@@ -91,13 +82,13 @@ def search(
         snippet, matches = unmarked(found[sequence])
         hits.append(Hit(entity, id, thread, turn, project, title, snippet, matches, rank))
     more = len(rows) > limit
-    return Hits(hits, reads.encode_cursor([upto, offset + limit]) if more else None)
+    return Page(hits, encode_cursor([upto, offset + limit]) if more else None)
 
 
 def _place(cursor: str) -> tuple[int, int]:
-    place = reads.decode_cursor(cursor, [0, 0])
-    if len(place) != 2 or not all(isinstance(n, int) and 0 <= n <= reads.LATEST for n in place):
-        raise reads.BadCursor("the cursor is none that this list gave")
+    place = decode_cursor(cursor, [0, 0])
+    if len(place) != 2 or not all(isinstance(n, int) and 0 <= n <= LATEST for n in place):
+        raise BadCursor(INVALID_CURSOR)
     return place[0], place[1]
 
 

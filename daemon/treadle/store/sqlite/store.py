@@ -11,43 +11,46 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from treadle.domain.ids import Durability
-from treadle.store.errors import Refused, StorageError, explained, is_busy
+from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
+from treadle.store.ports import Reads
 from treadle.store.sqlite import migrations, projections
-from treadle.store.sqlite.append_queue import Turns
+from treadle.store.sqlite.append_queue import AppendQueue
 from treadle.store.sqlite.backup import copy_whole
 from treadle.store.sqlite.database import (
     FILE_NAME,
     OPENING,
     PRESENT,
-    Connection,
     FileLock,
+    SqliteConnection,
     make_private_folder,
     open_or_create_db,
     open_reader,
 )
 from treadle.store.sqlite.log import EventStore, position
 from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.transaction import SqliteReads
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REBUILDING = "rebuilding.lock"
 LONGEST_SEARCH = 10.0  # seconds, after which it is given up: others wait for it
-STEPS = 1_000  # of SQLite's machine between questions whether a search goes on
 
 
 class Store:
-    """events: the log. reads: a queue of them. runner: this daemon as one that runs turns. turns: to append.
+    """Implements DataDirectory.
 
-    log_id: tells this log from any other.
+    events: the log. reads: those that wait. runner: this daemon as one that runs turns. append_queue: fairness among
+    processes that append. log_id: tells this log from any other.
+    rebuilt: how many events the projections were rebuilt from when it was opened; None if they were current.
     """
 
     def __init__(
         self,
         data_dir: Path,
         durability: Durability,
-        writer: Connection,
-        reader: Connection,
+        writer: SqliteConnection,
+        reader: SqliteConnection,
         present: FileLock,
         log_id: str,
     ) -> None:
@@ -57,8 +60,9 @@ class Store:
         self.writer = writer
         self.events = EventStore(writer)
         self.runner = Runner(data_dir)
-        self.turns = Turns(data_dir)
+        self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
+        self.rebuilt: int | None = None
         self.reads = ReadQueue(reader)
         self._searches: asyncio.Task[ReadQueue] | None = None
         self._closing = False
@@ -83,7 +87,8 @@ class Store:
             opening.require_that_it_locks()
             opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
             try:
-                return await asyncio.shield(opened)
+                with translated():
+                    return await asyncio.shield(opened)
             except asyncio.CancelledError:
                 # A connection's thread must not outlive the loop that it answers to.
                 await (await opened).close()
@@ -94,7 +99,7 @@ class Store:
         present = FileLock(data_dir / PRESENT)
         writer = await open_or_create_db(data_dir, durability=durability)
         try:
-            await _bring_up_to_date(writer, data_dir, present, progress)
+            rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
             log_id = await writer.call(_log_id)
             present.acquire(shared=True)
             reader = await open_reader(data_dir)
@@ -102,15 +107,13 @@ class Store:
             await writer.close()
             present.release()
             raise
-        return cls(data_dir, durability, writer, reader, present, log_id)
+        store = cls(data_dir, durability, writer, reader, present, log_id)
+        store.rebuilt = rebuilt
+        return store
 
-    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `function` in a read transaction; those that wait at the same time share one."""
-        return await self.reads.submit(function)
-
-    async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `function` on the writing connection's thread."""
-        return await self.writer.call(function)
+    def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
+        """The future result of `function`; reads that wait at the same time share one transaction."""
+        return self.reads.submit(function)
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
@@ -118,11 +121,11 @@ class Store:
             while True:
                 try:
                     return await self.writer.call(projections.rebuild, on_loop(progress))
-                except sqlite3.OperationalError as error:
+                except sqlite3.Error as error:
                     if not is_busy(error):
-                        raise
+                        raise explained(error) from error
 
-    async def search(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def search(self, function: Callable[[Reads], T]) -> T:
         """A read on a connection of its own, so that other reads do not wait for it.
 
         Given up after LONGEST_SEARCH, when nobody waits for its answer any more, and when the store is closed.
@@ -135,13 +138,10 @@ class Store:
             self._searches = None  # the next one tries again
             raise
 
-        def bounded(connection: sqlite3.Connection) -> T:
+        def bounded(reads: SqliteReads) -> T:
             until = time.monotonic() + LONGEST_SEARCH
-            connection.set_progress_handler(lambda: self._closing or future.done() or time.monotonic() > until, STEPS)
-            try:
-                return function(connection)
-            finally:
-                connection.set_progress_handler(None, 0)
+            with reads.interrupted_if(lambda: self._closing or future.done() or time.monotonic() > until):
+                return function(reads)
 
         future = queue.submit(bounded)
         return await future
@@ -181,15 +181,15 @@ class Store:
 class ReadQueue:
     """Reads that come while one runs are run together after it: one hop to the thread, one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._connection = connection
-        self._waiting: dict[asyncio.Future[Any], Callable[[sqlite3.Connection], Any]] = {}
+        self._waiting: dict[asyncio.Future[Any], Callable[[SqliteReads], Any]] = {}
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+    def submit(self, function: Callable[[SqliteReads], T]) -> "asyncio.Future[T]":
         """The future result of the read."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting[future] = function
@@ -226,14 +226,15 @@ class ReadQueue:
             self._running = None
 
 
-def _read_together(connection: sqlite3.Connection, functions: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+def _read_together(connection: sqlite3.Connection, functions: list[Callable[[SqliteReads], Any]]) -> list[Any]:
     results: list[Any] = []
     connection.execute("BEGIN")
     try:
         position(connection)
+        reads = SqliteReads(connection)
         for function in functions:
             try:
-                results.append(function(connection))
+                results.append(function(reads))
             except Exception as error:
                 results.append(error)
     finally:
@@ -242,12 +243,12 @@ def _read_together(connection: sqlite3.Connection, functions: list[Callable[[sql
 
 
 async def _bring_up_to_date(
-    writer: Connection, data_dir: Path, present: FileLock, progress: projections.Progress
-) -> None:
+    writer: SqliteConnection, data_dir: Path, present: FileLock, progress: projections.Progress
+) -> int | None:
     todo = await writer.call(migrations.pending)
     current = not todo and await writer.call(projections.is_current)
     if current:
-        return
+        return None
     if not present.acquire():
         raise Refused(
             f"{data_dir} has to be brought up to date, but another treadle has it open: close the editors that use it, "
@@ -258,7 +259,8 @@ async def _bring_up_to_date(
         log.info("kept a copy of the database as %s", copy)
     await writer.call(migrations.migrate)
     if not await writer.call(projections.is_current):
-        await writer.call(projections.rebuild, on_loop(progress))
+        return await writer.call(projections.rebuild, on_loop(progress))
+    return None
 
 
 def on_loop(progress: projections.Progress) -> projections.Progress:

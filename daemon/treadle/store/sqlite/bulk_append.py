@@ -1,0 +1,92 @@
+"""Fills an empty log in one transaction, for an import."""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from treadle.store.errors import Refused, said, translated
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect
+from treadle.store.sqlite.projections import Progress
+from treadle.store.sqlite.sql import query
+from treadle.store.sqlite.store import REBUILDING
+
+
+class EventRefused(Exception):
+    """The database refuses an event. sequence: the event's. why: what SQLite says."""
+
+    def __init__(self, sequence: int, why: str) -> None:
+        super().__init__(f"event {sequence}: {why}")
+        self.sequence = sequence
+        self.why = why
+
+
+def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: Progress) -> int:
+    """Append the payloads, a page at a time, to a log that exists and is empty; how many events. All or nothing.
+
+    Raises Refused if the log is not empty or another treadle holds it, EventRefused, and what `pages` raises.
+    """
+    present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
+    path = data_dir / FILE_NAME
+    done = 0
+    try:
+        if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait longer, as for a rebuild
+            raise Refused(f"another treadle restores, upgrades or rebuilds {data_dir}: try again later")
+        with translated(), closing(connect(path, lambda connection: configure_writer(connection, path))) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                _require_empty(db, data_dir)
+                for events in pages:
+                    _append(db, done, events)
+                    done += len(events)
+                    progress(done, total)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+    finally:
+        rebuilding.release()
+        present.release()
+    return done
+
+
+def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
+    count = reads.sequence(db)
+    if count:
+        raise Refused(
+            f"{data_dir} has a log of {count:,} events: a log can be imported into an empty data directory alone. "
+            "Say another one with --data-dir"
+        )
+
+
+def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+    db.execute("SAVEPOINT page")
+    try:
+        _insert(db, after, events)
+    except sqlite3.DatabaseError as refusal:
+        if not _is_of_event(refusal):
+            raise
+        db.execute("ROLLBACK TO page")
+        for place, event in enumerate(events, after):  # one by one, to say which it is
+            try:
+                _insert(db, place, [event])
+            except sqlite3.DatabaseError as error:
+                if not _is_of_event(error):
+                    raise
+                raise EventRefused(place + 1, said(error)) from None
+        raise
+    db.execute("RELEASE page")
+
+
+def _is_of_event(error: sqlite3.DatabaseError) -> bool:
+    """Whether the event is at fault: it contradicts what came before, or FTS5 has no such words to remove."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
+
+
+def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+    db.execute(query("append_events"), {"expected": after, "batch": msgspec.json.encode(events).decode()})

@@ -1,0 +1,166 @@
+"""One read transaction on SQLite, as `store/ports.py` describes it."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
+from treadle.domain.entities import Hit
+from treadle.domain.ids import Syntax
+from treadle.domain.state import Key
+from treadle.store.pages import LATEST
+from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, TranscriptItem, TurnOwner
+from treadle.store.sqlite import reads
+from treadle.store.sqlite.lookups import look_up
+from treadle.store.sqlite.search import search
+from treadle.store.sqlite.sql import query
+
+PLURALS: Final = {
+    "project": "projects",
+    "thread": "threads",
+    "turn": "turns",
+    "message": "messages",
+    "activity": "activities",
+    "approval": "approvals",
+    "checkpoint": "checkpoints",
+    "setting": "settings",
+}
+
+STEPS: Final = 1_000  # of SQLite's virtual machine between two questions whether a search goes on
+AFTER_IDS: Final = "\x7f"  # comes after every character of an id
+
+
+class SqliteReads:
+    """Implements Reads. Its methods are thin: the statements are in sql/queries, the pages in store/sqlite/reads."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    @contextmanager
+    def interrupted_if(self, is_over: Callable[[], bool]) -> Iterator[None]:
+        """Interrupt what runs within once `is_over` says so."""
+        self._db.set_progress_handler(is_over, STEPS)
+        try:
+            yield
+        finally:
+            self._db.set_progress_handler(None, 0)
+
+    def _rows(self, name: str, **parameters: Any) -> list[Any]:
+        return self._db.execute(query(name), parameters).fetchall()
+
+    def sequence(self) -> int:
+        return reads.sequence(self._db)
+
+    def log_span(self) -> LogSpan:
+        return LogSpan(*self._rows("log_span")[0])
+
+    def project_list(self, limit: int, before: int) -> Page[Raw]:
+        return reads.page(self._db, "project_list", limit, before=before)
+
+    def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
+        return reads.thread_list(self._db, project_id, archived, limit, before)
+
+    def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return reads.page(self._db, "turn_list", limit, thread=thread_id, before=before)
+
+    def checkpoint_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return reads.page(self._db, "checkpoint_list", limit, thread=thread_id, before=before)
+
+    def setting_list(self, limit: int, after: str) -> Page[Raw]:
+        return reads.page(self._db, "setting_list", limit, after=after)
+
+    def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
+        return reads.events(self._db, thread_id, after, limit)
+
+    def search(
+        self,
+        text: str,
+        *,
+        syntax: Syntax = "plain",
+        project_id: str | None = None,
+        thread_id: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Hit]:
+        return search(
+            self._db, text, syntax=syntax, project_id=project_id, thread_id=thread_id, limit=limit, cursor=cursor
+        )
+
+    def index(self) -> IndexSnapshot:
+        return reads.index(self._db)
+
+    def thread(self, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
+        return reads.turns(self._db, thread_id, turn_limit, before)
+
+    def settings(self) -> SettingsSnapshot:
+        return reads.settings(self._db)
+
+    def message(self, thread_id: str, id: str) -> Raw:
+        return reads.message(self._db, thread_id, id)
+
+    def activity(self, thread_id: str, id: str) -> Raw:
+        return reads.activity(self._db, thread_id, id)
+
+    def header(self, thread_id: str) -> str:
+        return reads.require_thread(self._db, thread_id)
+
+    def entities(self, entity: EntityName, thread_id: str | None, ids: Collection[str]) -> dict[str, Raw]:
+        wanted = msgspec.json.encode(ids).decode()
+        return {id: Raw(value) for id, value in self._rows(f"changed_{PLURALS[entity]}", thread=thread_id, ids=wanted)}
+
+    def projects(self) -> list[Raw]:
+        return [Raw(value) for _, value in self._rows("project_list", before=LATEST, limit=-1)]
+
+    def newest_threads(self, limit: int) -> list[Raw]:
+        return [Raw(value) for _, value in self._rows("thread_list", before=LATEST, limit=limit)]
+
+    def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        return look_up(self._db, keys)
+
+    def threads_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        found = self._rows("thread_list_of_prefix", first=prefix, beyond=prefix + AFTER_IDS, limit=limit)
+        return [str(id) for id, _ in found]
+
+    def changes(self, after: int, thread_id: str | None, limit: int) -> list[NamedEntity]:
+        name = "change_list" if thread_id is None else "change_list_of_thread"
+        return [NamedEntity(*row) for row in self._rows(name, after=after, thread=thread_id, limit=limit)]
+
+    def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
+        return self._rows("chunks_after", message=row, after=after)
+
+    def open_messages(self, thread_id: str) -> list[OpenMessage]:
+        return [OpenMessage(*row) for row in self._rows("open_messages", thread=thread_id)]
+
+    def running_turns(self) -> list[TurnOwner]:
+        return [TurnOwner(*row) for row in self._rows("running_turns")]
+
+    def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
+        return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
+
+    def transcript(self, thread_id: str, after: int, before: int) -> list[TranscriptItem]:
+        rows = self._rows("transcript_of_turn", thread=thread_id, after=after, before=before)
+        return [TranscriptItem(*row) for row in rows]
+
+    def entity_counts(self) -> dict[str, int]:
+        cursor = self._db.execute(query("stats_entities"))
+        names = [column[0] for column in cursor.description]
+        return dict(zip(names, cursor.fetchone(), strict=True))
+
+    def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
+        return self._rows("stats_event_types", after=after, upto=upto)
+
+    def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
+        return self._rows("stats_largest_threads", limit=limit)
+
+    def free_bytes(self) -> int:
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+        return int(free * page_size)
