@@ -32,7 +32,7 @@ MAX_BATCH = 500  # commands an append
 MAX_BATCH_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
 MAX_QUEUE = 20_000  # commands that wait
 STATE_LIMIT = 5_000  # entities that are kept between appends
-STATE_BYTES = 16 * 1024 * 1024  # of events since these were read
+STATE_BYTES = 4 * 1024 * 1024  # of events since these were read
 BUSY_PATIENCE = 30.0  # seconds that an append waits for other processes, in all
 
 
@@ -135,20 +135,22 @@ class Engine:
             await self._arrived.wait()
             self._idle.clear()
             await self._linger.wait(self._queue, self._arrived)
-            batch = self._take()
-            try:
-                if await self.store.turns.begin():
-                    self._forget_state()
-                await self._process(batch)
-            except BaseException as error:
-                if is_exit(error):
-                    raise
-                log.exception("the engine failed")
+            await self._run_batch(self._take())  # of which nothing is kept while the engine waits
+
+    async def _run_batch(self, batch: list[Submission]) -> None:
+        try:
+            if await self.store.turns.begin():
                 self._forget_state()
-                for submission in batch:
-                    submission.fail(error)
-            finally:
-                self.store.turns.end()
+            await self._process(batch)
+        except BaseException as error:
+            if is_exit(error):
+                raise
+            log.exception("the engine failed")
+            self._forget_state()
+            for submission in batch:
+                submission.fail(error)
+        finally:
+            self.store.turns.end()
 
     def _take(self) -> list[Submission]:
         batch: list[Submission] = []

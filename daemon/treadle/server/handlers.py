@@ -12,6 +12,7 @@ from msgspec import Raw
 from treadle import __version__
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
+from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.params import (
     CloseParams,
     DispatchBatchParams,
@@ -113,6 +114,9 @@ class Methods:
         *,
         batch: bool = False,
     ) -> Submission:
+        if len(raw) > MAX_VALUE_BYTES:
+            for i, command in enumerate(commands):
+                require_bounded(command, f"$.params.commands[{i}]" if batch else "$.params")
         key = "" if command_id is None else digest(msgspec.json.decode(raw))
         return self._ready.engine.submit(
             list(commands), command_id=command_id, digest=key, batch=batch, present=answer, size=len(raw)
