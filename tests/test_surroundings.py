@@ -165,3 +165,72 @@ async def test_a_panic_of_a_library_is_the_error_of_its_request(data_dir: Path) 
         assert error["code"] == -32603
         daemon.engine._clock = clock
         assert (await client.call("command/dispatch", command))["sequence"] == 1
+
+
+# Names that are not UTF-8
+
+
+LATIN = os.fsdecode(b"caf\xe9")
+COMMANDS_WITH = [
+    ("search", LATIN),
+    ("search", "--syntax", "fts5", LATIN),
+    ("search", "--project", LATIN, "x"),
+    ("search", "--thread", LATIN, "x"),
+    ("threads", "--project", LATIN),
+    ("threads", "--limit", LATIN),
+    ("call", LATIN),
+    ("call", "thread/list", LATIN),
+    ("call", "thread/list", f'{{"cursor": "{LATIN}"}}'),
+    ("call", "project/open", f'{{"path": "/{LATIN}"}}'),
+    ("show", LATIN),
+    ("tail", "--thread", LATIN),
+    ("events", "--thread", LATIN),
+    ("export", "--thread", LATIN),
+    ("import", "jsonl", LATIN),
+    ("import", "acp", LATIN),
+    ("backup", f"/no/{LATIN}"),
+    ("restore", LATIN),
+    ("serve", "--log-file", f"/no/{LATIN}"),
+    ("verify", LATIN),
+    ("rebuild", LATIN),
+    ("doctor", LATIN),
+    ("stats", LATIN),
+    ("schema", LATIN),
+    ("completion", LATIN),
+    (LATIN,),
+]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / "data"
+    done = wire.run("call", "command/dispatch", '{"type":"ChangeSetting","key":"k","value":1}', "--data-dir", str(path))
+    assert done.returncode == 0
+    return path
+
+
+def is_a_sentence(done: "subprocess.CompletedProcess[str]") -> bool:
+    return done.returncode in (1, 2) and "Traceback" not in done.stderr and "treadle" in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH, ids=lambda command: " ".join(map(ascii, command)))
+def test_a_command_with_an_argument_that_is_not_utf8_says_so(filled: Path, command: tuple[str, ...]) -> None:
+    done = wire.run(*command, *(() if command == (LATIN,) else ("--data-dir", str(filled))))
+    assert is_a_sentence(done), (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("command", [*((name,) for name in ("threads", "stats", "verify", "events")), ("search", "x")])
+@pytest.mark.parametrize("variable", ["HOME", "XDG_DATA_HOME"])
+def test_a_home_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path, command: tuple[str, ...], variable: str) -> None:
+    home = {"HOME": str(tmp_path / LATIN), "XDG_DATA_HOME": ""} | {variable: str(tmp_path / LATIN)}
+    done = wire.run(*command, env=home)
+    assert is_a_sentence(done), (done.returncode, done.stderr)
+    assert r"caf\xe9" in done.stderr
+
+
+def test_a_home_that_is_not_utf8_holds_a_data_directory(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path / LATIN), "XDG_DATA_HOME": ""}
+    setting = '{"type":"ChangeSetting","key":"k","value":1}'
+    assert wire.run("call", "command/dispatch", setting, env=home).returncode == 0
+    done = wire.run("threads", env=home)
+    assert (done.returncode, done.stderr) == (0, "")

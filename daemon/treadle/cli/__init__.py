@@ -1,6 +1,7 @@
 """The command line. Each command is its own module, imported only when it runs, because an editor waits for `serve`."""
 
 import argparse
+import codecs
 import importlib
 import os
 import sys
@@ -47,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StorageError, UserError) as error:
         print(f"treadle: {error}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:  # in an argument: stored text and JSON are always UTF-8
+        from treadle.cli.output import clean
+
+        print(f"treadle: not valid UTF-8: {clean(error.object)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -87,5 +93,17 @@ def _set_up_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    # UTF-8 whatever the locale is, for JSON is; and names of files that are none as escapes.
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    codecs.register_error("as escapes", _as_escapes)
+    # UTF-8 whatever the locale is, for JSON is; what is not UTF-8 in the name of a file is shown as escapes.
+    sys.stdout.reconfigure(encoding="utf-8", errors="as escapes")  # type: ignore[union-attr]
+    if sys.stderr is not None:
+        sys.stderr.reconfigure(errors="as escapes")  # type: ignore[union-attr]
+
+
+def _as_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What cannot be encoded, as escapes: bytes that were not UTF-8 (PEP 383) as they were, `\\xe9`."""
+    assert isinstance(error, UnicodeEncodeError)
+    wrong = error.object[error.start : error.end]
+    if all("\udc80" <= character <= "\udcff" for character in wrong):
+        return "".join(f"\\x{ord(character) - 0xDC00:02x}" for character in wrong), error.end
+    return codecs.backslashreplace_errors(error)

@@ -10,7 +10,8 @@ import msgspec
 
 # C0 without tab and newline, DEL and C1, which a terminal takes for orders; what turns the direction of writing, which
 # makes a line look like another one (CVE-2021-42574).
-_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# And bytes of a name that is not UTF-8, as Python keeps them (PEP 383), which nothing can encode.
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 _COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")  # ours: text is cleaned before it is painted
 _C1 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON writes the rest as escapes
 
@@ -28,6 +29,8 @@ def one_line(text: str) -> str:
 def _visible(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)  # the control pictures
+    if code >= 0xDC80:
+        return f"\\x{code - 0xDC00:02x}"
     return "␡" if code == 0x7F else f"<U+{code:04X}>"
 
 

@@ -50,11 +50,13 @@ def run(options: argparse.Namespace) -> int:
 
     def load(daemon: Daemon) -> Carrier:
         from treadle.server.handlers import add_methods
+        from treadle.server.memory import return_large_blocks
 
         carrier = add_methods(daemon)
         # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles
         # after each 700 of them was a quarter of the main thread's time. Not before, since imports do leave cycles.
         gc.set_threshold(10_000)
+        return_large_blocks()
         return carrier
 
     async def serve() -> int:

@@ -25,7 +25,7 @@ MAX_GROUP = 500  # commands an append
 MAX_GROUP_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
 MAX_QUEUE = 20_000  # commands that wait
 STATE_LIMIT = 5_000  # entities that are kept between appends
-STATE_BYTES = 16 * 1024 * 1024  # of events since these were read
+STATE_BYTES = 4 * 1024 * 1024  # of events since these were read
 BUSY_PATIENCE = 30.0  # seconds that an append waits for other processes, in all
 
 
@@ -139,20 +139,22 @@ class Engine:
             await self._arrived.wait()
             self._idle.clear()
             await self._linger.wait(self._queue, self._arrived)
-            group = self._take()
-            try:
-                if await self.store.append_queue.begin():
-                    self._forget_state()
-                await self._process(group)
-            except BaseException as error:
-                if is_exit(error):
-                    raise
-                log.exception("the engine failed")
+            await self._run_group(self._take())  # a call, so that no local variable keeps the group while it waits
+
+    async def _run_group(self, group: list[Submission]) -> None:
+        try:
+            if await self.store.append_queue.begin():
                 self._forget_state()
-                for submission in group:
-                    submission.fail(error)
-            finally:
-                self.store.append_queue.end()
+            await self._process(group)
+        except BaseException as error:
+            if is_exit(error):
+                raise
+            log.exception("the engine failed")
+            self._forget_state()
+            for submission in group:
+                submission.fail(error)
+        finally:
+            self.store.append_queue.end()
 
     def _take(self) -> list[Submission]:
         group: list[Submission] = []

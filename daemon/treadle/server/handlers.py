@@ -11,6 +11,7 @@ from msgspec import Raw
 from treadle import __version__
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
+from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     IGNORED_MEMBERS,
@@ -116,6 +117,9 @@ class Methods:
         *,
         atomic: bool = False,
     ) -> Submission:
+        if len(raw) > MAX_VALUE_BYTES:
+            for i, command in enumerate(commands):
+                require_bounded(command, f"$.params.commands[{i}]" if atomic else "$.params")
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(
             list(commands), command_id=command_id, digest=key, atomic=atomic, present=answer, size=len(raw)

@@ -1,0 +1,89 @@
+"""One huge tool result: what is taken, what is refused, and how much memory it leaves behind."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wire
+from treadle.contract.bounds import MAX_VALUE_BYTES
+
+IN_TURN = {"threadId": "t", "turnId": "u"}
+ACTIVITY = {"type": "RecordActivity", **IN_TURN, "kind": "k", "title": "t", "status": "completed"}
+TOO_LARGE = "x" * (MAX_VALUE_BYTES + 1)
+
+
+@pytest.fixture
+def daemon(data_dir: Path) -> Iterator[wire.Daemon]:
+    with wire.serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("StartTurn", threadId="t", id="u", prompt="", messageId="prompt")
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        ({**ACTIVITY, "detail": {"output": TOO_LARGE}}, "detail"),
+        ({**ACTIVITY, "title": TOO_LARGE}, "title"),
+        ({"type": "AddMessage", **IN_TURN, "role": "assistant", "text": TOO_LARGE}, "text"),
+        ({"type": "AddMessage", **IN_TURN, "role": "assistant", "text": "é" * (MAX_VALUE_BYTES // 2 + 1)}, "text"),
+        ({"type": "AppendMessage", "threadId": "t", "id": "prompt", "text": TOO_LARGE}, "text"),
+        ({"type": "StartTurn", "threadId": "t", "prompt": TOO_LARGE}, "prompt"),
+        ({"type": "ChangeSetting", "key": "k", "value": [TOO_LARGE]}, "value"),
+        ({"type": "CompleteTurn", "threadId": "t", "id": "u", "stopReason": "s", "usage": TOO_LARGE}, "usage"),
+        (
+            {
+                **{"type": "RequestApproval", **IN_TURN, "title": "t"},
+                "options": [{"id": "o", "name": TOO_LARGE, "kind": "k"}],
+            },
+            "options",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["type"],
+)
+def test_a_value_that_is_too_large_is_refused_with_its_path(
+    daemon: wire.Daemon, command: dict[str, Any], field: str
+) -> None:
+    before = daemon.result("daemon/status", {})["sequence"]
+    data = daemon.error("command/dispatch", command)["data"]
+    assert (data["kind"], data["path"]) == ("invalidParams", f"$.params.{field}")
+    assert re.fullmatch(r"the value has \d+ bytes, and may have 8388608: .*", data["reason"])
+    small = {"type": "ChangeSetting", "key": "k", "value": 1}
+    data = daemon.error("command/dispatchBatch", {"commands": [small, command]})["data"]
+    assert data["path"] == f"$.params.commands[1].{field}"
+    assert daemon.result("daemon/status", {})["sequence"] == before
+
+
+def test_values_at_the_bound_are_taken_and_read_back_however_many_a_batch_holds(daemon: wire.Daemon) -> None:
+    text = "x" * MAX_VALUE_BYTES
+    commands = [{"type": "AddMessage", **IN_TURN, "id": id, "role": "assistant", "text": text} for id in "ab"]
+    daemon.result("command/dispatchBatch", {"commands": commands})
+    value = "x" * (MAX_VALUE_BYTES - 2)  # the quotes
+    daemon.dispatch("ChangeSetting", key="k", value=value)
+    assert daemon.result("setting/list", {})["items"][0]["value"] == value
+
+
+def resident(daemon: wire.Daemon) -> int:
+    """In MiB."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc here")
+@pytest.mark.parametrize(
+    "detail",
+    [{"output": "x" * (MAX_VALUE_BYTES - 100)}, [{"line": f"{i:08}"} for i in range(400_000)]],
+    ids=["one text", "many values"],
+)
+def test_a_large_value_leaves_little_memory_behind(daemon: wire.Daemon, detail: Any) -> None:
+    before = resident(daemon)
+    daemon.dispatch(**{**ACTIVITY, "id": "a", "detail": detail})
+    daemon.result("thread/read", {"threadId": "t"})
+    assert resident(daemon) - before < 150 + MAX_VALUE_BYTES // 1024**2
