@@ -19,7 +19,7 @@ from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
 from treadle.store.errors import Refused, StorageError
 from treadle.store.pages import BadCursor
-from treadle.store.ports import BadQuery
+from treadle.store.ports import BadQuery, Reads
 from treadle.store.sqlite import database, projections
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.search import expression, search, unmarked
@@ -56,7 +56,7 @@ TALK: list[e.AnyEvent] = [
 
 
 async def found(store: Store, text: str, **more: Any) -> list[Hit]:
-    return (await store.search(lambda db: search(db, text, **more))).items
+    return (await store.search(lambda reads: reads.search(text, **more))).items
 
 
 def names(hits: list[Hit]) -> set[tuple[str, str, str]]:
@@ -333,7 +333,7 @@ async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_
 async def test_other_reads_do_not_wait_for_a_search(store: Store) -> None:
     begun, enough = threading.Event(), threading.Event()
 
-    def slow(db: sqlite3.Connection) -> bool:
+    def slow(reads: Reads) -> bool:
         begun.set()
         return enough.wait(PATIENCE)
 
