@@ -24,6 +24,7 @@ from treadle.store.sqlite import database, projections
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.search import expression, search, unmarked
 from treadle.store.sqlite.store import Store
+from treadle.store.sqlite.transaction import SqliteReads
 
 
 def thread(id: str, title: str, project: str = "p") -> e.AnyEvent:
@@ -276,12 +277,12 @@ async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
         assert [hit["id"] for hit in (await two.call("search/query", {"query": "needle"}))["items"]] == ["t"]
 
 
-def endless(begun: Callable[[], object]) -> Callable[[sqlite3.Connection], object]:
+def endless(begun: Callable[[], object]) -> Callable[[SqliteReads], object]:
     """A search that comes to no end by itself."""
 
-    def run(db: sqlite3.Connection) -> object:
+    def run(reads: SqliteReads) -> object:
         begun()
-        return db.execute(
+        return reads._db.execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT sum(i) FROM n"
         ).fetchone()
 
