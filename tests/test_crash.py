@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from support import Wire, opened, plain, replayed, serving, spawned
+from treadle.core.recovery import Recovery
 from treadle.domain import events as e
-from treadle.server import app as server
 from treadle.store.sqlite.database import FILE_NAME
 
 AT = "2026-01-31T12:00:00.000Z"
@@ -213,13 +213,13 @@ async def test_every_turn_of_a_daemon_that_is_gone_is_interrupted_archived_threa
 async def test_a_daemon_leaves_the_turns_of_another_that_lives_and_sees_when_it_is_gone(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "LOOK_FOR_GONE", 0.01)
+    monkeypatch.setitem(Recovery.__init__.__kwdefaults__ or {}, "every", 0.01)
     async with serving(data_dir) as (watching, daemon):
         async with spawned(data_dir) as (wire, process):
             await begin(wire)
             await watching.call("subscription/open", {"topic": "events"})
             for _ in range(5):
-                await daemon.interrupt_turns_of_gone_runners()
+                await daemon.recovery.interrupt_turns_of_gone_runners()
             found = await watching.call("thread/read", {"threadId": "busy"})
             assert found["turns"][1]["status"] == "running"
             process.send_signal(signal.SIGKILL)

@@ -132,11 +132,9 @@ async def test_commands_are_decided_in_their_order_each_after_the_one_before(eng
     assert len(appends.calls) == 1
 
 
-async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(
-    engine: Engine, appends: Appends, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "MAX_BATCH", 4)
-    await outcomes([send(engine, setting(n)) for n in range(10)])
+async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(store: Store, appends: Appends) -> None:
+    async with running(store, max_group=4) as engine:
+        await outcomes([send(engine, setting(n)) for n in range(10)])
     assert [events for events, _ in appends.calls] == [4, 4, 2]
 
 
@@ -180,9 +178,8 @@ async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
     assert ids == sorted(ids), "UUIDv7 rises"
 
 
-async def test_the_queue_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_QUEUE", 3)
-    engine = Engine(store, linger=0)
+async def test_the_queue_has_an_end(store: Store) -> None:
+    engine = Engine(store, linger=0, max_queue=3)
     waiting = [send(engine, setting(n)) for n in range(3)]
     assert engine.queued == 3
     with pytest.raises(Overloaded):
@@ -209,10 +206,9 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
 
 
 async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store,
 ) -> None:
-    monkeypatch.setattr(engine_module, "STATE_LIMIT", 1)
-    async with running(store) as engine:
+    async with running(store, state_limit=1) as engine:
         for command in SETUP:
             await answer(engine, command)
         assert len(engine._state) == 0
@@ -459,9 +455,9 @@ async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> 
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
 
 
-async def test_a_merged_delta_has_a_size(ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.core.group_commit.MAX_MERGED", 4)
-    await outcomes([send(ready, delta("xy")) for _ in range(5)])
+async def test_a_merged_delta_has_a_size(ready: Engine, store: Store) -> None:
+    async with running(store, max_merged=4) as engine:
+        await outcomes([send(engine, delta("xy")) for _ in range(5)])
     assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
 
 
@@ -601,14 +597,13 @@ async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path,
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
-async def test_nothing_is_done_when_the_lock_is_held_for_too_long(
-    data_dir: Path, ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "BUSY_PATIENCE", 0.0)
+async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path, ready: Engine, store: Store) -> None:
     await store.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
-        assert all(isinstance(one, Overloaded) for one in await outcomes([send(ready, setting(n)) for n in (1, 2)]))
+        async with running(store, busy_patience=0.0) as hasty:
+            waiting = [send(hasty, setting(n)) for n in (1, 2)]
+            assert all(isinstance(one, Overloaded) for one in await outcomes(waiting))
         db.execute("ROLLBACK")
     assert sequences(await answer(ready, setting(1))) == [[7]]
 
@@ -638,7 +633,7 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
     def broken(*_: object) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(engine_module, "look_up", broken)
+    monkeypatch.setattr(store.events, "load", broken)
     got = await outcomes([send(ready, setting(n)) for n in range(2)])
     assert [type(one) for one in got] == [ZeroDivisionError] * 2
     monkeypatch.undo()

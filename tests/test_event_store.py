@@ -14,7 +14,7 @@ import pytest
 
 from support import opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
-from treadle.store.errors import NewerDatabase
+from treadle.store.errors import NewerDatabase, StorageError
 from treadle.store.ports import CommandRecord
 from treadle.store.sqlite import log, migrations, projections
 from treadle.store.sqlite.database import FILE_NAME
@@ -129,7 +129,7 @@ async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_s
 )
 async def test_a_batch_with_one_bad_event_leaves_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
     await store.events.append_all([ProjectCreated(id="p", name="P", path="/p", at=AT)])
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(StorageError):
         await store.events.append(1, [payload(1), bad, payload(2)], [CommandRecord("c", "digest", 2, 4)])
     with plain(data_dir) as db:
         for table, count in [("events", 1), ("settings", 0), ("commands", 0), ("event_types", 1)]:
@@ -258,8 +258,8 @@ WRITES: dict[str, tuple[Write, Write]] = {
         lambda s: s.events.append(1, [payload(2), b"{}"], [CommandRecord("c", "digest", 2, 3)]),
     ),
     "append_all": (lambda s: s.events.append_all([setting(2)]), lambda s: s.events.append_all(CLASHING)),
-    "migrate": (lambda s: s.write(_migration), lambda s: s.write(_broken_migration)),
-    "rebuild": (lambda s: s.rebuild(), lambda s: s.write(_broken_rebuild)),
+    "migrate": (lambda s: s.writer.call(_migration), lambda s: s.writer.call(_broken_migration)),
+    "rebuild": (lambda s: s.rebuild(), lambda s: s.writer.call(_broken_rebuild)),
 }
 
 
@@ -282,7 +282,7 @@ async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path
 async def test_a_write_that_fails_leaves_nothing_and_no_transaction(store: Store, data_dir: Path, name: str) -> None:
     await store.events.append_all([PROJECT])
     before = _dump(data_dir)
-    with pytest.raises((sqlite3.Error, InterruptedError)):
+    with pytest.raises((sqlite3.Error, StorageError, InterruptedError)):
         await WRITES[name][1](store)
     assert not store.writer.in_transaction
     assert _dump(data_dir) == before

@@ -147,6 +147,12 @@ def test_a_room_says_what_lives_there(room: str) -> None:
     assert said.count(".") >= 2
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("treadle.store")])
+def test_only_the_store_names_sqlite(module: str) -> None:
+    text = MODULES[module].read_text("utf-8")
+    assert not re.search(r"\bsqlite3\b|\bquery\(", text)
+
+
 def test_no_two_modules_need_each_other() -> None:
     graphlib.TopologicalSorter({module: ours(module) for module in MODULES}).prepare()
 

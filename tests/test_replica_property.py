@@ -101,7 +101,7 @@ class Follower:
             held = self.replica.entities[entity]
             for id, value in values.items():
                 assert held.get(id) == value, (self.params, entity, id)
-        if self.params["topic"] == "settings" or len(self.replica.entities["thread"]) < reads.INDEX_THREADS:
+        if self.params["topic"] == "settings" or len(self.replica.entities["thread"]) < reads.INDEX_THREADS:  # type: ignore[attr-defined]
             if self.params["topic"] != "thread":  # all is in the window: nothing else is held either
                 assert self.replica.entities == expected.entities
         elif "threads" not in snapshot:
@@ -442,9 +442,10 @@ TIGHT = {
     "treadle.publish.subscriptions.NOTIFICATION_BYTES": 300,
     "treadle.publish.subscriptions.ROUND_BYTES": 300,
     "treadle.store.sqlite.reads.INDEX_THREADS": 2,
-    "treadle.core.engine.MAX_BATCH": 2,
-    "treadle.core.engine.STATE_LIMIT": 8,
-    "treadle.core.group_commit.MAX_MERGED": 6,
+    "treadle.publish.touched.INDEX_THREADS": 2,
+    "max_group": 2,
+    "state_limit": 8,
+    "max_merged": 6,
 }
 TIGHTER = {
     **TIGHT,
@@ -463,7 +464,10 @@ def test_every_client_holds_what_a_fresh_read_gives(
     number: int, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in limits.items():
-        monkeypatch.setattr(name, value)
+        if "." in name:
+            monkeypatch.setattr(name, value)
+        else:  # a bound of the engine
+            monkeypatch.setitem(Engine.__init__.__kwdefaults__ or {}, name, value)
     run_state_machine_as_test(
         seed(number)(type("Conversation", (Conversation,), {})),
         settings=settings(

@@ -19,11 +19,12 @@ from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
 from treadle.store.errors import Refused, StorageError
 from treadle.store.pages import BadCursor
-from treadle.store.ports import BadQuery
+from treadle.store.ports import BadQuery, Reads
 from treadle.store.sqlite import database, projections
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.search import expression, search, unmarked
 from treadle.store.sqlite.store import Store
+from treadle.store.sqlite.transaction import SqliteReads
 
 
 def thread(id: str, title: str, project: str = "p") -> e.AnyEvent:
@@ -56,7 +57,7 @@ TALK: list[e.AnyEvent] = [
 
 
 async def found(store: Store, text: str, **more: Any) -> list[Hit]:
-    return (await store.search(lambda db: search(db, text, **more))).items
+    return (await store.search(lambda reads: reads.search(text, **more))).items
 
 
 def names(hits: list[Hit]) -> set[tuple[str, str, str]]:
@@ -276,12 +277,12 @@ async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
         assert [hit["id"] for hit in (await two.call("search/query", {"query": "needle"}))["items"]] == ["t"]
 
 
-def endless(begun: Callable[[], object]) -> Callable[[sqlite3.Connection], object]:
+def endless(begun: Callable[[], object]) -> Callable[[SqliteReads], object]:
     """A search that comes to no end by itself."""
 
-    def run(db: sqlite3.Connection) -> object:
+    def run(reads: SqliteReads) -> object:
         begun()
-        return db.execute(
+        return reads._db.execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT sum(i) FROM n"
         ).fetchone()
 
@@ -333,7 +334,7 @@ async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_
 async def test_other_reads_do_not_wait_for_a_search(store: Store) -> None:
     begun, enough = threading.Event(), threading.Event()
 
-    def slow(db: sqlite3.Connection) -> bool:
+    def slow(reads: Reads) -> bool:
         begun.set()
         return enough.wait(PATIENCE)
 

@@ -84,7 +84,7 @@ class Client:
         self.takes = asyncio.Event()
         self.takes.set()
         self.subscriptions = Subscriptions(store, self._notified, self._ready)
-        self.engine = Engine(store, linger=0, published=self.subscriptions.wake)
+        self.engine = Engine(store, linger=0, published=self.subscriptions.appended)
         self.held: dict[str, Held] = {}
         self.calls = 0
         self._told = asyncio.Event()
@@ -114,7 +114,7 @@ class Client:
 
     async def at_once(self, *commands: c.Command) -> int:
         """The same, in one batch."""
-        await self.engine.submit(list(commands), batch=True).future
+        await self.engine.submit(list(commands), atomic=True).future
         return await self.store.events.sequence()
 
     async def all_told(self) -> None:
@@ -469,6 +469,7 @@ async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reads, "INDEX_THREADS", 3)
+    monkeypatch.setattr(changes, "INDEX_THREADS", 3)
     await client.do(*(thread(n) for n in range(8)))
     index = await client.open("index")
     assert list(index.replica.entities["thread"]) == ["t7", "t6", "t5"]

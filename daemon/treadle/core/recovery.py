@@ -19,7 +19,7 @@ class Recovery:
     """Looks for daemons that have ended without ending their turns. looking: called before each look."""
 
     def __init__(
-        self, store: DataDirectory, engine: Engine, looking: Callable[[], None], every: float = LOOK_FOR_GONE
+        self, store: DataDirectory, engine: Engine, looking: Callable[[], None], *, every: float = LOOK_FOR_GONE
     ) -> None:
         self._store = store
         self._engine = engine

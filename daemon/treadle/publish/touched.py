@@ -63,15 +63,15 @@ _ENTITY_OF: dict[str, EntityName] = {
 }
 
 
-def touched_after(reads: Reads, after: int, thread_id: str | None = None, page: int = PAGE) -> Iterator[Touched]:
+def touched_after(reads: Reads, after: int, thread_id: str | None = None) -> Iterator[Touched]:
     """What the log, or one thread's part of it, names after a sequence."""
-    while found := _page(reads, after, thread_id, page):
+    while found := _page(reads, after, thread_id):
         yield from found
         after = found[-1].sequence
 
 
-def _page(reads: Reads, after: int, thread_id: str | None, page: int) -> list[Touched]:
-    return [_touched(*change) for change in reads.changes(after, thread_id, page)]
+def _page(reads: Reads, after: int, thread_id: str | None) -> list[Touched]:
+    return [_touched(*change) for change in reads.changes(after, thread_id, PAGE)]
 
 
 def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> Touched:
@@ -96,9 +96,8 @@ class Sent(Struct, frozen=True):
 class Rows:
     """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
 
-    def __init__(self, reads: Reads, page: int = PAGE) -> None:
+    def __init__(self, reads: Reads) -> None:
         self.reads = reads
-        self._page = page
         self._touched: dict[int, list[Touched]] = {}
         self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
@@ -106,7 +105,7 @@ class Rows:
     def touched(self, after: int) -> list[Touched]:
         """The next page of events after a sequence."""
         if after not in self._touched:
-            self._touched[after] = _page(self.reads, after, None, self._page)
+            self._touched[after] = _page(self.reads, after, None)
         return self._touched[after]
 
     def load(self, keys: Collection[EntityKey]) -> int:

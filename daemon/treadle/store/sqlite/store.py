@@ -125,7 +125,7 @@ class Store:
                     if not is_busy(error):
                         raise explained(error) from error
 
-    async def search(self, function: Callable[[Reads], T]) -> T:
+    async def search(self, function: Callable[[SqliteReads], T]) -> T:
         """A read on a connection of its own, so that other reads do not wait for it.
 
         Given up after LONGEST_SEARCH, when nobody waits for its answer any more, and when the store is closed.
