@@ -1,12 +1,11 @@
 # make demo: set up, then play a recorded agent session through a real daemon
 # make test: set up, then run every test
-# make check: lint, types, docs and schema    make schema: write the generated parts of the docs
+# make check: lint, types, docs and schema    make schema: write docs/schema.json and the tables of docs/protocol.md
 # make bench: speed, beside its floor    make soak: reliability, at length
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
-NODE := tests/node/node_modules/.package-lock.json
 
 .PHONY: demo test check lock schema bench bench-peers soak format clean
 .DEFAULT_GOAL := test
@@ -39,11 +38,7 @@ lock:
 	$(BIN)/python tests/tools/lock.py
 	@touch $(SETUP)
 
-$(NODE): tests/node/package-lock.json
-	npm ci --silent --no-audit --no-fund --prefix tests/node
-	@touch $@
-
-schema: $(SETUP) $(NODE)
+schema: $(SETUP)
 	$(BIN)/python tests/contract.py
 
 bench: $(SETUP)

@@ -1,15 +1,14 @@
-"""The copies of the protocol that are checked in, all made from the structs that the daemon decodes with.
+"""The copies of the protocol that are checked in, made from the structs that the daemon decodes with.
 
-docs/openrpc.json and docs/schema.json are what `treadle schema` prints; docs/clients/vscode/treadle.d.ts is made of the
-latter by json-schema-to-typescript; in docs/protocol.md it is what stands between `<!-- made: … -->` and
-`<!-- /made -->`.
+docs/schema.json is what `treadle schema --format json-schema` prints. In docs/protocol.md it is what stands between
+`<!-- made: … -->` and `<!-- /made -->`. OpenRPC (`treadle schema`) and TypeScript (`npm run types` in
+docs/clients/vscode) are generated where they are needed.
 
 As a program it writes them: make schema
 """
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,57 +21,27 @@ from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
 
 ROOT = Path(__file__).parent.parent
-OPENRPC, SCHEMA = ROOT / "docs" / "openrpc.json", ROOT / "docs" / "schema.json"
-TYPES = ROOT / "docs" / "clients" / "vscode" / "treadle.d.ts"
+SCHEMA = ROOT / "docs" / "schema.json"
 PROTOCOL = ROOT / "docs" / "protocol.md"
-NODE_BIN = ROOT / "tests" / "node" / "node_modules" / ".bin"
 
-BANNER = "/* Made from docs/schema.json by `make schema`: what a client of treadle and its daemon say to each other. */"
 MADE = re.compile(r"(<!-- made: (.*?) -->\n).*?(<!-- /made -->\n)", re.DOTALL)
 OF_EVERY_COMMAND = {"type", "commandId", "expectedVersion"}
 OF_A_COMMAND = {command.__name__ for command in COMMANDS}
 
 
-def typescript() -> str:
-    """The types as TypeScript. Interfaces are closed: what a later release adds is not there for this one's clients."""
-    made = subprocess.run(
-        [NODE_BIN / "json2ts", "--no-additionalProperties", "--bannerComment", BANNER],
-        input=json.dumps(any_json(json_schema())),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return made.stdout
-
-
-def any_json(schema: Any) -> Any:
-    """The schema with a word for what may be any JSON: json2ts takes it for an object."""
-    if isinstance(schema, list):
-        return [any_json(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: any_json(value) for key, value in schema.items()}
-    for name, member in schema.get("properties", {}).items():
-        if member.keys() <= {"description", "default"}:
-            made["properties"][name] = {**member, "tsType": "unknown"}
-    return made
-
-
 def protocol(page: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables generated again."""
     return MADE.sub(lambda match: f"{match[1]}{table(*match[2].split())}{match[3]}", page)
 
 
 COPIES: dict[Path, Callable[[], str]] = {
-    OPENRPC: lambda: printed("openrpc"),
     SCHEMA: lambda: printed("json-schema"),
     PROTOCOL: lambda: protocol(PROTOCOL.read_text("utf-8")),
-    TYPES: typescript,
 }
 
 
 def table(head: str, name: str = "") -> str:
-    """head: `events`, `errors`, or what a struct's members are called, and then its name."""
+    """One table. head: `events`, `errors`, or the heading for the members of the struct `name`."""
     heads, rows = {
         "events": (["type", "members, beside `type` and `at`", ""], events()),
         "errors": (["code", "`data.kind`", "more in `data`", "when, and what to do"], errors()),
@@ -85,7 +54,7 @@ DEFS: dict[str, Any] = json_schema()["$defs"]
 
 
 def members(name: str, *, required_first: bool) -> Iterator[list[str]]:
-    """A row for each member of a struct; not for what every command has."""
+    """A row for each member of a struct, except the members of every command."""
     struct = DEFS[name]
     required = struct["required"]
     names = sorted(struct["properties"], key=lambda member: required_first and member not in required)
@@ -97,19 +66,17 @@ def members(name: str, *, required_first: bool) -> Iterator[list[str]]:
 
 
 def kind(schema: dict[str, Any], optional: bool) -> str:
-    """The type of a member, and whether it may be left out."""
+    """The type of a member, and whether it is optional."""
     if not optional:
         return spelt(schema)
-    variants = [
-        one for one in schema.get("anyOf", ()) if one != {"type": "null"}
-    ]  # null is the same as to leave it out
+    variants = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]  # null means the default
     spelling = alternatives(map(spelt, variants)) if variants else spelt(schema)
     default = schema.get("default")
     return f"{spelling}, optional" + ("" if default is None else f": {json.dumps(default)}")
 
 
 def spelt(schema: dict[str, Any]) -> str:
-    """A type in the words of the page."""
+    """A type as the page spells it."""
     if "$ref" in schema:
         return struct_name(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
@@ -168,5 +135,4 @@ def errors() -> Iterator[list[str]]:
 
 if __name__ == "__main__":
     for path, make in COPIES.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(make(), "utf-8")

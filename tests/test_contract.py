@@ -1,5 +1,4 @@
-"""The protocol in a form for programs: the documents are valid, true of what goes over the wire, and checked in as they
-are made."""
+"""The protocol for programs: the documents are valid, true of what is sent, and what is checked in is up to date."""
 
 import json
 import os
@@ -18,20 +17,24 @@ import contract
 from support import needs
 from test_rpc_golden import METHODS, golden_errors
 from treadle.contract.kinds import KINDS
-from treadle.contract.methods import FROM_CLIENT, TO_CLIENT
+from treadle.contract.methods import FROM_CLIENT, PAGE_BYTES, TO_CLIENT
+from treadle.contract.openrpc import openrpc
 from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
+from treadle.store.sqlite.reads import MAX_BYTES
 from wire import TREADLE
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = json_schema()
 NODE = Path(__file__).parent / "node"
+VSCODE = contract.ROOT / "docs" / "clients" / "vscode"
+NODE_BIN = VSCODE / "node_modules" / ".bin"
 
 has_node_packages = pytest.mark.skipif(
-    not contract.NODE_BIN.exists() and "CI" not in os.environ,
-    reason="the packages of tests/node are not installed: tests/install does that",
+    not (NODE_BIN / "json2ts").exists() and "CI" not in os.environ,
+    reason="the packages of docs/clients/vscode are not installed: tests/install does that",
 )
 
 
@@ -40,32 +43,48 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator({"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"})
 
 
-# What is checked in
+# What is checked in, and what is made of it
 
 
-@pytest.mark.parametrize(
-    "path", [contract.OPENRPC, contract.SCHEMA, contract.PROTOCOL], ids=lambda path: str(path.name)
-)
+@pytest.mark.parametrize("path", contract.COPIES, ids=lambda path: str(path.name))
 def test_a_copy_is_as_it_is_made(path: Path) -> None:
     assert path.read_text("utf-8") == contract.COPIES[path](), f"{path} is stale: make schema"
 
 
-@needs("node")
-@has_node_packages
-def test_the_typescript_types_are_as_they_are_made() -> None:
-    assert contract.TYPES.read_text("utf-8") == contract.typescript(), f"{contract.TYPES} is stale: make schema"
-
-
-def test_every_definition_is_a_typescript_type() -> None:
-    exported = set(re.findall(r"^export (?:interface|type) (\w+)", contract.TYPES.read_text("utf-8"), re.MULTILINE))
-    assert exported == {*SCHEMA["$defs"], "Protocol"}
-
-
-@needs("node")
-@has_node_packages
-def test_the_typescript_types_compile_and_refuse_what_is_wrong() -> None:
+@pytest.fixture(scope="module")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the types as the example for VS Code generates them, and with what a client does with them."""
+    folder = tmp_path_factory.mktemp("typescript")
+    for name in ("check.ts", "tsconfig.json"):
+        (folder / name).write_text((NODE / name).read_text("utf-8"), "utf-8")
+    (folder / "schema.json").write_text(json.dumps(SCHEMA), "utf-8")
+    types = json.loads((VSCODE / "package.json").read_text("utf-8"))["scripts"]["types"]
     done = subprocess.run(
-        [contract.NODE_BIN / "tsc", "--project", NODE], capture_output=True, text=True, check=False, timeout=120
+        types.replace("../../schema.json", "schema.json"),
+        shell=True,
+        cwd=folder,
+        env=os.environ | {"PATH": f"{NODE_BIN}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@needs("node")
+@has_node_packages
+def test_every_definition_is_a_typescript_type(typescript: Path) -> None:
+    types = (typescript / "treadle.d.ts").read_text("utf-8")
+    assert set(re.findall(r"^export (?:interface|type) (\w+)", types, re.MULTILINE)) == {*SCHEMA["$defs"], "Protocol"}
+
+
+@needs("node")
+@has_node_packages
+def test_the_typescript_types_compile_and_refuse_what_is_wrong(typescript: Path) -> None:
+    done = subprocess.run(
+        [NODE_BIN / "tsc", "--project", typescript], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout
 
@@ -105,8 +124,8 @@ def test_every_method_and_notification_is_in_it() -> None:
 def test_golden_commands_and_events_are_as_it_says(file: str, union: str) -> None:
     for name, forms in json.loads((GOLDEN / f"{file}.json").read_text()).items():
         for golden in forms.values():
-            for definition in {name, union} & SCHEMA["$defs"].keys():
-                validator(definition).validate(golden)
+            validator(name).validate(golden)
+            validator(union).validate(golden)
 
 
 def test_every_golden_error_is_as_it_says_and_says_no_more() -> None:
@@ -136,9 +155,26 @@ def test_a_change_says_of_which_entity_its_value_is() -> None:
 def test_fields_are_described_by_their_names_on_the_wire() -> None:
     described = SCHEMA["$defs"]["Thread"]["properties"]["version"]["description"]
     assert described.endswith("Send it back as `expectedVersion`")
-    assert SCHEMA["$defs"]["StartTurn"]["properties"]["commandId"]["description"].startswith("names this command")
+    assert SCHEMA["$defs"]["StartTurn"]["properties"]["commandId"]["description"].startswith("Identifies this command")
     texts = re.findall(r'"description": "(.*?)"', json.dumps(SCHEMA))
+    assert len(texts) > 100
     assert not [text for text in texts if re.search(r"\b[a-z]+_(?:id|token|sequence|version|cursor)\b", text)]
+
+
+def test_an_optional_member_that_a_client_sends_may_be_null_and_its_default_is_told() -> None:
+    assert SCHEMA["$defs"]["ThreadListParams"]["properties"]["limit"]["default"] == 50
+    assert validator("ThreadListParams").is_valid({"limit": None})
+    assert not validator("ThreadListParams").is_valid({"limit": 0})
+    for name, struct in SCHEMA["$defs"].items():
+        if struct.get("additionalProperties") is False:
+            for member in struct["properties"].keys() - set(struct["required"]):
+                assert Draft202012Validator({"$defs": SCHEMA["$defs"], **struct["properties"][member]}).is_valid(
+                    None
+                ), (name, member)
+
+
+def test_a_page_ends_where_the_contract_says() -> None:
+    assert PAGE_BYTES == MAX_BYTES
 
 
 # The command
@@ -151,19 +187,19 @@ def schema(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "copy"),
+    ("arguments", "document"),
     [
-        ([], contract.OPENRPC),
-        (["--format", "openrpc"], contract.OPENRPC),
-        (["--format", "json-schema"], contract.SCHEMA),
+        ([], openrpc()),
+        (["--format", "openrpc"], openrpc()),
+        (["--format", "json-schema"], SCHEMA),
     ],
 )
-def test_the_command_prints_what_is_checked_in_and_touches_nothing(
-    arguments: list[str], copy: Path, tmp_path: Path
+def test_the_command_prints_the_document_and_touches_nothing(
+    arguments: list[str], document: dict[str, Any], tmp_path: Path
 ) -> None:
     done = schema(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == copy.read_text("utf-8")
+    assert json.loads(done.stdout) == document
     assert list(tmp_path.iterdir()) == []
 
 

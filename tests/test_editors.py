@@ -168,7 +168,7 @@ def compiled(shared: Callable[[], AbstractContextManager[Path]]) -> None:
     """The TypeScript, checked and compiled once in a run."""
     with shared() as folder:
         if not (done := folder / "compiled").exists():
-            output_of(str(TSC), "--project", str(VSCODE))
+            output_of("npm", "run", "build", "--silent", "--prefix", str(VSCODE))
             done.touch()
 
 

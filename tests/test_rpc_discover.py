@@ -233,6 +233,7 @@ def test_every_result_and_notification_of_a_session_is_as_it_says(
 def test_all_params_of_a_session_that_were_taken_are_as_it_says(
     document: dict[str, Any], played: list[tuple[dict[str, Any], list[Any]]]
 ) -> None:
+    seen = set()
     for step, received in played:
         taken = {m["id"] for m in flat(received) if "result" in m}
         for message in flat(step["send"]):
@@ -241,6 +242,8 @@ def test_all_params_of_a_session_that_were_taken_are_as_it_says(
                 validator(document, params_schema(method)).validate(message.get("params") or {})
                 if "x-params-schema" in method:
                     validator(document, method["x-params-schema"]).validate(message["params"])
+                seen.add(message["method"])
+    assert seen == set(METHODS)
 
 
 def flat(messages: list[Any]) -> list[Any]:

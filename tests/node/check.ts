@@ -1,4 +1,4 @@
-// What a client in TypeScript does with docs/clients/vscode/treadle.d.ts. Only compiled: tests/test_contract.py.
+// What a client in TypeScript does with the generated treadle.d.ts. Only compiled: tests/test_contract.py.
 
 import type {
   Change,
@@ -9,7 +9,7 @@ import type {
   Methods,
   Thread,
   ToClient,
-} from "../../docs/clients/vscode/treadle.js";
+} from "./treadle.js";
 
 declare function call<M extends keyof Methods>(method: M, params: Methods[M]["params"]): Promise<Methods[M]["result"]>;
 declare function notify<N extends keyof FromClient>(notification: N, params: FromClient[N]): void;

@@ -58,7 +58,7 @@ def json_schema() -> Schema:
             }
         ),
         "$defs": {
-            **defs,
+            **{name: _with_unknown(schema) for name, schema in defs.items()},
             "Methods": _object(methods) | {"description": "The params and the result of each method."},
             "ToClient": _object({name: ref.to(struct) for name, (_, struct) in TO_CLIENT.items()})
             | {"description": "The params of each notification that the daemon sends."},
@@ -224,6 +224,15 @@ def _tidy(schema: Any, ref: Reference) -> Any:
     if "$ref" in schema:
         return {"$ref": re.sub(r"/Page_(\w+)_$", r"/\1Page", schema["$ref"])}
     return {key: _tidy(value, ref) for key, value in schema.items()}
+
+
+def _with_unknown(schema: Schema) -> Schema:
+    """Members that may be any JSON, marked for json-schema-to-typescript, which would take them for objects."""
+    members = {
+        name: member | {"tsType": "unknown"} if member.keys() <= {"description", "default"} else member
+        for name, member in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": members} if members else schema
 
 
 def _object(properties: dict[str, Schema]) -> Schema:
