@@ -1,7 +1,7 @@
 """What methods take. A member that is unknown is refused, so that a misspelt option is noticed."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -26,10 +26,14 @@ class InitializeParams(Struct, frozen=True, kw_only=True, rename="camel"):
 
     process_id: the client's process; the daemon ends when this process does.
     work_done_token: where a rebuild at start tells its `$/progress`.
+    capabilities: of the client, as in LSP.
+    initialization_options: `approvals` asks for dialogs: true for threads that the client follows, `"all"` for any.
     """
 
     process_id: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     work_done_token: str | int | None = None
+    capabilities: Any = None
+    initialization_options: Any = None
 
 
 class DispatchBatchParams(Params, frozen=True, kw_only=True):

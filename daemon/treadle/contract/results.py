@@ -16,12 +16,37 @@ class ServerInfo(Struct, frozen=True):
     version: str
 
 
+class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
+    """max_message_bytes: of one message to the daemon. max_batch: messages in one JSON-RPC batch.
+    max_subscriptions: that are open at once. page_bytes: where a page ends early.
+    """
+
+    max_message_bytes: int
+    max_batch: int
+    max_subscriptions: int
+    page_bytes: int
+
+
+class Capabilities(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What this daemon can do. position_encoding: the unit of `offset` in `projection/changed`: `utf-8`, `utf-16` or
+    `utf-32`. search: `search/query`. project_open: `project/open`. approvals: dialogs for approvals.
+    subscriptions: the topics.
+    """
+
+    position_encoding: str
+    search: bool = True
+    project_open: bool = True
+    approvals: bool = True
+    subscriptions: list[str]
+    limits: Limits
+
+
 class Initialized(Struct, frozen=True, kw_only=True, rename="camel"):
-    """capabilities: empty, and there for LSP clients. protocol_version: goes up when a client has to change.
+    """capabilities: what this daemon can do. protocol_version: goes up when a client has to change.
     log_id: tells this log from any other; kept beside a replica that is to be resumed.
     """
 
-    capabilities: dict[str, Any]
+    capabilities: Capabilities
     server_info: ServerInfo
     protocol_version: int
     log_id: str

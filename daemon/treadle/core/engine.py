@@ -48,6 +48,7 @@ class Engine:
     """Runs as one task; `submit` is how a command gets in, whoever sends it.
 
     linger: seconds that an AppendMessage may wait for company. published: called after each append.
+    waiting: called with true when commands wait for another process that rebuilds the projections, with false after it.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Engine:
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
         published: Callable[[], None] = lambda: None,
+        waiting: Callable[[bool], None] = lambda waits: None,
     ) -> None:
         self.store = store
         self.published = published
+        self._waiting = waiting
         self._clock = clock
         self._linger = Linger(linger)
         self._state = initial_state()
@@ -172,7 +175,9 @@ class Engine:
             except (sqlite3.Error, StorageError) as error:
                 self._forget_state()
                 if is_busy(error):
-                    if asyncio.get_running_loop().time() < busy_until or self.store.is_rebuilding():
+                    is_rebuilding = self.store.is_rebuilding()
+                    self._waiting(is_rebuilding)
+                    if is_rebuilding or asyncio.get_running_loop().time() < busy_until:
                         continue
                     for submission in batch:
                         submission.fail(Overloaded("other processes keep the database busy"))
@@ -183,6 +188,7 @@ class Engine:
                 for submission in batch:
                     await self._process([submission])
                 return
+            self._waiting(False)
             if appended:
                 break
             self._forget_state()

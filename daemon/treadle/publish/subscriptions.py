@@ -123,11 +123,19 @@ class Subscription:
 class Subscriptions:
     """Those of one client.
 
-    notify: sends a notification. ready: returns when the pipe can take more.
+    notify: sends a notification. ready: returns when the pipe can take more. length: of a text, in the client's units.
     """
 
-    def __init__(self, store: Store, notify: Notify, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        notify: Notify,
+        ready: Callable[[], Awaitable[None]],
+        *,
+        length: Callable[[str], int] = len,
+    ) -> None:
         self._store = store
+        self._length = length
         self._notify = notify
         self._ready = ready
         self._open: dict[str, Subscription] = {}
@@ -136,6 +144,11 @@ class Subscriptions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def threads(self) -> set[str]:
+        """Those that the client follows by the topic `thread`."""
+        return {s.thread_id for s in self._open.values() if s.topic == "thread" and s.thread_id is not None}
 
     def wake(self) -> None:
         """Something was appended, here or elsewhere."""
@@ -198,7 +211,7 @@ class Subscriptions:
             subscription.place = Place(begin, begin)
             return Opened(subscription.id, log_id, begin)
         changes = None if after is None else _changes_since(db, subscription, after)
-        sent = {} if thread_id is None else open_messages(db, thread_id)
+        sent = {} if thread_id is None else open_messages(db, thread_id, self._length)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
             return Opened(subscription.id, log_id, sequence, changes=changes)
@@ -214,7 +227,7 @@ class Subscriptions:
     async def _publish(self) -> bool:
         """One round: send what changed; whether there is more to send."""
         everyone = list(self._open.values())
-        news, more = await self._store.read(lambda db: _collect(db, everyone))
+        news, more = await self._store.read(lambda db: _collect(db, everyone, self._length))
         for subscription, place, notifications in news:
             subscription.place = place
             if subscription.id in self._open:
@@ -246,12 +259,14 @@ def _changes_since(db: sqlite3.Connection, subscription: Subscription, after: in
     return changes + moved_in(db, _removed(changes)) if subscription.topic == "index" else changes
 
 
-def _collect(db: sqlite3.Connection, everyone: list[Subscription]) -> tuple[list[News], bool]:
+def _collect(
+    db: sqlite3.Connection, everyone: list[Subscription], length: Callable[[str], int]
+) -> tuple[list[News], bool]:
     """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
 
     Moves nobody on: a read that fails half-way must lose nothing.
     """
-    sequence, rows, room = reads.sequence(db), Rows(db), ROUND_BYTES
+    sequence, rows, room = reads.sequence(db), Rows(db, length), ROUND_BYTES
     news: list[News] = []
     behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
@@ -321,7 +336,7 @@ def _told(rows: Rows, subscription: Subscription, dirty: dict[EntityKey, bool]) 
             change, sent[key.id] = found
             changes.append(change)
     if messages and subscription.thread_id is not None:
-        open = open_messages(rows.db, subscription.thread_id)
+        open = open_messages(rows.db, subscription.thread_id, rows.length)
         # Of these alone: what was added to another one may be told in the next round only.
         sent = {id: known for id, known in sent.items() if id not in messages}
         sent |= {id: open[id] for id in messages if id in open}

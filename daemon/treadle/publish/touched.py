@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -44,7 +44,7 @@ class Upsert(Struct, frozen=True, tag_field="type", tag="upsert"):
 
 
 class Append(Struct, frozen=True, tag_field="type", tag="append"):
-    """More text of an open message. offset: where it begins, in code points."""
+    """More text of an open message. offset: where it begins, in units of `positionEncoding`."""
 
     entity: str
     id: str
@@ -126,7 +126,10 @@ def _mark(sequence: int, event_type: str, thread_id: str | None, id: str) -> Mar
 
 
 class Sent(Struct, frozen=True):
-    """How far a client knows an open message. row: its sequence. chunk: the last one sent. length: in code points."""
+    """How far a client knows an open message. row: its sequence. chunk: the last one sent.
+
+    length: in the client's units.
+    """
 
     row: int
     chunk: int
@@ -136,8 +139,9 @@ class Sent(Struct, frozen=True):
 class Rows:
     """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, length: Callable[[str], int] = len) -> None:
         self.db = db
+        self.length = length
         self._marks: dict[int, list[Mark]] = {}
         self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
@@ -177,13 +181,13 @@ class Rows:
         if not chunks:
             return None
         text = "".join(text for _, text in chunks)
-        return Append("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + len(text))
+        return Append("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + self.length(text))
 
 
-def open_messages(db: sqlite3.Connection, thread_id: str) -> dict[str, Sent]:
+def open_messages(db: sqlite3.Connection, thread_id: str, length: Callable[[str], int] = len) -> dict[str, Sent]:
     """Every open message of a thread, and how far it is by now."""
     rows = db.execute(query("open_messages"), {"thread": thread_id}).fetchall()
-    return {id: Sent(row, chunk, length) for id, row, chunk, length in rows}
+    return {id: Sent(row, chunk, length(text)) for id, row, chunk, text in rows}
 
 
 def moved_in(db: sqlite3.Connection, removed: int) -> list[Change]:

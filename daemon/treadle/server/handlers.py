@@ -4,7 +4,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -29,30 +29,20 @@ from treadle.core.engine import digest
 from treadle.core.group_commit import Answer, Result, Submission
 from treadle.domain.commands import Command
 from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
-from treadle.server.app import Daemon
-from treadle.server.handshake import Beginning, method
-from treadle.server.session import Method, NotificationMethod, Then
+from treadle.server.app import Daemon, Services
+from treadle.server.handshake import Handshake, method
+from treadle.server.session import Method, Then
 from treadle.store.sqlite import projections, reads
 from treadle.store.sqlite.reads import LATEST
 from treadle.store.sqlite.search import search
 from treadle.workspace.folders import open_project
 
-if TYPE_CHECKING:
-    from treadle.server.peer import Server
-
 T = TypeVar("T")
 
 
-def add_methods(daemon: Daemon) -> "Server":
-    """pygls' server, with every method and notification registered."""
-    from treadle.server.peer import Server  # here, for `treadle call` does without
-
-    server = Server(daemon.conversation)
-    for one in Methods(daemon).table():
-        server.add(one)
-    for name in ("initialized", "$/setTrace"):
-        server.add(NotificationMethod(name, "Accepted, and of no effect.", lambda params: None))
-    return server
+def methods_of(daemon: Daemon) -> dict[str, Method]:
+    """Every method that a client may ask for, by name."""
+    return {method.name: method for method in Methods(daemon).table()}
 
 
 class Methods:
@@ -64,10 +54,10 @@ class Methods:
 
     def table(self) -> list[Method]:
         """All of them, in the order of the documentation."""
-        beginning = Beginning(self.daemon)
+        handshake = Handshake(self.daemon)
         large = {"answer_bytes": reads.MAX_BYTES}
         return [
-            beginning.initialize,
+            handshake.initialize,
             method(endpoints.SHUTDOWN, self.shutdown),
             method(endpoints.DISPATCH, self.dispatch, raw=True),
             method(endpoints.DISPATCH_BATCH, self.dispatch_batch, raw=True),
@@ -83,7 +73,7 @@ class Methods:
             method(endpoints.SUBSCRIPTION_OPEN, self.open, **large),
             method(endpoints.SUBSCRIPTION_CLOSE, self.close),
             method(endpoints.STATUS, self.status),
-            beginning.discover,
+            handshake.discover,
         ]
 
     # Lifecycle
@@ -124,11 +114,9 @@ class Methods:
         return await open_project(daemon.store, daemon.engine, params.path)
 
     @property
-    def _ready(self) -> Daemon:
-        """The daemon, once it is open; `initialize` may still be waiting for that. Raises RpcError."""
-        if not hasattr(self.daemon, "engine"):
-            raise errors.not_initialized()
-        return self.daemon
+    def _ready(self) -> Services:
+        """What works on the open data directory. Raises RpcError before that is open."""
+        return self.daemon.services
 
     # Reads
 
@@ -214,7 +202,7 @@ class Methods:
             raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
         if len(daemon.subscriptions) + self._opening >= MAX_SUBSCRIPTIONS:
             raise errors.overloaded(f"{MAX_SUBSCRIPTIONS} subscriptions are open: close some", 1000)
-        daemon.watch()
+        self.daemon.watch()
         self._opening += 1
         try:
             await daemon.engine.settled()
@@ -232,11 +220,13 @@ class Methods:
         def answered() -> None:
             self._opening -= 1
             begin()
+            self.daemon.wake()
 
         return Then(opened, answered)
 
     def close(self, params: CloseParams) -> None:
         self._ready.subscriptions.close(params.subscription_id)
+        self.daemon.wake()
 
     # About the daemon
 
@@ -261,8 +251,8 @@ class Methods:
             ),
             queues=results.Queues(
                 commands=daemon.engine.queued,
-                requests=daemon.conversation.in_flight,
-                output_bytes=0 if daemon.output is None else daemon.output.pending_bytes,
+                requests=self.daemon.session.in_flight,
+                output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
                 subscriptions=len(daemon.subscriptions),
             ),
         )
