@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lsprotocol import types as lsp
-from pygls.lsp.client import BaseLanguageClient
-from treadle.store.sqlite.locks import FileLock
+from pygls.lsp.client import LanguageClient
 
 import wire
 from support import PATIENCE
-from treadle.store.sqlite.database import REBUILDING
+from treadle.store.sqlite.database import FileLock
+from treadle.store.sqlite.store import REBUILDING
 from wire import TREADLE, Daemon, serving, spawn
 
-SHOWS = {"window": {"showMessage": {"messageActionItem": {}}}}
+SHOWS: dict[str, Any] = {"window": {"showMessage": {"messageActionItem": {}}}}
 OPTIONS = [{"id": "o1", "name": "Allow", "kind": "allow_once"}, {"id": "o2", "name": "Reject", "kind": "reject_once"}]
 ASK = "window/showMessageRequest"
 
@@ -220,9 +220,7 @@ def test_dialogs_are_bounded(data_dir: Path) -> None:
 
 
 def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
-    program = (
-        "import sys; sys.modules['pygls'] = None; from treadle import cli; sys.exit(cli.main(['serve', *sys.argv[1:]]))"
-    )
+    program = "import sys; sys.modules['pygls'] = None; from treadle import cli; cli.main(['serve', *sys.argv[1:]])"
     with spawn(data_dir, command=(sys.executable, "-c", program)) as daemon:
         daemon.initialize(capabilities=SHOWS, initializationOptions={"approvals": "all"})
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -303,17 +301,17 @@ def test_offsets_are_in_the_negotiated_units(
 
 
 @asynccontextmanager
-async def language_client(data_dir: Path, choose: str | None) -> AsyncIterator[tuple[BaseLanguageClient, list[str]]]:
-    client = BaseLanguageClient("test", "1")
+async def language_client(data_dir: Path, choose: str | None) -> AsyncIterator[tuple[LanguageClient, list[str]]]:
+    client = LanguageClient("test", "1")
     shown: list[str] = []
 
-    @client.feature(lsp.WINDOW_SHOW_MESSAGE_REQUEST)
+    @client.feature(lsp.WINDOW_SHOW_MESSAGE_REQUEST)  # type: ignore[untyped-decorator]
     def show(params: lsp.ShowMessageRequestParams) -> lsp.MessageActionItem | None:
         shown.append(params.message)
         return next((action for action in params.actions or () if action.title == choose), None)
 
     await client.start_io(*TREADLE, "serve", "--data-dir", str(data_dir))
-    capability = lsp.ClientShowActionMessageActionItemOptions(additional_properties_support=False)
+    capability = lsp.ClientShowMessageActionItemOptions(additional_properties_support=False)
     await client.initialize_async(
         lsp.InitializeParams(
             capabilities=lsp.ClientCapabilities(
@@ -327,7 +325,7 @@ async def language_client(data_dir: Path, choose: str | None) -> AsyncIterator[t
     yield client, shown
     await client.shutdown_async(None)
     client.exit(None)
-    await client.stop()
+    await client.stop()  # type: ignore[no-untyped-call]
 
 
 async def test_pygls_as_the_client_answers_a_dialog(data_dir: Path) -> None:
@@ -338,7 +336,7 @@ async def test_pygls_as_the_client_answers_a_dialog(data_dir: Path) -> None:
 
         told = asyncio.Event()
 
-        @client.feature("projection/changed")
+        @client.feature("projection/changed")  # type: ignore[untyped-decorator]
         def changed(params: Any) -> None:
             if "resolved" in str(params):
                 told.set()

@@ -28,7 +28,7 @@ class Peer:
         self._ids = itertools.count(1)
 
     async def request(self, method: str, params: object) -> Any:
-        """The result of a request. Raises PeerError. When the caller is cancelled, the client gets a `$/cancelRequest`."""
+        """The result of a request; when the caller is cancelled, so is the request. Raises PeerError."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="import of pygls")
         await asyncio.shield(self._loading)
