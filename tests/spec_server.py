@@ -11,10 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from treadle.server.app import Daemon, Options, run
-from treadle.server.handlers import add_methods
-from treadle.server.handshake import begin
-from treadle.server.peer import Server
+from treadle.server.app import Daemon, Options, serve
+from treadle.server.handlers import methods_of
 from treadle.server.session import Method
 
 
@@ -41,20 +39,12 @@ METHODS = [
 ]
 
 
-def load(daemon: Daemon) -> Server:
-    server = add_methods(daemon)
-    for method in METHODS:
-        server.add(method)
-    return server
-
-
-async def serve(data_dir: Path, stdout: int) -> int:
-    daemon = Daemon(Options(data_dir=data_dir))
-    begin(daemon, load)
-    return await run(daemon, 0, stdout)
+def methods(daemon: Daemon) -> dict[str, Method]:
+    return methods_of(daemon) | {method.name: method for method in METHODS}
 
 
 if __name__ == "__main__":
     stdout = os.dup(1)
     os.dup2(2, 1)
-    sys.exit(asyncio.run(serve(Path(sys.argv[sys.argv.index("--data-dir") + 1]), stdout)))
+    data_dir = Path(sys.argv[sys.argv.index("--data-dir") + 1])
+    sys.exit(asyncio.run(serve(Options(data_dir=data_dir), methods, 0, stdout)))

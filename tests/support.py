@@ -18,9 +18,8 @@ import pytest
 
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.domain.events import StoredEvent
-from treadle.server.app import Daemon, Options, run
-from treadle.server.handlers import add_methods
-from treadle.server.handshake import begin
+from treadle.server.app import Daemon, Options, Transport, run
+from treadle.server.handlers import methods_of
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
 from treadle.store.sqlite.database import FILE_NAME
@@ -159,9 +158,12 @@ async def serving(
     """A daemon in this process, behind real pipes, and its client; ends with the block, by end of input."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    daemon = Daemon(Options(data_dir=data_dir, durability="normal", linger=linger))
-    begin(daemon, add_methods)
-    running = asyncio.create_task(run(daemon, theirs_in, theirs_out))
+    options, transport = (
+        Options(data_dir=data_dir, durability="normal", linger=linger),
+        Transport(theirs_in, theirs_out),
+    )
+    daemon = Daemon(options, methods_of, transport.write, transport.writer)
+    running = asyncio.create_task(run(daemon, transport))
     wire = Wire(ours_out, ours_in, framing)
     try:
         if initialize:

@@ -23,7 +23,7 @@ from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
-from treadle.store.sqlite.reads import MAX_BYTES
+from treadle.store.pages import MAX_BYTES
 from wire import TREADLE
 
 GOLDEN = Path(__file__).parent / "golden"

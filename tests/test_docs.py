@@ -25,7 +25,7 @@ from treadle.contract.kinds import CODES, KINDS
 from treadle.contract.schema import name_of
 from treadle.domain import commands, decider, entities
 from treadle.server.app import Daemon, Options
-from treadle.server.handlers import add_methods
+from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
 from treadle.store.sqlite.store import Store
 
@@ -75,8 +75,7 @@ def fields(struct: Any) -> set[str]:
 @pytest.fixture(scope="module")
 def methods() -> dict[str, Any]:
     """Every method and notification that the daemon takes, by name."""
-    daemon = Daemon(Options(data_dir=Path("nowhere")))
-    return dict(add_methods(daemon).features)
+    return dict(Daemon(Options(data_dir=Path("nowhere")), methods_of, lambda body: None).session.methods)
 
 
 # What is shown happens

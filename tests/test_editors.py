@@ -365,6 +365,28 @@ def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: lis
     assert nobody_has_it_open(data_dir)
 
 
+@needs("nvim")
+async def test_neovim_shows_the_dialog_of_an_approval(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    await scenery(daemon, data_dir)
+    async with running("neovim", daemon, tmp_path) as editor:
+        editor.tell("approve", "Reject")
+        answer = await editor.answer("approved")
+        assert answer["prompt"].startswith("Run ls? (")
+        assert answer["outcome"] == "o2"
+
+
+@needs("node")
+@needs(str(TSC))
+def test_the_language_client_library_of_vs_code_shows_the_dialog_of_an_approval(daemon: list[str]) -> None:
+    command = json.dumps(daemon)
+    said = json.loads(
+        output_of("node", str(DRIVERS / "language_client.cjs"), "approvals", env={"TREADLE_COMMAND": command})
+    )
+    actions = [{"title": "Allow"}, {"title": "Reject"}]
+    assert said["shown"] == [{"type": 3, "message": "Run ls? (T)", "actions": actions}]
+    assert said["outcome"] == "o2"
+
+
 TRAPS = {
     "neovim": ("nvim", "--clean", "--headless", "-c", f"luafile {DRIVERS / 'traps.lua'}", "-c", "quitall!"),
     "emacs": ("emacs", "-Q", "--batch", "-l", str(DRIVERS / "traps.el")),

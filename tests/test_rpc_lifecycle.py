@@ -78,7 +78,19 @@ def test_before_initialize_every_request_but_discover_is_refused(data_dir: Path)
 def test_what_an_editor_says_with_initialize_is_taken(data_dir: Path) -> None:
     with spawn(data_dir, framing="headers") as daemon:
         answer = daemon.initialize(**EDITOR)
-        assert answer["capabilities"] == {}
+        assert answer["capabilities"] == {
+            "positionEncoding": "utf-32",
+            "search": True,
+            "projectOpen": True,
+            "approvals": True,
+            "subscriptions": ["index", "thread", "settings", "events"],
+            "limits": {
+                "maxMessageBytes": 32 * 1024 * 1024,
+                "maxBatch": 1000,
+                "maxSubscriptions": 1000,
+                "pageBytes": 1024 * 1024,
+            },
+        }
         assert answer["serverInfo"]["name"] == "treadle"
         assert answer["protocolVersion"] == 1
         assert daemon.result("daemon/status")["logId"] == answer["logId"]
@@ -156,123 +168,24 @@ def test_initialize_can_be_taken_back_and_said_again(data_dir: Path) -> None:
         assert daemon.call("initialize")["result"]["logId"]
 
 
-# Before pygls is there
-
-WATCHED = """
-import importlib.abc, os, select, sys, threading
-from pathlib import Path
-from treadle import cli
-
-class Heavy(importlib.abc.MetaPathFinder):
-    \"\"\"Writes a file when pygls or lsprotocol is imported, and then waits for another one, or fails.\"\"\"
-
-    def find_spec(self, name, path, target=None):
-        if name in ("pygls", "lsprotocol"):
-            Path(os.environ["BEGUN"]).touch()
-            with open(os.environ["GO"]) as go:
-                if go.read() == "fail":
-                    raise ImportError("no " + name)
-            sys.meta_path.remove(self)
-        return None
-
-sys.meta_path.insert(0, Heavy())
-sys.exit(cli.main(["serve", *sys.argv[1:]]))
-"""
-
-
-@contextmanager
-def without_pygls(data_dir: Path) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon that has answered `initialize`, and is importing pygls until the pipe is written: `go`, or `fail`."""
-    go, begun = data_dir.with_name("go"), data_dir.with_name("begun")
-    os.mkfifo(go)
-    command = (sys.executable, "-c", WATCHED)
-    with spawn(data_dir, command=command, env={"GO": str(go), "BEGUN": str(begun)}) as daemon:
-        assert daemon.initialize()["logId"]
-        yield daemon, go
-
-
-def test_before_initialize_nobody_imports_pygls(data_dir: Path) -> None:
-    with without_pygls(data_dir) as (daemon, go):
-        go.write_text("go")
+def test_a_session_never_imports_pygls_until_the_client_is_asked(data_dir: Path) -> None:
+    program = (
+        "import sys; from treadle import cli; cli.main(['serve', *sys.argv[1:]]); print(*sys.modules, file=sys.stderr)"
+    )
+    with spawn(data_dir, command=(sys.executable, "-c", program)) as daemon:
+        daemon.initialize()
+        streaming(daemon)
+        daemon.result("thread/list")
         assert daemon.finish() == 0
-    with spawn(
-        data_dir, command=(sys.executable, "-c", WATCHED), env={"GO": "/dev/null", "BEGUN": str(data_dir / "begun")}
-    ) as daemon:
-        assert daemon.error("daemon/status")["code"] == -32002
-        daemon.send(b"no JSON")
-        assert daemon.message()["error"]["code"] == -32700
-        assert daemon.finish() == 0
-    assert not (data_dir / "begun").exists()
+        assert not {"pygls", "lsprotocol"} & set(daemon.stderr.split())
 
 
-def test_what_comes_before_pygls_is_held_and_answered_in_its_order(data_dir: Path) -> None:
-    with without_pygls(data_dir) as (daemon, go):
-        script = [message(i, "command/dispatch", setting(f"k{i:03}")) for i in range(1, 101)]
-        script += [{"jsonrpc": "2.0", "method": "command/dispatch", "params": setting("told")}]
-        script += [message(101, "setting/list", {"limit": 500}), message(102, "no/such"), message(103, "initialize")]
-        script += [message(104, "setting/list"), message(105, "daemon/status")]
-        script += [{"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": 104}}]
+def test_more_than_may_be_in_flight_behind_initialize_is_answered(data_dir: Path) -> None:
+    with spawn(data_dir) as daemon:
+        script = [message(i, "initialize" if i == 0 else "setting/list") for i in range(12_000)]
         daemon.send_together(script)
-        assert daemon.answer(104)["error"]["code"] == -32800
-        daemon.send([message(200, "daemon/status"), message(201, "no/such"), 1])
-        daemon.send(b"no JSON")
-        assert daemon.message()["error"]["code"] == -32700
-        go.write_text("go")
-        answers = [daemon.message() for _ in range(105)]
-        flat = [one for answer in answers for one in (answer if isinstance(answer, list) else [answer])]
-        by_id = {answer["id"]: answer for answer in flat}
-        assert sorted(by_id, key=str) == sorted([*range(1, 104), 105, 200, 201, None], key=str)
-        assert [one["id"] for one in flat if one["id"] in range(1, 102)] == list(range(1, 102))
-        assert [by_id[i]["result"]["sequence"] for i in range(1, 101)] == list(range(1, 101))
-        assert [item["key"] for item in by_id[101]["result"]["items"]][-1] == "told"
-        assert [by_id[i]["error"]["code"] for i in (102, 103, 201)] == [-32601, -32600, -32601]
+        assert all("result" in daemon.answer(i) for i in range(12_000))
         assert daemon.finish() == 0
-
-
-def test_more_than_may_be_held_is_answered_all_the_same(data_dir: Path) -> None:
-    with without_pygls(data_dir) as (daemon, go):
-        go.write_text("go")
-        asked = [daemon.request("setting/list") for _ in range(12_000)]
-        assert all("result" in daemon.answer(id) for id in asked)
-        assert daemon.finish() == 0
-
-
-@pytest.mark.parametrize("how", ["end of input", "exit", "SIGTERM"])
-def test_what_ends_while_pygls_is_imported_ends_well(data_dir: Path, how: str) -> None:
-    with without_pygls(data_dir) as (daemon, go):
-        held = daemon.request("command/dispatch", setting("k"))
-        match how:
-            case "end of input":
-                daemon.close_input()
-            case "exit":
-                daemon.request("shutdown")
-                daemon.notify("exit")
-            case "SIGTERM":
-                daemon.process.send_signal(signal.SIGTERM)
-        go.write_text("go")
-        if how != "SIGTERM":
-            assert daemon.answer(held)["result"]["sequence"] == 1
-        assert daemon.status() == 0
-        assert daemon.stderr == ""
-
-
-def test_who_is_killed_while_pygls_is_imported_leaves_a_database_that_opens(data_dir: Path) -> None:
-    with without_pygls(data_dir) as (daemon, _):
-        kill(daemon)
-    with serving(data_dir) as daemon:
-        assert keys(daemon) == []
-
-
-def test_where_pygls_cannot_be_imported_that_is_told_and_the_daemon_ends(data_dir: Path) -> None:
-    with without_pygls(data_dir) as (daemon, go):
-        held = [daemon.request("command/dispatch", setting("k")), daemon.request("setting/list")]
-        go.write_text("fail")
-        for id in held:
-            assert daemon.answer(id)["error"]["data"]["kind"] == "internalError"
-        assert daemon.status() == 1
-        assert "pygls cannot be loaded: no pygls" in daemon.stderr
-        assert [params["params"]["type"] for params in daemon.notifications] == [1]
-    assert log(data_dir) == []
 
 
 # A database that is refused

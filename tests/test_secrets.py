@@ -237,7 +237,7 @@ def test_a_log_above_debug_holds_nothing_of_what_was_said(tmp_path: Path, level:
 
 BREAK = """
 import sys
-from treadle.server.handshake import Beginning
+from treadle.server.handshake import Handshake
 from treadle.server.handlers import Methods
 from treadle.store.sqlite import reads
 
@@ -249,7 +249,7 @@ def page(connection, *arguments, **named):
 
 reads.page = page
 Methods.status = lambda self, params: 1 / {}["hunter2 status"]
-Beginning._discover = lambda self, params: object()
+Handshake._discover = lambda self, params: object()
 
 from treadle.cli import main
 sys.exit(main(["serve", *sys.argv[1:]]))

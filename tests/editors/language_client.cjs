@@ -11,6 +11,7 @@ const { resolve } = require("node:path");
 const example = Module.createRequire(resolve(__dirname, "../../docs/clients/vscode/package.json"));
 const lsp = example("vscode-languageserver-protocol/node");
 
+const approvals = process.argv[2] === "approvals";
 const ThreadList = new lsp.ProtocolRequestType("thread/list");
 const Dispatch = new lsp.ProtocolRequestType("command/dispatch");
 
@@ -28,8 +29,8 @@ async function main() {
     locale: "en",
     rootPath: null,
     rootUri: null,
-    capabilities: { window: { workDoneProgress: true }, textDocument: { synchronization: { didSave: true } } },
-    initializationOptions: {},
+    capabilities: { window: { workDoneProgress: true, showMessage: { messageActionItem: {} } }, textDocument: { synchronization: { didSave: true } } },
+    initializationOptions: approvals ? { approvals: "all" } : {},
     trace: "off",
     workspaceFolders: null,
   });
@@ -39,6 +40,43 @@ async function main() {
   });
   const threads = await connection.sendRequest(ThreadList, { limit: 5 });
   const refused = await connection.sendRequest(ThreadList, { limit: 5000 }).catch(({ code, data }) => ({ code, data }));
+
+  const shown = [];
+  if (approvals) {
+    const asked = new Promise((resolve) => {
+      connection.onRequest(lsp.ShowMessageRequest.type, (params) => {
+        shown.push(params);
+        resolve();
+        return params.actions[1];
+      });
+    });
+    for (const command of [
+      { type: "CreateProject", id: "p", name: "p", path: "/p" },
+      { type: "CreateThread", threadId: "t", projectId: "p", title: "T" },
+      { type: "StartTurn", threadId: "t", id: "u", prompt: "p" },
+    ]) {
+      await connection.sendRequest(Dispatch, command);
+    }
+    const resolved = new Promise((resolve) => {
+      connection.onNotification("projection/changed", (params) => {
+        const found = params.changes.find(({ entity, value }) => entity === "approval" && value.status === "resolved");
+        if (found) {
+          resolve(found.value.outcome);
+        }
+      });
+    });
+    await connection.sendRequest("subscription/open", { topic: "thread", threadId: "t" });
+    const options = [{ id: "o1", name: "Allow", kind: "a" }, { id: "o2", name: "Reject", kind: "r" }];
+    await connection.sendRequest(Dispatch, {
+      type: "RequestApproval", threadId: "t", turnId: "u", id: "a", title: "Run ls?", options,
+    });
+    await asked;
+    console.log(JSON.stringify({ shown, outcome: await resolved }));
+    await connection.sendRequest(lsp.ShutdownRequest.type);
+    await connection.sendNotification(lsp.ExitNotification.type);
+    await ended;
+    return;
+  }
 
   daemon.kill("SIGSTOP"); // it finds both when it goes on
   const source = new lsp.CancellationTokenSource();

@@ -67,6 +67,47 @@ function steps.attach()
   say({ attached = { attached = attached, result = answer.result, refused = refused.err.data.kind, status = ended } })
 end
 
+--- Lets Neovim's own client show the dialog of an approval, and chooses in it.
+function steps.approve(label)
+  local asked, resolved
+  vim.ui.select = function(items, options, choose)
+    for _, item in ipairs(items) do
+      local shown = options.format_item and options.format_item(item) or (type(item) == 'table' and item.title) or item
+      if shown == label then
+        asked = options.prompt
+        choose(item)
+        return
+      end
+    end
+    choose(nil)
+  end
+  local ready, ended
+  local id = vim.lsp.start_client({
+    name = 'treadle',
+    cmd = client.command,
+    init_options = { approvals = 'all' },
+    on_init = function() ready = true end,
+    on_exit = function(status) ended = status end,
+  })
+  vim.wait(30000, function() return ready end, 10)
+  local lsp = vim.lsp.get_client_by_id(id)
+  vim.lsp.buf_attach_client(0, id)
+  local function dispatch(command) return lsp.request_sync('command/dispatch', command, 30000, 0) end
+  dispatch({ type = 'StartTurn', threadId = 't', id = 'asks', prompt = 'p' })
+  dispatch({
+    type = 'RequestApproval', threadId = 't', turnId = 'asks', id = 'a', title = 'Run ls?',
+    options = { { id = 'o1', name = 'Allow', kind = 'allow_once' }, { id = 'o2', name = 'Reject', kind = 'reject_once' } },
+  })
+  vim.wait(30000, function()
+    local read = lsp.request_sync('thread/read', { threadId = 't' }, 30000, 0)
+    resolved = read.result.approvals[#read.result.approvals].outcome
+    return resolved ~= vim.NIL
+  end, 10)
+  lsp.stop()
+  vim.wait(30000, function() return ended ~= nil end, 10)
+  say({ approved = { prompt = asked, outcome = resolved } })
+end
+
 local input, rest = vim.loop.new_pipe(false), ''
 input:open(0)
 input:read_start(vim.schedule_wrap(function(_, data)

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from treadle.cli.options import Commands, data_dir_of
 
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msgspec import Raw
-
-    from treadle.server.codec import Response
-    from treadle.server.session import Method
 
 MORE = """\
 The result is printed as one line of JSON, or indented on a terminal. An error is printed to stderr with its kind, and
@@ -86,15 +83,6 @@ def _is_no_object(text: bytes) -> str | None:
     return None
 
 
-class _Methods(NamedTuple):
-    """The methods without pygls, which takes longer to import than all else, and which one request does not need."""
-
-    features: "dict[str, Method]"
-
-    def take_answer(self, response: "Response") -> None:
-        """There is none: nothing is asked of this client."""
-
-
 async def _call(data_dir: "Path", method: str, params: bytes) -> "dict[str, Raw]":
     """The members of the answer, each as its JSON, of a daemon in this process, which ends with it."""
     import asyncio
@@ -102,17 +90,14 @@ async def _call(data_dir: "Path", method: str, params: bytes) -> "dict[str, Raw]
     import msgspec
 
     from treadle.server.app import Daemon, Options
-    from treadle.server.handlers import Methods
-    from treadle.server.handshake import begin
+    from treadle.server.handlers import methods_of
 
-    daemon = Daemon(Options(data_dir=data_dir, linger=0.0))
-    begin(daemon, lambda daemon: _Methods({method.name: method for method in Methods(daemon).table()}))
     messages: asyncio.Queue[bytes] = asyncio.Queue()
-    daemon.conversation.write = messages.put_nowait
+    daemon = Daemon(Options(data_dir=data_dir, linger=0.0), methods_of, messages.put_nowait)
 
     async def ask(id: bytes, method: str, params: bytes) -> dict[str, msgspec.Raw]:
         head = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":' % (id, msgspec.json.encode(method))
-        await daemon.conversation.receive(b"%b%b}" % (head, params))
+        await daemon.session.receive(b"%b%b}" % (head, params))
         while True:
             message = msgspec.json.decode(await messages.get(), type=dict[str, msgspec.Raw])
             if bytes(message.get("id", b"")) == id:  # others are notifications

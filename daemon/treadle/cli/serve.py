@@ -43,32 +43,18 @@ def run(options: argparse.Namespace) -> int:
     # stdout carries the protocol alone: whatever else prints there goes to stderr.
     stdout = os.dup(1)
     os.dup2(2, 1)
-    from treadle.server.app import Daemon, Options
-    from treadle.server.app import run as serve_client
-    from treadle.server.handshake import begin
-    from treadle.server.session import Carrier
+    from treadle.server.app import Options, serve
+    from treadle.server.handlers import methods_of
+    from treadle.server.memory import return_large_blocks
 
-    def load(daemon: Daemon) -> Carrier:
-        from treadle.server.handlers import add_methods
-        from treadle.server.memory import return_large_blocks
-
-        carrier = add_methods(daemon)
-        # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles
-        # after each 700 of them was a quarter of the main thread's time. Not before, since imports do leave cycles.
-        gc.set_threshold(10_000)
-        return_large_blocks()
-        return carrier
-
-    async def serve() -> int:
-        daemon = Daemon(
-            Options(
-                data_dir=data_dir_of(options),
-                durability=options.durability,
-                max_message_bytes=options.max_message_bytes,
-                linger=options.linger_ms / 1000,
-            )
-        )
-        begin(daemon, load)
-        return await serve_client(daemon, 0, stdout)
-
-    return asyncio.run(serve())
+    # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles after
+    # each 700 of them was a quarter of the main thread's time.
+    gc.set_threshold(10_000)
+    return_large_blocks()
+    served = Options(
+        data_dir=data_dir_of(options),
+        durability=options.durability,
+        max_message_bytes=options.max_message_bytes,
+        linger=options.linger_ms / 1000,
+    )
+    return asyncio.run(serve(served, methods_of, 0, stdout))

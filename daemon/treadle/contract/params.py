@@ -1,7 +1,7 @@
 """What methods take. An unknown member is refused, so that a misspelt option is noticed."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
@@ -33,6 +33,10 @@ class InitializeParams(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     work_done_token: Annotated[
         str | int | None, note("The token for the `$/progress` notifications of a rebuild at start")
+    ] = None
+    capabilities: Annotated[Any, note("The client's capabilities, as in LSP")] = None
+    initialization_options: Annotated[
+        Any, note("`approvals` asks for dialogs: true for the threads that the client follows, `all` for any thread")
     ] = None
 
 

@@ -16,8 +16,30 @@ class ServerInfo(Struct, frozen=True):
     version: str
 
 
+class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The bounds of this daemon."""
+
+    max_message_bytes: Annotated[int, note("The size of one message to the daemon")]
+    max_batch: Annotated[int, note("The number of messages in one JSON-RPC batch")]
+    max_subscriptions: Annotated[int, note("The number of open subscriptions")]
+    page_bytes: Annotated[int, note("The size at which a page ends early")]
+
+
+class Capabilities(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What this daemon can do."""
+
+    position_encoding: Annotated[
+        str, note("The unit of `offset` in `projection/changed`: `utf-8`, `utf-16` or `utf-32` (code points)")
+    ]
+    search: Annotated[bool, note("Has `search/query`")] = True
+    project_open: Annotated[bool, note("Has `project/open`")] = True
+    approvals: Annotated[bool, note("Can ask about approvals with dialogs")] = True
+    subscriptions: Annotated[list[str], note("The topics")]
+    limits: Limits
+
+
 class Initialized(Struct, frozen=True, kw_only=True, rename="camel"):
-    capabilities: Annotated[dict[str, Any], note("Empty. LSP clients expect it")]
+    capabilities: Annotated[Capabilities, note("What this daemon can do")]
     server_info: ServerInfo
     protocol_version: Annotated[int, note("Increases when clients have to change")]
     log_id: Annotated[str, note("Identifies the log. Keep it with a replica that you want to resume")]

@@ -41,8 +41,9 @@ def now() -> Timestamp:
 class Engine:
     """Runs as one task; `submit` is how a command gets in, whoever sends it.
 
-    linger: seconds that an AppendMessage may wait for company. published: called after each append, with the
-    sequence that the log has then. The others are bounds: the constants above say of what.
+    linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
+    of the log. waiting: called with true while commands wait for another process that rebuilds the projections, with
+    false afterwards. The others are bounds: see the constants above.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Engine:
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
         published: Callable[[int], None] = lambda sequence: None,
+        waiting: Callable[[bool], None] = lambda waits: None,
         max_group: int = MAX_GROUP,
         max_group_bytes: int = MAX_GROUP_BYTES,
         max_merged: int = MAX_MERGED,
@@ -62,6 +64,7 @@ class Engine:
     ) -> None:
         self.store = store
         self.published = published
+        self._waiting = waiting
         self._clock = clock
         self._linger = Linger(linger)
         self._max_group, self._max_group_bytes, self._max_merged = max_group, max_group_bytes, max_merged
@@ -185,7 +188,9 @@ class Engine:
             except StorageError as error:
                 self._forget_state()
                 if isinstance(error, Busy):
-                    if asyncio.get_running_loop().time() < busy_until or self.store.is_rebuilding():
+                    is_rebuilding = self.store.is_rebuilding()
+                    self._waiting(is_rebuilding)
+                    if is_rebuilding or asyncio.get_running_loop().time() < busy_until:
                         continue
                     for submission in group:
                         submission.fail(Overloaded("other processes keep the database busy"))
@@ -196,6 +201,7 @@ class Engine:
                 for submission in group:
                     await self._process([submission])
                 return
+            self._waiting(False)
             if appended:
                 break
             self._forget_state()

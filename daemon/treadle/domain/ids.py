@@ -1,6 +1,6 @@
 """Identifiers, times and the other scalar types that commands and events are made of."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta
 
@@ -34,6 +34,8 @@ UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")
 
 Topic = Literal["index", "thread", "settings", "events"]
 """What a client can follow."""
+
+TOPICS: Final[tuple[str, ...]] = get_args(Topic)
 
 Syntax = Literal["plain", "fts5"]
 Durability = Literal["full", "normal"]

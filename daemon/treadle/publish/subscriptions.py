@@ -98,11 +98,19 @@ class Subscriber:
 class Subscriptions:
     """Those of one client.
 
-    notify: sends a notification. ready: returns when the pipe can take more.
+    notify: sends a notification. ready: returns when the pipe can take more. length: of a text, in the client's units.
     """
 
-    def __init__(self, store: DataDirectory, notify: Notify, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: DataDirectory,
+        notify: Notify,
+        ready: Callable[[], Awaitable[None]],
+        *,
+        length: Callable[[str], int] = len,
+    ) -> None:
         self._store = store
+        self._length = length
         self._notify = notify
         self._ready = ready
         self._open: dict[str, Subscriber] = {}
@@ -111,6 +119,11 @@ class Subscriptions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def threads(self) -> set[str]:
+        """Those that the client follows by the topic `thread`."""
+        return {s.thread_id for s in self._open.values() if s.topic == "thread" and s.thread_id is not None}
 
     def wake(self) -> None:
         """Another process may have appended."""
@@ -178,7 +191,7 @@ class Subscriptions:
             subscription.place = Place(begin, begin)
             return SubscriptionOpened(subscription.id, log_id, begin, None, None)
         changes = None if after is None else _changes_since(reads, subscription, after)
-        sent = {} if thread_id is None else open_messages(reads, thread_id)
+        sent = {} if thread_id is None else open_messages(reads, thread_id, self._length)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
             return SubscriptionOpened(subscription.id, log_id, sequence, None, changes)
@@ -194,7 +207,7 @@ class Subscriptions:
     async def _publish(self) -> bool:
         """One round: send what changed; whether there is more to send."""
         everyone = list(self._open.values())
-        news, more = await self._store.read(lambda reads: _collect(reads, everyone))
+        news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length))
         for subscription, place, notifications in news:
             subscription.place = place
             if subscription.id in self._open:
@@ -226,12 +239,12 @@ def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[C
     return changes + moved_in(reads, _removed(changes)) if subscription.topic == "index" else changes
 
 
-def _collect(reads: Reads, everyone: list[Subscriber]) -> tuple[list[News], bool]:
+def _collect(reads: Reads, everyone: list[Subscriber], length: Callable[[str], int]) -> tuple[list[News], bool]:
     """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
 
     Moves nobody on: a read that fails half-way must lose nothing.
     """
-    sequence, rows, room = reads.sequence(), Rows(reads), ROUND_BYTES
+    sequence, rows, room = reads.sequence(), Rows(reads, length), ROUND_BYTES
     news: list[News] = []
     behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
@@ -302,7 +315,7 @@ def _told(rows: Rows, subscription: Subscriber, dirty: dict[EntityKey, bool]) ->
             change, sent[key.id] = found
             changes.append(change)
     if messages and subscription.thread_id is not None:
-        open = open_messages(rows.reads, subscription.thread_id)
+        open = open_messages(rows.reads, subscription.thread_id, rows.length)
         # Of these alone: what was added to another one may be told in the next round only.
         sent = {id: known for id, known in sent.items() if id not in messages}
         sent |= {id: open[id] for id in messages if id in open}

@@ -1,7 +1,7 @@
 """What the log names, and the rows of it: the parts that notifications are made of."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, cast
 
 from msgspec import Raw, Struct
@@ -86,7 +86,10 @@ def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> 
 
 
 class Sent(Struct, frozen=True):
-    """How far a client knows an open message. row: its sequence. chunk: the last one sent. length: in code points."""
+    """How far a client knows an open message. row: its sequence. chunk: the last one sent.
+
+    length: in the client's units.
+    """
 
     row: int
     chunk: int
@@ -96,8 +99,9 @@ class Sent(Struct, frozen=True):
 class Rows:
     """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, length: Callable[[str], int] = len) -> None:
         self.reads = reads
+        self.length = length
         self._touched: dict[int, list[Touched]] = {}
         self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
@@ -133,12 +137,13 @@ class Rows:
         if not chunks:
             return None
         text = "".join(text for _, text in chunks)
-        return AppendChange("message", id, text, sent.length), Sent(sent.row, chunks[-1][0], sent.length + len(text))
+        begin = sent.length
+        return AppendChange("message", id, text, begin), Sent(sent.row, chunks[-1][0], begin + self.length(text))
 
 
-def open_messages(reads: Reads, thread_id: str) -> dict[str, Sent]:
+def open_messages(reads: Reads, thread_id: str, length: Callable[[str], int] = len) -> dict[str, Sent]:
     """Every open message of a thread, and how far it is by now."""
-    return {id: Sent(row, chunk, length) for id, row, chunk, length in reads.open_messages(thread_id)}
+    return {id: Sent(row, chunk, length(text)) for id, row, chunk, text in reads.open_messages(thread_id)}
 
 
 def moved_in(reads: Reads, removed: int) -> list[Change]:

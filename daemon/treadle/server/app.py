@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ import msgspec
 from treadle.contract import errors
 from treadle.contract.errors import RpcError
 from treadle.contract.framing import FrameDecoder, frame
+from treadle.contract.params import InitializeParams
 from treadle.core.engine import Engine, Overloaded
 from treadle.core.recovery import Recovery
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Durability
 from treadle.publish.subscriptions import Subscriptions
 from treadle.publish.watch import Watch
-from treadle.server.session import Conversation
+from treadle.server.approvals import Approvals
+from treadle.server.client_info import ClientInfo, client_info
+from treadle.server.peer import Peer
+from treadle.server.progress import Waiting
+from treadle.server.session import Method, Session
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import BadCursor
@@ -43,35 +48,84 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     linger: float = 0.05
 
 
+class Services:
+    """What works on an open data directory. approvals: None where the client did not ask for dialogs."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        subscriptions: Subscriptions,
+        watch: Watch,
+        approvals: Approvals | None,
+        recovery: Recovery,
+    ) -> None:
+        self.store = store
+        self.engine = engine
+        self.subscriptions = subscriptions
+        self.watch = watch
+        self.approvals = approvals
+        self.recovery = recovery
+
+
 class Daemon:
-    """What the methods work on: the store, its engine, and the subscriptions of the one client."""
+    """What the methods work on: the session of the client, and once the data directory is open, its services.
 
-    store: Store
-    engine: Engine
-    recovery: Recovery
-    subscriptions: Subscriptions
+    methods: returns the methods of this daemon, by name. write: sends one message, as JSON. output: where that goes, if
+    it can be slow.
+    """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self,
+        options: Options,
+        methods: Callable[["Daemon"], Mapping[str, Method]],
+        write: Callable[[bytes], None],
+        output: FdWriter | None = None,
+    ) -> None:
         self.options = options
-        self.conversation = Conversation()
-        self.conversation.translate = translate
-        self.output: FdWriter | None = None
-        self.progress_token: str | int | None = None
+        self.output = output
+        self.peer = Peer(write)
+        self.session = Session(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
+        self.client = ClientInfo()
+        self._services: Services | None = None
         self._opening: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
-        self._watch: Watch | None = None
         self._looks: list[asyncio.TimerHandle] = []
+        self._waiting: Waiting | None = None
         self._progress_begun = False
         self.watches_process = False
 
+    @property
+    def services(self) -> Services:
+        """What works on the data directory. Raises RpcError while that is not open."""
+        if self._services is None:
+            raise errors.not_initialized()
+        return self._services
+
+    @property
+    def store(self) -> Store:
+        """The open data directory. Raises RpcError."""
+        return self.services.store
+
+    @property
+    def engine(self) -> Engine:
+        """What takes commands. Raises RpcError."""
+        return self.services.engine
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Those of the client. Raises RpcError."""
+        return self.services.subscriptions
+
     # The beginning
 
-    def begin_opening(self) -> None:
-        """Open the data directory; where that failed, it is tried again."""
+    def begin_opening(self, params: InitializeParams) -> None:
+        """Open the data directory for this client; after a failure `initialize` may try again."""
         if self._opening is not None and not (self._opening.done() and self._opening.exception()):
             return
+        self.client = client_info(params)
         self._opening = asyncio.create_task(self._open())
-        # Who asks for it is told; where nobody does, `run` tells stderr.
+        # `initialize` answers with the error; if it was cancelled, `run` logs it.
         self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def opened(self) -> None:
@@ -82,36 +136,58 @@ class Daemon:
     async def _open(self) -> None:
         options = self.options
         try:
-            self.store = store = await Store.open(
-                options.data_dir, durability=options.durability, progress=self._tell_progress
-            )
+            store = await Store.open(options.data_dir, durability=options.durability, progress=self._tell_progress)
         except OSError as error:
             why = explained(error)
             raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
-        self.subscriptions = Subscriptions(store, self.conversation.notify, self._output_ready)
-        self.engine = Engine(store, linger=options.linger, published=self.subscriptions.appended)
-        self.engine.start()
-        self.recovery = Recovery(store, self.engine, self.subscriptions.wake)
-        self._watch = Watch(options.data_dir, self._wal_was_written)
+        if self.client.progress:
+            self._waiting = Waiting(self.peer, self.session.notify)
+        subscriptions = Subscriptions(store, self.session.notify, self._output_ready, length=self.client.length)
+        engine = Engine(
+            store, linger=options.linger, published=self._appended, waiting=self._waiting or (lambda waits: None)
+        )
+        approvals = None
+        if self.client.approvals != "none":
+            of_all = self.client.approvals == "all"
+            approvals = Approvals(store, engine, self.peer, lambda: None if of_all else subscriptions.threads)
+        watch = Watch(options.data_dir, self._wal_was_written)
+        recovery = Recovery(store, engine, self.wake)
+        self._services = Services(store, engine, subscriptions, watch, approvals, recovery)
+        engine.start()
         self._background = [
-            asyncio.create_task(self.subscriptions.run(), name="subscriptions"),
-            asyncio.create_task(self.recovery.run(), name="recovery"),
+            asyncio.create_task(subscriptions.run(), name="subscriptions"),
+            asyncio.create_task(recovery.run(), name="recovery"),
         ]
+        if approvals is not None:
+            watch.start()
+            self._background.append(asyncio.create_task(approvals.run(), name="approvals"))
         for task in self._background:
             task.add_done_callback(self._background_ended)
-        await self.recovery.look()
+        await recovery.look()
 
     def _background_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("%s ended", task.get_name(), exc_info=error)
             # Subscribers would wait for ever; a client that sees its daemon end starts another.
-            self.conversation.exit_status = 1
-            self.conversation.exiting.set()
+            self.session.exit_status = 1
+            self.session.exiting.set()
 
     def watch(self) -> None:
-        """From now on somebody wants to know what other processes append."""
-        if self._watch is not None:
-            self._watch.start()
+        """Notice from now on what other processes append."""
+        self.services.watch.start()
+
+    def wake(self) -> None:
+        """Something was appended, here or elsewhere, or the client follows other threads."""
+        if self._services is not None:
+            self._services.subscriptions.wake()
+            if self._services.approvals is not None:
+                self._services.approvals.wake()
+
+    def _appended(self, sequence: int) -> None:
+        """This daemon has appended: the log is at `sequence`."""
+        self.services.subscriptions.appended(sequence)
+        if self.services.approvals is not None:
+            self.services.approvals.wake()
 
     def _wal_was_written(self) -> None:
         """Publish what there is now, and look again: a commit is seen only after the fsync that follows the write,
@@ -119,13 +195,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for look in self._looks:
             look.cancel()
-        self.subscriptions.wake()
-        self._looks = [loop.call_later(seconds, self.subscriptions.wake) for seconds in LOOK_AGAIN]
+        self.wake()
+        self._looks = [loop.call_later(seconds, self.wake) for seconds in LOOK_AGAIN]
 
     def _tell_progress(self, done: int, total: int) -> None:
         """Of a rebuild: LSP's $/progress under the token that came with `initialize`, else a line in the log."""
         log.info("rebuilding the projections: %d of %d events", done, total)
-        if self.progress_token is None:
+        if self.client.progress_token is None:
             return
         percentage = 100 if total == 0 else done * 100 // total
         kind = "end" if done == total else "report" if self._progress_begun else "begin"
@@ -137,7 +213,7 @@ class Daemon:
             value["title"] = "Rebuilding projections"
         if kind != "end":
             value["percentage"] = percentage
-        self.conversation.notify("$/progress", {"token": self.progress_token, "value": value})
+        self.session.notify("$/progress", {"token": self.client.progress_token, "value": value})
 
     async def _output_ready(self) -> None:
         if self.output is not None:
@@ -154,17 +230,18 @@ class Daemon:
         await asyncio.wait([self._opening])
         if self._opening.cancelled():
             self._opening = None
-        if not hasattr(self, "engine"):
+        if self._services is None:
             return
+        if self._waiting is not None:
+            await self._waiting.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._watch is not None:
-            self._watch.stop()
+        self._services.watch.stop()
         try:
             async with asyncio.timeout(ENDING):
                 await self.engine.settled()
-                await self.recovery.interrupt_own("the daemon ended")
+                await self._services.recovery.interrupt_own("the daemon ended")
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or "the database is locked"
             log.error("turns of this daemon stay for another one to interrupt: %s", why)
@@ -198,9 +275,9 @@ class ClientLog(logging.Handler):
 
     TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
 
-    def __init__(self, conversation: Conversation, output: FdWriter) -> None:
+    def __init__(self, session: Session, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
-        self._conversation = conversation
+        self._session = session
         self._output = output
         self._loop = asyncio.get_running_loop()
 
@@ -210,38 +287,48 @@ class ClientLog(logging.Handler):
 
     def _tell(self, params: dict[str, object]) -> None:
         if self._output.pending_bytes <= OUTPUT_HIGH_WATER:
-            self._conversation.notify("window/logMessage", params)
+            self._session.notify("window/logMessage", params)
 
 
-async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
-    """Serve one client on two descriptors until it says `exit`, closes its end or is gone; the exit status."""
+class Transport:
+    """Frames on two descriptors, in the framing that the client's first byte shows."""
+
+    def __init__(self, stdin: int, stdout: int, max_message_bytes: int = Options.max_message_bytes) -> None:
+        self.reader, self.writer = FdReader(stdin), FdWriter(stdout)
+        self.decoder = FrameDecoder(max_message_bytes)
+
+    def write(self, body: bytes) -> None:
+        """Send one message."""
+        # Until the client's first byte the framing is unknown, and nothing but a log message can be sent.
+        if self.decoder.framing is not None:
+            self.writer.write(frame(self.decoder.framing, body))
+
+
+async def serve(options: Options, methods: Callable[[Daemon], Mapping[str, Method]], stdin: int, stdout: int) -> int:
+    """Serve one client on two descriptors; the exit status."""
+    transport = Transport(stdin, stdout, options.max_message_bytes)
+    return await run(Daemon(options, methods, transport.write, transport.writer), transport)
+
+
+async def run(daemon: Daemon, transport: Transport) -> int:
+    """Serve one client until it says `exit`, closes its end or is gone; the exit status."""
     loop = asyncio.get_running_loop()
-    conversation = daemon.conversation
-    reader, writer = FdReader(stdin), FdWriter(stdout)
-    decoder = FrameDecoder(daemon.options.max_message_bytes)
-    daemon.output = writer
-
-    def write(body: bytes) -> None:
-        # Until the client's first byte nobody knows its framing, and nothing but a log message can want to go out.
-        if decoder.framing is not None:
-            writer.write(frame(decoder.framing, body))
-
-    conversation.write = write
-    client_log = ClientLog(conversation, writer)
+    session, reader, writer = daemon.session, transport.reader, transport.writer
+    client_log = ClientLog(session, writer)
     logging.getLogger("treadle").addHandler(client_log)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Emacs ends its children with SIGHUP
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(number, conversation.gone.set)
+            loop.add_signal_handler(number, session.gone.set)
     loop.set_exception_handler(_log_unhandled)
-    reading = _read(reader, decoder, conversation, writer)
-    ends = conversation.exiting.wait(), conversation.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
+    reading = _read(reader, transport.decoder, session, writer)
+    ends = session.exiting.wait(), session.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
     failure = (await _one_of(reading, *ends))[0]
-    status = conversation.exit_status or 0
+    status = session.exit_status or 0
     if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
         log.critical("reading ended", exc_info=failure)
         status = 1
-    await _one_of(conversation.settled(), conversation.gone.wait(), writer.wait_closed())
-    await _one_of(conversation.settled(), asyncio.sleep(ENDING))
+    await _one_of(session.settled(), session.gone.wait(), writer.wait_closed())
+    await _one_of(session.settled(), asyncio.sleep(ENDING))
     try:
         await daemon.close()
         await daemon.opened()
@@ -255,7 +342,7 @@ async def run(daemon: Daemon, stdin: int, stdout: int) -> int:
     await asyncio.sleep(0)  # what it was given last is still on its way through the loop
     if not daemon.watches_process:
         # A script's input has ended, and no more: a pager, or who else reads slowly, gets all the answers.
-        await _one_of(writer.drain(0), conversation.exiting.wait(), conversation.gone.wait())
+        await _one_of(writer.drain(0), session.exiting.wait(), session.gone.wait())
     await writer.flush_and_close(ENDING)
     reader.close()
     return status
@@ -292,14 +379,14 @@ def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
-async def _read(reader: FdReader, decoder: FrameDecoder, conversation: Conversation, writer: FdWriter) -> None:
+async def _read(reader: FdReader, decoder: FrameDecoder, session: Session, writer: FdWriter) -> None:
     """Take what comes, as fast as the answers go out."""
     while data := await reader.read():
         for body in decoder.feed(data):
-            await conversation.receive(body)
-            if conversation.exiting.is_set():
+            await session.receive(body)
+            if session.exiting.is_set():
                 return
             if writer.pending_bytes > OUTPUT_HIGH_WATER:
                 await writer.drain(OUTPUT_HIGH_WATER // 2)
     if (last := decoder.end()) is not None:
-        await conversation.receive(last)
+        await session.receive(last)

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -32,17 +32,14 @@ from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
 from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
-from treadle.server.app import Daemon
-from treadle.server.handshake import Beginning, method
-from treadle.server.session import Method, NotificationMethod, Then
+from treadle.server.app import Daemon, Services
+from treadle.server.handshake import Handshake, method
+from treadle.server.session import Method, Then
 from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
 from treadle.store.ports import Reads
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import SQLITE_VERSION
 from treadle.workspace.folders import open_project
-
-if TYPE_CHECKING:
-    from treadle.server.peer import Server
 
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., object])
@@ -50,16 +47,9 @@ Handler = TypeVar("Handler", bound=Callable[..., object])
 _HANDLERS: dict[Endpoint[Any, Any], tuple[str, bool]] = {}
 
 
-def add_methods(daemon: Daemon) -> "Server":
-    """pygls' server, with every method and notification registered."""
-    from treadle.server.peer import Server  # here, for `treadle call` does without
-
-    server = Server(daemon.conversation)
-    for one in Methods(daemon).table():
-        server.add(one)
-    for name in ("initialized", "$/setTrace"):
-        server.add(NotificationMethod(name, "Accepted, and of no effect.", lambda params: None))
-    return server
+def methods_of(daemon: Daemon) -> dict[str, Method]:
+    """Every method that a client may ask for, by name."""
+    return {method.name: method for method in Methods(daemon).table()}
 
 
 def handles(endpoint: Endpoint[Any, Any], *, raw: bool = False) -> Callable[[Handler], Handler]:
@@ -81,8 +71,8 @@ class Methods:
 
     def table(self) -> list[Method]:
         """All methods, in the order of the documentation."""
-        beginning = Beginning(self.daemon)
-        found = {one.name: one for one in (beginning.initialize, beginning.discover)}
+        handshake = Handshake(self.daemon)
+        found = {one.name: one for one in (handshake.initialize, handshake.discover)}
         for endpoint, (name, raw) in _HANDLERS.items():
             found[endpoint.name] = method(endpoint, getattr(self, name), raw=raw)
         return [found[endpoint.name] for endpoint in endpoints.ENDPOINTS]
@@ -132,11 +122,9 @@ class Methods:
         return await open_project(daemon.store, daemon.engine, params.path)
 
     @property
-    def _ready(self) -> Daemon:
-        """The daemon, once it is open; `initialize` may still be waiting for that. Raises RpcError."""
-        if not hasattr(self.daemon, "engine"):
-            raise errors.not_initialized()
-        return self.daemon
+    def _ready(self) -> Services:
+        """What works on the open data directory. Raises RpcError before that is open."""
+        return self.daemon.services
 
     # Reads
 
@@ -227,7 +215,7 @@ class Methods:
             raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
         if len(daemon.subscriptions) + self._opening >= MAX_SUBSCRIPTIONS:
             raise errors.overloaded(f"{MAX_SUBSCRIPTIONS} subscriptions are open: close some", 1000)
-        daemon.watch()
+        self.daemon.watch()
         self._opening += 1
         try:
             await daemon.engine.settled()
@@ -245,12 +233,14 @@ class Methods:
         def answered() -> None:
             self._opening -= 1
             begin()
+            self.daemon.wake()
 
         return Then(opened, answered)
 
     @handles(endpoints.SUBSCRIPTION_CLOSE)
     def close(self, params: CloseParams) -> None:
         self._ready.subscriptions.close(params.subscription_id)
+        self.daemon.wake()
 
     # About the daemon
 
@@ -276,8 +266,8 @@ class Methods:
             ),
             queues=results.Queues(
                 commands=daemon.engine.queued,
-                requests=daemon.conversation.in_flight,
-                output_bytes=0 if daemon.output is None else daemon.output.pending_bytes,
+                requests=self.daemon.session.in_flight,
+                output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
                 subscriptions=len(daemon.subscriptions),
             ),
         )

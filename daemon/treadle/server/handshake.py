@@ -1,4 +1,4 @@
-"""How a conversation begins: `initialize` is answered first, and only then comes what takes long to import."""
+"""`initialize` and `rpc.discover`: the methods that need no open database."""
 
 import asyncio
 import logging
@@ -10,22 +10,17 @@ from treadle import __version__
 from treadle.contract import methods as endpoints
 from treadle.contract import results
 from treadle.contract.params import InitializeParams, NoParams
+from treadle.domain.ids import TOPICS
+from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
 from treadle.server.app import Daemon
-from treadle.server.session import Carrier, Method
+from treadle.server.codec import MAX_BATCH
+from treadle.server.session import Method
+from treadle.store.pages import MAX_BYTES
 
 log = logging.getLogger(__name__)
 
 
-def begin(daemon: Daemon, load: Callable[[Daemon], Carrier]) -> None:
-    """Let the first methods be asked for, and all of them once `load` has brought them: in a thread, when needed."""
-    beginning = Beginning(daemon)
-    daemon.conversation.features = {method.name: method for method in (beginning.initialize, beginning.discover)}
-    daemon.conversation.load = lambda: asyncio.to_thread(load, daemon)
-
-
-class Beginning:
-    """The methods that may be asked for before all the others are there."""
-
+class Handshake:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self.initialize = method(endpoints.INITIALIZE, self._initialize)
@@ -33,17 +28,25 @@ class Beginning:
 
     async def _initialize(self, params: InitializeParams) -> object:
         daemon = self._daemon
-        daemon.progress_token = params.work_done_token
         if params.process_id is not None and not daemon.watches_process:
             daemon.watches_process = True
-            watch_process(params.process_id, daemon.conversation.gone)
-        daemon.begin_opening()
+            watch_process(params.process_id, daemon.session.gone)
+        daemon.begin_opening(params)
         await daemon.opened()
         return results.Initialized(
-            capabilities={},
+            capabilities=results.Capabilities(
+                position_encoding=daemon.client.position_encoding,
+                subscriptions=list(TOPICS),
+                limits=results.Limits(
+                    max_message_bytes=daemon.options.max_message_bytes,
+                    max_batch=MAX_BATCH,
+                    max_subscriptions=MAX_SUBSCRIPTIONS,
+                    page_bytes=MAX_BYTES,
+                ),
+            ),
             server_info=results.ServerInfo("treadle", __version__),
             protocol_version=endpoints.PROTOCOL_VERSION,
-            log_id=daemon.store.log_id,
+            log_id=daemon.services.store.log_id,
         )
 
     async def _discover(self, params: NoParams) -> object:

@@ -1,77 +1,60 @@
-"""What of a conversation is pygls': the server, the registry of methods, and requests to the client.
+"""Requests to the client. pygls keeps the ones that wait for an answer; it is imported when the first one is sent."""
 
-Overridden is what it does with a message and how it sends one, for its own way answers malformed input with silence,
-makes a class for each message and sends tracebacks; hence the pin to 2.1 in pyproject.toml.
-"""
-
+import asyncio
+import itertools
 import logging
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from pygls.protocol import JsonRPCProtocol
-from pygls.server import JsonRPCServer
+from treadle.server.codec import Response, encode_notification
 
-from treadle.contract import errors
-from treadle.server.codec import Response, encode_request
-from treadle.server.session import Conversation, Method, NotificationMethod
+if TYPE_CHECKING:
+    from treadle.server.pygls_protocol import Requests
 
 log = logging.getLogger(__name__)
 
 
-class TreadleProtocol(JsonRPCProtocol):
-    """The registry, and the futures of what the client was asked."""
+class PeerError(Exception):
+    """The client answered a request with an error, or it could not be sent."""
 
-    def __init__(self, server: JsonRPCServer, conversation: Conversation) -> None:
-        super().__init__(server, cast(Any, None))
-        self._conversation = conversation
 
-    def handle_message(self, message: Any) -> None:
-        """Where pygls would dispatch a message that it decoded; here it is an answer of codec's."""
-        response = cast(Response, message)
-        key = response.key
-        if key not in self._request_futures:
-            log.debug("an answer to what was not asked")
-            return
-        result, error = None, None
+class Peer:
+    """The client, as far as the daemon asks it. write: sends one message, as JSON."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._requests: Requests | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._ids = itertools.count(1)
+
+    async def request(self, method: str, params: object) -> Any:
+        """The result of a request; when the caller is cancelled, so is the request. Raises PeerError."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load(), name="import of pygls")
+        await asyncio.shield(self._loading)
+        if self._requests is None:
+            raise PeerError("failed to import pygls")
+        id = f"treadle-{next(self._ids)}"
         try:
-            if response.error is not None:
-                error = msgspec.json.decode(response.error, type=errors.ErrorObject)
-            elif response.result is not None:
-                result = msgspec.json.decode(response.result)
-        except (ValueError, RecursionError):  # codec does not look into what answers hold
-            error = errors.ErrorObject(errors.INTERNAL_ERROR, "the answer cannot be decoded", {})
-        self._handle_response(cast(Any, key), result, cast(Any, error))
-
-    def notify(self, method: str, params: Any | None = None) -> None:
-        """Send a notification."""
-        self._conversation.notify(method, params)
-
-    def _send_data(self, data: Any) -> None:
-        """What pygls sends by itself: requests to the client."""
-        self._conversation.write(encode_request(data.id, data.method, data.params))
-
-
-class Server(JsonRPCServer):
-    """pygls' server, which other code than pygls reads and writes for."""
-
-    protocol: TreadleProtocol
-
-    def __init__(self, conversation: Conversation) -> None:
-        def protocol(server: JsonRPCServer, converter: Any) -> TreadleProtocol:
-            return TreadleProtocol(server, conversation)
-
-        super().__init__(cast(Any, protocol), cast(Any, lambda: None))
-
-    @property
-    def features(self) -> Mapping[str, object]:
-        """Every method and notification that there is, by name."""
-        return cast(Mapping[str, object], self.protocol.fm.features)
+            return await self._requests.send(id, method, params)
+        except asyncio.CancelledError:
+            self._requests.forget(id)
+            self._write(encode_notification("$/cancelRequest", {"id": id}))
+            raise
 
     def take_answer(self, response: Response) -> None:
-        """It is the client's, to a request that was sent to it."""
-        self.protocol.handle_message(response)
+        """Take the client's answer to a request. One that no request waits for is ignored."""
+        if self._requests is None or not self._requests.take_answer(response):
+            log.debug("ignored an answer that no request waits for")
 
-    def add(self, method: Method | NotificationMethod) -> None:
-        """Put a method into the registry, which refuses a name that is there already."""
-        self.feature(method.name)(cast(Any, method))
+    async def _load(self) -> None:
+        try:
+            self._requests = await asyncio.to_thread(_requests, self._write)
+        except Exception as error:
+            log.warning("cannot send requests to the client: failed to import pygls: %s", error)
+
+
+def _requests(write: Callable[[bytes], None]) -> "Requests":
+    from treadle.server.pygls_protocol import Requests
+
+    return Requests(write)

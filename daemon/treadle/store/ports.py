@@ -58,12 +58,12 @@ class NamedEntity(NamedTuple):
 
 
 class OpenMessage(NamedTuple):
-    """A message that still streams. row: its sequence. chunk: the last one. length: of the text, in code points."""
+    """A message that still streams. row: its sequence. chunk: the last chunk. text: the text so far."""
 
     id: str
     row: int
     chunk: int
-    length: int
+    text: str
 
 
 class TurnOwner(NamedTuple):
@@ -80,6 +80,17 @@ class TranscriptItem(NamedTuple):
     sequence: int
     entity: str
     value: str
+
+
+class PendingApproval(NamedTuple):
+    """A pending approval. thread: the title of its thread. options: as JSON."""
+
+    sequence: int
+    thread_id: str
+    id: str
+    title: str
+    thread: str
+    options: str
 
 
 class LogSpan(NamedTuple):
@@ -177,6 +188,9 @@ class Reads(Protocol):
         """The text of an open message that came after a chunk."""
 
     def open_messages(self, thread_id: str) -> list[OpenMessage]: ...
+
+    def pending_approvals(self, thread_ids: Collection[str] | None) -> list[PendingApproval]:
+        """The pending approvals of these threads, or of all, oldest first."""
 
     def running_turns(self) -> list[TurnOwner]: ...
 

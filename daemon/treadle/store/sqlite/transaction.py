@@ -13,7 +13,7 @@ from treadle.domain.entities import Hit
 from treadle.domain.ids import Syntax
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST
-from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, TranscriptItem, TurnOwner
+from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, PendingApproval, TranscriptItem, TurnOwner
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.search import search
@@ -138,6 +138,13 @@ class SqliteReads:
 
     def open_messages(self, thread_id: str) -> list[OpenMessage]:
         return [OpenMessage(*row) for row in self._rows("open_messages", thread=thread_id)]
+
+    def pending_approvals(self, thread_ids: Collection[str] | None) -> list[PendingApproval]:
+        if thread_ids is None:
+            rows = self._rows("pending_approvals")
+        else:
+            rows = self._rows("pending_approvals_of_threads", threads=msgspec.json.encode(sorted(thread_ids)).decode())
+        return sorted((PendingApproval(*row) for row in rows), key=lambda approval: approval.sequence)
 
     def running_turns(self) -> list[TurnOwner]:
         return [TurnOwner(*row) for row in self._rows("running_turns")]

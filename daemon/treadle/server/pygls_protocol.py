@@ -1,0 +1,66 @@
+"""The one module that imports pygls: requests to the client, their ids and futures.
+
+Only its bookkeeping is used. What it does with incoming messages would answer malformed input with silence, and how it
+sends would bypass our framing: hence the overridden private method, and the pin to 2.1 in pyproject.toml.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+from pygls.exceptions import JsonRpcException
+from pygls.protocol import JsonRPCProtocol
+from pygls.server import JsonRPCServer
+
+from treadle.contract import errors
+from treadle.server.codec import Response, encode_request
+from treadle.server.peer import PeerError
+
+
+class _Protocol(JsonRPCProtocol):
+    def __init__(self, server: JsonRPCServer, write: Callable[[bytes], None]) -> None:
+        super().__init__(server, cast(Any, None))
+        self._write = write
+
+    def _send_data(self, data: Any) -> None:
+        self._write(encode_request(data.id, data.method, data.params))
+
+    def take_answer(self, response: Response) -> bool:
+        key = cast(Any, response.key)
+        if key not in self._request_futures:
+            return False
+        result, error = None, None
+        try:
+            if response.error is not None:
+                error = msgspec.json.decode(response.error, type=errors.ErrorObject)
+            elif response.result is not None:
+                result = msgspec.json.decode(response.result)
+        except (ValueError, RecursionError):  # codec does not look into what answers hold
+            error = errors.ErrorObject(errors.INTERNAL_ERROR, "failed to decode the answer", {})
+        self._result_types.pop(key, None)
+        self._handle_response(key, result, cast(Any, error))
+        return True
+
+    def forget(self, id: str) -> None:
+        self._request_futures.pop(id, None)
+        self._result_types.pop(id, None)
+
+
+class Requests:
+    """The requests that wait for an answer of the client."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        def protocol(server: JsonRPCServer, converter: Any) -> _Protocol:
+            return _Protocol(server, write)
+
+        self._protocol = cast(_Protocol, JsonRPCServer(cast(Any, protocol), cast(Any, lambda: None)).protocol)
+        self.forget = self._protocol.forget
+        self.take_answer = self._protocol.take_answer
+
+    async def send(self, id: str, method: str, params: object) -> Any:
+        """The result. Raises PeerError."""
+        try:
+            return await asyncio.wrap_future(self._protocol.send_request(method, params, msg_id=id))
+        except JsonRpcException as error:
+            raise PeerError(error.message) from error
