@@ -81,6 +81,15 @@ function steps.approve(label)
     end
     choose(nil)
   end
+  vim.fn.inputlist = function(lines) -- what Neovim before 0.11 asks with
+    asked = lines[1]
+    for i = 3, #lines do
+      if lines[i]:find(label, 1, true) then
+        return i - 2
+      end
+    end
+    return 0
+  end
   local ready, ended
   local id = vim.lsp.start_client({
     name = 'treadle',
