@@ -110,7 +110,7 @@ function steps.approve(label)
   vim.wait(30000, function()
     local read = lsp.request_sync('thread/read', { threadId = 't' }, 30000, 0)
     resolved = read.result.approvals[#read.result.approvals].outcome
-    return resolved ~= vim.NIL
+    return resolved ~= nil and resolved ~= vim.NIL
   end, 10)
   lsp.stop()
   vim.wait(30000, function() return ended ~= nil end, 10)
