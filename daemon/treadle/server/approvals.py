@@ -11,7 +11,8 @@ import msgspec
 from treadle.core.engine import Engine, Overloaded
 from treadle.domain.commands import ApprovalOption, ResolveApproval
 from treadle.domain.errors import NotFound, Rejected
-from treadle.server.peer import Peer, PeerError
+from treadle.server.answers import PeerError
+from treadle.server.peer import Peer
 from treadle.store.errors import StorageError
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import Store
