@@ -1,6 +1,7 @@
 """What the daemon asks its client: dialogs for approvals, and progress. The client is pygls' own, or a bare wire."""
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -274,27 +275,33 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("encoding", UNITS)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(first=st.text(st.sampled_from("a\u00e9\u20ac\U0001f9f5")), texts=TEXTS)
-def test_offsets_are_in_the_negotiated_units(
-    tmp_path_factory: pytest.TempPathFactory, encoding: str, first: str, texts: list[str]
-) -> None:
-    with spawn(tmp_path_factory.mktemp("offsets") / "data", "--linger-ms", "0") as daemon:
+def test_offsets_are_in_the_negotiated_units(data_dir: Path, encoding: str) -> None:
+    with spawn(data_dir, "--linger-ms", "0") as daemon:
         offered = {"general": {"positionEncodings": ["utf-7", encoding]}}
         assert daemon.initialize(capabilities=offered)["capabilities"]["positionEncoding"] == encoding
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
-        turn(daemon)
-        daemon.dispatch("AddMessage", threadId="t", turnId="u", id="m", role="assistant", text=first, streaming=True)
-        daemon.dispatch("AppendMessage", threadId="t", id="m", text=texts[0])
-        follow(daemon)
-        held = first + texts[0]
-        for text in texts[1:]:
-            daemon.dispatch("AppendMessage", threadId="t", id="m", text=text)
-        while held != first + "".join(texts):
-            for change in daemon.notification("projection/changed")["changes"]:
-                if change["type"] == "append":
-                    assert change["offset"] == UNITS[encoding](held)
-                    held += change["text"]
+        threads = itertools.count()
+
+        @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(first=st.text(st.sampled_from("a\u00e9\u20ac\U0001f9f5")), texts=TEXTS)
+        def streams(first: str, texts: list[str]) -> None:
+            thread = f"t{next(threads)}"
+            turn(daemon, thread)
+            message = {"turnId": "u", "role": "assistant", "text": first, "streaming": True}
+            daemon.dispatch("AddMessage", threadId=thread, id="m", **message)
+            daemon.dispatch("AppendMessage", threadId=thread, id="m", text=texts[0])
+            subscription = follow(daemon, thread)
+            for text in texts[1:]:
+                daemon.dispatch("AppendMessage", threadId=thread, id="m", text=text)
+            held = first + texts[0]
+            while held != first + "".join(texts):
+                told = daemon.notification("projection/changed", lambda one: one["subscriptionId"] == subscription)
+                for change in told["changes"]:
+                    if change["type"] == "append":
+                        assert change["offset"] == UNITS[encoding](held)
+                        held += change["text"]
+
+        streams()
 
 
 # pygls as the client
@@ -338,7 +345,7 @@ async def test_pygls_as_the_client_answers_a_dialog(data_dir: Path) -> None:
 
         @client.feature("projection/changed")  # type: ignore[untyped-decorator]
         def changed(params: Any) -> None:
-            if "resolved" in str(params):
+            if "status='resolved'" in str(params):
                 told.set()
 
         await dispatch("CreateProject", id="p", name="p", path="/p")

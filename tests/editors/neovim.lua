@@ -81,6 +81,15 @@ function steps.approve(label)
     end
     choose(nil)
   end
+  vim.fn.inputlist = function(lines) -- what Neovim before 0.11 asks with
+    asked = lines[1]
+    for i = 3, #lines do
+      if lines[i]:find(label, 1, true) then
+        return i - 2
+      end
+    end
+    return 0
+  end
   local ready, ended
   local id = vim.lsp.start_client({
     name = 'treadle',
@@ -101,7 +110,7 @@ function steps.approve(label)
   vim.wait(30000, function()
     local read = lsp.request_sync('thread/read', { threadId = 't' }, 30000, 0)
     resolved = read.result.approvals[#read.result.approvals].outcome
-    return resolved ~= vim.NIL
+    return resolved ~= nil and resolved ~= vim.NIL
   end, 10)
   lsp.stop()
   vim.wait(30000, function() return ended ~= nil end, 10)

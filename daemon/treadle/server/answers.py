@@ -5,6 +5,10 @@ from collections.abc import Callable
 from treadle.server.codec import encode_batch
 
 
+class PeerError(Exception):
+    """The client answered a request with an error, or it could not be sent."""
+
+
 class Answers:
     """Where the answer to a message goes: at once to the client. size: in bytes, of those that wait for others."""
 

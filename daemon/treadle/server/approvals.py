@@ -10,7 +10,8 @@ import msgspec
 from treadle.core.engine import Engine, Overloaded
 from treadle.domain.commands import ApprovalOption, ResolveApproval
 from treadle.domain.errors import NotFound, Rejected
-from treadle.server.peer import Peer, PeerError
+from treadle.server.answers import PeerError
+from treadle.server.peer import Peer
 from treadle.store.errors import StorageError
 from treadle.store.ports import DataDirectory, PendingApproval
 

@@ -6,16 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from treadle.server.answers import PeerError
 from treadle.server.codec import Response, encode_notification
 
 if TYPE_CHECKING:
     from treadle.server.pygls_protocol import Requests
 
 log = logging.getLogger(__name__)
-
-
-class PeerError(Exception):
-    """The client answered a request with an error, or it could not be sent."""
 
 
 class Peer:

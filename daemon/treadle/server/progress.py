@@ -5,7 +5,8 @@ import itertools
 import logging
 from collections.abc import Callable
 
-from treadle.server.peer import Peer, PeerError
+from treadle.server.answers import PeerError
+from treadle.server.peer import Peer
 
 log = logging.getLogger(__name__)
 

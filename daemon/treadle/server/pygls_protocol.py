@@ -14,8 +14,8 @@ from pygls.protocol import JsonRPCProtocol
 from pygls.server import JsonRPCServer
 
 from treadle.contract import errors
+from treadle.server.answers import PeerError
 from treadle.server.codec import Response, encode_request
-from treadle.server.peer import PeerError
 
 
 class _Protocol(JsonRPCProtocol):
