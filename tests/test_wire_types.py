@@ -78,22 +78,15 @@ def test_a_golden_names_every_field_when_maximal_and_the_required_ones_when_mini
 # The structs
 
 
-@pytest.mark.parametrize("variant", [*c.COMMANDS, *e.EVENTS], ids=lambda variant: str(variant.__name__))
-def test_a_types_name_on_the_wire_is_its_class_name(variant: type[Struct]) -> None:
-    assert variant.__struct_config__.tag_field == "type"
-    assert variant.__struct_config__.tag == variant.__name__
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant.__name__))
-def test_every_field_is_in_camel_case(variant: type[Struct]) -> None:
-    for field in msgspec.structs.fields(variant):
-        assert re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", field.encode_name)
-        assert field.encode_name.lower() == field.name.replace("_", "")
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant.__name__))
-def test_every_struct_is_immutable(variant: type[Struct]) -> None:
-    assert variant.__struct_config__.frozen
+def test_every_struct_is_immutable_has_fields_in_camel_case_and_its_class_name_as_its_type() -> None:
+    for variant in VARIANTS:
+        assert variant.__struct_config__.frozen
+        for field in msgspec.structs.fields(variant):
+            assert re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", field.encode_name)
+            assert field.encode_name.lower() == field.name.replace("_", "")
+    for variant in (*c.COMMANDS, *e.EVENTS):
+        assert variant.__struct_config__.tag_field == "type"
+        assert variant.__struct_config__.tag == variant.__name__
 
 
 def test_a_type_is_found_by_its_name() -> None:
@@ -151,13 +144,13 @@ def test_a_field_that_a_command_may_leave_out_may_be_left_out_alone(golden: byte
 
 
 @each(COMMANDS, "maximal")
-@pytest.mark.parametrize("bad", ["", "a b", "ä", "a/b", "a\n", "x" * 129, 7], ids=repr)
-def test_a_command_with_an_id_that_is_none_is_refused(golden: bytes, bad: object) -> None:
+def test_a_command_with_an_invalid_id_is_refused(golden: bytes) -> None:
     ids = [name for name in as_dict(golden) if name == "id" or name.endswith("Id")]
     assert ids
     for name in ids:
-        with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{name}`"):
-            decode_command(with_field(golden, name, bad))
+        for bad in ("", "a b", "ä", "a/b", "a\n", "x" * 129, 7):
+            with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{name}`"):
+                decode_command(with_field(golden, name, bad))
         decode_command(with_field(golden, name, "Az09._:-" * 16))
 
 
