@@ -1,40 +1,48 @@
 # make demo: set up, then play a recorded agent session through a real daemon
 # make test: set up, then run every test
-# make check: lint and types    make schema: the checked-in copies of the protocol, made anew
-# make bench: speed, beside its floor    make soak: reliability, at length
+# make check: format, lint, types, pinned dependencies, documentation and the generated copies of the protocol
+# make schema: generate those copies again
+# make bench: speed, with the floor of each figure    make soak: reliability, for as long as you like
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 NODE := tests/node/node_modules/.package-lock.json
 
-.PHONY: demo test check schema bench bench-peers soak format clean
+.PHONY: demo test check schema lock bench bench-peers soak format clean
 .DEFAULT_GOAL := test
 
-$(SETUP): pyproject.toml
+$(SETUP): pyproject.toml constraints-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "treadle needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	  || { echo "treadle needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(SETUP)
-	@$(BIN)/python tests/demo.py
+	@$(BIN)/python tests/tools/demo.py
 
 test: $(SETUP)
 	$(BIN)/python -m pytest -n auto
 
-check: $(SETUP)
+# The TypeScript copy is compared where npm is installed.
+check: $(SETUP) $(if $(shell command -v npm),$(NODE))
 	$(BIN)/ruff check daemon tests
 	$(BIN)/ruff format --check daemon tests
 	$(BIN)/mypy
+	$(BIN)/python tests/tools/lock.py --check
+	$(BIN)/python -m pytest -n auto tests/test_docs.py tests/test_contract.py
 
 $(NODE): tests/node/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix tests/node
 	@touch $@
 
 schema: $(SETUP) $(NODE)
-	$(BIN)/python tests/contract.py
+	$(BIN)/python tests/tools/contract.py
+
+# Pins the versions that are installed now: run it after an upgrade that passed the tests.
+lock: $(SETUP)
+	$(BIN)/python tests/tools/lock.py
 
 bench: $(SETUP)
 	$(BIN)/python tests/benchmarks
@@ -42,11 +50,11 @@ bench: $(SETUP)
 bench-peers: $(SETUP)
 	$(BIN)/python tests/benchmarks/peers.py
 
-# MINUTES=60 make soak: the promises of docs/reliability.md for as long as there is time
+# MINUTES=60 make soak: the promises of docs/reliability.md, for an hour
 MINUTES ?= 10
 soak: $(SETUP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "no atheris: no fuzzing by coverage"
-	$(BIN)/python tests/soak.py --minutes $(MINUTES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "atheris is not available: no coverage-guided fuzzing"
+	$(BIN)/python tests/tools/soak.py --minutes $(MINUTES)
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix daemon tests

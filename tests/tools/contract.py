@@ -21,7 +21,7 @@ from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OPENRPC, SCHEMA = ROOT / "docs" / "openrpc.json", ROOT / "docs" / "schema.json"
 TYPES = ROOT / "docs" / "clients" / "vscode" / "treadle.d.ts"
 PROTOCOL = ROOT / "docs" / "protocol.md"
