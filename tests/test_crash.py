@@ -219,7 +219,7 @@ async def test_a_daemon_leaves_the_turns_of_another_that_lives_and_sees_when_it_
             await begin(wire)
             await watching.call("subscription/open", {"topic": "events"})
             for _ in range(5):
-                await daemon.recovery.interrupt_turns_of_gone_runners()
+                await daemon.services.recovery.interrupt_turns_of_gone_runners()
             found = await watching.call("thread/read", {"threadId": "busy"})
             assert found["turns"][1]["status"] == "running"
             process.send_signal(signal.SIGKILL)

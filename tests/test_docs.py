@@ -1,7 +1,6 @@
 """What the documentation says is so: its sessions are replayed, and nothing that a client can name is missing."""
 
 import importlib
-import inspect
 import json
 import os
 import re
@@ -19,11 +18,12 @@ import docs_help
 import treadle
 from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
 from support import needs
+from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
 from treadle.contract.kinds import CODES, KINDS
 from treadle.contract.schema import name_of
-from treadle.domain import commands, decider, entities
+from treadle.domain import commands, entities
 from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
@@ -166,16 +166,14 @@ def test_every_command_is_documented_with_its_fields(command: type[commands.Comm
     assert "Events: " in text
     rejected = re.search(r"^Rejected: (.*?)\. Events: ", text, re.MULTILINE | re.DOTALL)
     assert rejected
-    assert set(re.findall(r"`([a-z]+[A-Z]\w+)`", rejected[1])) == rejections(decider._DECIDE[command])
+    assert set(re.findall(r"`([a-z]+[A-Z]\w+)`", rejected[1])) == rejections(command)
 
 
-def rejections(function: Any) -> set[str]:
-    """The kinds of what a decision, or what it calls, may raise."""
-    source = inspect.getsource(function)
-    found = set(re.findall(r'Rejected\(\s*"(\w+)"', source)) | {"notFound" for _ in re.finditer("NotFound", source)}
-    for name in set(re.findall(r"\b(_\w+)\(", source)) - {function.__name__}:
-        found |= rejections(getattr(decider, name))
-    return found
+def rejections(command: type[commands.Command]) -> set[str]:
+    """The kinds that the tests of the decider see it rejected with."""
+    found = {kind for _, rejected, kind, _ in REJECTED.values() if type(rejected) is command}
+    missing = [*(rejected for _, rejected, _, _ in NOT_FOUND.values()), *IN_NO_THREAD]
+    return found | {"notFound" for rejected in missing if type(rejected) is command}
 
 
 def test_every_event_and_error_is_documented_with_its_members() -> None:
@@ -334,7 +332,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_every_file_and_test_that_is_named_exists(page: str) -> None:
     for name in re.findall(r"`((?:daemon/treadle|sql|tests|docs|\.ci)/[\w./-]*\w)`", prose(page)):
         assert (ROOT / name).exists() or re.search("[A-Z]{3}", name), name  # NNN and the like stand for a name
-    there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", prose(page)):
         assert re.search(rf"^ *(?:async )?def {name}\(", there, re.MULTILINE), name
 

@@ -1,33 +1,14 @@
 """A power cut at any moment: what was answered before it is there after it."""
 
-import json
 import random
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from power import Disk, Variant, lost_in, traced_run
+from power import Disk, Variant, lost_in, requests, traced_run
 from support import needs
 from treadle.store.sqlite.store import Store
-
-
-def requests(messages: int) -> list[bytes]:
-    """A session whose write-ahead log is long enough to be checkpointed on the way."""
-    work = [
-        ("initialize", {}),
-        ("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"}),
-        ("command/dispatch", {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "t"}),
-        ("command/dispatch", {"type": "StartTurn", "threadId": "t", "id": "u", "prompt": "go"}),
-    ]
-    for i in range(messages):
-        fields = {"threadId": "t", "turnId": "u", "role": "assistant", "text": f"{i} " * 6_000}
-        work.append(("command/dispatch", {"type": "AddMessage", "commandId": f"c{i}", **fields}))
-        work.append(("setting/list", {}))  # a read waits for the commands before it: many commits, not one
-    return [
-        json.dumps({"jsonrpc": "2.0", "id": i, "method": method, "params": params}).encode() + b"\n"
-        for i, (method, params) in enumerate(work)
-    ]
 
 
 @needs("strace")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from history import HISTORY, LIVE, Effect, at
+from every_event import HISTORY, LIVE, Effect, at
 from support import opened, plain, rows, serving
 from treadle import cli
 from treadle.domain import events as e

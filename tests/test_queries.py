@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import treadle
-from history import HISTORY, LIVE, at
+from every_event import HISTORY, LIVE, at
 from support import opened, plain
 from treadle.domain import events as e
 from treadle.domain.events import OfferedOption

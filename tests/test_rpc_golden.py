@@ -22,7 +22,7 @@ from treadle.contract.params import NoParams
 from treadle.domain import decider
 from treadle.server.app import Daemon as Server
 from treadle.server.handlers import Methods
-from treadle.server.session import Conversation, Method
+from treadle.server.session import Method, Session
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
 
@@ -109,11 +109,11 @@ def test_a_defect_is_answered_as_it_was() -> None:
         raise ZeroDivisionError
 
     async def play() -> list[bytes]:
-        conversation, answers = Conversation(), list[bytes]()
-        conversation.features = {"broken": Method("broken", "", NoParams, None, broken, early=True)}
-        conversation.write = answers.append
-        await conversation.receive(b'{"jsonrpc":"2.0","id":1,"method":"broken"}')
-        await conversation.settled()
+        answers: list[bytes] = []
+        methods = {"broken": Method("broken", "", NoParams, None, broken, early=True)}
+        session = Session(methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None)
+        await session.receive(b'{"jsonrpc":"2.0","id":1,"method":"broken"}')
+        await session.settled()
         return answers
 
     (answer,) = asyncio.run(play())

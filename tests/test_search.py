@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history import HISTORY, LIVE, at
+from every_event import HISTORY, LIVE, at
 from support import PATIENCE, opened, plain, serving, spawned
 from treadle.domain import events as e
 from treadle.domain.entities import Hit

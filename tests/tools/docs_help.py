@@ -1,6 +1,6 @@
 """The help of every command, as docs/cli.md shows it: a block `text help` under a heading that is the command.
 
-As a program it writes what `--help` says into the page: python tests/docs_help.py
+As a program it writes what `--help` says into the page: python tests/tools/docs_help.py
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from treadle.cli import parser
 
-PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 WIDTH = "100"  # columns
 
 _BLOCK = re.compile(r"^(#+ `(treadle [a-z ]+)`\n\n```text help\n)(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,7 +1,7 @@
-"""Whatever bytes come: frames, messages and params are made of them or refused with an RpcError, in bounded memory.
+"""Frames, messages and params from any bytes: each is decoded or refused with an RpcError, in bounded memory.
 
-`python tests/fuzz_frames.py --seconds 60` looks for what breaks that, led by coverage (atheris, from PyPI: where it is
-not installed, that is said and nothing is tried). tests/test_fuzz.py runs the same check on what hypothesis makes up.
+`python tests/tools/fuzz_frames.py --seconds 60` searches for bytes that break this, guided by coverage. It needs
+atheris (from PyPI) and says so if it is missing. tests/test_fuzz.py runs the same check on generated examples.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-GOLDEN: Final = Path(__file__).parent / "golden" / "commands.json"
+GOLDEN: Final = Path(__file__).parents[1] / "golden" / "commands.json"
 LIMIT: Final = 4096  # bytes of a message
 PIECES: Final = (1, 7, 64, 4096)
 

@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import fuzz_frames
 import storms
 from benchmarks.history import fill, history
 from crash_driver import Driver, Report
-from power import Disk, Variant, lost_in, traced_run
-from test_power import requests
+from power import Disk, Variant, lost_in, requests, traced_run
 
 Row = tuple[str, str, int]
 """What was tried, how often and with what outcome, and what was lost."""
@@ -88,7 +89,12 @@ async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
 
 
 async def storm(folder: Path, until: float, seed: int) -> list[Row]:
-    """Many daemons, some of which die, clients that do not read, a flood; each once, then writers until time is up."""
+    """Many daemons, kills, clients that do not read and a flood, once each; then writers until the time is up.
+
+    A short soak runs them smaller.
+    """
+    scale = min(1.0, (until - time.monotonic()) / FULL_STORM)
+    appends, flood = max(2_000, int(40_000 * scale)), max(20_000, int(FLOOD * scale))
     rows: list[Row] = []
 
     def tell(name: str, outcome: str, problems: list[str]) -> None:
@@ -96,20 +102,20 @@ async def storm(folder: Path, until: float, seed: int) -> list[Row]:
             print(f"LOST: {problem}", file=sys.stderr)
         rows.append((name, outcome, len(problems)))
 
-    killed = await storms.kill_beside(folder / "killed", daemons=8, kills=10)
+    killed = await storms.kill_beside(folder / "killed", daemons=8, kills=max(2, int(10 * scale)))
     tell("kills beside 7 others", f"{killed.kills}; interrupted after {storms.spread(killed.seconds)}", killed.problems)
     started = await storms.start_at_once(folder / "started", daemons=8)
     tell(
         "first starts at once", f"8 in one directory; answered after {storms.spread(started.seconds)}", started.problems
     )
-    noticed = await storms.notice(folder / "noticed", daemons=8, commits=200)
+    noticed = await storms.notice(folder / "noticed", daemons=8, commits=max(20, int(200 * scale)))
     tell("commits noticed by others", f"{len(noticed):,}; after {storms.spread(noticed)}", [])
     for by in ("another", "itself"):
-        stalled = await storms.stall(folder / f"stalled-{by}", appends=40_000, size=1000, by=by)
+        stalled = await storms.stall(folder / f"stalled-{by}", appends=appends, size=1000, by=by)
         outcome = f"{stalled.before} MiB before, {stalled.peak} at most"
-        tell(f"40,000 unread appends by {by}", outcome, stalled.problems)
-    flooded = await storms.flood(folder / "flooded", requests=FLOOD)
-    outcome = f"{FLOOD:,}; {flooded.before} MiB before, {flooded.peak} at most; {flooded.seconds:.0f} s"
+        tell(f"{appends:,} unread appends by {by}", outcome, stalled.problems)
+    flooded = await storms.flood(folder / "flooded", requests=flood)
+    outcome = f"{flood:,}; {flooded.before} MiB before, {flooded.peak} at most; {flooded.seconds:.0f} s"
     tell("requests without reading", outcome, flooded.problems)
     total, rounds = storms.Writing(8), 0
     while time.monotonic() < until or rounds == 0:
@@ -147,6 +153,7 @@ PARTS: list[tuple[float, Callable[[Path, float, int], Awaitable[list[Row]]]]] = 
     (0.03, fuzz),
 ]
 FLOOD = 1_000_000
+FULL_STORM = 120.0  # seconds of a storm at full size
 
 
 async def soak(minutes: float, seed: int) -> int:

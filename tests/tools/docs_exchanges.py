@@ -5,7 +5,7 @@ A fenced block with the info string `json request` is what the client sends (a r
 its own, on the data directory that the session before has left; `<!-- meanwhile: NAME -->` is what happens in between.
 `"…"` in a block stands for more, which is left out.
 
-As a program it writes what the daemon says into the page, where that differs: python tests/docs_exchanges.py
+As a program it writes what the daemon says into the page, where that differs: python tests/tools/docs_exchanges.py
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from typing import Any
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.store.sqlite.database import FILE_NAME, FileLock
 
-PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
+PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 PATIENCE = 30.0  # seconds after which what is awaited counts as lost
 WIDTH = 110  # columns of a block
 

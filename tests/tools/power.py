@@ -47,6 +47,24 @@ class File:
     unlinked: bool = False  # its name was removed, and that may not be on the disk
 
 
+def requests(messages: int) -> list[bytes]:
+    """A session whose write-ahead log is long enough to be checkpointed on the way."""
+    work = [
+        ("initialize", {}),
+        ("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"}),
+        ("command/dispatch", {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "t"}),
+        ("command/dispatch", {"type": "StartTurn", "threadId": "t", "id": "u", "prompt": "go"}),
+    ]
+    for i in range(messages):
+        fields = {"threadId": "t", "turnId": "u", "role": "assistant", "text": f"{i} " * 6_000}
+        work.append(("command/dispatch", {"type": "AddMessage", "commandId": f"c{i}", **fields}))
+        work.append(("setting/list", {}))  # a read waits for the commands before it: many commits, not one
+    return [
+        json.dumps({"jsonrpc": "2.0", "id": i, "method": method, "params": params}).encode() + b"\n"
+        for i, (method, params) in enumerate(work)
+    ]
+
+
 async def traced_run(data_dir: Path, lines: list[bytes], log: Path) -> list[Event]:
     """Serve those requests under strace; everything it did, in order."""
     process = await asyncio.create_subprocess_exec(

@@ -22,7 +22,7 @@ from treadle.domain.commands import AppendMessage, Command, CreateProject, Start
 from treadle.domain.entities import Activity, Approval, Message, Turn
 from treadle.domain.events import AnyEvent
 
-RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
+RECORDING = Path(__file__).parents[1] / "recordings" / "opencode-retry-helper.jsonl"
 PACE = 0.012  # seconds between commands: about the speed at which an agent streams
 
 COLOUR = sys.stdout.isatty()

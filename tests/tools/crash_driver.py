@@ -1,6 +1,6 @@
 """Kills a daemon at random moments under load and proves that nothing acknowledged is lost and nothing is half done.
 
-Used by tests/test_kill.py (some kills in every run) and tests/soak.py (as many as there is time for).
+Used by tests/test_kill.py (some kills in every run) and tests/tools/soak.py (as many as there is time for).
 """
 
 import asyncio

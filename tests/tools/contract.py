@@ -20,7 +20,7 @@ from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "docs" / "schema.json"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 
