@@ -139,6 +139,7 @@ class Methods:
         await self.daemon.engine.settled()
         return await self.daemon.store.read(function)
 
+    @handles(endpoints.PROJECT_LIST)
     def project_list(self, params: ListParams) -> object:
         before = decode_cursor(params.cursor, LATEST)
         return self._read(lambda reads: reads.project_list(params.limit, before))
