@@ -211,7 +211,7 @@ def kinds() -> set[str]:
     patterns = (
         r'\b(?:Rejected|Conflict)\(\s*"(\w+)"',
         r'super\(\)\.__init__\("(\w+)"',
-        r'"kind": "(\w+)"',
+        r'\{"kind": "(\w+)"[^}]*\}\)',
         r'^    kind = "(\w+)"',
     )
     for path in (ROOT / "daemon").rglob("*.py"):
