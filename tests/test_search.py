@@ -22,7 +22,7 @@ from treadle.store.pages import BadCursor
 from treadle.store.ports import BadQuery, Reads
 from treadle.store.sqlite import database, projections
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.search import expression, search, unmarked
+from treadle.store.sqlite.search import expression, unmarked
 from treadle.store.sqlite.store import Store
 from treadle.store.sqlite.transaction import SqliteReads
 
@@ -183,7 +183,7 @@ async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> 
     seen: list[str] = []
     cursor = None
     while True:
-        page = await store.search(partial(search, text="needle", limit=10, cursor=cursor))
+        page = await store.search(partial(SqliteReads.search, text="needle", limit=10, cursor=cursor))
         seen += [hit.id for hit in page.items]
         cursor = page.next_cursor
         if cursor is None:
