@@ -443,6 +443,8 @@ def test_an_older_treadles_copy_is_restored_and_brought_up_to_date(data_dir: Pat
     spoiled(lambda db: db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'"))(target)
     restore(data_dir, target)
     assert value_of(data_dir) == "old"
+    assert wire.run("verify", "--data-dir", str(data_dir)).returncode == 1, "verify changes nothing"
+    assert wire.run("rebuild", "--data-dir", str(data_dir)).returncode == 0
     assert wire.run("verify", "--data-dir", str(data_dir)).returncode == 0
 
 

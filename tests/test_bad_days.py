@@ -193,7 +193,7 @@ def test_a_failed_write_to_the_disk_is_not_acknowledged_and_the_next_one_may_suc
         work.begin()
         error = work.until_refused()
         assert error["data"]["kind"] == "ioError"
-        assert "see that it has room" in error["message"]
+        assert "check its free space" in error["message"]
         work.until_refused()
         work.check()
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -280,7 +280,7 @@ def test_what_may_not_be_written_is_named_and_the_same_daemon_starts_once_it_may
             error = error_at_start(daemon)
             assert error["data"]["kind"] in ("databaseReadOnly", "databaseUnreachable")
             assert str(path) in error["message"]
-            assert "see" in error["message"]
+            assert "check" in error["message"]
             path.chmod(right)
             daemon.initialize()
             daemon.dispatch("ChangeSetting", key="k", value=1)

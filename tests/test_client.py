@@ -318,7 +318,17 @@ class Later:
         return [{"id": request["id"], "result": answer}, *told] if "id" in request else []
 
 
-HELLO = {"capabilities": {}, "serverInfo": {"name": "treadle", "version": "9"}, "protocolVersion": 1, "logId": "l"}
+CAPABILITIES = {
+    "positionEncoding": "utf-32",
+    "subscriptions": ["index", "thread"],
+    "limits": {"maxMessageBytes": 1000, "maxBatch": 10, "maxSubscriptions": 10, "pageBytes": 1000},
+}
+HELLO = {
+    "capabilities": CAPABILITIES,
+    "serverInfo": {"name": "treadle", "version": "9"},
+    "protocolVersion": 1,
+    "logId": "l",
+}
 SETTING = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
     **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "archivedAt": None, "version": 1},

@@ -364,7 +364,7 @@ async def test_a_folder_that_cannot_be_made_is_refused_with_a_sentence(tmp_path:
     (tmp_path / "file").touch()
     assert "cannot be the data directory: " in await refused(tmp_path / "file")
     (tmp_path / "data" / FILE_NAME).mkdir(parents=True)
-    assert "cannot be opened" in await refused(tmp_path / "data")
+    assert "cannot open the database" in await refused(tmp_path / "data")
 
 
 async def test_records_of_commands_survive_a_reopen(store: Store, data_dir: Path) -> None:

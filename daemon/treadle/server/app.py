@@ -32,6 +32,7 @@ from treadle.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # of one frame
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
 NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
 GRACE = 1.0  # seconds in which the input of a client is still read that reads nothing any more
@@ -44,7 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path
     durability: Durability = "full"
-    max_message_bytes: int = 32 * 1024 * 1024
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     linger: float = 0.05
 
 
@@ -293,7 +294,7 @@ class ClientLog(logging.Handler):
 class Transport:
     """Frames on two descriptors, in the framing that the client's first byte shows."""
 
-    def __init__(self, stdin: int, stdout: int, max_message_bytes: int = Options.max_message_bytes) -> None:
+    def __init__(self, stdin: int, stdout: int, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.reader, self.writer = FdReader(stdin), FdWriter(stdout)
         self.decoder = FrameDecoder(max_message_bytes)
 

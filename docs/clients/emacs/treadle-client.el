@@ -113,8 +113,9 @@ Requests sent before it has answered `initialize' are queued by it."
     (jsonrpc-notify treadle--connection 'initialized nil)))
 
 (defun treadle-follow (topic thread show &optional else)
-  "Subscribe to TOPIC, of THREAD.  Call SHOW with the view, now and after each change.
-If that fails, call ELSE with the error."
+  "Subscribe to TOPIC, of THREAD.
+Call SHOW with the view, now and after each change.  If that fails, call ELSE
+with the error."
   (treadle-request
    'subscription/open `(:topic ,topic ,@(when thread `(:threadId ,thread)))
    (lambda (opened)
