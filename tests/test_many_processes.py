@@ -60,7 +60,7 @@ def newer(tmp_path: Path) -> dict[str, str]:
     shutil.copytree(PACKAGE, folder / "treadle", ignore=shutil.ignore_patterns("__pycache__"))
     if not (folder / "treadle" / "sql").exists():
         shutil.copytree(PACKAGE.parents[1] / "sql", folder / "treadle" / "sql")
-    module = folder / "treadle" / "store" / "projections.py"
+    module = folder / "treadle" / "store" / "sqlite" / "projections.py"
     text, line = module.read_text(), f"VERSION = {projections.VERSION}\n"
     assert line in text
     module.write_text(text.replace(line, f"VERSION = {projections.VERSION + 1}\n"))

@@ -12,6 +12,7 @@ import pytest
 
 from support import opened, plain, refused, rows
 from treadle.domain.events import ProjectCreated, SettingChanged
+from treadle.store.errors import StorageError
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME
 from treadle.store.sqlite.sql import Script, scripts
@@ -85,7 +86,7 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(
     await filled(data_dir)
     before = dump(data_dir)
     with_migrations(monkeypatch, BROKEN)
-    with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+    with pytest.raises(StorageError, match="nonsense"):
         await Store.open(data_dir)
     assert dump(data_dir) == before
     monkeypatch.undo()
@@ -96,7 +97,7 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(
 async def test_what_came_before_the_migration_that_fails_stays(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(data_dir)
     with_migrations(monkeypatch, MORE, BROKEN)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(StorageError):
         await Store.open(data_dir)
     with plain(data_dir) as db:
         assert db.execute("SELECT x FROM more").fetchall() == [(1,)]
@@ -108,7 +109,7 @@ async def test_a_migration_that_fails_on_an_empty_folder_leaves_a_file_that_can_
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "scripts", lambda folder: [BROKEN])
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(StorageError):
         await Store.open(data_dir)
     monkeypatch.undo()
     async with opened(data_dir) as store:

@@ -236,6 +236,7 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         key.insert(1, "t")
     given = {
         "thread": "t",
+        "threads": '["t"]',
         "id": "tool" if name == "activity_read" else "open",
         "project": "p",
         "live": 1,

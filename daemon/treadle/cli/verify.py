@@ -23,8 +23,11 @@ def run(options: argparse.Namespace) -> int:
 
     # Open for as long as it takes, so that nobody puts another database in its place. The copy that the log is replayed
     # into is private, as the data directory is.
-    private = tempfile.TemporaryDirectory(prefix="treadle-verify-")
-    with reading(data_dir_of(options)) as reader, private as folder, translated():
+    with (
+        reading(data_dir_of(options)) as reader,
+        tempfile.TemporaryDirectory(prefix="treadle-verify-") as folder,
+        translated(),
+    ):
         total, differences = projections.verify(reader.path, Path(folder) / "copy.db", Progress("replaying"))
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
