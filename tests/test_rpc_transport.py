@@ -10,7 +10,7 @@ import pytest
 
 from wire import FRAMINGS, PATIENCE, TREADLE, Framing, Transport, Wire, spawn
 
-BIG = 30 * 1024 * 1024
+BIG = 8 * 1024 * 1024 - 64  # of one value, with its quotes
 SETTING = {"type": "ChangeSetting", "key": "k", "value": "a line\nbreak, \u2028 and 🧵"}
 
 
@@ -137,15 +137,15 @@ os.write(2, repr((status, os.get_blocking(0), os.get_blocking(1))).encode())
 PRINTS = """
 import os, sys
 from treadle import cli
-from treadle.server import handlers as methods
+from treadle.server import handlers
 
-def add_methods(daemon, original=methods.add_methods):
+def methods_of(daemon, original=handlers.methods_of):
     print("stray", flush=True)
     os.write(1, b"stray\\n")
     os.system("echo stray")
     return original(daemon)
 
-methods.add_methods = add_methods
+handlers.methods_of = methods_of
 sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 

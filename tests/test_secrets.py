@@ -69,7 +69,7 @@ def test_everything_that_is_made_is_private_under_an_open_umask(tmp_path: Path) 
     command("rebuild")
     with plain(data_dir) as db:
         db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
-    command("verify")
+    command("rebuild")
     command("restore", str(backup))
     names = assert_private(home)
     assert len([name for name in names if name.startswith("before-")]) == 2
@@ -302,6 +302,11 @@ FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),
     *("multiprocessing", "http", "urllib", "xml"),
 }
+ALLOWED_IMPORTS = [
+    ("stdio.py", {"socket"}),  # asks a descriptor whether it is one
+    ("__init__.py", {"importlib"}),  # of the command line: the module of a command, whose names are a constant
+    ("memory.py", {"ctypes"}),  # for mallopt(3)
+]
 EXECUTES = {"execute", "executemany", "executescript", "execute_fetchall"}
 
 SQL_THAT_IS_MADE = {
@@ -363,8 +368,7 @@ def test_names_of_queries_are_never_what_a_client_sends() -> None:
     assert names == {
         "lookups.py: name",
         "reads.py: name",
-        "touched.py: name",
-        "touched.py: f'changed_{_PLURAL[entity]}'",
+        "transaction.py: name",
         "search.py: SNIPPETS[entity]",
     }
 
@@ -379,7 +383,7 @@ def test_nothing_is_run_imported_or_unpickled() -> None:
                 assert is_re or name not in FORBIDDEN_CALLS, where
             if isinstance(node, ast.Import):
                 modules = {alias.name.split(".")[0] for alias in node.names}
-                assert path.name in ("stdio.py", "client.py") or not modules & FORBIDDEN_IMPORTS, where
+                assert (path.name, modules) in ALLOWED_IMPORTS or not modules & FORBIDDEN_IMPORTS, where
             if isinstance(node, ast.ImportFrom):
                 assert (node.module or "").split(".")[0] not in FORBIDDEN_IMPORTS, where
 
@@ -543,7 +547,7 @@ def test_names_in_a_hostile_copy_are_only_names(tmp_path: Path) -> None:
             quoted = name.replace('"', '""')
             db.execute(f'CREATE VIEW "{quoted}" AS SELECT 1')
         db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
-    done = wire.run("verify", "--data-dir", str(data_dir))
+    done = wire.run("rebuild", "--data-dir", str(data_dir))
     assert done.returncode == 0, done
     with plain(data_dir) as db:
         assert db.execute("SELECT count(*) FROM settings").fetchone() == (1,)

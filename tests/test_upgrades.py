@@ -17,6 +17,7 @@ import support
 import wire
 from test_backup import assert_whole, log_of
 from test_bad_days import Work, durable, fill, limited, own_file_system
+from treadle.store.errors import StorageError
 from treadle.store.sqlite import log, migrations, projections
 from treadle.store.sqlite.backup import restore
 from treadle.store.sqlite.database import FILE_NAME
@@ -222,10 +223,10 @@ async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
     before = everything(path)
     bring(monkeypatch, FAILING)
     for _ in range(2):
-        with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+        with pytest.raises(StorageError, match="nonsense"):
             await Store.open(data_dir)
         assert everything(path) == before
-    with support.plain(data_dir) as db, pytest.raises(sqlite3.OperationalError, match="nonsense"):
+    with support.plain(data_dir) as db, pytest.raises(StorageError, match="nonsense"):
         migrations.migrate(db, [*SHIPPED, FAILING])
     assert path.read_bytes() == content
     monkeypatch.undo()
