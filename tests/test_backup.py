@@ -137,13 +137,13 @@ def test_a_backup_from_the_command_line_while_two_daemons_write_is_whole(
 def test_a_backup_never_takes_the_name_of_a_file_that_is_there(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     target.write_text("mine")
-    with pytest.raises(Refused, match="is there already: choose a new name"):
+    with pytest.raises(Refused, match="already exists: choose a new name"):
         back_up(data_dir, target)
     assert target.read_text() == "mine"
 
 
 def test_a_backup_of_nothing_is_refused(data_dir: Path, target: Path) -> None:
-    with pytest.raises(Refused, match="there is no treadle database in"):
+    with pytest.raises(Refused, match="no treadle database in"):
         back_up(data_dir, target)
     assert not target.exists()
 
@@ -189,7 +189,7 @@ def test_a_backup_waits_for_no_restore(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     present = FileLock(data_dir / "present.lock")
     present.acquire()
-    with pytest.raises(Refused, match="restores or upgrades"):
+    with pytest.raises(Refused, match="restoring or upgrading"):
         back_up(data_dir, target)
     present.release()
     back_up(data_dir, target)
@@ -403,21 +403,21 @@ def torn(copy: Path) -> None:
 
 
 SPOILS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
-    "no file": (Path.unlink, "databaseRefused", "there is no file"),
+    "no file": (Path.unlink, "databaseRefused", "does not exist"),
     "a text": (text, "databaseCorrupt", "not a database"),
-    "nothing": (lambda copy: copy.write_bytes(b""), "databaseRefused", "is no treadle database"),
-    "another program's": (foreign, "databaseRefused", "is no treadle database"),
+    "nothing": (lambda copy: copy.write_bytes(b""), "databaseRefused", "is not a treadle database"),
+    "another program's": (foreign, "databaseRefused", "is not a treadle database"),
     "torn": (torn, "databaseCorrupt", "damaged"),
     "cut off": (lambda copy: os.truncate(copy, copy.stat().st_size // 2), "databaseCorrupt", "damaged"),
     "a newer treadle's projections": (
         spoiled(lambda db: db.execute("UPDATE meta SET value = '99' WHERE key = 'projectionVersion'")),
         "databaseNewer",
-        "a newer treadle",
+        "a newer version",
     ),
     "a newer treadle's migration": (
         spoiled(lambda db: db.execute("INSERT INTO schema_migrations VALUES (999, '999_later', 'x', '')")),
         "databaseNewer",
-        "a newer treadle",
+        "a newer version",
     ),
 }
 

@@ -254,7 +254,7 @@ def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(da
         work.until_refused()
         work.until_refused(20)  # now there is no room for the end of a turn either
         assert daemon.finish() == 0
-        assert "turns of this daemon stay for another one to interrupt" in daemon.stderr
+        assert "failed to interrupt the turns of this daemon, another one will" in daemon.stderr
     with wire.serving(data_dir) as daemon:
         work.check(daemon)
         (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]

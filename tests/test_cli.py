@@ -167,7 +167,7 @@ def test_without_a_data_directory_it_is_the_users_own(tmp_path: Path) -> None:
 def test_without_a_database_there_is_nothing_to_do_and_none_is_made(
     data_dir: Path, name: str, command: Command
 ) -> None:
-    says = f"treadle: there is no treadle database in {data_dir}: say where it is with --data-dir\n"
+    says = f"treadle: no treadle database in {data_dir}: give its directory with --data-dir\n"
     assert command(name, "--data-dir", data_dir) == (1, "", says)
     assert not data_dir.exists()
 

@@ -167,12 +167,12 @@ DAYS = {
         "idx_turns_thread",
     ),
     "a newer treadle's projections": Day(
-        lambda d: change(d, "UPDATE meta SET value = '99' WHERE key = 'projectionVersion'"), "schema", "a newer treadle"
+        lambda d: change(d, "UPDATE meta SET value = '99' WHERE key = 'projectionVersion'"), "schema", "a newer version"
     ),
     "a newer treadle's migration": Day(
         lambda d: change(d, "INSERT INTO schema_migrations VALUES (999, '999_later', 'x', '')"),
         "schema",
-        "has migration 999_later, written by a newer treadle",
+        "has migration 999_later, written by a newer version of treadle",
     ),
     "an edited migration": Day(
         lambda d: change(d, "UPDATE schema_migrations SET checksum = 'x'"), "schema", "restore the file"
@@ -297,7 +297,9 @@ def test_a_rebuild_by_another_process_is_no_problem(used: Path) -> None:
     with locking(used, *EXCLUSIVE):
         found = warnings(used)
     rebuilding.release()
-    assert [finding.text for finding in found] == ["a treadle fills the projections anew: writes wait for it"]
+    assert [finding.text for finding in found] == [
+        "a treadle process is rebuilding the projections: writes wait for it"
+    ]
 
 
 def test_a_restore_by_another_process_is_waited_for(used: Path) -> None:
@@ -313,8 +315,8 @@ def test_an_older_treadles_projections_are_a_warning_and_not_compared(used: Path
     change(used, "UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
     texts = [finding.text for finding in warnings(used)]
     assert texts == [
-        "it is an older treadle's: the next start brings it up to date",
-        "not compared: the next start fills them anew",
+        "written by an older version of treadle: the next start upgrades it",
+        "not compared: the next start rebuilds them",
     ]
 
 

@@ -133,10 +133,10 @@ def append_an_unknown_event(db: sqlite3.Connection) -> None:
 
 
 NOT_OURS: dict[str, tuple[Callable[[sqlite3.Connection], None], str]] = {
-    "an edited migration": (edit_a_migration, "001_initial of the database is not the one that this treadle has"),
-    "a newer migration": (record_a_newer_migration, "has migration 9000_later, written by a newer treadle"),
-    "newer projections": (make_the_projections_newer, "a newer treadle wrote it"),
-    "an unknown event type": (append_an_unknown_event, "type ThreadPinned, written by a newer treadle"),
+    "an edited migration": (edit_a_migration, "001_initial of the database differs from the one that this treadle has"),
+    "a newer migration": (record_a_newer_migration, "has migration 9000_later, written by a newer version of treadle"),
+    "newer projections": (make_the_projections_newer, "a newer version wrote it"),
+    "an unknown event type": (append_an_unknown_event, "type ThreadPinned, written by a newer version of treadle"),
 }
 
 
@@ -229,7 +229,7 @@ async def test_older_projections_wait_until_no_older_daemon_has_them_open(data_d
     async with opened(data_dir) as older:
         make_old(data_dir)
         before = dump(data_dir)
-        assert "another treadle has it open: close the editors" in await refused(data_dir)
+        assert "another treadle process has it open: close the editors" in await refused(data_dir)
         assert dump(data_dir) == before
         assert not older.writer.in_transaction
     async with opened(data_dir):

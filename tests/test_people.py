@@ -82,7 +82,7 @@ def test_without_a_data_directory_a_command_that_reads_says_so_and_makes_none(
     data_dir: Path, command: tuple[str, ...]
 ) -> None:
     told = of(data_dir, *command, status=1)
-    assert told == f"treadle: there is no treadle database in {data_dir}: say where it is with --data-dir\n"
+    assert told == f"treadle: no treadle database in {data_dir}: give its directory with --data-dir\n"
     assert not data_dir.exists()
 
 
@@ -93,9 +93,7 @@ def test_a_file_that_is_no_treadle_database_is_told_and_left(data_dir: Path, com
         db.execute("CREATE TABLE shopping (item)")
     before = (data_dir / "treadle.db").read_bytes()
     told = of(data_dir, *command, status=1)
-    assert re.match(
-        r"treadle: .* is some other program's database: choose another --data-dir( \(databaseRefused\))?\n", told
-    )
+    assert re.match(r"treadle: .* belongs to another program: choose another --data-dir( \(databaseRefused\))?\n", told)
     assert (data_dir / "treadle.db").read_bytes() == before
 
 
@@ -104,7 +102,10 @@ def test_an_older_or_newer_database_is_not_brought_up_to_date_by_who_only_looks(
     data_dir: Path, command: tuple[str, ...]
 ) -> None:
     some_work(data_dir)
-    for version, says in ((projections.VERSION - 1, "older treadle's: `treadle rebuild`"), (99, "a newer treadle")):
+    for version, says in (
+        (projections.VERSION - 1, "older version of treadle: run `treadle rebuild`"),
+        (99, "a newer version"),
+    ):
         with plain(data_dir) as db:
             db.execute("UPDATE meta SET value = ? WHERE key = 'projectionVersion'", (str(version),))
         assert says in of(data_dir, *command, status=1)
@@ -116,7 +117,7 @@ def test_an_older_or_newer_database_is_not_brought_up_to_date_by_who_only_looks(
 def test_a_database_that_was_never_used_is_told(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "treadle.db").touch()
-    assert "nothing was ever kept in it" in of(data_dir, "threads", status=1)
+    assert "nothing was stored in it yet" in of(data_dir, "threads", status=1)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_a_command_that_reads_waits_for_who_opens_the_database(data_dir: Path) -
         [*TREADLE, "threads", "--data-dir", str(data_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    assert process.stderr.readline().endswith(f"waiting for another treadle that opens {data_dir}\n")
+    assert process.stderr.readline().endswith(f"waiting for another treadle process to open {data_dir}\n")
     opening.release()
     printed, told = process.communicate(timeout=PATIENCE)
     assert (process.returncode, told, "talk-1" in printed) == (0, "", True)
@@ -199,7 +200,7 @@ def test_nobody_puts_another_database_in_the_place_of_one_that_is_read(data_dir:
     some_work(data_dir)
     of(data_dir, "backup", str(tmp_path / "copy.db"))
     with following(data_dir, "tail"):
-        assert "a treadle has " in of(data_dir, "restore", str(tmp_path / "copy.db"), status=1)
+        assert "is in use by a treadle daemon" in of(data_dir, "restore", str(tmp_path / "copy.db"), status=1)
     of(data_dir, "restore", str(tmp_path / "copy.db"))
 
 

@@ -232,7 +232,7 @@ def test_a_log_above_debug_holds_nothing_of_what_was_said(tmp_path: Path, level:
     assert MARK[:-1] not in log.read_text()
     assert MARK[:-1] not in stderr
     if level != "error":
-        assert "turns of daemons that are gone still run" in log.read_text()
+        assert "failed to interrupt turns of daemons that have exited" in log.read_text()
 
 
 BREAK = """

@@ -111,7 +111,7 @@ def test_an_export_does_not_write_over_a_file(data_dir: Path, tmp_path: Path) ->
     file = tmp_path / "there"
     file.write_text("mine")
     done = run("export", str(file), "--data-dir", str(data_dir))
-    assert (done.returncode, done.stderr) == (1, f"treadle: {file} is there already: choose a new name\n")
+    assert (done.returncode, done.stderr) == (1, f"treadle: {file} already exists: choose a new name\n")
     assert file.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".stderr") == ["there"]
 
@@ -137,26 +137,26 @@ def test_an_import_is_seen_by_a_daemon_that_has_the_empty_directory_open(data_di
 
 Damage = Callable[[list[bytes]], list[bytes]]
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    "no header": (lambda lines: lines[1:], "line 1: it is no export of a treadle log"),
-    "nothing": (lambda lines: [], "line 1: it is no export of a treadle log"),
-    "another format": (lambda lines: [b'{"format":"csv","version":1,"events":0}'], "line 1: it is no export of a"),
+    "no header": (lambda lines: lines[1:], "line 1: not an export of a treadle log"),
+    "nothing": (lambda lines: [], "line 1: not an export of a treadle log"),
+    "another format": (lambda lines: [b'{"format":"csv","version":1,"events":0}'], "line 1: not an export of a"),
     "a newer format": (
         lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
-        "line 1: it has version 2 of the format, this treadle knows 1",
+        "line 1: version 2 of the format is not supported, this treadle reads 1",
     ),
-    "half a line": (lambda lines: [*lines[:7], lines[7][:40], *lines[8:]], "line 8: it is damaged: "),
-    "cut off": (lambda lines: lines[:9], "line 10: it ends here, after 8 of "),
-    "a line is missing": (lambda lines: [*lines[:4], *lines[5:]], "line 5: it has sequence 5, not 4"),
-    "a line is twice there": (lambda lines: [*lines[:5], *lines[4:]], "line 6: it has sequence 4, not 5"),
-    "one too many": (lambda lines: [*lines, lines[-1]], "there is more than the "),
-    "not UTF-8": (lambda lines: [*lines[:2], lines[2].replace(b"Show", b"Sh\xffw"), *lines[3:]], "line 3: it is dama"),
+    "half a line": (lambda lines: [*lines[:7], lines[7][:40], *lines[8:]], "line 8: damaged: "),
+    "cut off": (lambda lines: lines[:9], "line 10: the file ends here, after 8 of "),
+    "a line is missing": (lambda lines: [*lines[:4], *lines[5:]], "line 5: sequence 5 instead of 4"),
+    "a line is twice there": (lambda lines: [*lines[:5], *lines[4:]], "line 6: sequence 4 instead of 5"),
+    "one too many": (lambda lines: [*lines, lines[-1]], "there are more events than the "),
+    "not UTF-8": (lambda lines: [*lines[:2], lines[2].replace(b"Show", b"Sh\xffw"), *lines[3:]], "line 3: damaged"),
     "an unknown event": (
         lambda lines: [*lines[:2], lines[2].replace(b"ThreadCreated", b"ThreadPainted"), *lines[3:]],
-        "line 3: it is damaged: Invalid value 'ThreadPainted'",
+        "line 3: damaged: Invalid value 'ThreadPainted'",
     ),
     "a field is missing": (
         lambda lines: [*lines[:2], lines[2].replace(b'"title"', b'"titel"'), *lines[3:]],
-        "line 3: it is damaged: Object missing required field `title`",
+        "line 3: damaged: Object missing required field `title`",
     ),
     "U+0000": (
         lambda lines: [*lines[:2], lines[2].replace(b"Show", b"\\u0000"), *lines[3:]],
@@ -177,17 +177,17 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a time that is none": (
         lambda lines: [*lines[:2], lines[2].replace(b'"at":"', b'"at":"about '), *lines[3:]],
-        "line 3: it is damaged: 'about 2",
+        "line 3: damaged: 'about 2",
     ),
     "an id that is none": (
         lambda lines: [*lines[:2], lines[2].replace(b'"threadId":"', b'"threadId":"../'), *lines[3:]],
-        "line 3: it is damaged: '../talk-1' is no id",
+        "line 3: damaged: '../talk-1' is not a valid id",
     ),
     "fewer than no events": (
         lambda lines: [lines[0].replace(b'"events":', b'"events":-'), *lines[1:]],
-        "line 1: it is no export of a treadle log: Expected `int` >= 0",
+        "line 1: not an export of a treadle log: Expected `int` >= 0",
     ),
-    "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "it is damaged: "),
+    "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "damaged: "),
 }
 
 

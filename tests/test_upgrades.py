@@ -226,7 +226,7 @@ async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
         with pytest.raises(StorageError, match="nonsense"):
             await Store.open(data_dir)
         assert everything(path) == before
-    with support.plain(data_dir) as db, pytest.raises(StorageError, match="nonsense"):
+    with support.plain(data_dir) as db, pytest.raises(sqlite3.OperationalError, match="nonsense"):
         migrations.migrate(db, [*SHIPPED, FAILING])
     assert path.read_bytes() == content
     monkeypatch.undo()
@@ -267,7 +267,7 @@ def test_a_last_statement_without_its_semicolon_is_a_statement() -> None:
 
 
 def older(data_dir: Path) -> None:
-    """The next start has to fill the projections anew."""
+    """The next start has to fill the projections from scratch."""
     with support.plain(data_dir) as db:
         db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'")
 

@@ -39,13 +39,7 @@ WORDS = re.compile("|".join(rf"(?P<_{n}>\b(?:{pattern})\b)" for n, pattern in en
 ADVICE = list(RETIRED.values())
 
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
-SOURCES = sorted(
-    str(path.relative_to(ROOT))
-    for path in [
-        *(ROOT / "daemon" / "treadle" / "cli").glob("*.py"),
-        *(ROOT / "daemon" / "treadle" / "domain" / name for name in ("decider.py", "errors.py")),
-    ]
-)
+SOURCES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "daemon" / "treadle").rglob("*.py"))
 
 
 def retired(text: str) -> list[str]:

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORK = ROOT / ".bench"  # beside the source, not in /tmp: that may be in memory, where a sync costs nothing
 SERVE = (sys.executable, "-m", "treadle", "serve", "--durability", "full")
-IMPORTS = "import pygls.server, aiosqlite, msgspec"
+IMPORTS = "import asyncio, aiosqlite, msgspec"
 
 
 @dataclass(frozen=True)

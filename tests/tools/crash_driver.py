@@ -141,7 +141,7 @@ class Driver:
     def work(self) -> list[dict[str, Any]]:
         """Requests that make, fill and end turns; some are left running."""
         n = f"{self.commands}"
-        # Rejected where it is there already; the one that made it may have been lost to a kill before its answer.
+        # Rejected where it already exists; the one that made it may have been lost to a kill before its answer.
         work: list[dict[str, Any]] = [{"type": "CreateProject", "id": "project", "name": "p", "path": "/p"}]
         thread = f"thread-{n}"
         self.threads.append(thread)

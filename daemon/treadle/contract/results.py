@@ -76,7 +76,7 @@ class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     activities: list[Activity]
     approvals: list[Approval]
     checkpoints: list[Checkpoint]
-    before_cursor: Annotated[str | None, note("The cursor of the older turns, or null if there are none")]
+    before_cursor: Annotated[str | None, note("The cursor of what is older, or null if there is nothing older")]
 
 
 class IndexSnapshot(Struct, frozen=True):

@@ -40,7 +40,7 @@ class Recovery:
             await self.interrupt_turns_of_gone_runners()
         except (StorageError, Overloaded) as error:
             if str(error) != self._failure:  # once, not every second
-                log.warning("turns of daemons that are gone still run, to be tried again: %s", error)
+                log.warning("failed to interrupt turns of daemons that have exited, will retry: %s", error)
             self._failure = str(error)
         else:
             self._failure = ""

@@ -149,7 +149,7 @@ class Subscriptions:
                     failure = ""
                 except StorageError as error:
                     if str(error) != failure:  # once, not every second
-                        log.warning("what changed cannot be read, to be tried again: %s", error)
+                        log.warning("failed to read changes, will retry: %s", error)
                     failure = str(error)
                     await asyncio.sleep(RETRY)
 

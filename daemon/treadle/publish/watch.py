@@ -42,7 +42,7 @@ class Watch:
                 asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._read)
                 return
             except OSError as error:
-                log.info("no inotify (%s): looking at the WAL file instead", error)
+                log.info("inotify is not available (%s): polling the WAL file instead", error)
                 self._inotify = None
         self._poll = asyncio.create_task(self._look())
 

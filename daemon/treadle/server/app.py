@@ -245,7 +245,7 @@ class Daemon:
                 await self._services.recovery.interrupt_own("the daemon ended")
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or "the database is locked"
-            log.error("turns of this daemon stay for another one to interrupt: %s", why)
+            log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
         finally:
             await self.engine.stop(now=True)
             await self.store.close()
@@ -337,7 +337,7 @@ async def run(daemon: Daemon, transport: Transport) -> int:
         log.error("%s", error)
         status = 1
     except Exception:
-        log.exception("the daemon did not end well")
+        log.exception("the daemon failed to shut down cleanly")
         status = 1
     logging.getLogger("treadle").removeHandler(client_log)
     await asyncio.sleep(0)  # what it was given last is still on its way through the loop

@@ -78,7 +78,7 @@ def watch_process(pid: int, gone: asyncio.Event) -> None:
             gone.set()
             return
         except OSError as error:
-            log.info("process %d cannot be watched: %s", pid, error)
+            log.info("cannot watch process %d: %s", pid, error)
             return
 
         def ended() -> None:

@@ -80,7 +80,7 @@ def export(reader: Reader, write: Callable[[bytes], Any], progress: Progress = l
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """A private file to write, which is on disk under its name when all is written, or is not there. Raises Refused."""
     if path.exists():
-        raise Refused(f"{path} is there already: choose a new name")
+        raise Refused(f"{path} already exists: choose a new name")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         make_private_file(part)
@@ -99,11 +99,13 @@ def read_header(stream: IO[bytes]) -> Header:
     try:
         header = _HEADER.decode(_read_line(stream, 1))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadExport(f"line 1: it is no export of a treadle log: {error}") from None
+        raise BadExport(f"line 1: not an export of a treadle log: {error}") from None
     if header.format != FORMAT:
-        raise BadExport(f"line 1: it is no export of a treadle log: its format is {header.format!r}")
+        raise BadExport(f"line 1: not an export of a treadle log: its format is {header.format!r}")
     if header.version != VERSION:
-        raise BadExport(f"line 1: it has version {header.version} of the format, this treadle knows {VERSION}")
+        raise BadExport(
+            f"line 1: version {header.version} of the format is not supported, this treadle reads {VERSION}"
+        )
     return header
 
 
@@ -126,7 +128,7 @@ def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
         number = sequence + 1
         text = _read_line(stream, number)
         if not text:
-            raise BadExport(f"line {number}: it ends here, after {sequence - 1:,} of {header.events:,} events")
+            raise BadExport(f"line {number}: the file ends here, after {sequence - 1:,} of {header.events:,} events")
         events.append(_event(text, number, sequence))
         size += len(text)
         if len(events) == PAGE or size > MAX_BYTES:
@@ -136,13 +138,13 @@ def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
         yield events
     number = header.events + 2
     if _read_line(stream, number):
-        raise BadExport(f"line {number}: there is more than the {header.events:,} events of line 1")
+        raise BadExport(f"line {number}: there are more events than the {header.events:,} that line 1 announces")
 
 
 def _read_line(stream: IO[bytes], number: int) -> bytes:
     text = stream.readline(MAX_LINE)
     if len(text) == MAX_LINE:
-        raise BadExport(f"line {number}: it is longer than any event")
+        raise BadExport(f"line {number}: longer than any event")
     return text
 
 
@@ -151,14 +153,14 @@ def _event(text: bytes, number: int, sequence: int) -> str:
     try:
         line = _LINE.decode(text)
         if line.sequence != sequence:
-            raise BadExport(f"line {number}: it has sequence {line.sequence}, not {sequence}")
+            raise BadExport(f"line {number}: sequence {line.sequence} instead of {sequence}")
         if holds_nul(text):
             raise BadExport(f"line {number}: a string holds U+0000")
         _require_readable(decode(line.event), number)
         return bytes(line.event).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise BadExport(f"line {number}: it is damaged: {why}") from None
+        raise BadExport(f"line {number}: damaged: {why}") from None
 
 
 def _require_readable(event: Event, number: int) -> None:
@@ -168,8 +170,8 @@ def _require_readable(event: Event, number: int) -> None:
     except ValueError:
         is_time = False
     if not is_time:
-        raise BadExport(f"line {number}: it is damaged: {event.at!r} is no time")
+        raise BadExport(f"line {number}: damaged: {event.at!r} is not a time")
     for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
         id = getattr(event, name, None)
         if id is not None and not _ID.match(id):
-            raise BadExport(f"line {number}: it is damaged: {id!r} is no id")
+            raise BadExport(f"line {number}: damaged: {id!r} is not a valid id")

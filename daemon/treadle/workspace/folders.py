@@ -76,7 +76,7 @@ def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Locati
     """
     folder = Path(os.path.realpath(path))  # never raises, not even for a circle of links
     if not _is_folder(folder):
-        raise Rejected("pathIsNoFolder", f"there is no folder {path!r}")
+        raise Rejected("pathIsNoFolder", f"folder {path!r} does not exist")
     by_path: dict[str, str] = {}
     by_identity: dict[tuple[int, int] | None, str] = {}
     for project_id, at in projects.items():

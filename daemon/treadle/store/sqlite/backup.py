@@ -32,14 +32,14 @@ def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, tota
     """
     source = data_dir / FILE_NAME
     if not source.exists():
-        raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+        raise Refused(f"no treadle database in {data_dir}: give its directory with --data-dir")
     if target.exists():
-        raise Refused(f"{target} is there already: choose a new name")
+        raise Refused(f"{target} already exists: choose a new name")
     present = FileLock(data_dir / PRESENT)
     try:
         # A restore would take the file, and the name of its WAL, away from under an open connection.
         if not present.acquire(shared=True):
-            raise Refused(f"another treadle restores or upgrades {data_dir}: try again later")
+            raise Refused(f"another treadle process is restoring or upgrading {data_dir}: try again later")
         copy_whole(source, target, progress, check=True)
         return target.stat().st_size
     except sqlite3.Error as error:
@@ -77,13 +77,13 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
     nothing, where a daemon has the directory open or the copy is not whole.
     """
     if not source.is_file():
-        raise Refused(f"there is no file {source}")
+        raise Refused(f"file {source} does not exist")
     make_private_folder(data_dir)
     opening, present = FileLock(data_dir / OPENING), FileLock(data_dir / PRESENT)
     path, part = data_dir / FILE_NAME, data_dir / f".{FILE_NAME}.part"
     try:
         if not (opening.acquire() and present.acquire()):
-            raise Refused(f"a treadle has {data_dir} open: close the editors that use it, and try again")
+            raise Refused(f"{data_dir} is in use by a treadle daemon: close the editors that use it and try again")
         present.require_that_it_locks()
         _remove(part)
         _copy(source, part, progress)
@@ -111,7 +111,7 @@ def _check_is_whole(copy: Path, source: Path) -> None:
     """Raises Refused unless the copy of `source` is a whole treadle database."""
     with closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as db:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise Refused(f"{source} is no treadle database")
+            raise Refused(f"{source} is not a treadle database")
         (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if problem != "ok":
         raise Refused(f"{source} is damaged: {problem.splitlines()[-1]}", "databaseCorrupt")

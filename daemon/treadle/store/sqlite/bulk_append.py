@@ -34,7 +34,7 @@ def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: P
     done = 0
     try:
         if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait longer, as for a rebuild
-            raise Refused(f"another treadle restores, upgrades or rebuilds {data_dir}: try again later")
+            raise Refused(f"another treadle process is restoring, upgrading or rebuilding {data_dir}: try again later")
         with translated(), closing(connect(path, lambda connection: configure_writer(connection, path))) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -58,8 +58,8 @@ def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
     count = reads.sequence(db)
     if count:
         raise Refused(
-            f"{data_dir} has a log of {count:,} events: a log can be imported into an empty data directory alone. "
-            "Say another one with --data-dir"
+            f"{data_dir} has a log of {count:,} events: a log can only be imported into an empty data directory. "
+            "Choose another one with --data-dir"
         )
 
 

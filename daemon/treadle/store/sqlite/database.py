@@ -78,7 +78,7 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
             raise Refused(str(why), why.kind) from None
     except OSError as error:
         why = explained(error)
-        raise Refused(f"{path} cannot be made: {why}", why.kind) from error
+        raise Refused(f"{path} cannot be created: {why}", why.kind) from error
     return await _connect(path, lambda connection: configure_writer(connection, path, durability))
 
 
@@ -125,7 +125,7 @@ def configure_writer(connection: sqlite3.Connection, path: Path, durability: Dur
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
-        raise Refused(f"{path} is some other program's database: choose another --data-dir")
+        raise Refused(f"{path} belongs to another program: choose another --data-dir")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
     connection.execute("PRAGMA synchronous = FULL" if durability == "full" else "PRAGMA synchronous = NORMAL")
@@ -145,7 +145,7 @@ def require_sqlite() -> None:
         )
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         if not db.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:
-            raise Refused("treadle needs an SQLite with FTS5, and this Python has one without: use another Python")
+            raise Refused("treadle needs SQLite with FTS5, which this Python does not have: use another Python")
 
 
 def make_private_folder(path: Path) -> None:

@@ -33,7 +33,9 @@ def examine(data_dir: Path, *, quick: bool = False) -> Iterator[Finding]:
         with contextlib.suppress(OSError):  # what is wrong with the folder or the file is found below
             if present.path.exists() and not present.acquire(shared=True):
                 yield Finding(
-                    "data directory", "warning", f"another treadle restores or upgrades {data_dir}: look again later"
+                    "data directory",
+                    "warning",
+                    f"another treadle process is restoring or upgrading {data_dir}: look again later",
                 )
                 return
         yield from _examine(data_dir, quick)
@@ -155,7 +157,7 @@ def _unlocked(data_dir: Path) -> Finding:
             rebuilding = FileLock(data_dir / REBUILDING)
             try:
                 if rebuilding.path.exists() and not rebuilding.acquire(shared=True):
-                    text = "a treadle fills the projections anew: writes wait for it"
+                    text = "a treadle process is rebuilding the projections: writes wait for it"
                     return Finding("lock on the database", "warning", text)
             finally:
                 rebuilding.release()
@@ -171,7 +173,7 @@ def _schema(data_dir: Path) -> Finding:
         except NewerDatabase as error:
             return Finding("schema", "problem", str(error))
     if not current:
-        return Finding("schema", "warning", "it is an older treadle's: the next start brings it up to date")
+        return Finding("schema", "warning", "written by an older version of treadle: the next start upgrades it")
     return Finding("schema", "ok", f"projections of version {projections.VERSION}")
 
 
@@ -216,7 +218,7 @@ def _events(data_dir: Path) -> Finding:
 def _projections(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
         if migrations.pending(db) or not projections.is_current(db):
-            return Finding("projections", "warning", "not compared: the next start fills them anew")
+            return Finding("projections", "warning", "not compared: the next start rebuilds them")
     with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
         total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
     if differences:
@@ -226,7 +228,7 @@ def _projections(data_dir: Path) -> Finding:
         return Finding(
             "projections",
             "problem",
-            f"{first.table} has a row that is {first.side}: {row}. `treadle verify` shows it, `treadle rebuild` fills "
-            "the tables anew",
+            f"{first.table} has a row that is {first.side}: {row}. `treadle verify` shows it, `treadle rebuild` "
+            "rebuilds the tables",
         )
     return Finding("projections", "ok", f"every row is what {total:,} events say")

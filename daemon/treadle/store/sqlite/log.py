@@ -76,11 +76,13 @@ def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
     sequence, version, migration, event_types = connection.execute(query("position")).fetchone()
     if version is not None and version != str(projections.VERSION):
         raise NewerDatabase(
-            f"another treadle has changed the database: its projections have version {version}, this one knows "
-            f"{projections.VERSION}. Restart with the newer treadle"
+            f"another version of treadle has changed the database: its projections have version {version}, this one "
+            f"has {projections.VERSION}. Restart with the newer treadle"
         )
     if unknown := _unknown(migration, event_types):
-        raise NewerDatabase(f"a newer treadle has changed the database: it has {unknown}. Restart with that one")
+        raise NewerDatabase(
+            f"a newer version of treadle has changed the database: it has {unknown}. Restart with that version"
+        )
     return sequence, version
 
 

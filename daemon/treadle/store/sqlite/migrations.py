@@ -50,12 +50,13 @@ def pending(connection: sqlite3.Connection, migrations: list[Script] | None = No
     for version, (name, checksum) in applied.items():
         if version not in known:
             raise NewerDatabase(
-                f"the database has migration {name}, written by a newer treadle: use that one, or another --data-dir"
+                f"the database has migration {name}, written by a newer version of treadle: use that version, or "
+                "another --data-dir"
             )
         if checksum != known[version].checksum:
             raise Refused(
-                f"migration {name} of the database is not the one that this treadle has: it was edited after it was "
-                "applied. Use the treadle that made the database, or restore the file"
+                f"migration {name} of the database differs from the one that this treadle has: it was edited after "
+                "it was applied. Use the version of treadle that created the database, or restore the file"
             )
     return [script for version, script in sorted(known.items()) if version not in applied]
 

@@ -52,14 +52,14 @@ def is_current(connection: sqlite3.Connection) -> bool:
     version = int(meta.get("projectionVersion", 0))
     if version > VERSION:
         raise NewerDatabase(
-            f"the database has projections of version {version}, this treadle knows {VERSION}: a newer treadle wrote "
-            "it. Use that one, or another --data-dir"
+            f"the database has projections of version {version}, this treadle has {VERSION}: a newer version wrote "
+            "it. Use that version, or another --data-dir"
         )
     unknown = {row[0] for row in connection.execute("SELECT event_type FROM event_types").fetchall()} - EVENT_TYPES
     if unknown:
         raise NewerDatabase(
-            f"the log has events of type {', '.join(sorted(unknown))}, written by a newer treadle: use that one, or "
-            "another --data-dir"
+            f"the log has events of type {', '.join(sorted(unknown))}, written by a newer version of treadle: use "
+            "that version, or another --data-dir"
         )
     return version == VERSION and meta.get("projectionChecksum") == checksum()
 

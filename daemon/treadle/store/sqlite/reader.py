@@ -35,7 +35,7 @@ POLL = 0.1  # seconds between questions whether another process has committed
 def require_database(data_dir: Path) -> None:
     """Raises Refused where there is no database."""
     if not (data_dir / FILE_NAME).exists():
-        raise Refused(f"there is no treadle database in {data_dir}: say where it is with --data-dir")
+        raise Refused(f"no treadle database in {data_dir}: give its directory with --data-dir")
 
 
 class Reader:
@@ -104,7 +104,7 @@ def reading(data_dir: Path) -> Iterator[Reader]:
         try:
             _wait_for(opening, data_dir)
             if not present.acquire(shared=True):
-                raise Refused(f"another treadle restores or upgrades {data_dir}: try again later")
+                raise Refused(f"another treadle process is restoring or upgrading {data_dir}: try again later")
             connection = connect(path, configure_reader)
             connection.set_progress_handler(lambda: False, STEPS)
             _require_current(connection, data_dir)
@@ -126,7 +126,7 @@ def reading(data_dir: Path) -> Iterator[Reader]:
 def _wait_for(opening: FileLock, data_dir: Path) -> None:
     """Until nobody makes or upgrades the database; who opens it next waits for the few milliseconds of this look."""
     if not opening.acquire(shared=True):
-        log.warning("waiting for another treadle that opens %s", data_dir)
+        log.warning("waiting for another treadle process to open %s", data_dir)
         while not opening.acquire(shared=True):
             time.sleep(POLL)
 
@@ -135,8 +135,11 @@ def _require_current(connection: sqlite3.Connection, data_dir: Path) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not application_id and not tables:
-        raise Refused(f"the treadle database in {data_dir} is empty: nothing was ever kept in it")
+        raise Refused(f"the treadle database in {data_dir} is empty: nothing was stored in it yet")
     if application_id != APPLICATION_ID:
-        raise Refused(f"{data_dir / FILE_NAME} is some other program's database: choose another --data-dir")
+        raise Refused(f"{data_dir / FILE_NAME} belongs to another program: choose another --data-dir")
     if migrations.pending(connection) or not projections.is_current(connection):
-        raise Refused(f"the database in {data_dir} is an older treadle's: `treadle rebuild` brings it up to date")
+        raise Refused(
+            f"the database in {data_dir} was written by an older version of treadle: run `treadle rebuild` "
+            "to upgrade it"
+        )

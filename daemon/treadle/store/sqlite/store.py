@@ -83,7 +83,7 @@ class Store:
         """
         make_private_folder(data_dir)
         opening = FileLock(data_dir / OPENING)
-        async with opening.held(on_wait=lambda: log.info("waiting for another treadle that opens %s", data_dir)):
+        async with opening.held(on_wait=lambda: log.info("waiting for another treadle process to open %s", data_dir)):
             opening.require_that_it_locks()
             opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
             try:
@@ -251,7 +251,7 @@ async def _bring_up_to_date(
         return None
     if not present.acquire():
         raise Refused(
-            f"{data_dir} has to be brought up to date, but another treadle has it open: close the editors that use it, "
+            f"{data_dir} must be upgraded, but another treadle process has it open: close the editors that use it "
             "and start again"
         )
     if await writer.call(_has_events):
