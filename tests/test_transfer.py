@@ -221,7 +221,7 @@ def test_of_a_long_log_that_is_damaged_at_its_end_nothing_is_imported_either(dat
         many_threads(daemon, 300)
     lines = exported(data_dir).splitlines()
     done = imported(copy, "\n".join([*lines[:-1], lines[-1][:-5]]))
-    assert (done.returncode, f"line {len(lines)}: it is damaged" in done.stderr.decode()) == (1, True)
+    assert (done.returncode, f"line {len(lines)}: damaged" in done.stderr.decode()) == (1, True)
     assert log(copy) == []
     assert imported(copy, "\n".join(lines)).returncode == 0
     assert log(copy) == log(data_dir)
