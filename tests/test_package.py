@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_a_room_says_what_lives_there(room: str) -> None:
 def test_only_the_store_names_sqlite(module: str) -> None:
     text = MODULES[module].read_text("utf-8")
     assert not re.search(r"\bsqlite3\b|\bquery\(", text)
+
+
+def test_a_class_name_exists_once() -> None:
+    names = [
+        node.name
+        for path in MODULES.values()
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_no_two_modules_need_each_other() -> None:

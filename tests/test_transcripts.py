@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from people import FENCES, HOSTILE, on_terminal, some_work
@@ -284,6 +284,8 @@ def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
 
 
 @settings(max_examples=400, deadline=None)
+@example("**`**`")
+@example("`a**`b`**c`")
 @given(MARKUP)
 def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
     page = Page("".join(transcript_html._text(text)))

@@ -29,12 +29,12 @@ class Target:
         from treadle.contract import errors, framing
         from treadle.server import codec, params
         from treadle.server.handlers import Methods
-        from treadle.server.session import CancelParams
+        from treadle.server.session import RawCancelParams
 
         self.codec, self.params, self.errors, self.framing = codec, params, errors, framing
         methods: Any = Methods(None)  # type: ignore[arg-type]  # its table needs no daemon
         self.decoders = {method.name: msgspec.json.Decoder(method.params) for method in methods.table()}
-        self.decoders["$/cancelRequest"] = msgspec.json.Decoder(CancelParams)
+        self.decoders["$/cancelRequest"] = msgspec.json.Decoder(RawCancelParams)
         self.frames = self.errors_seen = 0
 
     def take(self, data: bytes) -> None:

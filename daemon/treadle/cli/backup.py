@@ -13,9 +13,9 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.backup import back_up
 
-    size = back_up(data_dir_of(options), options.file, Progress("copying", "pages"))
+    size = back_up(data_dir_of(options), options.file, ProgressLine("copying", "pages"))
     print(f"backed up to {options.file}: {size:,} bytes")
     return 0

@@ -27,14 +27,14 @@ def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     import treadle.cli.output as output
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.reader import reading
     from treadle.transfer.jsonl import export, new_file
 
     with reading(data_dir_of(options)) as reader:
         if options.file == "-":
             # Progress and events on the same terminal would be unreadable.
-            progress = Progress("exporting") if sys.stderr.isatty() and not output.is_terminal() else _quiet
+            progress = ProgressLine("exporting") if sys.stderr.isatty() and not output.is_terminal() else _quiet
             if output.is_terminal():
                 export(reader, lambda line: output.print_json(line.rstrip(b"\n")), progress)
             else:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         file = Path(options.file)
         with new_file(file) as out:
-            count = export(reader, out.write, Progress("exporting"))
+            count = export(reader, out.write, ProgressLine("exporting"))
     print(f"{file}: {count:,} events")
     return 0
 

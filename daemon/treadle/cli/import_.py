@@ -38,7 +38,7 @@ def run_jsonl(options: argparse.Namespace) -> int:
     import asyncio
     import sys
 
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.store import Store
     from treadle.transfer.jsonl import BadExport, import_log, read_header
 
@@ -53,7 +53,7 @@ def run_jsonl(options: argparse.Namespace) -> int:
         try:
             header = read_header(stream)  # before there is a database
             asyncio.run(make())
-            count = import_log(data_dir, header, stream, Progress("importing"))
+            count = import_log(data_dir, header, stream, ProgressLine("importing"))
         except BadExport as error:
             print(f"treadle: {name}: {error}. Nothing was imported", file=sys.stderr)
             return 1

@@ -4,7 +4,7 @@ import sys
 import time
 
 
-class Progress:
+class ProgressLine:
     """Prints to stderr: a bar on a terminal, otherwise a line every few seconds."""
 
     WIDTH = 30

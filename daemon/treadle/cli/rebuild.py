@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     import asyncio
 
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.reader import require_database
     from treadle.store.sqlite.store import Store
 
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     require_database(data_dir)
 
     async def rebuild() -> int:
-        progress = Progress("rebuilding")
+        progress = ProgressLine("rebuilding")
         store = await Store.open(data_dir, progress=progress)
         try:
             if store.rebuilt is not None:  # an older database, which was rebuilt when it was opened

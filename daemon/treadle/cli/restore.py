@@ -15,9 +15,9 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.backup import restore
 
-    kept = restore(data_dir_of(options), options.file, Progress("copying", "pages"))
+    kept = restore(data_dir_of(options), options.file, ProgressLine("copying", "pages"))
     print(f"restored {options.file}" + ("" if kept is None else f"; the previous database is kept as {kept}"))
     return 0

@@ -38,12 +38,12 @@ def run(options: argparse.Namespace) -> int:
 def _count(data_dir: Path, largest: int) -> dict[str, Any]:
     import sys
 
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite import statistics
     from treadle.store.sqlite.reader import reading
 
     with reading(data_dir) as reader:
-        progress = Progress("counting") if sys.stderr.isatty() else lambda done, total: None
+        progress = ProgressLine("counting") if sys.stderr.isatty() else lambda done, total: None
         types = statistics.events_by_type(reader, progress)
         return {
             "dataDir": str(data_dir),

@@ -27,7 +27,7 @@ class Item(NamedTuple):
     value: Entity
 
 
-class Turn(NamedTuple):
+class NumberedTurn(NamedTuple):
     """A turn. number: its place in the thread, from 1. position: the sequence of its first event."""
 
     number: int
@@ -45,17 +45,17 @@ class Transcript:
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
 
-    def _turns(self) -> Iterator[Turn]:
+    def _turns(self) -> Iterator[NumberedTurn]:
         after, number = 0, 0
         while True:
             rows = self._reader.read(partial(_turns_after, thread_id=self.thread["id"], after=after))
             for after, value in rows:
                 number += 1
-                yield Turn(number, after, msgspec.json.decode(value))
+                yield NumberedTurn(number, after, msgspec.json.decode(value))
             if len(rows) < PAGE:
                 return
 
-    def parts(self) -> Iterator[tuple[Turn | None, list[Item]]]:
+    def parts(self) -> Iterator[tuple[NumberedTurn | None, list[Item]]]:
         """Yield each turn with its items, read on demand; items before the first turn come first, without a turn."""
         begins = [turn.position for turn in self.turns]
         if not self.left_out:

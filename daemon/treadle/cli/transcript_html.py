@@ -11,8 +11,8 @@ from treadle.cli.output import clean, one_line
 from treadle.cli.transcript import (
     Entity,
     Item,
+    NumberedTurn,
     Transcript,
-    Turn,
     answer,
     clock,
     day_and_time,
@@ -23,7 +23,8 @@ from treadle.cli.transcript import (
 from treadle.cli.transcript_style import STYLE
 
 _CODE = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
-_BOLD = re.compile(r"\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*")
+# Applied after _CODE, to text whose only tags are those of code: bold text holds whole spans of code or none.
+_BOLD = re.compile(r"\*\*(?=\S)((?:[^*\n<]|<code>[^*\n<]*</code>)+?)(?<=\S)\*\*")
 
 STATUS_CLASS = {"completed": "good", "resolved": "good", "failed": "bad", "interrupted": "bad", "cancelled": "bad"}
 STATUS_CLASS |= {"running": "wait", "pending": "wait", "streaming": "wait"}
@@ -83,7 +84,7 @@ def _time(at: str, shown: str) -> str:
     return f'<time datetime="{escape(at)}">{shown}</time>'
 
 
-def _link(turn: Turn) -> str:
+def _link(turn: NumberedTurn) -> str:
     value = turn.value
     parts = [str(turn.number), clock(value["startedAt"]), took(value["startedAt"], value["endedAt"]), value["status"]]
     about = " · ".join(part for part in parts if part)

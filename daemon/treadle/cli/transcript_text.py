@@ -8,8 +8,8 @@ from treadle.cli.output import STATUS_STYLES, Paint, clean, one_line
 from treadle.cli.transcript import (
     Entity,
     Item,
+    NumberedTurn,
     Transcript,
-    Turn,
     answer,
     clock,
     day_and_time,
@@ -46,7 +46,7 @@ def _rule(paint: Paint, text: str) -> str:
     return paint("dim", f"── {text} ".ljust(RULE, "─"))
 
 
-def _end(turn: Turn, paint: Paint) -> Iterator[str]:
+def _end(turn: NumberedTurn, paint: Paint) -> Iterator[str]:
     value = turn.value
     parts = [ending(value), took(value["startedAt"], value["endedAt"]), tokens(value["usage"])]
     yield ""

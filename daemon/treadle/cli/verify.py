@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
-    from treadle.cli.progress import Progress
+    from treadle.cli.progress import ProgressLine
     from treadle.store.errors import translated
     from treadle.store.sqlite import projections
     from treadle.store.sqlite.reader import reading
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="treadle-verify-") as folder,
         translated(),
     ):
-        total, differences = projections.verify(reader.path, Path(folder) / "copy.db", Progress("replaying"))
+        total, differences = projections.verify(reader.path, Path(folder) / "copy.db", ProgressLine("replaying"))
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
     if differences:

@@ -37,7 +37,7 @@ class Disconnected(Exception):
     """The daemon is gone; what was not answered may or may not have happened."""
 
 
-class _Error(Struct):
+class _ErrorMember(Struct):
     code: int
     message: str
     data: dict[str, Any] = {}
@@ -48,7 +48,7 @@ class _Message(Struct):
     method: str | None = None
     params: dict[str, Any] = {}
     result: Any = None
-    error: _Error | None = None
+    error: _ErrorMember | None = None
 
 
 _decode = msgspec.json.Decoder(_Message | list[_Message]).decode
@@ -183,7 +183,7 @@ class Connection:
             elif one.id in self._answers and not self._answers[one.id][0].done():
                 self._answers[one.id][0].set_result(one.result)
 
-    def _refused(self, id: int | str | None, error: _Error) -> None:
+    def _refused(self, id: int | str | None, error: _ErrorMember) -> None:
         raised = RemoteError(error.code, error.message, error.data)
         if raised.kind == "messageTooLarge":  # its id was not read
             for large in [id for id, (_, size) in self._answers.items() if size > error.data["limitBytes"]]:

@@ -59,7 +59,7 @@ class Method(msgspec.Struct, frozen=True):
     answer_bytes: int = 0
 
 
-class CancelParams(msgspec.Struct):
+class RawCancelParams(msgspec.Struct):
     id: Raw
 
 
@@ -105,7 +105,7 @@ class Session:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._cancel_decoder = msgspec.json.Decoder(CancelParams)
+        self._cancel_decoder = msgspec.json.Decoder(RawCancelParams)
 
     # In
 
