@@ -424,9 +424,21 @@ async def test_a_thread_can_be_followed_in_a_terminal(compiled: None, daemon: li
     await scenery(daemon, data_dir)
     cli = str(VSCODE / "out" / "cli.js")
     assert output_of("node", cli, "", *daemon) == "t  Retry\n"
-    shown = output_of("node", cli, "t", *daemon, text="Go on\nAnd on\n")
+    terminal = await asyncio.create_subprocess_exec(
+        *("node", cli, "t", *daemon), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert terminal.stdin is not None
+    assert terminal.stdout is not None
+    shown = ""
+    async with asyncio.timeout(PATIENCE):
+        terminal.stdin.write(b"Go on\n")
+        while "user> Go on\n-- running" not in shown:
+            data = await terminal.stdout.read(1 << 16)
+            assert data, shown
+            shown += data.decode()
+        terminal.stdin.write_eof()
+        assert await terminal.wait() == 0
     assert shown.startswith(AT_FIRST)
-    assert shown.count("user> Go on\n-- running") >= 1
 
 
 @needs("emacs")

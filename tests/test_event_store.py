@@ -354,7 +354,7 @@ async def test_a_foreign_file_is_refused_and_left_as_it_was(data_dir: Path, make
     path = data_dir / FILE_NAME
     make(path)
     before = path.read_bytes()
-    assert re.search(r"treadle\.db is belongs to another program|not a database", await refused(data_dir))
+    assert re.search(r"treadle\.db belongs to another program|not a database", await refused(data_dir))
     assert path.read_bytes() == before
     assert not list(data_dir.glob("*-wal"))
     assert not list(data_dir.glob("*-journal"))
