@@ -1,4 +1,4 @@
-"""The one writer: takes what waits, decides it, appends it in one transaction, answers, and tells the subscriptions."""
+"""The one writer: takes queued commands, decides them, appends the events in one transaction, and answers."""
 
 import asyncio
 import logging
@@ -21,25 +21,25 @@ from treadle.store.ports import CommandRecord, DataDirectory
 
 log = logging.getLogger(__name__)
 
-MAX_GROUP = 500  # commands an append
-MAX_GROUP_BYTES = 1 * 1024 * 1024  # what they came as; one that is larger comes alone
-MAX_QUEUE = 20_000  # commands that wait
-STATE_LIMIT = 5_000  # entities that are kept between appends
-STATE_BYTES = 4 * 1024 * 1024  # of events since these were read
-BUSY_PATIENCE = 30.0  # seconds that an append waits for other processes, in all
+MAX_GROUP = 500  # commands per append
+MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended alone
+MAX_QUEUE = 20_000  # queued commands
+STATE_LIMIT = 5_000  # entities kept between appends
+STATE_BYTES = 4 * 1024 * 1024  # of events since they were loaded
+BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
 
 
 class Overloaded(Exception):
-    """Nothing was done: too many commands wait, or other processes are in the way."""
+    """Nothing was done: too many commands are queued, or other processes keep the database busy."""
 
 
 def now() -> Timestamp:
-    """The time, as events have it."""
+    """The current time in the format of events."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 class Engine:
-    """Runs as one task; `submit` is how a command gets in, whoever sends it.
+    """Runs as one task. Every command enters through `submit`.
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
     of the log. waiting: called with true while commands wait for another process that rebuilds the projections, with
@@ -81,11 +81,11 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to take commands."""
+        """Start to take commands."""
         self._task = asyncio.create_task(self._run(), name="engine")
 
     async def stop(self, *, now: bool = False) -> None:
-        """End, once all that was submitted is answered. now: what is not is given up, and may happen all the same."""
+        """Stop after every submission is answered. now: at once; unanswered commands may still take effect."""
         if not now:
             await self.settled()
         if self._task is not None:
@@ -94,7 +94,7 @@ class Engine:
 
     @property
     def queued(self) -> int:
-        """Commands that wait."""
+        """The number of queued commands."""
         return self._queued
 
     def submit(
@@ -107,7 +107,7 @@ class Engine:
         present: Callable[[BatchDispatched], object] = lambda answer: answer,
         size: int = 0,
     ) -> Submission:
-        """Queue commands that are accepted together or not at all; their answer comes when they are on disk.
+        """Queue commands that are accepted together or not at all. The answer comes once they are on disk.
 
         digest: of the request, where it has a command_id. present: makes of the answer what the future gives.
         size: in bytes, of the request. The future raises Rejected, NotFound, Conflict, StorageError or Overloaded.
@@ -120,11 +120,11 @@ class Engine:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything that was submitted has been answered."""
+        """Whether every submission has been answered."""
         return not self._queue and self._idle.is_set()
 
     async def settled(self) -> None:
-        """Return when everything that was submitted before has been answered."""
+        """Return when every earlier submission has been answered."""
         if not self.is_settled:
             if not self._queue or self._queue[-1] is not self._fence:  # else it serves all who come before a command
                 self._fence = self._put(Submission([], None, "", False, lambda answer: answer))

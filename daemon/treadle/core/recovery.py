@@ -28,14 +28,14 @@ class Recovery:
         self._failure = ""
 
     async def run(self) -> None:
-        """Look again and again, for ever."""
+        """Look periodically until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             self._looking()
             await self.look()
 
     async def look(self) -> None:
-        """Interrupt what is left; a failure is logged once and tried again with the next look."""
+        """Interrupt such turns. A failure is logged once and retried with the next look."""
         try:
             await self.interrupt_turns_of_gone_runners()
         except (StorageError, Overloaded) as error:
@@ -46,7 +46,7 @@ class Recovery:
             self._failure = ""
 
     async def interrupt_turns_of_gone_runners(self) -> None:
-        """Give every running turn of a daemon that has ended its TurnInterrupted."""
+        """Append TurnInterrupted for every running turn of a daemon that has exited."""
         runner = self._store.runner
         turns = await self._store.read(lambda reads: reads.running_turns())
         ended = {turn.runner for turn in turns if turn.runner != runner.name and runner.is_gone(turn.runner)}

@@ -1,4 +1,4 @@
-"""Who is told what: a client is a replica, and a slow one costs nothing.
+"""Subscriptions: a client is a replica, and a slow client costs nothing.
 
 A subscription keeps its place in the log, not what changed. When the pipe can take more, one read transaction finds out
 what the log has named since, reads these rows once for all subscriptions, and gives the notifications with the
@@ -96,7 +96,7 @@ class Subscriber:
 
 
 class Subscriptions:
-    """Those of one client.
+    """The subscriptions of one client.
 
     notify: sends a notification. ready: returns when the pipe can take more. length: of a text, in the client's units.
     """
@@ -136,7 +136,7 @@ class Subscriptions:
             self._woken.set()
 
     async def run(self) -> None:
-        """Publish, for ever."""
+        """Publish until cancelled."""
         failure = ""
         while True:
             await self._woken.wait()
@@ -205,7 +205,7 @@ class Subscriptions:
         return SubscriptionOpened(subscription.id, log_id, sequence, snapshot, None)
 
     async def _publish(self) -> bool:
-        """One round: send what changed; whether there is more to send."""
+        """Send what changed, up to one round; return whether there is more."""
         everyone = list(self._open.values())
         news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length))
         for subscription, place, notifications in news:

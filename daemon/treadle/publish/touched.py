@@ -1,4 +1,4 @@
-"""What the log names, and the rows of it: the parts that notifications are made of."""
+"""Which entities the events touched, and their rows: the material of notifications."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -142,7 +142,7 @@ class Rows:
 
 
 def open_messages(reads: Reads, thread_id: str, length: Callable[[str], int] = len) -> dict[str, Sent]:
-    """Every open message of a thread, and how far it is by now."""
+    """Every streaming message of a thread, and how much of its text there is."""
     return {id: Sent(row, chunk, length(text)) for id, row, chunk, text in reads.open_messages(thread_id)}
 
 

@@ -1,4 +1,4 @@
-"""One daemon: stdin to frames to messages to methods, and back out; its beginning and its end."""
+"""One daemon for one client: the I/O loop from stdin to methods and back, start and shutdown."""
 
 import asyncio
 import logging
@@ -33,15 +33,15 @@ from treadle.store.sqlite.store import Store
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # of one frame
-OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that wait for the client; past it nothing more is read
-NOTIFY_BELOW = 256 * 1024  # bytes: notifications are made when no more than this waits
-GRACE = 1.0  # seconds in which the input of a client is still read that reads nothing any more
-ENDING = 2.0  # seconds for each thing that an end waits for, where nobody is there any more who waits for answers
+OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that the client has not read; above it nothing more is read
+NOTIFY_BELOW = 256 * 1024  # bytes of unread output above which no notifications are sent
+GRACE = 1.0  # seconds for which input is still read after the client stopped reading
+ENDING = 2.0  # seconds that each step of the shutdown may take once no client waits for answers
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """data_dir: where the database lies. max_message_bytes: of one frame. linger: seconds a delta may wait."""
+    """data_dir: the data directory. max_message_bytes: the size of one frame. linger: seconds that a delta may wait."""
 
     data_dir: Path
     durability: Durability = "full"
@@ -223,10 +223,10 @@ class Daemon:
     # The end
 
     async def close(self) -> None:
-        """End what this daemon runs, then let go of the data directory."""
+        """Interrupt the turns of this daemon, then close the data directory."""
         if self._opening is None:
             return
-        # It may be waiting for another treadle, which may be stopped. A rebuild that was begun is finished.
+        # It may wait for another process, which may be stopped. A rebuild that has started is finished.
         self._opening.cancel()
         await asyncio.wait([self._opening])
         if self._opening.cancelled():
@@ -252,7 +252,7 @@ class Daemon:
 
 
 def translate(error: Exception) -> RpcError | None:
-    """What to answer where a method raised; None for what is a defect."""
+    """The error to answer for an exception of a handler; None for a defect."""
     match error:
         case NotFound():
             return RpcError(errors.NOT_FOUND, str(error), {"kind": error.kind, **error.details})
@@ -272,7 +272,7 @@ def translate(error: Exception) -> RpcError | None:
 
 
 class ClientLog(logging.Handler):
-    """Tells the client of warnings and errors, as LSP's window/logMessage; not one that does not read."""
+    """Sends warnings and errors as LSP's window/logMessage, unless the client does not read."""
 
     TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
 
@@ -350,7 +350,7 @@ async def run(daemon: Daemon, transport: Transport) -> int:
 
 
 async def _left(writer: FdWriter) -> None:
-    """Return when nobody reads the answers any more, and what had been sent before has had its time to be taken."""
+    """Return when the client has closed its end and earlier input has had time to be read."""
     await writer.wait_closed()
     await asyncio.sleep(GRACE)
 
@@ -365,7 +365,7 @@ async def _abandoned(daemon: Daemon, reader: FdReader, writer: FdWriter) -> None
 
 
 async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Return when one of them is done; what came of each, the others cancelled."""
+    """Return the results once one of them is done; the others are cancelled."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

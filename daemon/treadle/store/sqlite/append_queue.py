@@ -1,4 +1,4 @@
-"""Whose turn it is to append: fairness among processes, and nothing more."""
+"""Fairness between processes that append."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ POLL = 0.002  # seconds between two tries: a flock has nothing else to wait on w
 
 
 class AppendQueue:
-    """A flock that those queue on who have lost an append to another process lately.
+    """A file lock used as a queue by processes that recently lost an append race.
 
     Whoever waits for the database loses: when it gets in, the log has moved on. Among eight busy writers one lost up
     to 29 times in a row. What is right is still decided by the comparison alone: where the lock cannot be had, the
@@ -42,7 +42,7 @@ class AppendQueue:
         await self._queue_up()
 
     def end(self) -> None:
-        """The append is done, or is none."""
+        """The append has ended."""
         self._lock.release()
         self._had_it, self._has_it = self._has_it, False
 
