@@ -151,6 +151,13 @@ class Wire:
                 self.bodies[one["id"]] = body
 
 
+def set_default(monkeypatch: pytest.MonkeyPatch, of: type, name: str, value: object) -> None:
+    """Give a keyword argument of a class another default. One that does not exist fails the test."""
+    defaults = of.__init__.__kwdefaults__  # type: ignore[misc]
+    assert defaults is not None and name in defaults, f"{of.__name__} has no argument {name}"  # noqa: PT018
+    monkeypatch.setitem(defaults, name, value)
+
+
 @asynccontextmanager
 async def serving(
     data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0

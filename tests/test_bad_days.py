@@ -491,7 +491,7 @@ async def test_a_lock_that_outlasts_patience_is_an_error_that_may_be_tried_again
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
-    monkeypatch.setitem(Engine.__init__.__kwdefaults__ or {}, "busy_patience", 0.0)
+    support.set_default(monkeypatch, Engine, "busy_patience", 0.0)
     change = {"type": "ChangeSetting", "key": "k", "value": 1}
     async with support.serving(data_dir) as (client, _):
         with locking(data_dir, *EXCLUSIVE):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support import Wire, opened, plain, replayed, serving, spawned
+from support import Wire, opened, plain, replayed, serving, set_default, spawned
 from treadle.core.recovery import Recovery
 from treadle.domain import events as e
 from treadle.store.sqlite.database import FILE_NAME
@@ -213,7 +213,7 @@ async def test_every_turn_of_a_daemon_that_is_gone_is_interrupted_archived_threa
 async def test_a_daemon_leaves_the_turns_of_another_that_lives_and_sees_when_it_is_gone(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(Recovery.__init__.__kwdefaults__ or {}, "every", 0.01)
+    set_default(monkeypatch, Recovery, "every", 0.01)
     async with serving(data_dir) as (watching, daemon):
         async with spawned(data_dir) as (wire, process):
             await begin(wire)

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from drafts import DRAFTS, NOBODY, NOTHING, SMALL, TEXTS, Draft, Known, named, pick
-from support import PATIENCE, opened, serving
+from support import PATIENCE, opened, serving, set_default
 from treadle.client.replica import Replica
 from treadle.contract import errors
 from treadle.core.engine import Engine
@@ -467,7 +467,7 @@ def test_every_client_holds_what_a_fresh_read_gives(
         if "." in name:
             monkeypatch.setattr(name, value)
         else:  # a bound of the engine
-            monkeypatch.setitem(Engine.__init__.__kwdefaults__ or {}, name, value)
+            set_default(monkeypatch, Engine, name, value)
     run_state_machine_as_test(
         seed(number)(type("Conversation", (Conversation,), {})),
         settings=settings(

@@ -19,7 +19,7 @@ ROWS: Final = (
         peers.codex),
     Row("eventsourcing", "appended and projected events/s in process, 500 at a time ÷ its saves of 500", "≥", 1.5, 2.5,
         peers.eventsourcing),
-    Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 2.0, 1.5, processes.start),
+    Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 1.2, 1.0, processes.start),
     Row("first list", "spawn to `thread/list` answered ÷ to `initialize`, both in one write", "≤", 1.3, 1.1,
         processes.start),
     Row("start with history", "1,000,000 events and 50,000 threads ÷ an empty database", "≤", 1.1, 1.0,
