@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import msgspec
 import pytest
 
 from treadle.contract.framing import FrameDecoder, Framing, frame
-from treadle.domain.events import StoredEvent
+from treadle.domain.events import AnyEvent, StoredEvent, encode
 from treadle.server.app import Daemon, Options, Transport, run
 from treadle.server.handlers import methods_of
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
+from treadle.store.ports import Log
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.log import EventStore
 from treadle.store.sqlite.store import Store
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -252,9 +252,32 @@ def plain(data_dir: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-async def replayed(events: EventStore, after: int = 0) -> list[StoredEvent]:
+async def replayed(store: Store, after: int = 0) -> list[StoredEvent]:
     """The log after a sequence."""
-    return [stored async for stored in events.replay_from(after)]
+    found: list[StoredEvent] = []
+    page: int | None = after
+    while page is not None:
+        events, page = await store.read(lambda reads, after=page: reads.events(None, after, 500))  # type: ignore[misc]
+        found += [msgspec.json.decode(event, type=StoredEvent) for event in events]
+    return found
+
+
+async def log_sequence(store: Store) -> int:
+    return await store.read(lambda reads: reads.sequence())
+
+
+async def append_all(store: Store, events: Iterable[AnyEvent]) -> list[StoredEvent]:
+    """Add all of the events or none, wherever the log ends by now."""
+    batch = list(events)
+    payloads = [encode(event) for event in batch]
+
+    def append(log: Log) -> int:
+        while not log.append(after := log.sequence(), payloads, []):
+            pass
+        return after
+
+    after = await store.write(append)
+    return [StoredEvent(after + 1 + i, event) for i, event in enumerate(batch)]
 
 
 def rows(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ import wire
 from benchmarks import plot
 from benchmarks.history import conversations, fill, history
 from benchmarks.rows import ROWS
+from support import log_sequence
 from treadle.domain.events import MessageAppended, ThreadCreated, TurnStarted, encode
 from treadle.store.sqlite.projections import verify
 from treadle.store.sqlite.store import Store
@@ -52,7 +53,7 @@ def test_a_history_is_what_its_log_says_and_can_be_gone_on_with(tmp_path: Path) 
     async def next_sequence() -> int:
         store = await Store.open(data_dir)
         try:
-            return await store.events.sequence() + 1
+            return await log_sequence(store) + 1
         finally:
             await store.close()
 

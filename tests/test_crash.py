@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support import Wire, opened, plain, replayed, serving, set_default, spawned
+from support import Wire, append_all, opened, plain, replayed, serving, set_default, spawned
 from treadle.core.recovery import Recovery
 from treadle.domain import events as e
 from treadle.store.sqlite.database import FILE_NAME
@@ -198,10 +198,10 @@ def running_turn(thread: str, runner: str) -> list[e.AnyEvent]:
 
 async def test_every_turn_of_a_daemon_that_is_gone_is_interrupted_archived_threads_too(data_dir: Path) -> None:
     async with opened(data_dir) as store:
-        await store.events.append_all([e.ProjectCreated(id="p", name="P", path="/p", at=AT)])
+        await append_all(store, [e.ProjectCreated(id="p", name="P", path="/p", at=AT)])
         for thread in ("live", "archived"):
-            await store.events.append_all(running_turn(thread, "01a2073d-0000-7000-8000-000000000000"))
-        await store.events.append_all([e.ThreadArchived(thread_id="archived", at=AT)])
+            await append_all(store, running_turn(thread, "01a2073d-0000-7000-8000-000000000000"))
+        await append_all(store, [e.ThreadArchived(thread_id="archived", at=AT)])
     async with serving(data_dir) as (wire, _):
         for thread in ("live", "archived"):
             found = await wire.call("thread/read", {"threadId": thread})
@@ -245,5 +245,5 @@ async def test_a_copy_of_the_directory_is_a_place_where_nobody_runs_anything(dat
         assert found["turns"][1]["status"] == "running"
         await dispatch(wire, "AppendMessage", threadId="busy", id="m-two", text=" and on")
     async with opened(data_dir) as store:
-        texts = [s.event.text for s in await replayed(store.events) if isinstance(s.event, e.MessageAppended)]
+        texts = [s.event.text for s in await replayed(store) if isinstance(s.event, e.MessageAppended)]
         assert texts[-1] == " and on"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support import PATIENCE, opened, plain, replayed
+from support import PATIENCE, log_sequence, opened, plain, replayed
 from treadle.contract.results import BatchDispatched
 from treadle.core import engine as engine_module
 from treadle.core.engine import Engine, Overloaded
@@ -20,7 +20,7 @@ from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
-from treadle.store.ports import CommandRecord
+from treadle.store.ports import CommandRecord, Log
 from treadle.store.sqlite.runners import Runner
 from treadle.store.sqlite.store import Store
 
@@ -90,20 +90,35 @@ async def ready(engine: Engine) -> Engine:
     return engine
 
 
+class HookedLog:
+    """A log that calls `before` with the number of events and of records ahead of each append."""
+
+    def __init__(self, log: Log, before: Callable[[int, int], None]) -> None:
+        self.sequence, self.load = log.sequence, log.load
+        self._log, self._before = log, before
+
+    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+        self._before(len(payloads), len(records))
+        return self._log.append(expected, payloads, records)
+
+
+def hook_appends(store: Store, monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:
+    """Call `before`, on the log's thread, ahead of each append to the store."""
+    write = store.write
+    monkeypatch.setattr(store, "write", lambda function: write(lambda log: function(HookedLog(log, before))))
+
+
 class Appends:
     """Sees every append: how many events, and how many answers to remember."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[int, int]] = []
         self.before: Callable[[], None] = lambda: None
-        append = store.events.append
+        hook_appends(store, monkeypatch, self._count)
 
-        async def counted(expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-            self.before()
-            self.calls.append((len(payloads), len(records)))
-            return await append(expected, payloads, records)
-
-        monkeypatch.setattr(store.events, "append", counted)
+    def _count(self, events: int, records: int) -> None:
+        self.before()
+        self.calls.append((events, records))
 
 
 @pytest.fixture
@@ -149,7 +164,7 @@ async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
     assert isinstance(rejected[0], NotFound)
     assert isinstance(rejected[1], Rejected)
     assert appends.calls == [(3, 0)]
-    assert [type(s.event).__name__ for s in await replayed(store.events)] == [
+    assert [type(s.event).__name__ for s in await replayed(store)] == [
         "ProjectCreated",
         "ThreadCreated",
         "ThreadRenamed",
@@ -198,7 +213,7 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
     await outcomes([second])
     assert not second.cancel(), "what has happened cannot be taken back"
     await engine.stop()
-    assert [s.event for s in await replayed(store.events)] == [
+    assert [s.event for s in await replayed(store)] == [
         e.SettingChanged(
             key="key-2", value=True, at=decoded(second.future.result().results[0].events)[0]["event"]["at"]
         )
@@ -233,7 +248,7 @@ async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
     first, rejected, second = await outcomes(submissions)
     assert isinstance(rejected, NotFound)
     assert (sequences(first), second.sequence) == ([[1]], 7)
-    assert await store.events.sequence() == 7
+    assert await log_sequence(store) == 7
 
 
 @pytest.mark.parametrize("command_id", [None, "empty"])
@@ -258,7 +273,7 @@ async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: S
     assert again == first
     assert sequences(first) == [[7]]
     assert len(appends.calls) == 2
-    assert await store.events.sequence() == 8
+    assert await log_sequence(store) == 8
 
 
 async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_from_another_process(
@@ -277,7 +292,7 @@ async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_fro
     async with opened(data_dir) as store, running(store) as engine:
         assert await _repeat(engine) == given
         assert [sequences(one) for one in given] == [[[7]], [[]], [[8, 9, 10]], [[11], [], [12]]]
-        assert await store.events.sequence() == 12
+        assert await log_sequence(store) == 12
 
 
 async def _repeat(engine: Engine) -> list[BatchDispatched]:
@@ -294,7 +309,7 @@ async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, st
     got = await outcomes([*twins, send(ready, setting(1))])
     assert got[1:4] == [got[0]] * 3
     assert sorted(sequences(got[0])[0] + sequences(got[4])[0]) == [7, 8]
-    assert await store.events.sequence() == 8
+    assert await log_sequence(store) == 8
 
 
 async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
@@ -304,7 +319,7 @@ async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
         assert [sequences(one) for one in given] == [[[7]]] * 3
     async with opened(data_dir) as store, running(store) as engine:
         assert [await answer(engine, delta(text), command_id=f"c{text}") for text in "abc"] == given
-        assert await store.events.sequence() == 7
+        assert await log_sequence(store) == 7
         assert decoded(given[1].results[0].events)[0]["event"]["text"] == "abc"
 
 
@@ -342,14 +357,13 @@ async def test_a_command_without_events_that_two_processes_send_at_once_is_answe
 ) -> None:
     # The log does not move, so that only the record of the command can tell the second that it came second.
     async with opened(data_dir) as other, running(other) as another:
-        append = store.events.append
+        loop = asyncio.get_running_loop()
 
-        async def late(expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+        def be_late(events: int, records: int) -> None:
             monkeypatch.undo()
-            await answer(another, rename("T"), command_id="c")
-            return await append(expected, payloads, records)
+            asyncio.run_coroutine_threadsafe(answer(another, rename("T"), command_id="c"), loop).result()
 
-        monkeypatch.setattr(store.events, "append", late)
+        hook_appends(store, monkeypatch, be_late)
         got = await answer(ready, rename("T"), command_id="c")
         assert got == await answer(another, rename("T"), command_id="c")
         assert sequences(got) == [[]]
@@ -409,7 +423,7 @@ async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
     texts = ["one", " ", "😀", "", "é", "two"]
     got = await outcomes([send(ready, delta(text)) for text in texts])
     assert appends.calls == [(1, 0)]
-    [stored] = await replayed(store.events, 6)
+    [stored] = await replayed(store, 6)
     assert isinstance(stored.event, e.MessageAppended)
     assert stored.event.text == "".join(texts)
     for one in got:
@@ -418,7 +432,7 @@ async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
 
 
 async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
-    stored = await replayed(store.events, after)
+    stored = await replayed(store, after)
     return [(s.event.id, s.event.text) for s in stored if isinstance(s.event, e.MessageAppended)]
 
 
@@ -523,7 +537,7 @@ async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> 
             return done
 
         done = [*await work_together(work(left, "left"), work(right, "right"))]
-        log = {s.sequence: s.event for s in await replayed(one.events)}
+        log = {s.sequence: s.event for s in await replayed(one)}
     assert list(log) == list(range(1, len(log) + 1))
     answered = {stored["sequence"] for _, got in done for stored in decoded(got.results[0].events)}
     assert answered == set(range(2, len(log) + 1)), "each event was the answer to somebody"
@@ -563,15 +577,17 @@ async def test_an_append_that_comes_too_late_is_decided_anew(
     data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(data_dir) as other, running(other) as another:
-        append, late = store.events.append, iter([True, True])
+        loop, late = asyncio.get_running_loop(), iter([True, True])
 
-        async def slow(*arguments: Any) -> bool:
+        async def be_faster() -> None:
+            await answer(another, c.CreateThread(project_id="p", title="Faster"))
+            await answer(another, setting(1, await log_sequence(other)))
+
+        def be_late(events: int, records: int) -> None:
             if next(late, False):
-                await answer(another, c.CreateThread(project_id="p", title="Faster"))
-                await answer(another, setting(1, await other.events.sequence()))
-            return await append(*arguments)
+                asyncio.run_coroutine_threadsafe(be_faster(), loop).result()
 
-        monkeypatch.setattr(store.events, "append", slow)
+        hook_appends(store, monkeypatch, be_late)
         got = await outcomes([send(ready, rename("U", expected_version=6)), send(ready, setting(1, 8))])
     assert sequences(got[0]) == [[11]]
     assert sequences(got[1]) == [[12]]
@@ -633,7 +649,7 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
     def broken(*_: object) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(store.events, "load", broken)
+    monkeypatch.setattr(ready, "_load", broken)
     got = await outcomes([send(ready, setting(n)) for n in range(2)])
     assert [type(one) for one in got] == [ZeroDivisionError] * 2
     monkeypatch.undo()
@@ -653,7 +669,7 @@ async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
     appends.before = lambda: gone.append(seen.is_gone(store.runner.name))
     await answer(engine, SETUP[2])
     assert gone == [False]
-    [turn] = [s.event for s in await replayed(store.events) if isinstance(s.event, e.TurnStarted)]
+    [turn] = [s.event for s in await replayed(store) if isinstance(s.event, e.TurnStarted)]
     assert turn.runner == store.runner.name
     store.runner.release()
     assert seen.is_gone(turn.runner)

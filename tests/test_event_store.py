@@ -4,7 +4,6 @@ import os
 import re
 import sqlite3
 import stat
-import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support import opened, plain, refused, replayed
+from support import append_all, log_sequence, opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
 from treadle.store.errors import NewerDatabase, StorageError
 from treadle.store.ports import CommandRecord
-from treadle.store.sqlite import log, migrations, projections
+from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import Script, scripts
 from treadle.store.sqlite.store import Store
@@ -36,69 +35,45 @@ def payload(n: int) -> bytes:
 
 
 async def test_an_empty_log_replays_nothing(store: Store) -> None:
-    assert [stored async for stored in store.events.replay_all()] == []
-    assert await store.events.sequence() == 0
+    assert await replayed(store) == []
+    assert await log_sequence(store) == 0
 
 
 async def test_an_appended_event_replays_with_its_sequence_and_payload(store: Store) -> None:
-    stored = await store.events.append_all([setting(1, {"deep": [1, 2.5, None, "é😀"]})])
+    stored = await append_all(store, [setting(1, {"deep": [1, 2.5, None, "é😀"]})])
     assert stored == [StoredEvent(1, setting(1, {"deep": [1, 2.5, None, "é😀"]}))]
-    assert [stored async for stored in store.events.replay_all()] == stored
+    assert await replayed(store) == stored
 
 
 async def test_a_batch_has_contiguous_sequences(store: Store) -> None:
-    await store.events.append_all([setting(0)])
-    stored = await store.events.append_all(setting(n) for n in range(1, 8))
+    await append_all(store, [setting(0)])
+    stored = await append_all(store, (setting(n) for n in range(1, 8)))
     assert [s.sequence for s in stored] == [2, 3, 4, 5, 6, 7, 8]
-    assert await replayed(store.events) == [StoredEvent(n + 1, setting(n)) for n in range(8)]
+    assert await replayed(store) == [StoredEvent(n + 1, setting(n)) for n in range(8)]
 
 
 async def test_an_empty_batch_is_appended_and_changes_nothing(store: Store) -> None:
-    assert await store.events.append_all([]) == []
-    assert await store.events.append(0, [], []) is True
-    assert await store.events.sequence() == 0
+    assert await append_all(store, []) == []
+    assert await store.write(lambda log: log.append(0, [], [])) is True
+    assert await log_sequence(store) == 0
 
 
 async def test_replay_from_leaves_out_what_came_before(store: Store) -> None:
-    stored = await store.events.append_all(setting(n) for n in range(6))
+    stored = await append_all(store, (setting(n) for n in range(6)))
     for after in range(8):
-        assert await replayed(store.events, after) == stored[after:]
-
-
-async def test_replay_goes_on_past_the_end_of_a_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "PAGE", 3)
-    stored = await store.events.append_all(setting(n) for n in range(9))
-    assert await replayed(store.events) == stored
-    assert await replayed(store.events, 2) == stored[2:]
-
-
-async def test_replay_holds_one_page_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "PAGE", 20)
-    size = 20_000
-    for _ in range(20):
-        await store.events.append_all(setting(n, "x" * size) for n in range(20))
-    count = 0
-    tracemalloc.start()
-    try:
-        async for _stored in store.events.replay_all():
-            count += 1
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert count == 400
-    assert peak < 3 * 20 * size, "the page that is read, the one before it, and an event"
+        assert await replayed(store, after) == stored[after:]
 
 
 async def test_an_append_after_a_moved_log_does_nothing_and_says_so(store: Store, data_dir: Path) -> None:
-    assert await store.events.append(0, [payload(1)], []) is True
+    assert await store.write(lambda log: log.append(0, [payload(1)], [])) is True
     record = CommandRecord("late", "digest", 1, 1)
-    assert await store.events.append(0, [payload(2)], [record]) is False
-    assert await store.events.append(2, [payload(2)], [record]) is False
-    assert await store.events.append(0, [], [record]) is False
+    assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is False
+    assert await store.write(lambda log: log.append(2, [payload(2)], [record])) is False
+    assert await store.write(lambda log: log.append(0, [], [record])) is False
     with plain(data_dir) as db:
         assert db.execute("SELECT sequence, payload FROM events").fetchall() == [(1, payload(1).decode())]
         assert db.execute("SELECT count(*) FROM commands").fetchone() == (0,)
-    assert await store.events.append(1, [payload(2)], [record]) is True
+    assert await store.write(lambda log: log.append(1, [payload(2)], [record])) is True
 
 
 async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_says_so(
@@ -106,9 +81,10 @@ async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_s
 ) -> None:
     # Two processes, the same commandId, and no event: nothing but the record has moved.
     first, second = CommandRecord("same", "digest", 1, 0), CommandRecord("same", "digest", 1, 1)
-    assert await store.events.append(0, [], [first]) is True
-    assert await store.events.append(0, [payload(1)], [CommandRecord("other", "digest", 1, 1), second]) is False
-    assert await store.events.sequence() == 0
+    assert await store.write(lambda log: log.append(0, [], [first])) is True
+    both = [CommandRecord("other", "digest", 1, 1), second]
+    assert await store.write(lambda log: log.append(0, [payload(1)], both)) is False
+    assert await log_sequence(store) == 0
     with plain(data_dir) as db:
         assert db.execute("SELECT command_id, last_sequence FROM commands").fetchall() == [("same", 0)]
 
@@ -128,13 +104,14 @@ async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_s
     ids=["empty", "text", "array", "null", "no-at", "no-type", "null-type", "refused-by-a-projection"],
 )
 async def test_a_batch_with_one_bad_event_leaves_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
-    await store.events.append_all([ProjectCreated(id="p", name="P", path="/p", at=AT)])
+    await append_all(store, [ProjectCreated(id="p", name="P", path="/p", at=AT)])
+    record = CommandRecord("c", "digest", 2, 4)
     with pytest.raises(StorageError):
-        await store.events.append(1, [payload(1), bad, payload(2)], [CommandRecord("c", "digest", 2, 4)])
+        await store.write(lambda log: log.append(1, [payload(1), bad, payload(2)], [record]))
     with plain(data_dir) as db:
         for table, count in [("events", 1), ("settings", 0), ("commands", 0), ("event_types", 1)]:
             assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (count,)
-    assert [s.sequence for s in await store.events.append_all([setting(1)])] == [2]
+    assert [s.sequence for s in await append_all(store, [setting(1)])] == [2]
 
 
 async def test_the_bytes_of_a_payload_come_back_as_they_were(store: Store, data_dir: Path) -> None:
@@ -142,11 +119,11 @@ async def test_the_bytes_of_a_payload_come_back_as_they_were(store: Store, data_
         b' { "at" : "2026-01-31T12:00:00.000Z",\t"type":"SettingChanged","key":"\\u006b","value":'
         b'["\\/\\ud83d\\ude00","\xc3\xa9 \xf0\x9f\x98\x80 \x7f",1.0,1E5,-0,12345678901234567890123] } '
     )
-    assert await store.events.append(0, [odd], [])
+    assert await store.write(lambda log: log.append(0, [odd], []))
     with plain(data_dir) as db:
         db.text_factory = bytes
         assert db.execute("SELECT payload, typeof(payload) FROM events").fetchone() == (odd, b"text")
-    [stored] = await replayed(store.events)
+    [stored] = await replayed(store)
     assert stored.event == SettingChanged(
         key="k", value=["/😀", "é 😀 \x7f", 1.0, 100000.0, 0, 12345678901234567890123], at=AT
     )
@@ -158,7 +135,7 @@ async def test_an_append_is_refused_once_a_newer_treadle_has_taken_the_database_
     with plain(data_dir) as db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'projectionVersion'", (str(projections.VERSION + 1),))
     with pytest.raises(NewerDatabase, match="newer treadle"):
-        await store.events.append(0, [payload(1)], [])
+        await store.write(lambda log: log.append(0, [payload(1)], []))
     with pytest.raises(NewerDatabase, match="newer treadle"):
         await store.read(lambda db: None)
     with plain(data_dir) as db:
@@ -194,26 +171,26 @@ FORBIDDEN = {
 @pytest.mark.parametrize("inside", [True, False], ids=["own-connection", "plain-sqlite3"])
 @pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN)
 async def test_the_database_refuses(store: Store, data_dir: Path, statement: str, inside: bool) -> None:
-    stored = await store.events.append_all(setting(n) for n in range(3))
+    stored = await append_all(store, (setting(n) for n in range(3)))
     if inside:
         with pytest.raises(sqlite3.Error):
             await store.writer.call(lambda db: db.execute(statement))
     else:
         with plain(data_dir) as db, pytest.raises(sqlite3.Error):
             db.execute(statement)
-    assert await replayed(store.events) == stored
-    assert [s.sequence for s in await store.events.append_all([setting(3)])] == [4]
+    assert await replayed(store) == stored
+    assert [s.sequence for s in await append_all(store, [setting(3)])] == [4]
 
 
 async def test_an_insert_without_a_sequence_gets_the_next_one(store: Store, data_dir: Path) -> None:
-    await store.events.append_all([setting(1)])
+    await append_all(store, [setting(1)])
     with plain(data_dir) as db:
         db.execute("INSERT INTO events (payload) VALUES (?)", (payload(2).decode(),))
-    assert await replayed(store.events) == [StoredEvent(1, setting(1)), StoredEvent(2, setting(2))]
+    assert await replayed(store) == [StoredEvent(1, setting(1)), StoredEvent(2, setting(2))]
 
 
 async def test_the_columns_of_an_event_say_what_its_payload_says(store: Store, data_dir: Path) -> None:
-    await store.events.append_all([setting(1)])
+    await append_all(store, [setting(1)])
     with plain(data_dir) as db:
         row = db.execute("SELECT event_type, thread_id, at FROM events").fetchone()
         assert row == ("SettingChanged", None, AT)
@@ -254,10 +231,10 @@ PROJECT = ProjectCreated(id="p", name="P", path="/p", at=AT)
 CLASHING: list[AnyEvent] = [setting(2), ProjectCreated(id="p", name="Q", path="/q", at=AT)]
 WRITES: dict[str, tuple[Write, Write]] = {
     "append": (
-        lambda s: s.events.append(1, [payload(2)], [CommandRecord("c", "digest", 2, 2)]),
-        lambda s: s.events.append(1, [payload(2), b"{}"], [CommandRecord("c", "digest", 2, 3)]),
+        lambda s: s.write(lambda log: log.append(1, [payload(2)], [CommandRecord("c", "digest", 2, 2)])),
+        lambda s: s.write(lambda log: log.append(1, [payload(2), b"{}"], [CommandRecord("c", "digest", 2, 3)])),
     ),
-    "append_all": (lambda s: s.events.append_all([setting(2)]), lambda s: s.events.append_all(CLASHING)),
+    "append_all": (lambda s: append_all(s, [setting(2)]), lambda s: append_all(s, CLASHING)),
     "migrate": (lambda s: s.writer.call(_migration), lambda s: s.writer.call(_broken_migration)),
     "rebuild": (lambda s: s.rebuild(), lambda s: s.writer.call(_broken_rebuild)),
 }
@@ -270,7 +247,7 @@ def _dump(data_dir: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path, name: str) -> None:
-    await store.events.append_all([PROJECT])
+    await append_all(store, [PROJECT])
     await WRITES[name][0](store)
     assert not store.writer.in_transaction
     seen = _dump(data_dir)
@@ -280,7 +257,7 @@ async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_write_that_fails_leaves_nothing_and_no_transaction(store: Store, data_dir: Path, name: str) -> None:
-    await store.events.append_all([PROJECT])
+    await append_all(store, [PROJECT])
     before = _dump(data_dir)
     with pytest.raises((sqlite3.Error, StorageError, InterruptedError)):
         await WRITES[name][1](store)
@@ -292,9 +269,9 @@ async def test_a_write_that_fails_leaves_nothing_and_no_transaction(store: Store
 
 async def test_a_log_is_the_same_after_it_was_closed_and_opened(data_dir: Path) -> None:
     async with opened(data_dir) as first:
-        stored = await first.events.append_all(setting(n) for n in range(5))
+        stored = await append_all(first, (setting(n) for n in range(5)))
     async with opened(data_dir) as second:
-        assert await replayed(second.events) == stored
+        assert await replayed(second) == stored
         assert second.log_id == first.log_id
 
 
@@ -311,7 +288,7 @@ async def test_only_the_owner_may_look_whatever_the_umask(data_dir: Path) -> Non
     try:
         async with opened(data_dir) as store:
             store.runner.acquire()
-            await store.events.append_all([setting(1)])
+            await append_all(store, [setting(1)])
             await store.rebuild()
             modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [data_dir, *data_dir.rglob("*")]}
             folders = {path for path in modes if path.is_dir()}
@@ -369,7 +346,7 @@ async def test_a_folder_that_cannot_be_made_is_refused_with_a_sentence(tmp_path:
 
 async def test_records_of_commands_survive_a_reopen(store: Store, data_dir: Path) -> None:
     records = [CommandRecord("a", "d1", 1, 1), CommandRecord("b", "d2", 2, 1), CommandRecord("c", "d3", 1, 1, "[1]")]
-    assert await store.events.append(0, [payload(1)], records)
+    assert await store.write(lambda log: log.append(0, [payload(1)], records))
     await store.close()
     with plain(data_dir) as db:
         found = db.execute("SELECT command_id, digest, first_sequence, last_sequence, parts FROM commands").fetchall()

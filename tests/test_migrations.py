@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support import opened, plain, refused, rows
+from support import append_all, log_sequence, opened, plain, refused, rows
 from treadle.domain.events import ProjectCreated, SettingChanged
 from treadle.store.errors import StorageError
 from treadle.store.sqlite import migrations, projections
@@ -38,8 +38,8 @@ def dump(data_dir: Path) -> list[str]:
 async def filled(data_dir: Path, count: int = 5) -> None:
     """A database with events, closed."""
     async with opened(data_dir) as store:
-        await store.events.append_all([ProjectCreated(id="p", name="P", path="/p", at=AT)])
-        await store.events.append_all(SettingChanged(key=f"k{n}", value=n, at=AT) for n in range(count - 1))
+        await append_all(store, [ProjectCreated(id="p", name="P", path="/p", at=AT)])
+        await append_all(store, (SettingChanged(key=f"k{n}", value=n, at=AT) for n in range(count - 1)))
 
 
 def copies(data_dir: Path) -> list[Path]:
@@ -113,7 +113,7 @@ async def test_a_migration_that_fails_on_an_empty_folder_leaves_a_file_that_can_
         await Store.open(data_dir)
     monkeypatch.undo()
     async with opened(data_dir) as store:
-        assert await store.events.sequence() == 0
+        assert await log_sequence(store) == 0
 
 
 def edit_a_migration(db: sqlite3.Connection) -> None:
@@ -185,7 +185,7 @@ async def test_older_projections_are_rebuilt_at_start_with_progress(
     with plain(data_dir) as db:
         assert {table: rows(db, table) for table in projections.TABLES} == before
     async with opened(data_dir) as store:
-        await store.events.append_all([SettingChanged(key="k0", value="new", at=AT)])
+        await append_all(store, [SettingChanged(key="k0", value="new", at=AT)])
     with plain(data_dir) as db:
         assert db.execute("SELECT value FROM settings WHERE key = 'k0'").fetchone() == ('"new"',)
 
@@ -203,7 +203,7 @@ async def test_projections_of_another_text_are_rebuilt_too(data_dir: Path) -> No
 
 async def test_a_whole_copy_is_kept_before_a_rebuild(data_dir: Path) -> None:
     async with opened(data_dir) as store:  # still open: what was appended lies in the WAL
-        await store.events.append_all(SettingChanged(key=f"k{n}", value=n, at=AT) for n in range(50))
+        await append_all(store, (SettingChanged(key=f"k{n}", value=n, at=AT) for n in range(50)))
     make_old(data_dir)
     before = dump(data_dir)
     async with opened(data_dir):
@@ -246,7 +246,7 @@ async def test_four_stores_may_open_one_empty_folder_at_once(data_dir: Path) -> 
     try:
         assert len({store.log_id for store in stores}) == 1
         for n, store in enumerate(stores):
-            [stored] = await store.events.append_all([SettingChanged(key=f"k{n}", value=n, at=AT)])
+            [stored] = await append_all(store, [SettingChanged(key=f"k{n}", value=n, at=AT)])
             assert stored.sequence == n + 1
     finally:
         for store in stores:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from every_event import HISTORY, LIVE, Effect, at
-from support import opened, plain, rows, serving
+from support import append_all, opened, plain, rows, serving
 from treadle import cli
 from treadle.domain import events as e
 from treadle.store.sqlite import projections
@@ -69,19 +69,19 @@ async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, da
     with plain(data_dir) as db:
         before = tables(db)
         for event, expected in HISTORY:
-            [stored] = await store.events.append_all([event])
+            [stored] = await append_all(store, [event])
             after = tables(db)
             assert effect(before, after) == expected, stored
             before = after
 
 
 async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: Path, tmp_path: Path) -> None:
-    await store.events.append_all(event for event, _ in HISTORY)
+    await append_all(store, (event for event, _ in HISTORY))
     with plain(data_dir) as db:
         at_once = tables(db)
     async with opened(tmp_path / "other") as other:
         for event, _ in HISTORY:
-            await other.events.append_all([event])
+            await append_all(other, [event])
     with plain(tmp_path / "other") as db:
         assert tables(db) == at_once
 
@@ -90,14 +90,14 @@ async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_d
     of_thread = [event for event in LIVE if isinstance(event, e.ThreadEvent)]
     other = [msgspec.structs.replace(event, thread_id="t2") for event in of_thread]
     both = [event for pair in zip(of_thread, other, strict=True) for event in pair]
-    await store.events.append_all([LIVE[0], *both])
+    await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]
                 assert {**row, "sequence": 0, "thread_id": ""} == {**twin, "sequence": 0, "thread_id": ""}
-        await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(40))])
+        await append_all(store, [e.ThreadDeleted(thread_id="t", at=at(40))])
         left = tables(db)
         assert not [key for key in left if " t " in key]
         assert [key for key in left if " t2 " in key] == [key for key in found if " t2 " in key]
@@ -112,7 +112,7 @@ async def test_a_rebuild_gives_the_rows_that_were_written_live(
     store: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(projections, "SLICE", size)
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     with plain(data_dir) as db:
         live = {table: rows(db, table) for table in projections.TABLES}
         assert all(live.values())
@@ -122,7 +122,7 @@ async def test_a_rebuild_gives_the_rows_that_were_written_live(
         assert {table: rows(db, table) for table in projections.TABLES} == live
         await store.rebuild()
         assert {table: rows(db, table) for table in projections.TABLES} == live
-    await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(40))])
+    await append_all(store, [e.ThreadDeleted(thread_id="t", at=at(40))])
 
 
 def verified(data_dir: Path, tmp_path: Path) -> list[projections.Difference]:
@@ -133,7 +133,7 @@ def verified(data_dir: Path, tmp_path: Path) -> list[projections.Difference]:
 
 
 async def test_verify_finds_nothing_where_nothing_is_wrong(store: Store, data_dir: Path, tmp_path: Path) -> None:
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     assert verified(data_dir, tmp_path) == []
 
 
@@ -152,7 +152,7 @@ CHANGED = {
 
 @pytest.mark.parametrize("table", projections.TABLES)
 async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     with plain(data_dir) as db:
         [before] = _first(db, table)
         db.execute(f"UPDATE {table} SET {CHANGED[table]} WHERE {_is(before)}", before)
@@ -164,7 +164,7 @@ async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path,
 
 @pytest.mark.parametrize("table", projections.TABLES)
 async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     with plain(data_dir) as db:
         [gone] = _first(db, table)
         db.execute(f"DELETE FROM {table} WHERE {_is(gone)}", gone)
@@ -173,7 +173,7 @@ async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, 
 
 @pytest.mark.parametrize("table", projections.TABLES)
 async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     with plain(data_dir) as db:
         [model] = _first(db, table)
         keys = KEYS.get(table, ("thread_id", "id"))
@@ -201,7 +201,7 @@ def _is(row: dict[str, Any]) -> str:
 
 
 async def test_verify_names_no_more_rows_than_can_be_read(store: Store, data_dir: Path, tmp_path: Path) -> None:
-    await store.events.append_all(e.SettingChanged(key=f"k{n}", value=n, at=at(0)) for n in range(60))
+    await append_all(store, (e.SettingChanged(key=f"k{n}", value=n, at=at(0)) for n in range(60)))
     with plain(data_dir) as db:
         db.execute("DELETE FROM settings")
     assert len(verified(data_dir, tmp_path)) == 20
@@ -211,7 +211,7 @@ async def test_the_commands_verify_and_rebuild_find_and_mend(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with opened(data_dir) as store:
-        await store.events.append_all(LIVE)
+        await append_all(store, LIVE)
     found = await _run("verify", data_dir, capsys)
     assert found == (0, f"OK: 9 tables match a replay of {len(LIVE)} events\n")
     with plain(data_dir) as db:
@@ -348,18 +348,16 @@ async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None
 
 
 async def test_text_that_streams_lies_in_chunks_until_its_message_ends(store: Store, data_dir: Path) -> None:
-    await store.events.append_all(LIVE)
+    await append_all(store, LIVE)
     words = ["é", "😀", "\n", '"', "e\u0301", "𝄞" * 3]
     with plain(data_dir) as db:
         row = rows(db, "projection_messages")
-        await store.events.append_all(
-            e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words
-        )
+        await append_all(store, [e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words])
         assert rows(db, "projection_messages") == row
         chunks = db.execute("SELECT text FROM message_chunks ORDER BY sequence").fetchall()
         assert chunks == [(word,) for word in ["left", *words]]
         assert _text(db) == ("left" + "".join(words), "streaming")
-        await store.events.append_all([e.MessageCompleted(id="open", thread_id="t", at=at(42))])
+        await append_all(store, [e.MessageCompleted(id="open", thread_id="t", at=at(42))])
         assert rows(db, "message_chunks") == []
         assert _text(db) == ("left" + "".join(words), "complete")
 

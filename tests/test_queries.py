@@ -15,7 +15,7 @@ import pytest
 
 import treadle
 from every_event import HISTORY, LIVE, at
-from support import opened, plain
+from support import append_all, opened, plain
 from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
 from treadle.store.pages import LATEST
@@ -70,7 +70,7 @@ def plan(db: sqlite3.Connection, text: str) -> list[str]:
 async def filled(data_dir: Path) -> Path:
     """A data directory in which every table has rows."""
     async with opened(data_dir) as store:
-        await store.events.append_all(LIVE)
+        await append_all(store, LIVE)
     return data_dir
 
 

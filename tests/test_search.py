@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from every_event import HISTORY, LIVE, at
-from support import PATIENCE, opened, plain, serving, spawned
+from support import PATIENCE, append_all, opened, plain, serving, spawned
 from treadle.domain import events as e
 from treadle.domain.entities import Hit
 from treadle.domain.errors import NotFound
@@ -67,7 +67,7 @@ def names(hits: list[Hit]) -> set[tuple[str, str, str]]:
 @pytest.fixture
 async def store(data_dir: Path) -> Any:
     async with opened(data_dir) as store:
-        await store.events.append_all(TALK)
+        await append_all(store, TALK)
         yield store
 
 
@@ -146,40 +146,41 @@ async def test_a_project_and_a_thread_narrow_it(store: Store) -> None:
 
 
 async def test_a_message_is_found_when_it_is_complete_with_all_of_its_text(store: Store) -> None:
-    await store.events.append_all(
+    await append_all(
+        store,
         [
             message("m3", "half a ", streaming=True),
             e.MessageAppended(id="m3", thread_id="t", text="zeb", at=at(0)),
             e.MessageAppended(id="m3", thread_id="t", text="ra", at=at(0)),
-        ]
+        ],
     )
     assert await found(store, "half zebra") == []
-    await store.events.append_all([e.MessageCompleted(id="m3", thread_id="t", at=at(0))])
+    await append_all(store, [e.MessageCompleted(id="m3", thread_id="t", at=at(0))])
     assert [hit.id for hit in await found(store, "half zebra")] == ["m3"]
 
 
 async def test_an_activity_is_found_when_it_has_ended_by_what_it_says_last(store: Store) -> None:
-    await store.events.append_all([activity("a2", "walrus", "running", "penguin")])
+    await append_all(store, [activity("a2", "walrus", "running", "penguin")])
     assert await found(store, "walrus") == []
-    await store.events.append_all([activity("a2", "walrus", "completed", {"found": "penguin"})])
+    await append_all(store, [activity("a2", "walrus", "completed", {"found": "penguin"})])
     assert [hit.id for hit in await found(store, "walrus penguin")] == ["a2"]
-    await store.events.append_all([activity("a2", "walrus", "failed", {"found": "albatross"})])
+    await append_all(store, [activity("a2", "walrus", "failed", {"found": "albatross"})])
     assert await found(store, "penguin") == []
     assert [hit.id for hit in await found(store, "albatross")] == ["a2"]
 
 
 async def test_a_thread_is_found_by_its_title_of_now_and_a_deleted_one_not_at_all(store: Store) -> None:
-    await store.events.append_all([e.ThreadRenamed(thread_id="t", title="Bound the backoff", at=at(0))])
+    await append_all(store, [e.ThreadRenamed(thread_id="t", title="Bound the backoff", at=at(0))])
     assert ("thread", "t", "t") not in names(await found(store, "delay"))
     assert names(await found(store, "backoff")) == {("thread", "t", "t")}
-    await store.events.append_all([e.ThreadDeleted(thread_id="t", at=at(0))])
+    await append_all(store, [e.ThreadDeleted(thread_id="t", at=at(0))])
     for text in ("delay", "backoff", "pytest"):
         assert await found(store, text) == []
     assert names(await found(store, "delai")) == {("message", "other", "m2")}
 
 
 async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> None:
-    await store.events.append_all([message(f"n{i}", f"needle number {i}") for i in range(25)])
+    await append_all(store, [message(f"n{i}", f"needle number {i}") for i in range(25)])
     seen: list[str] = []
     cursor = None
     while True:
@@ -188,7 +189,7 @@ async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> 
         cursor = page.next_cursor
         if cursor is None:
             break
-        await store.events.append_all([message(f"late-{cursor}", "needle needle needle")])
+        await append_all(store, [message(f"late-{cursor}", "needle needle needle")])
     assert sorted(seen) == sorted(f"n{i}" for i in range(25))
     with pytest.raises(BadCursor):
         await found(store, "needle", cursor="bm8")
@@ -196,9 +197,7 @@ async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> 
 
 async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(data_dir: Path, tmp_path: Path) -> None:
     async with opened(data_dir) as store:
-        await store.events.append_all(
-            [*TALK, *(event for event in LIVE if not isinstance(event, e.ProjectCreated))][:9]
-        )
+        await append_all(store, [*TALK, *(event for event in LIVE if not isinstance(event, e.ProjectCreated))][:9])
         before = await found(store, "delay")
         await store.rebuild()
         assert await found(store, "delay") == before
@@ -227,7 +226,7 @@ async def test_verify_tells_of_words_that_lead_to_another_row(store: Store, tmp_
 async def test_every_event_leaves_the_words_that_a_rebuild_would_leave(data_dir: Path, tmp_path: Path) -> None:
     async with opened(data_dir) as store:
         for i, (event, _) in enumerate(HISTORY):
-            await store.events.append_all([event])
+            await append_all(store, [event])
             assert projections.verify(data_dir / FILE_NAME, tmp_path / f"{i}.db")[1] == []
 
 
@@ -320,7 +319,7 @@ async def test_a_search_ends_with_its_client_and_with_the_store(store: Store, mo
 async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_ours(tmp_path: Path) -> None:
     for name in ("ours", "theirs"):
         async with opened(tmp_path / name) as store:
-            await store.events.append_all(TALK)
+            await append_all(store, TALK)
     async with serving(tmp_path / "ours") as (client, _):
         (tmp_path / "ours").rename(tmp_path / "away")
         (tmp_path / "theirs").rename(tmp_path / "ours")

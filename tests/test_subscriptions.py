@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from support import PATIENCE, opened, plain, serving
+from support import PATIENCE, log_sequence, opened, plain, serving
 from treadle.client.replica import OutOfStep, Replica
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
@@ -110,16 +110,16 @@ class Client:
         """The sequence of the log after the commands, which are done one after the other."""
         for command in commands:
             await self.engine.submit([command]).future
-        return await self.store.events.sequence()
+        return await log_sequence(self.store)
 
     async def at_once(self, *commands: c.Command) -> int:
         """The same, in one batch."""
         await self.engine.submit(list(commands), atomic=True).future
-        return await self.store.events.sequence()
+        return await log_sequence(self.store)
 
     async def all_told(self) -> None:
         """Return when every subscription knows the whole log."""
-        log = await self.store.events.sequence()
+        log = await log_sequence(self.store)
         async with asyncio.timeout(PATIENCE):
             while any(s.sequence < log for s in self.subscriptions._open.values()):
                 self._told.clear()

@@ -15,6 +15,7 @@ import pytest
 
 import support
 import wire
+from support import log_sequence
 from test_backup import assert_whole, log_of
 from test_bad_days import Work, durable, fill, limited, own_file_system
 from treadle.store.errors import StorageError
@@ -199,7 +200,7 @@ async def test_what_was_before_a_migration_is_kept_as_one_private_file_that_is_n
     caplog.set_level("INFO")
     bring(monkeypatch, NEXT)
     async with support.opened(data_dir) as store:
-        count = len(await support.replayed(store.events))
+        count = len(await support.replayed(store))
     monkeypatch.undo()
     copy = the_copy(data_dir)
     assert f"kept a copy of the database as {copy}" in caplog.text
@@ -231,7 +232,7 @@ async def test_a_migration_that_fails_leaves_the_released_file_as_it_was(
     assert path.read_bytes() == content
     monkeypatch.undo()
     async with support.opened(data_dir) as store:
-        assert await store.events.sequence() > 300
+        assert await log_sequence(store) > 300
 
 
 async def test_a_client_is_told_of_a_migration_that_fails_and_the_daemon_goes_on_with_one_that_does_not(

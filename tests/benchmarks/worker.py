@@ -1,6 +1,6 @@
 """What is measured inside one process: python tests/benchmarks/worker.py WHAT …, which prints JSON.
 
-replay DIR COUNT: events/s of EventStore.replay_all and of plain sqlite3, of the first COUNT events, in turn.
+replay DIR COUNT: events/s of decoded pages of the log and of plain sqlite3, of the first COUNT events, in turn.
 rebuild DIR: events/s of filling the tables anew.
 append DIR BATCHES: events/s of appending and projecting, 500 events at a time.
 echo: not a measure: a stock pygls server that answers with the params it was given.
@@ -20,15 +20,17 @@ BATCH = 500
 
 
 async def replay(data_dir: Path, count: int, rounds: int) -> list[tuple[float, float]]:
+    import msgspec
+
+    from treadle.domain.events import StoredEvent
     from treadle.store.sqlite.store import Store
 
     async def ours() -> float:
-        began, seen = time.perf_counter(), 0
-        async for _ in store.events.replay_all():
-            seen += 1
-            if seen == count:
-                break
-        return count / (time.perf_counter() - began)
+        began, after = time.perf_counter(), 0
+        while after < count:
+            page, _ = await store.read(lambda reads, after=after: reads.events(None, after, 1_000))  # type: ignore[misc]
+            after += len([msgspec.json.decode(event, type=StoredEvent) for event in page])
+        return after / (time.perf_counter() - began)
 
     def plain() -> float:
         with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
@@ -68,8 +70,12 @@ async def append(data_dir: Path, batches: int) -> float:
             id=f"message-{n}", thread_id="thread", turn_id="turn", role="assistant", text=TEXT, streaming=False, at=at
         )
 
+    async def append_all(events: list[AnyEvent]) -> None:
+        payloads = [e.encode(event) for event in events]
+        assert await store.write(lambda log: log.append(log.sequence(), payloads, []))
+
     store = await Store.open(data_dir)
-    await store.events.append_all(
+    await append_all(
         [
             e.ProjectCreated(id="project", name="p", path="/p", at=at),
             e.ThreadCreated(thread_id="thread", project_id="project", title="t", at=at),
@@ -77,10 +83,10 @@ async def append(data_dir: Path, batches: int) -> float:
         ]
     )
     all_of_them = [[message(b * BATCH + n) for n in range(BATCH)] for b in range(batches + 1)]
-    await store.events.append_all(all_of_them.pop())
+    await append_all(all_of_them.pop())
     began = time.perf_counter()
     for batch in all_of_them:
-        await store.events.append_all(batch)
+        await append_all(batch)
     elapsed = time.perf_counter() - began
     await store.close()
     return batches * BATCH / elapsed

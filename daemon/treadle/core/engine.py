@@ -17,7 +17,7 @@ from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
 from treadle.store.errors import Busy, StorageError
 from treadle.store.ids import new_id
-from treadle.store.ports import CommandRecord, DataDirectory
+from treadle.store.ports import CommandRecord, DataDirectory, Log
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class Engine:
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
     of the log. waiting: called with true while commands wait for another process that rebuilds the projections, with
-    false afterwards. The others are bounds: see the constants above.
+    false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
+    above.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Engine:
         self._max_group, self._max_group_bytes, self._max_merged = max_group, max_group_bytes, max_merged
         self._max_queue, self._busy_patience = max_queue, busy_patience
         self._state_limit, self._state_bytes_limit = state_limit, state_bytes
+        self.is_appending = False
         self._state = initial_state()
         self._state_bytes = 0
         self._queue: deque[Submission] = deque()
@@ -160,12 +162,15 @@ class Engine:
             self.store.append_queue.end()
 
     def _take(self) -> list[Submission]:
+        """The next group. A command id that is in it already ends it: the second is answered from the log."""
         group: list[Submission] = []
+        ids: set[str | None] = set()
         count = size = 0
         while (
             self._queue
             and count < self._max_group
             and (not group or size + self._queue[0].size <= self._max_group_bytes)
+            and self._queue[0].command_id not in ids
         ):
             submission = self._queue.popleft()
             self._queued -= len(submission.commands)
@@ -174,6 +179,8 @@ class Engine:
                 group.append(submission)
                 count += len(submission.commands)
                 size += submission.size
+                if submission.command_id is not None:
+                    ids.add(submission.command_id)
         if not self._queue:
             self._arrived.clear()
         return group
@@ -181,10 +188,13 @@ class Engine:
     async def _process(self, group: list[Submission]) -> None:
         """Answer every submission of the group."""
         busy_until = asyncio.get_running_loop().time() + self._busy_patience
+        starts = any(isinstance(command, c.StartTurn) for submission in group for command, _ in submission.commands)
         while True:
+            self.is_appending = True
             try:
-                decided = await self._decide(group)
-                appended = await self._append(decided)
+                if starts:
+                    self.store.runner.acquire()
+                decided = await self.store.write(lambda log: self._decide_and_append(log, group))
             except StorageError as error:
                 self._forget_state()
                 if isinstance(error, Busy):
@@ -201,70 +211,62 @@ class Engine:
                 for submission in group:
                     await self._process([submission])
                 return
+            finally:
+                self.is_appending = False
             self._waiting(False)
-            if appended:
+            if decided is not None:
                 break
             self._forget_state()
             await self.store.append_queue.lost()
-        self._state.commit()
         decided.answer()
         if decided.payloads:
             self.published(self._state.sequence)
         self._state_bytes += sum(map(len, decided.payloads))
         if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
-        if decided.deferred:
-            await self._process(decided.deferred)
 
     def _forget_state(self) -> None:
         self._state = initial_state()
         self._state_bytes = 0
 
-    async def _decide(self, group: list[Submission]) -> Group:
-        if any(isinstance(command, c.StartTurn) for submission in group for command, _ in submission.commands):
-            self.store.runner.acquire()
-        current, stored = await self._load(group)
-        decided = Group(self._state, Stamp(self._clock(), self.store.runner.name), stored, self._max_merged)
+    def _decide_and_append(self, log: Log, group: list[Submission]) -> Group | None:
+        """Load what the group names, decide it and append the events; None if another process appended meanwhile.
+
+        Runs on the log's thread. No lock is held while the commands are decided: the append compares the sequence.
+        """
+        answers = self._load(log, group)
+        decided = Group(self._state, Stamp(self._clock(), self.store.runner.name), answers, self._max_merged)
         for submission in group:
             decided.add(submission)
-        if decided.judges and not decided.writes and not current:
-            # Nothing that the append would compare: what was rejected must not be judged by an old state.
-            decided.stale = (await self.store.events.sequence()) != self._state.sequence
+        if decided.writes:
+            appended = log.append(decided.expected, decided.payloads, decided.records)
+        else:  # a rejection must not be judged by an old state
+            appended = not decided.judges or log.sequence() == decided.expected
+        if not appended:
+            return None
+        self._state.commit()
         return decided
 
-    async def _append(self, decided: Group) -> bool:
-        if decided.stale:
-            return False
-        if not decided.writes:
-            return True
-        return await self.store.events.append(decided.expected, decided.payloads, decided.records)
-
-    async def _load(self, group: list[Submission]) -> tuple[bool, dict[str, tuple[CommandRecord, list[Any]]]]:
-        """Load what the group names; says whether the state is known to be the newest, and the stored answers."""
+    def _load(self, log: Log, group: list[Submission]) -> dict[str, tuple[CommandRecord, list[Any]]]:
+        """Load the state that the group names; the stored answers of its command ids."""
         named: set[Key] = set()
-        fresh: set[Key] = set()
-        ids = [s.command_id for s in group if s.command_id is not None]
+        fresh: set[Key] = set()  # with an id that was made just now, so that nothing has it
         for submission in group:
             for command, new_ids in submission.commands:
                 keys = names(command)
                 named |= keys
-                if new_ids:
-                    fresh |= {key for key in keys if key[-1] in new_ids}
-        while True:
-            missing = [key for key in named if key not in self._state]
-            unknown = [key for key in missing if key not in fresh]
-            self._state.load({key: None for key in missing if key in fresh})
-            if not unknown and not ids:
-                return False, {}
-            sequence, found, stored = await self.store.events.load(unknown, ids)
-            if sequence == self._state.sequence:
-                self._state.load(found)
-                return True, stored
-            if len(self._state) == len(missing) - len(unknown):  # nothing else was loaded at the older sequence
-                self._state = State(sequence)
-                self._state.load(dict.fromkeys(fresh) | found)
-                return True, stored
-            self._state = State(sequence)
+                fresh |= {key for key in keys if key[-1] in new_ids}
+        command_ids = [s.command_id for s in group if s.command_id is not None]
+        unknown = [key for key in named - fresh if key not in self._state]
+        if unknown or command_ids:
+            loaded = log.load(unknown, command_ids)
+            if loaded.sequence != self._state.sequence:
+                if len(unknown) < len(named - fresh):
+                    loaded = log.load([*(named - fresh)], command_ids)
+                self._state = State(loaded.sequence)
+            self._state.load(loaded.state)
+        self._state.load(dict.fromkeys(key for key in fresh if key not in self._state))
+        return loaded.answers if unknown or command_ids else {}
 
 
 def _with_ids(command: c.Command) -> tuple[c.Command, tuple[str, ...]]:

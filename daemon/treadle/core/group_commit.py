@@ -83,7 +83,7 @@ class Group:
     """Decides submissions one after the other, each against the state that its predecessors leave.
 
     expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
-    deferred: submissions to decide after this group. stale: the log has moved on. stored: the remembered answers.
+    stored: the remembered answers.
     """
 
     def __init__(
@@ -94,8 +94,6 @@ class Group:
         max_merged: int = MAX_MERGED,
     ) -> None:
         self.expected = state.sequence
-        self.stale = False
-        self.deferred: list[Submission] = []
         self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._state = state
         self._stamp = stamp
@@ -146,13 +144,9 @@ class Group:
 
     def add(self, submission: Submission) -> None:
         """Decide one more."""
-        if submission.command_id is not None:
-            if submission.command_id in self._stored:
-                self._repeat(submission)
-                return
-            if any(s.command_id == submission.command_id for s, _ in self._accepted):
-                self.deferred.append(submission)
-                return
+        if submission.command_id in self._stored:
+            self._repeat(submission)
+            return
         if submission.mergeable and self._join(submission):
             return
         savepoint, length = self._state.savepoint(), len(self._events)

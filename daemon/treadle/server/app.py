@@ -37,7 +37,6 @@ OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that the client has not 
 NOTIFY_BELOW = 256 * 1024  # bytes of unread output above which no notifications are sent
 GRACE = 1.0  # seconds for which input is still read after the client stopped reading
 ENDING = 2.0  # seconds that each step of the shutdown may take once no client waits for answers
-LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +90,6 @@ class Daemon:
         self._services: Services | None = None
         self._opening: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
-        self._looks: list[asyncio.TimerHandle] = []
         self._waiting: Waiting | None = None
         self._progress_begun = False
         self.watches_process = False
@@ -151,7 +149,7 @@ class Daemon:
         if self.client.approvals != "none":
             of_all = self.client.approvals == "all"
             approvals = Approvals(store, engine, self.peer, lambda: None if of_all else subscriptions.threads)
-        watch = Watch(options.data_dir, self._wal_was_written)
+        watch = Watch(options.data_dir, self.wake, lambda: engine.is_appending)
         recovery = Recovery(store, engine, self.wake)
         self._services = Services(store, engine, subscriptions, watch, approvals, recovery)
         engine.start()
@@ -187,17 +185,9 @@ class Daemon:
     def _appended(self, sequence: int) -> None:
         """This daemon has appended: the log is at `sequence`."""
         self.services.subscriptions.appended(sequence)
+        self.services.watch.appended()
         if self.services.approvals is not None:
             self.services.approvals.wake()
-
-    def _wal_was_written(self) -> None:
-        """Publish what there is now, and look again: a commit is seen only after the fsync that follows the write,
-        and of that nothing tells. What takes longer still is seen with the next look for daemons that are gone."""
-        loop = asyncio.get_running_loop()
-        for look in self._looks:
-            look.cancel()
-        self.wake()
-        self._looks = [loop.call_later(seconds, self.wake) for seconds in LOOK_AGAIN]
 
     def _tell_progress(self, done: int, total: int) -> None:
         """Of a rebuild: LSP's $/progress under the token that came with `initialize`, else a line in the log."""

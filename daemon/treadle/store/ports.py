@@ -216,20 +216,21 @@ class Reads(Protocol):
 
 
 class Log(Protocol):
-    """The events of a data directory, on a connection that may write."""
+    """The events of a data directory, on the thread that may write. Valid only within the function it was passed to."""
 
-    async def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Add events after sequence `expected`, and the records of their commands, in one transaction.
+    def sequence(self) -> int:
+        """The sequence of the last event; 0 for an empty log."""
 
-        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises Busy
-        while other processes hold the database, and NewerDatabase if a newer treadle has taken it over.
-        """
-
-    async def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
+    def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         """What is under the keys, and the stored answers of the commands, in one read transaction. Raises Busy."""
 
-    async def sequence(self) -> int:
-        """The sequence of the last event; 0 for an empty log."""
+    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+        """Add events after sequence `expected`, and the records of their commands, in one transaction.
+
+        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises
+        StorageError if the database refuses or the file was moved away: Busy while another process holds it,
+        NewerDatabase if a newer treadle has taken it over.
+        """
 
 
 class AppendOrder(Protocol):
@@ -273,9 +274,6 @@ class DataDirectory(Protocol):
     def log_id(self) -> str: ...
 
     @property
-    def events(self) -> Log: ...
-
-    @property
     def runner(self) -> Presence: ...
 
     @property
@@ -283,6 +281,9 @@ class DataDirectory(Protocol):
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """The future result of `function`; reads that wait at the same time share one transaction."""
+
+    async def write(self, function: Callable[[Log], T]) -> T:
+        """The result of `function`, run on the one thread that may write."""
 
     def is_rebuilding(self) -> bool:
         """Whether some process rebuilds the projections, so that a busy database is worth waiting for."""

@@ -33,7 +33,7 @@ async def import_acp(file: Path, data_dir: Path) -> int:
     engine = Engine(store, linger=0)
     engine.start()
     try:
-        before = await store.events.sequence()
+        before = await store.read(lambda reads: reads.sequence())
         project_id = await _project(store, engine, _folder(frames, file))
         results: list[BatchDispatched | BaseException] = []
         commands = enumerate(_commands(frames, project_id))
@@ -43,7 +43,7 @@ async def import_acp(file: Path, data_dir: Path) -> int:
                 for i, c in some
             ]
             results += await asyncio.gather(*answers, return_exceptions=True)
-        after = await store.events.sequence()
+        after = await store.read(lambda reads: reads.sequence())
     finally:
         await engine.stop()
         await store.close()

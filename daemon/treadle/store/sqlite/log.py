@@ -1,74 +1,70 @@
-"""The event log: appended to under a comparison, replayed in pages."""
+"""The event log: append under a comparison, and what commands are decided against."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
 
-from treadle.domain.events import EVENT_TYPES, AnyEvent, StoredEvent, decode, encode
+from treadle.domain.events import EVENT_TYPES
 from treadle.domain.state import Key
-from treadle.store.errors import NewerDatabase, translated
+from treadle.store.errors import NewerDatabase
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord, Loaded
 from treadle.store.sqlite import migrations, projections
-from treadle.store.sqlite.database import SqliteConnection
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.sql import query, scripts
 
-PAGE = 1_000  # events
 
+class SqliteLog:
+    """Implements Log on a connection that may write. in_place: raises StorageError if the file was moved away."""
 
-class EventStore:
-    """The log of one database, on a connection that may write."""
+    def __init__(self, connection: sqlite3.Connection, in_place: Callable[[], None]) -> None:
+        self._db = connection
+        self._in_place = in_place
 
-    def __init__(self, connection: SqliteConnection) -> None:
-        self._connection = connection
+    def sequence(self) -> int:
+        return position(self._db)[0]
 
-    async def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Add events after sequence `expected`, and the answers of their commands, in one transaction.
+    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+        db, count = self._db, len(payloads)
+        batch = msgspec.json.encode([payload.decode() for payload in payloads]).decode()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self._in_place()
+            appended = self.sequence() == expected
+            if appended and count:
+                inserted = db.execute(query("append_events"), {"expected": expected, "batch": batch}).rowcount
+                assert inserted == count, f"{inserted} rows of {count}"
+            if appended and records:
+                rows = {"sequence": expected + count, "batch": msgspec.json.encode(records).decode()}
+                inserted = db.execute(query("append_commands"), rows).rowcount
+                # Another process may have remembered one of them without an event: the log alone does not tell.
+                appended = inserted == len(records)
+            db.execute("COMMIT" if appended else "ROLLBACK")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return appended
 
-        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises
-        StorageError if the database refuses or the file was moved away: Busy while another process holds it,
-        NewerDatabase if a newer treadle has taken it over.
-        """
-        batch = _json_array_of_strings(payloads)
-        in_place = self._connection.require_in_place
-        with translated():
-            return await self._connection.call(_append, in_place, expected, len(payloads), batch, records)
-
-    async def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
-        """What is under the keys, and the stored answers of the commands, in one read transaction."""
-        with translated():
-            return await self._connection.call(_load, keys, command_ids)
-
-    async def append_all(self, events: Iterable[AnyEvent]) -> list[StoredEvent]:
-        """Add all of the events or none, one after the other, wherever the log ends by now."""
-        batch = list(events)
-        payloads = [encode(event) for event in batch]
-        while True:
-            after = await self.sequence()
-            if await self.append(after, payloads, []):
-                return [StoredEvent(after + 1 + i, event) for i, event in enumerate(batch)]
-
-    async def sequence(self) -> int:
-        """That of the last event; 0 for an empty log."""
-        with translated():
-            return (await self._connection.call(position))[0]
-
-    async def replay_all(self) -> AsyncIterator[StoredEvent]:
-        """Every event from the first."""
-        async for stored in self.replay_from(0):
-            yield stored
-
-    async def replay_from(self, sequence: int) -> AsyncIterator[StoredEvent]:
-        """Every event after `sequence`, read in pages; one page is held in memory."""
-        while True:
-            rows = await self._connection.call(_page, sequence)
-            for sequence, payload in rows:
-                yield StoredEvent(sequence, decode(payload))
-            if len(rows) < PAGE:
-                return
+    def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
+        db = self._db
+        db.execute("BEGIN")
+        try:
+            sequence = self.sequence()
+            found = look_up(db, keys)
+            answers = {}
+            if command_ids:
+                ids = msgspec.json.encode(command_ids).decode()
+                for row in db.execute(query("lookup_commands"), {"ids": ids}).fetchall():
+                    record = CommandRecord(*row)
+                    after, count = record.first_sequence - 1, record.last_sequence - record.first_sequence + 1
+                    events = db.execute(query("event_list"), {"after": after, "limit": count}).fetchall()
+                    answers[record.command_id] = record, [stored_event(number, payload) for number, payload in events]
+        finally:
+            db.execute("ROLLBACK")
+        return Loaded(sequence, found, answers)
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
@@ -93,61 +89,3 @@ def _unknown(migration: int | None, event_types: str) -> str:
         return f"migration {migration}"
     types = set(msgspec.json.decode(event_types, type=list[str])) - EVENT_TYPES
     return f"events of type {', '.join(sorted(types))}" if types else ""
-
-
-def _append(
-    connection: sqlite3.Connection,
-    in_place: Callable[[], None],
-    expected: int,
-    count: int,
-    batch: bytes,
-    records: list[CommandRecord],
-) -> bool:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        in_place()
-        appended = position(connection)[0] == expected
-        if appended and count:
-            inserted = connection.execute(
-                query("append_events"), {"expected": expected, "batch": batch.decode()}
-            ).rowcount
-            assert inserted == count, f"{inserted} rows of {count}"
-        if appended and records:
-            inserted = connection.execute(
-                query("append_commands"),
-                {"sequence": expected + count, "batch": msgspec.json.encode(records).decode()},
-            ).rowcount
-            # Another process may have remembered one of them without an event: the log alone does not tell.
-            appended = inserted == len(records)
-        connection.execute("COMMIT" if appended else "ROLLBACK")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return appended
-
-
-def _load(connection: sqlite3.Connection, keys: list[Key], command_ids: list[str]) -> Loaded:
-    connection.execute("BEGIN")
-    try:
-        sequence, _ = position(connection)
-        found = look_up(connection, keys)
-        answers = {}
-        if command_ids:
-            ids = msgspec.json.encode(command_ids).decode()
-            for row in connection.execute(query("lookup_commands"), {"ids": ids}).fetchall():
-                record = CommandRecord(*row)
-                after, count = record.first_sequence - 1, record.last_sequence - record.first_sequence + 1
-                events = connection.execute(query("event_list"), {"after": after, "limit": count}).fetchall()
-                answers[record.command_id] = record, [stored_event(number, payload) for number, payload in events]
-    finally:
-        connection.execute("ROLLBACK")
-    return Loaded(sequence, found, answers)
-
-
-def _page(connection: sqlite3.Connection, after: int) -> list[tuple[int, str]]:
-    return connection.execute(query("event_list"), {"after": after, "limit": PAGE}).fetchall()
-
-
-def _json_array_of_strings(payloads: list[bytes]) -> bytes:
-    return msgspec.json.encode([payload.decode() for payload in payloads])

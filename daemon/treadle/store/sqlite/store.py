@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
-from treadle.store.ports import Reads
+from treadle.store.ports import Log, Reads
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.append_queue import AppendQueue
 from treadle.store.sqlite.backup import copy_whole
@@ -26,7 +26,7 @@ from treadle.store.sqlite.database import (
     open_or_create_db,
     open_reader,
 )
-from treadle.store.sqlite.log import EventStore, position
+from treadle.store.sqlite.log import SqliteLog, position
 from treadle.store.sqlite.runners import Runner
 from treadle.store.sqlite.transaction import SqliteReads
 
@@ -40,7 +40,7 @@ LONGEST_SEARCH = 10.0  # seconds, after which it is given up: others wait for it
 class Store:
     """Implements DataDirectory.
 
-    events: the log. reads: those that wait. runner: this daemon as one that runs turns. append_queue: fairness among
+    reads: those that wait. runner: this daemon as one that runs turns. append_queue: fairness among
     processes that append. log_id: tells this log from any other.
     rebuilt: how many events the projections were rebuilt from when it was opened; None if they were current.
     """
@@ -58,7 +58,6 @@ class Store:
         self.path = data_dir / FILE_NAME
         self.durability = durability
         self.writer = writer
-        self.events = EventStore(writer)
         self.runner = Runner(data_dir)
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
@@ -114,6 +113,12 @@ class Store:
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """The future result of `function`; reads that wait at the same time share one transaction."""
         return self.reads.submit(function)
+
+    async def write(self, function: Callable[[Log], T]) -> T:
+        """The result of `function`, run on the one thread that may write."""
+        in_place = self.writer.require_in_place
+        with translated():
+            return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
