@@ -1,4 +1,4 @@
-"""The event log: appended to under a comparison, replayed in pages."""
+"""The event log: compare-and-append, and replay in pages."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -20,17 +20,17 @@ PAGE = 1_000  # events
 
 
 class EventStore:
-    """The log of one database, on a connection that may write."""
+    """The log of one database, on a connection that may write. Implements Log."""
 
     def __init__(self, connection: SqliteConnection) -> None:
         self._connection = connection
 
     async def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Add events after sequence `expected`, and the answers of their commands, in one transaction.
+        """Append events after sequence `expected`, and the answers of their commands, in one transaction.
 
-        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises
-        StorageError if the database refuses or the file was moved away: Busy while another process holds it,
-        NewerDatabase if a newer treadle has taken it over.
+        Returns False and appends nothing if another process has appended first, or has stored an answer for one of the
+        command ids. Raises StorageError if the append fails or the file was moved away: Busy while another process has
+        locked it, NewerDatabase if a newer treadle has upgraded it.
         """
         batch = _json_array_of_strings(payloads)
         in_place = self._connection.require_in_place
@@ -38,12 +38,12 @@ class EventStore:
             return await self._connection.call(_append, in_place, expected, len(payloads), batch, records)
 
     async def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
-        """What is under the keys, and the stored answers of the commands, in one read transaction."""
+        """The state under the keys and the stored answers of the commands, in one read transaction."""
         with translated():
             return await self._connection.call(_load, keys, command_ids)
 
     async def append_all(self, events: Iterable[AnyEvent]) -> list[StoredEvent]:
-        """Add all of the events or none, one after the other, wherever the log ends by now."""
+        """Append all of the events or none at the current end of the log; retry if another process appends first."""
         batch = list(events)
         payloads = [encode(event) for event in batch]
         while True:
@@ -52,7 +52,7 @@ class EventStore:
                 return [StoredEvent(after + 1 + i, event) for i, event in enumerate(batch)]
 
     async def sequence(self) -> int:
-        """That of the last event; 0 for an empty log."""
+        """The sequence of the last event; 0 for an empty log."""
         with translated():
             return (await self._connection.call(position))[0]
 
@@ -62,7 +62,7 @@ class EventStore:
             yield stored
 
     async def replay_from(self, sequence: int) -> AsyncIterator[StoredEvent]:
-        """Every event after `sequence`, read in pages; one page is held in memory."""
+        """Every event after `sequence`, read in pages; only one page is in memory."""
         while True:
             rows = await self._connection.call(_page, sequence)
             for sequence, payload in rows:
@@ -72,7 +72,10 @@ class EventStore:
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """The sequence of the last event. Raises NewerDatabase where the projections or the log are not ours any more."""
+    """The sequence of the last event, and the version of the projections.
+
+    Raises NewerDatabase if another version of treadle has changed the projections or the log.
+    """
     sequence, version, migration, event_types = connection.execute(query("position")).fetchone()
     if version is not None and version != str(projections.VERSION):
         raise NewerDatabase(
@@ -88,7 +91,10 @@ def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
 
 @lru_cache
 def _unknown(migration: int | None, event_types: str) -> str:
-    """What this release cannot have put there; empty where it can. The types only grow, and seldom."""
+    """A migration or event types that this release does not know, as text; empty if it knows all.
+
+    Cached: event types are only ever added, and rarely.
+    """
     if migration is not None and migration > max(map(migrations.version_of, scripts("migrations"))):
         return f"migration {migration}"
     types = set(msgspec.json.decode(event_types, type=list[str])) - EVENT_TYPES
@@ -117,7 +123,7 @@ def _append(
                 query("append_commands"),
                 {"sequence": expected + count, "batch": msgspec.json.encode(records).decode()},
             ).rowcount
-            # Another process may have remembered one of them without an event: the log alone does not tell.
+            # Another process may have stored one of these answers without any events: comparing sequences misses that.
             appended = inserted == len(records)
         connection.execute("COMMIT" if appended else "ROLLBACK")
     except BaseException:
