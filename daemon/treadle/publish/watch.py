@@ -1,4 +1,4 @@
-"""Notices what other processes append: inotify on Linux, elsewhere the WAL file's time and size."""
+"""Detect appends of other processes: with inotify on Linux, elsewhere by polling the WAL file's mtime and size."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ from treadle.store.sqlite.database import FILE_NAME
 
 log = logging.getLogger(__name__)
 
-POLL = 0.05  # seconds between looks at the WAL file, where there is no inotify
+POLL = 0.05  # seconds between checks of the WAL file if inotify is not available
 
 
 class Watch:
-    """Calls `changed` when the database may have changed; too often is harmless, a read finds out."""
+    """Calls `changed` when the database may have changed. False alarms are harmless: a read finds nothing new."""
 
     def __init__(self, data_dir: Path, changed: Callable[[], None]) -> None:
         self._data_dir = data_dir
@@ -29,11 +29,11 @@ class Watch:
         return self._inotify is not None or self._poll is not None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching; does nothing if already started."""
         if self.started:
             return
         if sys.platform == "linux":
-            # Here and not above: the import takes longer than all else that a start without subscriptions does.
+            # Imported lazily: the import takes longer than the rest of a start without subscriptions.
             from inotify_simple import INotify, flags
 
             try:
@@ -47,7 +47,7 @@ class Watch:
         self._poll = asyncio.create_task(self._look())
 
     def stop(self) -> None:
-        """No longer watch."""
+        """Stop watching."""
         if self._inotify is not None:
             asyncio.get_running_loop().remove_reader(self._inotify.fileno())
             self._inotify.close()
@@ -58,7 +58,7 @@ class Watch:
 
     def _read(self) -> None:
         events = self._inotify.read(timeout=0)
-        # Q_OVERFLOW comes without a name.
+        # A Q_OVERFLOW event has no name.
         if any(not event.name or event.name.startswith(FILE_NAME) for event in events):
             self._changed()
 
