@@ -1,6 +1,6 @@
-"""A client for Python: spawns a daemon or is given the pipes of one, calls its methods, follows its topics.
+"""The Python client: spawns a daemon or uses the pipes of one, calls its methods, follows its topics.
 
-Each method of the protocol is one of `Client`, and takes the fields of its params by name: `thread_list(limit=5)`.
+Each method of the protocol is a method of `Client` and takes the fields of its params by name: `thread_list(limit=5)`.
 Commands are structs: `dispatch(StartTurn(thread_id="t", prompt="Hello?"))`.
 """
 
@@ -54,7 +54,7 @@ Pipes = tuple[asyncio.StreamReader, asyncio.StreamWriter] | tuple[int, int]
 
 
 class Call(Generic[P, R]):
-    """A method of the protocol as a method of the client, with the arguments of the struct of its params."""
+    """A method of the protocol as a method of the client, with the fields of its params as arguments."""
 
     def __init__(self, endpoint: Endpoint[P, R]) -> None:
         self.endpoint = endpoint
@@ -79,7 +79,8 @@ class Call(Generic[P, R]):
 class Client:
     """A client of one daemon.
 
-    info: the answer to `initialize`. connection: the wire; `connection.inbox()` has the notifications of no topic.
+    info: the answer to `initialize`. connection: the JSON-RPC connection; `connection.inbox()` has the notifications
+    that belong to no subscription.
     """
 
     info: Initialized
@@ -109,21 +110,21 @@ class Client:
 
     @property
     def process(self) -> asyncio.subprocess.Process:
-        """The daemon's. Raises ValueError where it is somebody else's."""
+        """The daemon's process. Raises ValueError if this client did not spawn it."""
         if self._process is None:
             raise ValueError("this client was given pipes: the process behind them is not its own")
         return self._process
 
     async def dispatch(self, command: Command) -> Dispatched:
-        """Do one thing. Written before this first waits: what is asked for in order is done in order."""
+        """Send one command. It is written before the first await, so commands are executed in the order of calls."""
         return await self.ask(endpoints.DISPATCH.name, command, endpoints.DISPATCH.result)
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The result of any request, as plain values. Raises RemoteError, and Disconnected."""
+        """Call any method; return its result as plain values. Raises RemoteError and Disconnected."""
         return await self.connection.call(method, params)
 
     async def ask(self, method: str, params: object, result: type[R]) -> R:
-        """The result of a request as a struct, without what only a later release knows."""
+        """Call a method; return its result as a struct, without kinds of events and changes from a newer release."""
         return msgspec.convert(known(await self.connection.call(method, params)), result)
 
     async def subscribe(
@@ -135,17 +136,17 @@ class Client:
         after_sequence: int | None = None,
         replica: Replica | None = None,
     ) -> Subscription:
-        """Follow a topic. after_sequence: where `events` begin. replica: one that was kept, and goes on from there."""
+        """Subscribe to a topic. after_sequence: where the topic `events` starts. replica: a kept replica to resume."""
         params = OpenParams(topic=topic, thread_id=thread_id, turn_limit=turn_limit, after_sequence=after_sequence)
         return await Subscription.open(self.connection, params, Replica() if replica is None else replica)
 
     def follow(self, thread_id: str, *, turn_limit: int = 50, replica: Replica | None = None) -> Following:
-        """A thread, live: `async for change in client.follow(thread_id)`. replica: as in `subscribe`."""
+        """Follow a thread's changes: `async for change in client.follow(thread_id)`. replica: as in `subscribe`."""
         params = OpenParams(topic="thread", thread_id=thread_id, turn_limit=turn_limit)
         return Following(self.connection, params, Replica() if replica is None else replica)
 
     async def end(self) -> int:
-        """End the daemon as LSP has it; its exit status."""
+        """Stop the daemon with LSP's `shutdown` and `exit`; return its exit status."""
         with contextlib.suppress(Disconnected):
             await self.shutdown()
             await self.connection.notify("exit")
@@ -153,7 +154,7 @@ class Client:
         return await self.process.wait()
 
     async def close(self) -> None:
-        """Close the daemon's input. One of its own has ended then, and what it had to say is taken."""
+        """Close the daemon's input. If this client spawned it, wait until it has exited and its output is read."""
         await self.connection.close()
         if self._process is None:
             await self.connection.abandon()
@@ -171,10 +172,11 @@ async def connect(
     initialize: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of a daemon of its own, which ends with the block; or of one that runs, behind `pipes`.
+    """Spawn a daemon that exits at the end of the block, or connect to a running one behind `pipes`; return a client.
 
-    data_dir, arguments, env: for `treadle serve`; without a data_dir it is the user's. command: another one than that.
-    pipes: what is read from and what is written to, as streams or as descriptors; they are closed with the block.
+    data_dir: of the spawned daemon; the user's default if None. arguments, env: further arguments and environment
+    variables of it. command: run instead of `treadle serve`. pipes: to read from and to write to, as streams or
+    descriptors, which are closed at the end of the block.
     """
     source: asyncio.BaseTransport | None = None
     if pipes is None:
@@ -186,7 +188,7 @@ async def connect(
     else:
         reader, writer, source = await _streams(pipes)
         client = Client(Connection(reader, writer, framing))
-        hello = {}  # the daemon may be on another machine, where our process means nothing
+        hello = {}  # the daemon may be on another machine, where our process id is meaningless
     try:
         if initialize:
             client.info = await client.initialize(**hello)
@@ -223,13 +225,13 @@ async def _spawn(*command: str, framing: Framing, env: Mapping[str, str] | None)
 async def _streams(
     pipes: Pipes,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.BaseTransport | None]:
-    """The streams, and what is to be closed beside the writer."""
+    """The reader, the writer, and a transport that must be closed in addition to the writer, if there is one."""
     source, to = pipes
     if isinstance(source, asyncio.StreamReader) and isinstance(to, asyncio.StreamWriter):
         return source, to, None
     assert isinstance(source, int)
     assert isinstance(to, int)
-    if stat.S_ISSOCK(os.fstat(to).st_mode):  # asyncio takes one for closed as soon as something can be read
+    if stat.S_ISSOCK(os.fstat(to).st_mode):  # asyncio takes a socket for closed as soon as it has input
         raise ValueError("a socket is no pipe: give the streams of asyncio.open_connection(sock=...)")
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0))

@@ -1,4 +1,4 @@
-"""A client's end of the wire: JSON-RPC 2.0 over two streams, one answer for each request, notifications in queues."""
+"""The client's JSON-RPC 2.0 connection over two streams: requests, their answers, and inboxes of notifications."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from treadle.contract.errors import RpcError
 from treadle.contract.framing import FrameDecoder, Framing, frame
 
 MAX_MESSAGE_BYTES = 1024 * 1024 * 1024
-HELD_BYTES = 4 * 1024 * 1024  # of notifications that are not taken; with more, the pipe is read only if a task waits
-MOST_BYTES = 64 * 1024 * 1024  # of one subscription's; with more, the subscription has to be opened again
-NEWEST = 100  # notifications of no subscription, which a program need not take
+HELD_BYTES = 4 * 1024 * 1024  # of unconsumed notifications, above which the pipe is read only while a task waits
+MOST_BYTES = 64 * 1024 * 1024  # of one subscription, above which it overflows and must be opened again
+NEWEST = 100  # kept notifications of no subscription, which a program need not consume
 
 
 class RemoteError(Exception):
-    """What the daemon answered instead of a result. code, message, data: as in docs/protocol.md, "Errors"."""
+    """The daemon answered with an error. code, message, data: as in docs/protocol.md, "Errors"."""
 
     def __init__(self, code: int, message: str, data: dict[str, Any]) -> None:
         super().__init__(f"{message} ({code})")
@@ -29,12 +29,12 @@ class RemoteError(Exception):
 
     @property
     def kind(self) -> str:
-        """`data.kind`, which is stable."""
+        """The kind of the error: `data.kind`, a stable name."""
         return str(self.data.get("kind", ""))
 
 
 class Disconnected(Exception):
-    """The daemon is gone; what was not answered may or may not have happened."""
+    """The daemon has closed the connection. Unanswered requests may or may not have been executed."""
 
 
 class _ErrorMember(Struct):
@@ -55,7 +55,10 @@ _decode = msgspec.json.Decoder(_Message | list[_Message]).decode
 
 
 class Connection:
-    """Requests out, answers and notifications in. flow: whether the pipe is read, and the bounds of what is held."""
+    """Sends requests, and receives answers and notifications. flow: decides when the pipe is read (backpressure).
+
+    held_bytes, most_bytes: the limits of unconsumed notifications, in all inboxes and in one.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Connection:
         self._writer = writer
         self._framing = framing
         self._ids = itertools.count(1)
-        self._answers: dict[int | str | None, tuple[asyncio.Future[Any], int]] = {}  # and the size of the request
+        self._answers: dict[int | str | None, tuple[asyncio.Future[Any], int]] = {}  # and the request's size
         self._why = "the daemon is gone"
         self._reading = asyncio.create_task(self._read())
 
@@ -82,9 +85,9 @@ class Connection:
         return self._reading.done()
 
     async def call(self, method: str, params: object = None) -> Any:
-        """The result of a request, which is written before this first waits, and waits while the daemon takes no more.
+        """Send a request and return its result. It is written before the first await; waits while the pipe is full.
 
-        Cancelled, it takes the request back, if that is still possible (`$/cancelRequest`). Raises RemoteError, and
+        Cancelling it cancels the request, if that is still possible (`$/cancelRequest`). Raises RemoteError and
         Disconnected.
         """
         id = next(self._ids)
@@ -108,41 +111,41 @@ class Connection:
             await self._send(_encode(method, params))
 
     def inbox(self, subscription_id: str = "") -> Inbox:
-        """The notifications of a subscription; without an id the newest of those that belong to none."""
+        """The inbox of a subscription; without an id, the newest notifications that belong to no subscription."""
         if subscription_id not in self._inboxes:
             self._inboxes[subscription_id] = Inbox(self.flow)
         return self._inboxes[subscription_id]
 
     def drop_inbox(self, subscription_id: str) -> None:
-        """Forget the notifications of a subscription that is closed."""
+        """Drop the inbox of a closed subscription."""
         if (inbox := self._inboxes.pop(subscription_id, None)) is not None:
             inbox.clear()
 
     async def close(self) -> None:
-        """Tell the daemon that nothing more comes."""
+        """Close the daemon's input."""
         self._writer.close()
         with self.flow.waiting(), contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
     async def ended(self) -> None:
-        """Return when the daemon has closed its end, and what it sent has been read."""
+        """Wait until the daemon has closed its end and all its output is read."""
         with self.flow.waiting():
             await asyncio.gather(self._reading, return_exceptions=True)
 
     async def abandon(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reading.cancel()
         await self.ended()
 
     def gone(self) -> Disconnected:
-        """Why nothing more comes."""
+        """The exception for a closed connection, with the reason."""
         return Disconnected(self._why)
 
     async def _send(self, body: bytes) -> None:
         if self.is_gone:
             raise self.gone()
         self._write(body)
-        with contextlib.suppress(ConnectionError):  # it may have answered before; the end of what is read says the rest
+        with contextlib.suppress(ConnectionError):  # an answer may still arrive; the end of input reports it
             await self._writer.drain()
 
     def _write(self, body: bytes) -> None:
@@ -185,7 +188,7 @@ class Connection:
 
     def _refused(self, id: int | str | None, error: _ErrorMember) -> None:
         raised = RemoteError(error.code, error.message, error.data)
-        if raised.kind == "messageTooLarge":  # its id was not read
+        if raised.kind == "messageTooLarge":  # the daemon could not read its id
             for large in [id for id, (_, size) in self._answers.items() if size > error.data["limitBytes"]]:
                 self._fail(large, raised)
         else:
@@ -195,7 +198,7 @@ class Connection:
         answer, _ = self._answers.get(id, (None, 0))
         if answer is not None and not answer.done():
             answer.set_exception(error)
-            answer.exception()  # nobody may be waiting for it
+            answer.exception()  # mark as retrieved: there may be no waiter
 
 
 def _encode(method: str, params: object, **id: int) -> bytes:
@@ -204,7 +207,7 @@ def _encode(method: str, params: object, **id: int) -> bytes:
 
 
 def sparse(value: object) -> object:
-    """A struct without what has its default: a daemon that is older does not know what is new."""
+    """A struct without fields that have their default, since an older daemon rejects fields that it does not know."""
     if isinstance(value, list | tuple):
         return [sparse(item) for item in value]
     if not isinstance(value, Struct):

@@ -1,4 +1,4 @@
-"""What a client follows: a topic and its replica, or the changes of one thread as structs."""
+"""Subscriptions of a client: a topic with its replica, or the changes of one thread as structs."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ from treadle.domain.events import EVENT_TYPES
 
 
 class Upsert(Struct, frozen=True):
-    """The entity is new, or has changed: here it is, whole."""
+    """An entity was created or changed. value: the whole entity."""
 
     value: AnyEntity
 
@@ -26,7 +26,7 @@ Change = Upsert | AppendChange | RemoveChange
 
 
 class Subscription:
-    """id: the subscription's. opened: the answer to subscription/open. replica: what it shows, kept up by `next`."""
+    """An open subscription. opened: the answer to subscription/open. replica: kept up to date by `next`."""
 
     def __init__(self, connection: Connection, opened: dict[str, Any], replica: Replica) -> None:
         self.opened = opened
@@ -42,35 +42,35 @@ class Subscription:
 
     @classmethod
     async def open(cls, connection: Connection, params: OpenParams, replica: Replica) -> "Subscription":
-        """Ask for it, or for what a replica that holds something has missed. Raises RemoteError, and Disconnected."""
+        """Open a subscription; resume if the replica is not empty. Raises RemoteError and Disconnected."""
         if replica.sequence:
             params = msgspec.structs.replace(params, after_sequence=replica.sequence, log_id=replica.log_id)
         return cls(connection, await connection.call(SUBSCRIPTION_OPEN.name, params), replica)
 
     async def next(self) -> dict[str, Any]:
-        """The params of the next notification, applied to the replica. Raises Disconnected, and OutOfStep."""
+        """Wait for the next notification, apply it, and return its params. Raises Disconnected and OutOfStep."""
         params = await self._inbox.get()
         if "changes" in params:
             self.replica.apply(params["changes"], params["sequence"])
         return params
 
     async def until(self, sequence: int) -> Replica:
-        """The replica, once it is at that sequence."""
+        """Wait until the replica has reached the sequence, and return it. Raises as `next`."""
         while self.replica.sequence < sequence:
             await self.next()
         return self.replica
 
     async def close(self) -> None:
-        """Follow it no more."""
+        """Close the subscription."""
         await self._connection.call(SUBSCRIPTION_CLOSE.name, CloseParams(subscription_id=self.id))
         self._connection.drop_inbox(self.id)
 
 
 class Following:
-    """The changes of a thread, one after the other: its snapshot first, or what changed since a replica was kept.
+    """An asynchronous iterator of a thread's snapshot and changes; with a kept replica, of the changes since then.
 
-    Ends when the thread is deleted; raises Disconnected when the daemon is gone. The subscription is closed when the
-    loop over it ends. replica: the thread as it is by then: all changes of a notification are in it at once.
+    Ends when the thread is deleted; raises Disconnected when the daemon has exited. The subscription is closed when the
+    iteration ends. replica: the current thread; all changes of one notification are applied to it at once.
     """
 
     def __init__(self, connection: Connection, params: OpenParams, replica: Replica) -> None:
@@ -96,14 +96,14 @@ class Following:
 
 
 def change_of(change: dict[str, Any]) -> Change:
-    """A change as a struct."""
+    """Convert a change to a struct."""
     if change["type"] == "upsert":
         return Upsert(cast(AnyEntity, msgspec.convert(change["value"], ENTITIES[change["entity"]])))
     return msgspec.convert(change, AppendChange | RemoveChange)
 
 
 def known(answer: Any) -> Any:
-    """What came, without the events and changes of sorts that only a later release knows."""
+    """An answer without the kinds of events and changes that only a newer release knows."""
     if not isinstance(answer, dict):
         return answer
     kept = {
@@ -115,7 +115,7 @@ def known(answer: Any) -> Any:
 
 
 def is_new(one: dict[str, Any]) -> bool:
-    """Whether this is a stored event, or a change, that this release does not know."""
+    """Whether a stored event or a change is of a kind that this release does not know."""
     if "event" in one:
         return one["event"]["type"] not in EVENT_TYPES
     return one.get("entity", "thread") not in ENTITIES

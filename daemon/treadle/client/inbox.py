@@ -1,4 +1,4 @@
-"""What has come from the daemon and is not yet taken, and whether the pipe is read meanwhile."""
+"""Inboxes of notifications that were not consumed yet, and when the client stops reading the pipe (backpressure)."""
 
 import asyncio
 from collections import deque
@@ -12,13 +12,13 @@ Params = dict[str, Any]
 
 
 class Flow:
-    """Decides whether the pipe is read: while the inboxes hold little, and whenever a task waits for the daemon.
+    """Decides whether the pipe is read: while the inboxes hold less than `limit`, or while a task waits for the daemon.
 
-    A task that waits (for an answer, for a notification in an empty inbox, for a write) is never left waiting because
-    another inbox is full: so a consumer may await a request, or another subscription, while its own inbox is full.
+    A full inbox never blocks a task that waits for an answer, for a notification in an empty inbox, or for a write. So
+    a consumer may await a request or another subscription while its own inbox is full.
 
-    held: bytes in all inboxes. limit: with more than this, nothing is read unless a task waits. most: bytes in one
-    inbox; one that would hold more overflows. gone: why nothing more comes, once that is so.
+    held: bytes in all inboxes. limit: bytes above which nothing is read unless a task waits. most: bytes above which
+    one inbox overflows. gone: why the connection is closed, None while it is open.
     """
 
     def __init__(self, limit: int, most: int) -> None:
@@ -31,12 +31,12 @@ class Flow:
 
     @property
     def is_paused(self) -> bool:
-        """Whether nothing is read until a task takes something or waits."""
+        """Whether reading is paused until a task consumes a notification or waits."""
         return self.held > self.limit and not self._waiting
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A task waits for the daemon within the block."""
+        """Count the calling task as waiting for the daemon within the block."""
         self._waiting += 1
         self._changed.set()
         try:
@@ -45,19 +45,19 @@ class Flow:
             self._waiting -= 1
 
     def hold(self, size: int) -> None:
-        """Count bytes that were put into an inbox, or taken from one if negative."""
+        """Count bytes that were put into an inbox, or, if negative, removed from one."""
         self.held += size
         self._changed.set()
 
     async def room(self) -> None:
-        """Return when the pipe may be read."""
+        """Wait until the pipe may be read."""
         while self.is_paused:
             self._changed.clear()
             await self._changed.wait()
 
 
 class Inbox:
-    """The notifications of one subscription that are not yet taken, in order. newest: keep no more than so many."""
+    """The unconsumed notifications of one subscription, in order. newest: keep only this many and drop older ones."""
 
     def __init__(self, flow: Flow, *, newest: int | None = None) -> None:
         self._flow = flow
@@ -68,7 +68,7 @@ class Inbox:
         self._arrived = asyncio.Event()
 
     def put(self, params: Params, size: int) -> None:
-        """Add one that came as so many bytes. With too many bytes the inbox overflows: it is emptied and stays so."""
+        """Add a notification of `size` bytes. Above the limit the inbox overflows: it is cleared and stays empty."""
         if self._drops:
             size = 0
         if self._held + size > self._flow.most:
@@ -80,7 +80,7 @@ class Inbox:
         self._arrived.set()
 
     async def get(self) -> Params:
-        """Take the oldest. Raises OutOfStep if the inbox has overflowed, Disconnected if nothing more comes."""
+        """Wait for the oldest notification and remove it. Raises OutOfStep on overflow, Disconnected at the end."""
         if not self._is_ready:
             with self._flow.waiting():
                 while not self._is_ready:
@@ -98,12 +98,12 @@ class Inbox:
         return params
 
     def clear(self) -> None:
-        """Forget what is not taken."""
+        """Drop all notifications."""
         self._items.clear()
         self._hold(-self._held)
 
     def wake(self) -> None:
-        """Let `get` see that nothing more comes."""
+        """Wake `get` after the connection was closed."""
         self._arrived.set()
 
     @property

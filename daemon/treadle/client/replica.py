@@ -1,4 +1,4 @@
-"""What a client holds of a topic: entities by id, kept equal to the daemon's by applying changes in their order."""
+"""A client's replica of a topic: entities by id, kept up to date by applying changes in order."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -22,11 +22,11 @@ PLURALS = {
 
 
 class OutOfStep(Exception):
-    """A change does not fit what is held: something was lost on the way. Subscribe again."""
+    """Changes were lost: a change does not fit the replica, or an inbox has overflowed. Subscribe again."""
 
 
 class _Growing:
-    """A text that is appended to: its pieces, joined when they are read, and its length."""
+    """A text that is appended to: its pieces, which are joined when read, and its length in code points."""
 
     __slots__ = ("length", "pieces")
 
@@ -40,10 +40,7 @@ class _Growing:
 
 
 class Replica:
-    """What a client holds of a topic.
-
-    sequence, log_id: the position in the log that it is at, and which log: a subscription resumes with both.
-    """
+    """A replica of a topic. sequence, log_id: its position in which log; a subscription resumes with both."""
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -53,21 +50,20 @@ class Replica:
 
     @property
     def entities(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """For each kind (`thread`, `message`, …) its values by id, settings by key.
+        """The entities of each kind (`thread`, `message`, …) by id, settings by key.
 
-        A value is never changed, but replaced. Read `entities` again after each change: text that was appended is
-        joined when it is read.
+        An entity is replaced, never modified. Read this property again after each change, which joins appended text.
         """
         self._join()
         return self._entities
 
     def all(self, kind: type[E]) -> dict[str, E]:
-        """The entities of a kind by id, settings by key: `replica.all(Message)`."""
+        """The entities of a kind as structs, by id, settings by key: `replica.all(Message)`."""
         (name,) = (name for name, entity in ENTITIES.items() if entity is kind)
         return {id: msgspec.convert(value, kind) for id, value in self.entities[name].items()}
 
     def load(self, snapshot: dict[str, Any]) -> None:
-        """Start from a snapshot."""
+        """Replace the content with a snapshot."""
         self._join()
         for plural, entity in PLURALS.items():
             if plural in snapshot:
@@ -75,7 +71,7 @@ class Replica:
         self.sequence = snapshot["sequence"]
 
     def apply(self, changes: Iterable[dict[str, Any]], sequence: int) -> None:
-        """Apply the changes of one notification, except those of unknown kinds of entities. Raises OutOfStep."""
+        """Apply the changes of one notification; ignore unknown kinds of entities. Raises OutOfStep."""
         for change in changes:
             entity = change["entity"]
             held = self._entities.get(entity)

@@ -1,4 +1,4 @@
-"""What may happen: commands, events, entities, state and the decider that turns commands into events.
+"""The domain: commands, events, entities, state, and the decider that turns commands into events.
 
-Pure: msgspec and the standard library alone. No I/O, no clock, no random ids, no SQL and no JSON-RPC come in.
+Pure: imports only msgspec and the standard library. No I/O, clock, random ids, SQL or JSON-RPC belong here.
 """

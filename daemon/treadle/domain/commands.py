@@ -241,7 +241,7 @@ BY_TYPE: dict[str, type[Command]] = {str(c.__struct_config__.tag): c for c in CO
 
 
 def missing_ids(command: Command) -> list[str]:
-    """The id fields that the engine has to fill in."""
+    """The names of the id fields that the engine has to assign."""
     return [name for name in command.NEW_IDS if getattr(command, name) is None]
 
 

@@ -1,6 +1,6 @@
-"""The rules: what a command makes happen, given the state. Pure: no clock, no random, no I/O.
+"""The decider: which events a command leads to, given the state. Pure: no clock, no random ids, no I/O.
 
-The contract of three is `initial_state`, `decide`, `evolve` (state.py); `names` says what `decide` will look at.
+Its contract is `initial_state`, `decide` and `evolve` (state.py); `names` returns the keys that `decide` reads.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,17 +28,17 @@ __all__ = ["Stamp", "decide", "evolve", "initial_state", "names"]
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What the engine adds to a command that it takes: the time, and the daemon that runs what it starts."""
+    """What the engine adds to a command. at: the time of the decision. runner: the daemon that runs a started turn."""
 
     at: Timestamp
     runner: str
 
 
 def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
-    """The events that follow from the command; none where it changes nothing.
+    """The events that the command leads to; an empty list if it changes nothing. Does not change `state`.
 
-    The command has all its ids, and `state` holds all that `names(command)` gives. Raises Rejected, NotFound or
-    Conflict, and leaves the state alone either way.
+    All ids of the command must be assigned, and every key of `names(command)` loaded. Raises Rejected, NotFound or
+    Conflict.
     """
     expected = getattr(command, "expected_version", None)
     if expected is not None:
@@ -47,7 +47,7 @@ def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
 
 
 def names(command: c.Command) -> set[Key]:
-    """The keys that `decide` and `evolve` look at for this command."""
+    """The keys that `decide` and `evolve` read for this command."""
     return set(_names(command))
 
 
@@ -213,7 +213,7 @@ def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Itera
 
 
 def _running(state: State, thread_id: str, turn_id: str) -> ThreadState:
-    """The thread, in which this turn runs."""
+    """The thread, if this is its running turn. Raises NotFound or Rejected."""
     thread = _thread(state, thread_id)
     if thread.turn is None or thread.turn.id != turn_id:
         if state[("turn", thread_id, turn_id)] is None:
@@ -244,7 +244,7 @@ def _start_turn(state: State, command: c.StartTurn, stamp: Stamp) -> Iterator[e.
 
 
 def _end_of_parts(thread_id: str, thread: ThreadState, status: Any, stamp: Stamp) -> Iterator[e.Event]:
-    """What ends with a turn: its open messages, its pending approvals, its unfinished activities."""
+    """The events that end a turn's streaming messages, pending approvals and unfinished activities."""
     turn = thread.turn
     if turn is None:
         return
@@ -286,13 +286,13 @@ def _interrupt_turn(state: State, command: c.InterruptTurn, stamp: Stamp) -> Ite
 
 
 def _interrupt(thread_id: str, thread: ThreadState, reason: str, stamp: Stamp) -> Iterator[e.Event]:
-    """Interrupt whatever runs in the thread."""
+    """The events that interrupt the thread's running turn, if any."""
     if thread.turn is not None:
         yield from _end_of_parts(thread_id, thread, "failed", stamp)
         yield e.TurnInterrupted(id=thread.turn.id, thread_id=thread_id, reason=reason, at=stamp.at)
 
 
-# What a turn holds
+# Messages, activities and approvals
 
 
 def _add_message(state: State, command: c.AddMessage, stamp: Stamp) -> Iterator[e.Event]:

@@ -1,4 +1,4 @@
-"""The entities that reads, snapshots and changes are made of. Absent values are null. Times are as in events."""
+"""The entities, as reads, snapshots and changes contain them. Absent values are null. Times are as in events."""
 
 from typing import Annotated, Literal
 

@@ -1,11 +1,11 @@
-"""What a decision can answer instead of events."""
+"""Exceptions that the decider raises when it rejects a command."""
 
 
 class Rejected(Exception):
-    """A command that the rules do not allow; it leaves no trace.
+    """The rules do not allow the command. It changes nothing.
 
-    `kind` is a stable name that clients may switch on, `details` is more JSON for them, `str(error)` a sentence
-    for people.
+    kind: a stable name that clients may switch on. details: further JSON for clients. str(error): a sentence for
+    people.
     """
 
     def __init__(self, kind: str, message: str, **details: object) -> None:
@@ -15,11 +15,11 @@ class Rejected(Exception):
 
 
 class NotFound(Rejected):
-    """A command names something that does not exist, or does not any more."""
+    """A command or read refers to something that does not exist or was deleted."""
 
     def __init__(self, entity: str, id: str) -> None:
         super().__init__("notFound", f"{entity} {id!r} not found", entity=entity, id=id)
 
 
 class Conflict(Rejected):
-    """Somebody else was first: another version of the thread, or another command under the same commandId."""
+    """The thread is not at the expected version, or the commandId was already used for a different command."""

@@ -1,4 +1,4 @@
-"""What has happened: one frozen struct per event. The class name is its type on the wire and in the log.
+"""The events: one frozen struct per event. The class name is its type on the wire and in the log.
 
 Every event has `at`. Every event of a thread has `threadId`. A log outlives the release that wrote it: a new field
 has a default, a changed meaning is a new event, and a class or field is never renamed (tests/golden/events.json).

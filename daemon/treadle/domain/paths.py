@@ -1,15 +1,15 @@
-"""Paths of projects: how they are written, and when two are the same."""
+"""Paths of projects: their normal form, and when two paths are the same."""
 
 import posixpath
 import unicodedata
 
 
 def normalized(path: str) -> str:
-    """The one way to write an absolute path: no `.`, `..`, doubled or trailing slash. Symbolic links are not read."""
+    """The absolute path without `.`, `..`, doubled or trailing slashes. Symbolic links are not resolved."""
     path = posixpath.normpath(path)
     return path[1:] if path.startswith("//") else path
 
 
 def path_key(path: str) -> str:
-    """The same text for all spellings of a path: one program writes `é` composed, another one decomposed (NFC, NFD)."""
+    """A key that all spellings of a path share: some programs write `é` composed (NFC), others decomposed (NFD)."""
     return unicodedata.normalize("NFC", normalized(path))

@@ -1,8 +1,8 @@
-"""What decisions are made against: a partial replica of the projections, and how events change it.
+"""The state that commands are decided against: a partial replica of the projections, and how events change it.
 
-The state holds only what commands named (`decider.names`), each under its key: an entity, or None for «there is none».
-The engine loads a key before a command that names it is decided; a key that was not loaded raises KeyError, which is a
-defect. Events change what is loaded and leave the rest alone, so any part may be dropped and loaded again.
+The state holds only the keys that commands refer to (`decider.names`): under each key an entity, or None if it does not
+exist. The engine loads these keys before it decides a command; reading a key that was not loaded raises KeyError, which
+is a bug. Events change only loaded keys, so any part of the state may be dropped and loaded again.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,10 @@ class ActivityState(Struct, frozen=True):
 
 
 class RunningTurn(Struct, frozen=True):
-    """What a turn's end has to end with it: open messages, unfinished activities, pending approvals, oldest first."""
+    """A running turn, with what must end when it ends: streaming messages, unfinished activities, pending approvals.
+
+    Each is ordered from oldest to newest.
+    """
 
     id: str
     runner: str
@@ -54,7 +57,7 @@ class ThreadState(Struct, frozen=True):
 
 
 class ApprovalState(Struct, frozen=True):
-    """options: the ids to choose from."""
+    """An approval. options: the ids of its options."""
 
     options: tuple[str, ...]
     pending: bool = True
@@ -63,15 +66,15 @@ class ApprovalState(Struct, frozen=True):
 
 # ("turn", …) → its status · ("message", …) → "streaming" or "complete" · ("checkpoint", …) → True
 # ("path", …) → the project's id · ("members", …) → ids of its threads · ("setting", …) → its JSON text
-# Who loads ("members", …) loads ("thread", …) of each of them as well: DeleteProject looks at both. A thread that is
-# deleted meanwhile stays a member: to take thousands out one by one would cost the square of their number.
+# Loading ("members", …) also loads the ("thread", …) of each member, since DeleteProject reads both. A thread that is
+# deleted after that stays a member: removing thousands one by one would take quadratic time.
 Entity = Any
 
 _ABSENT: Final = object()
 
 
 class State:
-    """sequence: how much of the log it has seen."""
+    """The loaded keys and their values. sequence: of the last event that was applied."""
 
     def __init__(self, sequence: int = 0) -> None:
         self.sequence = sequence
@@ -88,32 +91,32 @@ class State:
         return self._entities[key]
 
     def get(self, key: Key) -> Entity:
-        """What is under the key; None also where nothing is loaded (another daemon's events name anything)."""
+        """The value under the key; None also if the key is not loaded (other daemons' events may refer to any key)."""
         return self._entities.get(key)
 
     def items(self) -> list[tuple[Key, Entity]]:
         return list(self._entities.items())
 
     def load(self, entities: dict[Key, Entity]) -> None:
-        """Add what was read from the projections at this state's sequence."""
+        """Add values that were read from the projections at this state's sequence."""
         self._entities.update(entities)
 
     def put(self, key: Key, entity: Entity) -> None:
-        """Change what is loaded under the key; nothing where nothing is loaded."""
+        """Replace the value under the key; does nothing if the key is not loaded."""
         before = self._entities.get(key, _ABSENT)
         if before is not _ABSENT:
             self._journal.append((key, before))
             self._entities[key] = entity
 
     def change(self, key: Key, **fields: object) -> None:
-        """Replace fields of the entity under the key, where one is loaded."""
+        """Replace fields of the entity under the key; does nothing if none is loaded."""
         entity = self._entities.get(key)
         if entity is not None:
             self._journal.append((key, entity))
             self._entities[key] = msgspec.structs.replace(entity, **fields)
 
     def savepoint(self) -> tuple[int, int]:
-        """A point to come back to."""
+        """A point that `rollback` can return to."""
         return self.sequence, len(self._journal)
 
     def rollback(self, savepoint: tuple[int, int]) -> None:
@@ -124,12 +127,12 @@ class State:
             self._entities[key] = before
 
     def commit(self) -> None:
-        """What was changed is in the log: forget how to undo it."""
+        """Keep all changes, which are in the log now: discard what `rollback` would need."""
         self._journal.clear()
 
 
 def initial_state(sequence: int = 0) -> State:
-    """Nothing loaded yet."""
+    """A state with nothing loaded."""
     return State(sequence)
 
 
@@ -165,7 +168,7 @@ def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
 
 
 def _release_path(state: State, project_id: str) -> None:
-    # By a look at all: a path may be loaded without the project that holds it.
+    # Scans all keys, because a path may be loaded without its project.
     for key, holder in state.items():
         if key[0] == "path" and holder == project_id:
             state.put(key, None)
@@ -243,7 +246,7 @@ def _setting_changed(state: State, event: e.SettingChanged) -> None:
 
 
 def json_text(value: object) -> str:
-    """One text for one JSON value, to tell whether it changed: keys sorted, 1 and 1.0 and true apart."""
+    """Canonical text of a JSON value, to detect changes: keys sorted; 1, 1.0 and true differ."""
     return msgspec.json.encode(value, order="deterministic").decode()
 
 

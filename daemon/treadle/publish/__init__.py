@@ -1,4 +1,4 @@
-"""Who is told what: subscriptions, which entities an event touched, and noticing what other processes append.
+"""Subscriptions: what each client is notified of, which entities events touched, and appends of other processes.
 
-Imports `store`, `contract` and `domain`. Nothing that writes to the log comes in.
+Imports `store`, `contract` and `domain`. Nothing that writes to the log belongs here.
 """

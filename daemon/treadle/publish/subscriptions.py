@@ -1,8 +1,8 @@
-"""Subscriptions: a client is a replica, and a slow client costs nothing.
+"""Subscriptions: what each subscriber is sent, and when. A client that does not read costs no memory.
 
-A subscription keeps its place in the log, not what changed. When the pipe can take more, one read transaction finds out
-what the log has named since, reads these rows once for all subscriptions, and gives the notifications with the
-sequence that the rows are of. Where that is much, it goes by rounds of a bounded size.
+A subscription stores its client's position in the log, not the changes (no backlog). When the pipe has room, one read
+transaction finds the entities touched since then, reads their rows once for all subscriptions, and makes notifications
+with the sequence of that snapshot. Many changes are sent in several rounds of limited size.
 """
 
 import asyncio
@@ -43,22 +43,22 @@ log = logging.getLogger(__name__)
 
 
 MAX_SUBSCRIPTIONS = 1_000
-MAX_RESUME = 10_000  # events after which a snapshot is less than what changed
-MAX_RESUME_BYTES = 4 * 1024 * 1024  # of what changed; the same
+MAX_RESUME = 10_000  # events since a replica's sequence, above which it gets a snapshot instead of changes
+MAX_RESUME_BYTES = 4 * 1024 * 1024  # of changed entities, above which it gets a snapshot instead of changes
 EVENTS_PAGE = 500  # events in one event/appended
 NOTIFICATION_BYTES = 1024 * 1024
-ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two looks at whether the pipe can take more
-RETRY = 1.0  # seconds until a read that failed is tried again
+ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two checks that the pipe has room
+RETRY = 1.0  # seconds until a failed read is retried
 
 Notify = Callable[[str, object], None]
 """Called with the method and the params of a notification."""
 
 
 class Place(Struct, frozen=True):
-    """How far a client is. sequence: what it was told that it knows. sent: of each open message, how much of its text.
+    """A client's position in the log. sequence: the last one sent to it. sent: the text sent of each streaming message.
 
-    While more rounds are to come, seen: how far the log was looked through. removed: threads that went from the index.
-    in_parts: changes were sent already, under the old sequence.
+    Between two rounds, seen: the last sequence whose event was processed. removed: the number of threads removed from
+    the index. in_parts: whether some of the changes were already sent, with the old sequence.
     """
 
     sequence: int = 0
@@ -69,7 +69,7 @@ class Place(Struct, frozen=True):
 
 
 class Subscriber:
-    """place: how far its client is."""
+    """One subscription. place: its client's position in the log."""
 
     def __init__(self, id: str, topic: Topic, thread_id: str | None) -> None:
         self.id = id
@@ -79,11 +79,11 @@ class Subscriber:
 
     @property
     def sequence(self) -> int:
-        """What its client knows."""
+        """The last sequence that was sent to its client."""
         return self.place.sequence
 
     def wants(self, touched: Touched) -> list[EntityKey]:
-        """The entities that it shows, of those that an event names."""
+        """The entities touched by an event that belong to this subscription's topic."""
         match self.topic:
             case "index":
                 return [key for key in touched.entities if key.entity in ("project", "thread")]
@@ -98,7 +98,7 @@ class Subscriber:
 class Subscriptions:
     """The subscriptions of one client.
 
-    notify: sends a notification. ready: returns when the pipe can take more. length: of a text, in the client's units.
+    notify: sends a notification. ready: returns when the pipe has room. length: of a text, in the client's units.
     """
 
     def __init__(
@@ -122,16 +122,16 @@ class Subscriptions:
 
     @property
     def threads(self) -> set[str]:
-        """Those that the client follows by the topic `thread`."""
+        """The threads that the client follows with the topic `thread`."""
         return {s.thread_id for s in self._open.values() if s.topic == "thread" and s.thread_id is not None}
 
     def wake(self) -> None:
-        """Another process may have appended."""
+        """Look for new events: another process may have appended."""
         if self._open:
             self._woken.set()
 
     def appended(self, sequence: int) -> None:
-        """This process appended; the log is at `sequence` now."""
+        """Publish new events: this process has appended, and the log is at `sequence` now."""
         if any(subscription.place.seen < sequence for subscription in self._open.values()):
             self._woken.set()
 
@@ -162,7 +162,10 @@ class Subscriptions:
         after: int | None = None,
         log_id: str | None = None,
     ) -> tuple[SubscriptionOpened, Callable[[], None]]:
-        """The answer, and what to call once it is sent: notifications come only after that. Raises NotFound."""
+        """Open a subscription. Raises NotFound.
+
+        Returns the answer, and a function to call once the answer is sent, which starts the notifications.
+        """
         if log_id is not None and log_id != self._store.log_id:
             after = None
         subscription = Subscriber(f"sub-{next(self._ids)}", topic, thread_id)
@@ -175,7 +178,7 @@ class Subscriptions:
         return opened, begin
 
     def close(self, id: str) -> None:
-        """Raises NotFound."""
+        """Close a subscription. Raises NotFound."""
         if self._open.pop(id, None) is None:
             raise NotFound("subscription", id)
 
@@ -221,7 +224,7 @@ News = tuple[Subscriber, Place, Notifications]
 
 
 def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[Change] | None:
-    """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
+    """Upserts and removes for the entities touched after a sequence; None if a snapshot would be smaller."""
     dirty: dict[EntityKey, None] = {}
     for count, touched in enumerate(touched_after(reads, after, subscription.thread_id)):
         if count == MAX_RESUME:
@@ -240,9 +243,9 @@ def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[C
 
 
 def _collect(reads: Reads, everyone: list[Subscriber], length: Callable[[str], int]) -> tuple[list[News], bool]:
-    """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
+    """The notifications of one round, made in one read transaction, and whether more rounds are needed.
 
-    Moves nobody on: a read that fails half-way must lose nothing.
+    Subscriptions that are furthest behind come first. Changes no position: a read that fails must not lose changes.
     """
     sequence, rows, room = reads.sequence(), Rows(reads, length), ROUND_BYTES
     news: list[News] = []
@@ -258,7 +261,7 @@ def _collect(reads: Reads, everyone: list[Subscriber], length: Callable[[str], i
 
 
 def _events(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
-    """The next page of the log, and its size."""
+    """The next page of the log for the topic `events`, with the position after it and its size in bytes."""
     events, after = rows.reads.events(subscription.thread_id, subscription.sequence, EVENTS_PAGE)
     upto = sequence if after is None else after
     found: list[Any] = [*events]
@@ -267,9 +270,12 @@ def _events(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> t
 
 
 def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
-    """What a page of the log changed of what the subscription shows, and its size; it may be over `room` by a step."""
+    """The changes of a page of the log for a subscription, with the position after it and their size in bytes.
+
+    The size may exceed `room` by one step.
+    """
     place, seen, size = subscription.place, subscription.place.seen, 0
-    dirty: dict[EntityKey, bool] = {}  # whether the whole of it is to be sent, or what was added to a text
+    dirty: dict[EntityKey, bool] = {}  # True: send the whole entity; False: send the appended text
     page = rows.touched(seen)
     for start in range(0, len(page), STEP):
         step, whole = page[start : start + STEP], []
@@ -291,7 +297,7 @@ def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> 
         changes += moved_in(rows.reads, removed)
     parts = in_parts(changes, NOTIFICATION_BYTES)
     if is_last and place.in_parts and not parts:
-        parts.append([])  # what was told in earlier rounds was all
+        parts.append([])  # nothing is left to send but the new sequence
     notifications: Notifications = []
     for i, part in enumerate(parts):
         at = sequence if is_last and i == len(parts) - 1 else place.sequence
@@ -302,7 +308,7 @@ def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> 
 
 
 def _told(rows: Rows, subscription: Subscriber, dirty: dict[EntityKey, bool]) -> tuple[list[Change], dict[str, Sent]]:
-    """The changes, and how far they bring each open message."""
+    """The changes, and how much text of each streaming message the client has after them."""
     changes: list[Change] = []
     sent = dict(subscription.place.sent)
     messages: set[str] = set()
@@ -316,7 +322,7 @@ def _told(rows: Rows, subscription: Subscriber, dirty: dict[EntityKey, bool]) ->
             changes.append(change)
     if messages and subscription.thread_id is not None:
         open = open_messages(rows.reads, subscription.thread_id, rows.length)
-        # Of these alone: what was added to another one may be told in the next round only.
+        # Only for these messages: text appended to others may have to be sent in the next round.
         sent = {id: known for id, known in sent.items() if id not in messages}
         sent |= {id: open[id] for id in messages if id in open}
     return changes, sent

@@ -1,4 +1,4 @@
-"""Which entities the events touched, and their rows: the material of notifications."""
+"""Which entities events touched, and the rows of these entities, for notifications."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -10,12 +10,12 @@ from treadle.contract.results import AppendChange, Change, EntityName, RemoveCha
 from treadle.store.pages import INDEX_THREADS
 from treadle.store.ports import Reads
 
-PAGE = 1_000  # events looked at in one go
-STEP = 100  # keys whose rows are read in one go
+PAGE = 1_000  # events read at once
+STEP = 100  # keys whose rows are read at once
 
 
 class EntityKey(NamedTuple):
-    """thread_id: None for projects, threads and settings, which are known by id or key alone."""
+    """Identifies an entity. thread_id: None for projects, threads and settings, whose id or key is unique."""
 
     entity: EntityName
     thread_id: str | None
@@ -23,7 +23,7 @@ class EntityKey(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """An event, as far as it matters here: which entities it changed. is_delta: by text at the end of a message."""
+    """The entities that an event touched. is_delta: it appended text to a streaming message."""
 
     sequence: int
     thread_id: str | None
@@ -32,7 +32,7 @@ class Touched(NamedTuple):
 
 
 def size_of(change: Change) -> int:
-    """About how many bytes the change takes."""
+    """The approximate size of a change in bytes."""
     match change:
         case UpsertChange():
             return len(bytes(cast(Raw, change.value)))
@@ -42,7 +42,7 @@ def size_of(change: Change) -> int:
             return len(change.id)
 
 
-# Beside the header of its thread, which every event of a thread but MessageAppended changes.
+# In addition to its thread, which every event of a thread except MessageAppended touches.
 _ENTITY_OF: dict[str, EntityName] = {
     "ProjectCreated": "project",
     "ProjectUpdated": "project",
@@ -64,7 +64,7 @@ _ENTITY_OF: dict[str, EntityName] = {
 
 
 def touched_after(reads: Reads, after: int, thread_id: str | None = None) -> Iterator[Touched]:
-    """What the log, or one thread's part of it, names after a sequence."""
+    """What each event after a sequence touched, in the whole log or in one thread."""
     while found := _page(reads, after, thread_id):
         yield from found
         after = found[-1].sequence
@@ -86,9 +86,9 @@ def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> 
 
 
 class Sent(Struct, frozen=True):
-    """How far a client knows an open message. row: its sequence. chunk: the last one sent.
+    """How much text of a streaming message was sent to a client. row: the message's sequence.
 
-    length: in the client's units.
+    chunk: the sequence of the last chunk sent. length: of the text sent, in the client's units.
     """
 
     row: int
@@ -97,7 +97,7 @@ class Sent(Struct, frozen=True):
 
 
 class Rows:
-    """What the log names and the entities under its keys, read once in a read transaction for all who want them."""
+    """A cache for one read transaction: touched entities and their rows, read once for all subscriptions."""
 
     def __init__(self, reads: Reads, length: Callable[[str], int] = len) -> None:
         self.reads = reads
@@ -113,7 +113,7 @@ class Rows:
         return self._touched[after]
 
     def load(self, keys: Collection[EntityKey]) -> int:
-        """Read the entities under the keys; their size, in bytes."""
+        """Read the entities with these keys; return their size in bytes."""
         wanted: dict[tuple[EntityName, str | None], list[str]] = defaultdict(list)
         for key in keys:
             if key not in self._values:
@@ -125,12 +125,12 @@ class Rows:
         return sum(size_of(self.change(key)) for key in keys)
 
     def change(self, key: EntityKey) -> Change:
-        """The whole entity, or that it is gone; its key was loaded."""
+        """The change for a key that was loaded: an upsert of the whole entity, or a remove."""
         value: Any = self._values[key]
         return RemoveChange(key.entity, key.id) if value is None else UpsertChange(key.entity, value)
 
     def delta(self, id: str, sent: Sent) -> tuple[AppendChange, Sent] | None:
-        """The text of an open message that came since, and how far that brings it; None for no text."""
+        """The text appended to a streaming message since `sent`, and the new `Sent`; None if there is none."""
         if (sent.row, sent.chunk) not in self._deltas:
             self._deltas[sent.row, sent.chunk] = self.reads.chunks(sent.row, sent.chunk)
         chunks = self._deltas[sent.row, sent.chunk]
@@ -142,12 +142,12 @@ class Rows:
 
 
 def open_messages(reads: Reads, thread_id: str, length: Callable[[str], int] = len) -> dict[str, Sent]:
-    """Every streaming message of a thread, and how much of its text there is."""
+    """Every streaming message of a thread by id, with the length of its text so far."""
     return {id: Sent(row, chunk, length(text)) for id, row, chunk, text in reads.open_messages(thread_id)}
 
 
 def moved_in(reads: Reads, removed: int) -> list[Change]:
-    """The oldest threads of the index: where some were removed, as many that no client saw are in its window now."""
+    """Upserts for the oldest threads of the index, which moved into its window when `removed` threads left it."""
     if not removed:
         return []
     window: list[Any] = reads.newest_threads(INDEX_THREADS)
@@ -156,7 +156,7 @@ def moved_in(reads: Reads, removed: int) -> list[Change]:
 
 
 def in_parts(changes: list[Change], limit: int) -> list[list[Change]]:
-    """The changes in runs, each of which ends with the change that takes it to `limit` bytes."""
+    """Split the changes into parts; each part ends with the change that makes it reach `limit` bytes."""
     parts: list[list[Change]] = []
     size = limit
     for change in changes:

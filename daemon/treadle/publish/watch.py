@@ -1,4 +1,4 @@
-"""Notices what other processes append: inotify on Linux, elsewhere the WAL file's time and size."""
+"""Detect appends of other processes: with inotify on Linux, elsewhere by polling the WAL file's mtime and size."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ WAL = f"{FILE_NAME}-wal"
 
 log = logging.getLogger(__name__)
 
-POLL = 0.05  # seconds between looks at the WAL file, where there is no inotify
+POLL = 0.05  # seconds between checks of the WAL file if inotify is not available
 LOOK_AGAIN = (0.003, 0.01, 0.03, 0.06, 0.1, 0.3)  # seconds after the WAL file was written
 LOOK_AFTER_OWN = (0.1,)  # seconds after an append of this process
 
 
 class Watch:
-    """Calls `changed` when another process may have appended; too often is harmless, a read finds out.
+    """Calls `changed` when another process may have appended. False alarms are harmless: a read finds nothing new.
 
     A commit becomes visible after the fsync that follows the write, and no event reports that: so it looks again, at
     `look_again` seconds after each write. is_appending: whether this process appends now, so that the write is
@@ -50,11 +50,11 @@ class Watch:
         return self._inotify is not None or self._poll is not None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching; does nothing if already started."""
         if self.started:
             return
         if sys.platform == "linux":
-            # Here and not above: the import takes longer than all else that a start without subscriptions does.
+            # Imported lazily: the import takes longer than the rest of a start without subscriptions.
             from inotify_simple import INotify, flags
 
             try:
@@ -85,7 +85,7 @@ class Watch:
 
     def _read(self) -> None:
         events = self._inotify.read(timeout=0)
-        # Q_OVERFLOW comes without a name.
+        # A Q_OVERFLOW event has no name.
         if any(not event.name or event.name == WAL for event in events):
             self._written()
 

@@ -1,4 +1,4 @@
-"""Where answers go: each at once to the client, or those to a batch together."""
+"""Send answers to the client: each at once, or the answers to a JSON-RPC batch together."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from treadle.server.codec import encode_batch
 
 
 class PeerError(Exception):
-    """The client answered a request with an error, or it could not be sent."""
+    """The client answered a request of the daemon with an error, or the request could not be sent."""
 
 
 class Answers:
-    """Where the answer to a message goes: at once to the client. size: in bytes, of those that wait for others."""
+    """Sends each answer at once. size: bytes of the answers that are held back."""
 
     size = 0
 
@@ -22,7 +22,10 @@ class Answers:
 
 
 class Batch(Answers):
-    """Collects the answers to a batch and sends them together (JSON-RPC 2.0, section 6); none for none."""
+    """Collects the answers to a JSON-RPC batch and sends them together (JSON-RPC 2.0, section 6).
+
+    expected: the number of answers. If it is 0, nothing is sent.
+    """
 
     def __init__(self, expected: int, write: Callable[[bytes], None]) -> None:
         super().__init__(write)

@@ -1,4 +1,4 @@
-"""One daemon for one client: the I/O loop from stdin to methods and back, start and shutdown."""
+"""One daemon for one client: start, shutdown, and the I/O loop between stdin, the session and stdout."""
 
 import asyncio
 import logging
@@ -33,14 +33,14 @@ from treadle.store.sqlite.store import Store
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # of one frame
-OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of answers that the client has not read; above it nothing more is read
+OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of output not read by the client, above which no input is read
 NOTIFY_BELOW = 256 * 1024  # bytes of unread output above which no notifications are sent
 GRACE = 1.0  # seconds for which input is still read after the client stopped reading
-ENDING = 2.0  # seconds that each step of the shutdown may take once no client waits for answers
+ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """data_dir: the data directory. max_message_bytes: the size of one frame. linger: seconds that a delta may wait."""
+    """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged."""
 
     data_dir: Path
     durability: Durability = "full"
@@ -49,7 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Services:
-    """What works on an open data directory. approvals: None where the client did not ask for dialogs."""
+    """The parts of a daemon that need an open data directory. approvals: None unless the client wants dialogs."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class Services:
 
 
 class Daemon:
-    """What the methods work on: the session of the client, and once the data directory is open, its services.
+    """A daemon: the session of its client, and its services once the data directory is open.
 
-    methods: returns the methods of this daemon, by name. write: sends one message, as JSON. output: where that goes, if
-    it can be slow.
+    methods: returns the methods of this daemon, by name. write: sends one message, as JSON. output: the writer behind
+    `write`, None if it cannot be slow.
     """
 
     def __init__(
@@ -96,30 +96,30 @@ class Daemon:
 
     @property
     def services(self) -> Services:
-        """What works on the data directory. Raises RpcError while that is not open."""
+        """The services on the open data directory. Raises RpcError if it is not open."""
         if self._services is None:
             raise errors.not_initialized()
         return self._services
 
     @property
     def store(self) -> Store:
-        """The open data directory. Raises RpcError."""
+        """The open data directory. Raises RpcError if it is not open."""
         return self.services.store
 
     @property
     def engine(self) -> Engine:
-        """What takes commands. Raises RpcError."""
+        """The engine. Raises RpcError if the data directory is not open."""
         return self.services.engine
 
     @property
     def subscriptions(self) -> Subscriptions:
-        """Those of the client. Raises RpcError."""
+        """The client's subscriptions. Raises RpcError if the data directory is not open."""
         return self.services.subscriptions
 
-    # The beginning
+    # Start
 
     def begin_opening(self, params: InitializeParams) -> None:
-        """Open the data directory for this client; after a failure `initialize` may try again."""
+        """Start to open the data directory for this client. After a failure, `initialize` may retry."""
         if self._opening is not None and not (self._opening.done() and self._opening.exception()):
             return
         self.client = client_info(params)
@@ -128,7 +128,7 @@ class Daemon:
         self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def opened(self) -> None:
-        """Return when there is a store. Raises Refused."""
+        """Wait until the data directory is open. Raises Refused."""
         if self._opening is not None:
             await asyncio.shield(self._opening)
 
@@ -167,30 +167,30 @@ class Daemon:
     def _background_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("%s ended", task.get_name(), exc_info=error)
-            # Subscribers would wait for ever; a client that sees its daemon end starts another.
+            # Without this, subscribers would wait forever; a client that sees its daemon exit starts another.
             self.session.exit_status = 1
             self.session.exiting.set()
 
     def watch(self) -> None:
-        """Notice from now on what other processes append."""
+        """Start to watch for appends of other processes."""
         self.services.watch.start()
 
     def wake(self) -> None:
-        """Something was appended, here or elsewhere, or the client follows other threads."""
+        """Look for changes: this or another process may have appended, or the followed threads have changed."""
         if self._services is not None:
             self._services.subscriptions.wake()
             if self._services.approvals is not None:
                 self._services.approvals.wake()
 
     def _appended(self, sequence: int) -> None:
-        """This daemon has appended: the log is at `sequence`."""
+        """Publish what this daemon appended; the log is at `sequence`."""
         self.services.subscriptions.appended(sequence)
         self.services.watch.appended()
         if self.services.approvals is not None:
             self.services.approvals.wake()
 
     def _tell_progress(self, done: int, total: int) -> None:
-        """Of a rebuild: LSP's $/progress under the token that came with `initialize`, else a line in the log."""
+        """Report the progress of a rebuild: in the log, and as LSP's $/progress if `initialize` had a token."""
         log.info("rebuilding the projections: %d of %d events", done, total)
         if self.client.progress_token is None:
             return
@@ -210,13 +210,13 @@ class Daemon:
         if self.output is not None:
             await self.output.drain(NOTIFY_BELOW)
 
-    # The end
+    # Shutdown
 
     async def close(self) -> None:
-        """Interrupt the turns of this daemon, then close the data directory."""
+        """Interrupt the turns of this daemon and close the data directory."""
         if self._opening is None:
             return
-        # It may wait for another process, which may be stopped. A rebuild that has started is finished.
+        # Opening may be waiting for another process, which may be stopped. A rebuild that has started is finished.
         self._opening.cancel()
         await asyncio.wait([self._opening])
         if self._opening.cancelled():
@@ -242,7 +242,7 @@ class Daemon:
 
 
 def translate(error: Exception) -> RpcError | None:
-    """The error to answer for an exception of a handler; None for a defect."""
+    """The JSON-RPC error for an exception of a handler; None if the exception is a bug."""
     match error:
         case NotFound():
             return RpcError(errors.NOT_FOUND, str(error), {"kind": error.kind, **error.details})
@@ -262,7 +262,7 @@ def translate(error: Exception) -> RpcError | None:
 
 
 class ClientLog(logging.Handler):
-    """Sends warnings and errors as LSP's window/logMessage, unless the client does not read."""
+    """Sends warnings and errors to the client as LSP's window/logMessage, unless it does not read its input."""
 
     TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
 
@@ -282,7 +282,7 @@ class ClientLog(logging.Handler):
 
 
 class Transport:
-    """Frames on two descriptors, in the framing that the client's first byte shows."""
+    """Reads and writes frames on two descriptors, in the framing that the client's first byte indicates."""
 
     def __init__(self, stdin: int, stdout: int, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.reader, self.writer = FdReader(stdin), FdWriter(stdout)
@@ -290,19 +290,19 @@ class Transport:
 
     def write(self, body: bytes) -> None:
         """Send one message."""
-        # Until the client's first byte the framing is unknown, and nothing but a log message can be sent.
+        # Before the client's first byte the framing is unknown: only log messages can occur then, and are dropped.
         if self.decoder.framing is not None:
             self.writer.write(frame(self.decoder.framing, body))
 
 
 async def serve(options: Options, methods: Callable[[Daemon], Mapping[str, Method]], stdin: int, stdout: int) -> int:
-    """Serve one client on two descriptors; the exit status."""
+    """Serve one client on two descriptors; return the exit status."""
     transport = Transport(stdin, stdout, options.max_message_bytes)
     return await run(Daemon(options, methods, transport.write, transport.writer), transport)
 
 
 async def run(daemon: Daemon, transport: Transport) -> int:
-    """Serve one client until it says `exit`, closes its end or is gone; the exit status."""
+    """Serve one client until it sends `exit`, closes its end or has exited; return the exit status."""
     loop = asyncio.get_running_loop()
     session, reader, writer = daemon.session, transport.reader, transport.writer
     client_log = ClientLog(session, writer)
@@ -330,9 +330,9 @@ async def run(daemon: Daemon, transport: Transport) -> int:
         log.exception("the daemon failed to shut down cleanly")
         status = 1
     logging.getLogger("treadle").removeHandler(client_log)
-    await asyncio.sleep(0)  # what it was given last is still on its way through the loop
+    await asyncio.sleep(0)  # let the loop deliver the last messages, which were queued with call_soon
     if not daemon.watches_process:
-        # A script's input has ended, and no more: a pager, or who else reads slowly, gets all the answers.
+        # Only the input of a script has ended: a slow reader of its output, such as a pager, still gets all answers.
         await _one_of(writer.drain(0), session.exiting.wait(), session.gone.wait())
     await writer.flush_and_close(ENDING)
     reader.close()
@@ -340,14 +340,17 @@ async def run(daemon: Daemon, transport: Transport) -> int:
 
 
 async def _left(writer: FdWriter) -> None:
-    """Return when the client has closed its end and earlier input has had time to be read."""
+    """Wait until the client has closed its end and earlier input has had time to be read."""
     await writer.wait_closed()
     await asyncio.sleep(GRACE)
 
 
 async def _abandoned(daemon: Daemon, reader: FdReader, writer: FdWriter) -> None:
-    """Return when a client that named its process has closed its end, and takes none of the answers that keep the
-    daemon from seeing that. A script may: it is read by whoever takes its time."""
+    """Wait until a client that sent `processId` has closed its input and reads none of the daemon's output.
+
+    Reading pauses while much output is unread, so the end of the input would not be noticed. Does not apply to scripts
+    (no `processId`), whose output may be read slowly.
+    """
     before = 0
     while not (daemon.watches_process and reader.is_all and before == writer.pending_bytes > OUTPUT_HIGH_WATER // 2):
         before = writer.pending_bytes
@@ -355,7 +358,7 @@ async def _abandoned(daemon: Daemon, reader: FdReader, writer: FdWriter) -> None
 
 
 async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Return the results once one of them is done; the others are cancelled."""
+    """Wait until one of them is done and cancel the others; return all results and exceptions."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -366,12 +369,12 @@ async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio's own handler writes out futures with the exceptions in them, and those may hold a client's text."""
+    """Log an unhandled exception. asyncio's own handler prints futures, whose exceptions may contain client text."""
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 async def _read(reader: FdReader, decoder: FrameDecoder, session: Session, writer: FdWriter) -> None:
-    """Take what comes, as fast as the answers go out."""
+    """Receive messages, and pause while too much output is unread (backpressure)."""
     while data := await reader.read():
         for body in decoder.feed(data):
             await session.receive(body)

@@ -1,4 +1,4 @@
-"""Pending approvals as dialogs of the client: `window/showMessageRequest` of the Language Server Protocol."""
+"""Show pending approvals as dialogs in the client: LSP's `window/showMessageRequest`."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ from treadle.store.ports import DataDirectory, PendingApproval
 
 log = logging.getLogger(__name__)
 
-MAX_DIALOGS: Final = 16  # open in one client; the next approval is asked when one of them is closed
-RETRY: Final = 1.0  # seconds until a read that failed is tried again
+MAX_DIALOGS: Final = 16  # open at the same time in one client; the next approval waits until one is closed
+RETRY: Final = 1.0  # seconds until a failed read is retried
 INFO: Final = 3  # LSP's MessageType
 
 
 def actions_of(approval: PendingApproval) -> dict[str, str]:
-    """The id of each option, by a title that no other option has: a client answers with the title alone."""
+    """The id of each option by a unique title, because a client answers with the title only."""
     options = msgspec.json.decode(approval.options, type=list[ApprovalOption])
     names = [option.name for option in options]
     actions: dict[str, str] = {}
@@ -36,9 +36,9 @@ def actions_of(approval: PendingApproval) -> dict[str, str]:
 
 
 class Approvals:
-    """The dialogs of one client: one for each pending approval, closed when that is resolved elsewhere.
+    """The dialogs of one client: one for each pending approval, closed when the approval is resolved elsewhere.
 
-    followed: the threads that are asked about; None for all of them.
+    followed: returns the threads whose approvals are shown; None for all threads.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Approvals:
         self._followed = followed
         self._max_dialogs = max_dialogs
         self._open: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._asked: set[tuple[str, str]] = set()  # answered or dismissed here, perhaps still pending
+        self._asked: set[tuple[str, str]] = set()  # answered or dismissed in this client, may still be pending
         self._woken = asyncio.Event()
         self._woken.set()
 
     def wake(self) -> None:
-        """Something was appended, or the followed threads changed."""
+        """Update the dialogs: the log or the followed threads have changed."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -105,7 +105,7 @@ class Approvals:
     async def _ask(self, key: tuple[str, str], question: PendingApproval) -> None:
         try:
             actions = actions_of(question)
-            if actions:  # without any it would be a message, not a question
+            if actions:  # without actions it would be a message, not a question
                 chosen = await self._peer.request("window/showMessageRequest", _dialog(question, actions))
                 await self._resolve(question, actions, chosen)
         except (PeerError, StorageError, Overloaded) as error:
@@ -118,7 +118,7 @@ class Approvals:
             self.wake()
 
     async def _resolve(self, question: PendingApproval, actions: dict[str, str], chosen: Any) -> None:
-        """Resolve the approval by the action that the client chose; null leaves it pending."""
+        """Resolve the approval with the action that the client chose; null leaves it pending."""
         if chosen is None:
             return
         title = chosen.get("title") if isinstance(chosen, dict) else None

@@ -1,4 +1,4 @@
-"""What a client said of itself in `initialize`."""
+"""What a client said about itself in `initialize`."""
 
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -14,12 +14,14 @@ LENGTHS: Final[dict[str, Callable[[str], int]]] = {
     "utf-16": lambda text: len(text.encode("utf-16-le")) // 2,
     "utf-8": lambda text: len(text.encode()),
 }
-"""How long a text is, by `positionEncoding`."""
+"""The length of a text in the units of each `positionEncoding`."""
 
 
 class ClientInfo(msgspec.Struct, frozen=True):
-    """approvals: whether it shows dialogs for approvals: none, those of threads that it follows, or all.
-    progress: whether it takes `window/workDoneProgress/create`.
+    """What a client supports and asked for.
+
+    approvals: which approvals it shows as dialogs: none, those of threads that it follows, or all.
+    progress: whether it supports `window/workDoneProgress/create`. progress_token: of `initialize`, for $/progress.
     """
 
     approvals: Literal["none", "followed", "all"] = "none"
@@ -29,12 +31,12 @@ class ClientInfo(msgspec.Struct, frozen=True):
 
     @property
     def length(self) -> Callable[[str], int]:
-        """How long a text is, in its units."""
+        """The function that returns the length of a text in the client's units."""
         return LENGTHS[self.position_encoding]
 
 
 def client_info(params: InitializeParams) -> ClientInfo:
-    """Members of an unexpected type count as absent: editors send much that treadle does not know."""
+    """Read the params of `initialize`. Members of an unexpected type count as absent: editors send many others."""
     asked = _member(params.initialization_options, "approvals")
     shows = isinstance(_member(params.capabilities, "window", "showMessage", "messageActionItem"), dict | list)
     offered = _member(params.capabilities, "general", "positionEncodings")

@@ -1,7 +1,7 @@
-"""Frame bodies to JSON-RPC 2.0 messages and back: https://www.jsonrpc.org/specification.
+"""Decode frame bodies to JSON-RPC 2.0 messages and encode answers: https://www.jsonrpc.org/specification.
 
-Decoding never raises and makes no values of what a message carries: ids, params and results stay JSON text until
-someone knows their type. An id is answered byte for byte as it came.
+Decoding never raises. Ids, params and results stay JSON text until their type is known. An answer has exactly the bytes
+of the request's id.
 """
 
 import json
@@ -15,16 +15,16 @@ from treadle.contract.errors import ErrorObject, RpcError, invalid_params, inval
 
 MAX_BATCH: Final = 1000
 MAX_DEPTH: Final = 128
-"""Of arrays and objects in one body, a batch's own array included."""
+"""The limit of nested arrays and objects in one body, including the array of a batch."""
 
 NULL_ID: Final = msgspec.Raw(b"null")
 
 Id: TypeAlias = str | int | float | bytes | None
-"""An id to compare and to hash; bytes where it is JSON that no Python value stands for (1e999)."""
+"""An id that can be compared and hashed; bytes if no Python value represents its JSON (1e999)."""
 
 
 def id_key(text: msgspec.Raw) -> Id:
-    """The id that `text` says: 1 and 1.0 are one id, 1 and "1" are two."""
+    """The id in `text` as a key: 1 and 1.0 are equal, 1 and "1" are not."""
     try:
         key: Id = _ID.decode(text)
     except (msgspec.DecodeError, ValueError):
@@ -33,7 +33,7 @@ def id_key(text: msgspec.Raw) -> Id:
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A call that is answered. `id` is JSON text; `params` that of an object or an array, None if there are none."""
+    """A request. `id` is JSON text; `params` is the JSON text of an object or an array, None if absent."""
 
     id: msgspec.Raw
     method: str
@@ -46,14 +46,14 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
-    """A call that is not answered, whatever becomes of it. `params` as in a request."""
+    """A notification, which is never answered, not even with an error. `params` as in a request."""
 
     method: str
     params: msgspec.Raw | None
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An answer to a request of ours: `result` or `error`, as JSON text. `error` is None if it is absent or null."""
+    """The client's answer to a request of the daemon, as JSON text. `error` is None if it is absent or null."""
 
     id: msgspec.Raw
     result: msgspec.Raw | None
@@ -66,7 +66,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 class Invalid(msgspec.Struct, frozen=True):
-    """What is no message that can be acted on: to be answered with `error`. `id` is null where none could be told."""
+    """An invalid message, to be answered with `error`. `id` is null if it could not be read."""
 
     id: msgspec.Raw
     error: RpcError
@@ -76,7 +76,7 @@ Message: TypeAlias = Request | Notification | Response | Invalid
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What a message must be made of. A Raw is empty where the member is absent."""
+    """The members of a valid message. A Raw is empty if the member is absent."""
 
     jsonrpc: Literal["2.0"]
     method: str | None = None
@@ -87,7 +87,7 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Members(msgspec.Struct, frozen=True, gc=False):
-    """The same of any object, whatever it holds."""
+    """The members of any object, of any type. A Raw is empty if the member is absent."""
 
     jsonrpc: msgspec.Raw = msgspec.Raw()
     method: msgspec.Raw = msgspec.Raw()
@@ -97,8 +97,8 @@ class _Members(msgspec.Struct, frozen=True, gc=False):
     error: msgspec.Raw = msgspec.Raw()
 
 
-# A list[Raw] would hold an object for each of the sixteen million items that 32 MiB can be made of. What an array_like
-# struct has no field for is checked and skipped.
+# A list[Raw] would allocate an object for each item, and 32 MiB may hold sixteen million items. An array_like struct
+# validates and skips items beyond its fields.
 _Batch: Final = msgspec.defstruct(
     "_Batch", [(f"item{index}", msgspec.Raw, msgspec.Raw()) for index in range(MAX_BATCH + 1)], array_like=True
 )
@@ -118,11 +118,11 @@ LONE_SURROGATE: Final = "a string contains a lone surrogate"
 
 
 def decode_body(body: bytes) -> Message | list[Message]:
-    """The message in `body`, or the messages of a batch. Never raises: what is wrong is an Invalid in its place.
+    """Decode the message in `body`, or the messages of a batch. Never raises: returns Invalid for an invalid message.
 
-    A text whose grammar holds but that cannot be decoded is -32602 for the id it has: one with a lone surrogate, with
-    U+0000 in a string (SQLite's JSON functions cut the text there) or deeper than MAX_DEPTH. A number that is out of
-    range is found later, by `decode_params`. `"params": null` is taken for no params: Eglot, Zed and others send it.
+    Valid JSON that cannot be processed is answered with -32602 under its id: a lone surrogate, U+0000 in a string
+    (SQLite's JSON functions truncate the text there), nesting deeper than MAX_DEPTH. A number out of range is found
+    later, by `decode_params`. `"params": null` counts as absent: Eglot, Zed and others send it.
     """
     if not grammar.is_utf8(body):
         return Invalid(NULL_ID, parse_error("the text is not UTF-8"))
@@ -165,32 +165,32 @@ class _Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def encode_response(id: msgspec.Raw, result: object) -> bytes:
-    """The answer to request `id`."""
+    """Encode the result of the request `id`."""
     return _encode(_Result("2.0", id, result))
 
 
 def encode_error(id: msgspec.Raw, error: RpcError) -> bytes:
-    """The answer to request `id`, or to what has none (NULL_ID), when there is no result."""
+    """Encode an error answer to the request `id`; NULL_ID if the id is unknown."""
     return _encode(_Error("2.0", id, error.to_error()))
 
 
 def encode_notification(method: str, params: object) -> bytes:
-    """A call that has no answer. Without the member `params` if they are None."""
+    """Encode a notification, without the member `params` if they are None."""
     return _encode(_Notification("2.0", method, params))
 
 
 def encode_request(id: int | str, method: str, params: object) -> bytes:
-    """A call that the client answers. Without the member `params` if they are None."""
+    """Encode a request to the client, without the member `params` if they are None."""
     return _encode(_Request("2.0", id, method, params))
 
 
 def encode_batch(bodies: list[bytes]) -> bytes:
-    """One body of several, of which there must be one at least."""
+    """Join bodies, at least one, to the body of a batch."""
     return b"[" + b",".join(bodies) + b"]"
 
 
 def _encode(message: _Result | _Error | _Notification | _Request) -> bytes:
-    """The message as JSON. Bytes of a path that are not UTF-8, which Python keeps as surrogates, become `\\xe9`."""
+    """Encode a message as JSON. Bytes of a path that are not UTF-8 (surrogates in Python) are escaped as `\\xe9`."""
     try:
         return _ENCODER.encode(message)
     except UnicodeEncodeError:
@@ -229,7 +229,7 @@ def _decode_message(text: bytes, depth: int) -> Message:
 
 
 def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
-    """What can be told of a message that has a flaw, or that is none."""
+    """Decode a message that is invalid or has a flaw as far as possible, to answer it under its id."""
     try:
         members = _unpack(text)
     except grammar.NotJson as error:
@@ -251,7 +251,7 @@ def _salvage(text: bytes, depth: int, flaw: str | None) -> Message:
 
 
 def _flaw(text: bytes, depth: int) -> str | None:
-    """Why `text` is not taken although its grammar holds. A decoder finds lone surrogates without this."""
+    """Why `text` is refused although it is valid JSON, or None. Lone surrogates are found by the decoder."""
     if grammar.holds_nul(text):
         return "a string contains U+0000"
     if grammar.is_deeper_than(depth, text):
@@ -260,8 +260,8 @@ def _flaw(text: bytes, depth: int) -> str | None:
 
 
 def _classify(members: _Envelope | _Members, method: str | None, flaw: RpcError | None) -> Message:
-    """The message that `members` make. `flaw` answers a request; what is not answered is taken as it is."""
-    id_ = members.id.copy()  # a view would keep the whole body in memory as long as the request is in flight
+    """The message with these members. A request is answered with `flaw` if there is one; others ignore the flaw."""
+    id_ = members.id.copy()  # without a copy, the whole body would stay in memory while the request is in flight
     if id_ and memoryview(id_)[0] not in _BEGINS_ID:
         return Invalid(NULL_ID, invalid_request("id must be a string, a number or null"))
     if method is None:
@@ -278,14 +278,17 @@ def _classify(members: _Envelope | _Members, method: str | None, flaw: RpcError 
 
 
 def _refuse(members: _Envelope | _Members, reason: str) -> Invalid:
-    """Under the id, unless that is of an answer: the client may have the same id in flight for a request of its own."""
+    """An Invalid with the message's id, or with null if the message looks like an answer.
+
+    An answer has the id of a daemon's request, and the client may have the same id in flight for a request of its own.
+    """
     id_ = members.id
     is_answered = id_ and memoryview(id_)[0] in _BEGINS_ID and not members.result and not members.error
     return Invalid(id_.copy() if is_answered else NULL_ID, invalid_request(reason))
 
 
 def _unpack(text: bytes) -> _Members | list[bytes] | None:
-    """The members of an object, the first items of an array, None for another value; or raise NotJson."""
+    """The members of an object, the first items of an array, or None for another value. Raises NotJson."""
     begins = opening(text)
     try:
         if begins == b"{":
@@ -306,19 +309,19 @@ def _unpack(text: bytes) -> _Members | list[bytes] | None:
 
 
 def first_items(text: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
-    """The items of the array `text`, as JSON text; None if there are more than MAX_BATCH."""
+    """The items of the array `text` as JSON text; None if there are more than MAX_BATCH."""
     items = [item for item in msgspec.structs.astuple(_BATCH.decode(text)) if item]
     return items if len(items) <= MAX_BATCH else None
 
 
 def opening(text: bytes | msgspec.Raw) -> bytes:
-    """The bracket or brace that `text` begins with, if it does."""
+    """The bracket or brace that `text` starts with, or b""."""
     found = _OPENING.match(text)
     return found[1] if found else b""
 
 
 def _string(text: msgspec.Raw) -> str | None:
-    """The string that `text` is, if it is one; a lone surrogate in it becomes a question mark."""
+    """The value of a JSON string, None if `text` is not a string. A lone surrogate becomes a question mark."""
     if not text or memoryview(text)[0] != ord('"'):
         return None
     value: str = json.loads(bytes(text))

@@ -1,4 +1,4 @@
-"""The methods: the little that lies between the wire and the engine or a read."""
+"""The handlers: one short function per method, which calls the engine or a read."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ _HANDLERS: dict[Endpoint[Any, Any], tuple[str, bool]] = {}
 
 
 def methods_of(daemon: Daemon) -> dict[str, Method]:
-    """Every method that a client may ask for, by name."""
+    """Every method that a client may call, by name."""
     return {method.name: method for method in Methods(daemon).table()}
 
 
@@ -67,7 +67,7 @@ class Methods:
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
-        self._opening = 0  # subscriptions that are asked for and not open yet
+        self._opening = 0  # subscriptions that were requested and are not open yet
 
     def table(self) -> list[Method]:
         """All methods, in the order of the documentation."""
@@ -123,13 +123,13 @@ class Methods:
 
     @property
     def _ready(self) -> Services:
-        """What works on the open data directory. Raises RpcError before that is open."""
+        """The services on the open data directory. Raises RpcError if it is not open."""
         return self.daemon.services
 
     # Reads
 
     def _read(self, function: Callable[[Reads], T]) -> object:
-        """A read sees every command that came before it."""
+        """Run a read that sees the effect of every command received before it."""
         daemon = self._ready
         if daemon.engine.is_settled:
             return daemon.store.read(function)
@@ -275,7 +275,7 @@ class Methods:
 
 
 def _without_ignored(params: dict[str, Any]) -> dict[str, Any]:
-    """A command sent again has the same digest although its client made a new `workDoneToken`."""
+    """The params without ignored members, so that a retried command with a new `workDoneToken` has the same digest."""
     return {name: value for name, value in params.items() if name not in IGNORED_MEMBERS}
 
 

@@ -56,7 +56,7 @@ class Handshake:
 
 
 def method(endpoint: "endpoints.Endpoint[Any, Any]", handler: Callable[..., object], **options: Any) -> Method:
-    """The endpoint with its handler, and with options of `Method`."""
+    """The Method for an endpoint and its handler. options: further fields of Method."""
     return Method(
         endpoint.name,
         endpoint.summary,

@@ -1,7 +1,7 @@
-"""Decodes the params of a request. Tolerates what clients send by habit, and says where a mistake is.
+"""Decode the params of a request: tolerate common habits of clients, and say which member is invalid.
 
-The first attempt is the decoder's alone. Only if it fails is the text taken apart, guided by the types: to drop what
-has no meaning, and otherwise to find the member that is wrong. No wording of msgspec's messages is relied on.
+msgspec decodes the text first. Only if that fails, the text is examined member by member, guided by the types: to drop
+ignored members and nulls, or else to find the invalid member. This does not depend on the wording of msgspec's errors.
 """
 
 import collections.abc
@@ -20,7 +20,7 @@ from treadle.contract.params import IGNORED_MEMBERS
 from treadle.server.codec import LONE_SURROGATE, first_items, id_key, opening
 
 T = TypeVar("T")
-Found = tuple[str, str]  # the path of a mistake, relative to the text that holds it, and the reason
+Found = tuple[str, str]  # the path of an invalid member, relative to the examined text, and the reason
 
 _NO_PARAMS: Final = Raw(b"{}")
 _NULL: Final = Raw(b"null")
@@ -29,10 +29,10 @@ _MANY: Final = 100_000
 
 
 def decode_params(params: Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
-    """The params as the type of `decoder`. Missing params are `{}`, and so is `[]`: Lua encodes an empty table so.
+    """Decode the params to the type of `decoder`. Missing params and `[]` (an empty table in Lua) count as `{}`.
 
-    IGNORED_MEMBERS are dropped, and an optional member that is null has its default. Raises RpcError, invalid params,
-    and nothing else. `data.path` is the member that is wrong, missing or unknown: `$.params.commands[1].threadId`.
+    IGNORED_MEMBERS are dropped, and an optional member that is null gets its default. Raises only RpcError (invalid
+    params); its `data.path` is the member that is invalid, missing or unknown: `$.params.commands[1].threadId`.
     """
     text = params or _NO_PARAMS
     try:
@@ -81,7 +81,7 @@ def _tidy(text: Raw, type: Any, ignored: Sequence[str] = ()) -> Raw:
 
 
 def _locate(text: Raw, type: Any) -> Found | None:
-    """Where `text` does not fit `type`, and why; None if it does."""
+    """Where and why `text` does not match `type`; None if it matches."""
     try:
         msgspec.json.decode(text, type=type)
     except ValidationError as error:
@@ -90,7 +90,7 @@ def _locate(text: Raw, type: Any) -> Found | None:
 
 
 def _locate_inside(text: Raw, type: Any) -> Found | None:
-    """The same of a member or an item, if one of them is at fault."""
+    """Where and why a member or an item of `text` is invalid; None if none of them is."""
     if opening(text) == b"[":
         for index, one in enumerate((_item(type) is not None and first_items(text)) or ()):
             if found := _locate(one, _item(type)):
@@ -116,7 +116,7 @@ def _locate_inside(text: Raw, type: Any) -> Found | None:
 
 
 def _unknown(text: Raw, struct: type[Struct]) -> Found:
-    """The member that `struct` does not have. Not looked for among very many: each would be an object in memory."""
+    """A member that `struct` does not have. Not named if there are very many, since each would allocate an object."""
     if memoryview(text).nbytes > _MANY and bytes(text).count(b":") > _MANY:
         return "", "unknown member"
     known = _names(struct)
@@ -126,7 +126,7 @@ def _unknown(text: Raw, struct: type[Struct]) -> Found:
 
 
 def _members(text: Raw, struct: type[Struct], more: Sequence[str] = ()) -> dict[str, Raw]:
-    """The members of an object as JSON text. Raises ValidationError if one is neither of `struct` nor of `more`."""
+    """The members of an object as JSON text. Raises ValidationError if one is neither in `struct` nor in `more`."""
     names, decoder = _outline(struct, tuple(more))
     return {
         name: value for name, value in zip(names, msgspec.structs.astuple(decoder.decode(text)), strict=True) if value
@@ -135,7 +135,7 @@ def _members(text: Raw, struct: type[Struct], more: Sequence[str] = ()) -> dict[
 
 @functools.cache
 def _outline(struct: type[Struct], more: tuple[str, ...]) -> tuple[list[str], msgspec.json.Decoder[Any]]:
-    """A decoder that leaves each member as it is: memory does not grow with what a hostile text holds."""
+    """A decoder that keeps each member as JSON text, so that a hostile text cannot make memory grow."""
     names = list(dict.fromkeys([*_names(struct), *more]))
     fields = [(f"member{index}", Raw, Raw()) for index in range(len(names))]
     rename = {field: name for (field, _, _), name in zip(fields, names, strict=True)}
@@ -144,13 +144,13 @@ def _outline(struct: type[Struct], more: tuple[str, ...]) -> tuple[list[str], ms
 
 
 def _names(struct: type[Struct]) -> list[str]:
-    """The names of its members on the wire."""
+    """The names of a struct's members on the wire."""
     tag = struct.__struct_config__.tag_field
     return [*([tag] if tag else []), *(field.encode_name for field in msgspec.structs.fields(struct))]
 
 
 def _variant(text: Raw, type: Any) -> "type[Struct] | None":
-    """The struct that the object `text` is meant to be: the only one, or that of its tag."""
+    """The struct for the object `text`: the only one that the type allows, or the one with its tag."""
     variants = _variants(type)
     if len(variants) <= 1:
         return variants[0] if variants else None
@@ -165,7 +165,7 @@ def _tag(field: str) -> Any:
 
 
 def _variants(type: Any) -> list[type[Struct]]:
-    """The structs that a type allows."""
+    """All structs that a type allows."""
     type = _bare(type)
     if get_origin(type) in (Union, UnionType):
         return [variant for one in get_args(type) for variant in _variants(one)]
@@ -173,7 +173,7 @@ def _variants(type: Any) -> list[type[Struct]]:
 
 
 def _item(type: Any) -> Any:
-    """The type of the items of an array, or None if it has none."""
+    """The type of an array's items, or None if `type` is not an array."""
     type = _bare(type)
     return get_args(type)[0] if get_origin(type) in (list, collections.abc.Sequence) else None
 

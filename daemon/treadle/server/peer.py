@@ -1,4 +1,4 @@
-"""Requests to the client. pygls keeps the ones that wait for an answer; it is imported when the first one is sent."""
+"""Requests to the client. pygls tracks those in flight; it is imported when the first request is sent."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Peer:
-    """The client, as far as the daemon asks it. write: sends one message, as JSON."""
+    """The client as a receiver of requests. write: sends one message, as JSON."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
@@ -25,7 +25,7 @@ class Peer:
         self._ids = itertools.count(1)
 
     async def request(self, method: str, params: object) -> Any:
-        """The result of a request; when the caller is cancelled, so is the request. Raises PeerError."""
+        """Send a request and return its result. Cancelling the caller cancels the request. Raises PeerError."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="import of pygls")
         await asyncio.shield(self._loading)
@@ -40,7 +40,7 @@ class Peer:
             raise
 
     def take_answer(self, response: Response) -> None:
-        """Take the client's answer to a request. One that no request waits for is ignored."""
+        """Receive the client's answer to a request. An answer to an unknown request is ignored."""
         if self._requests is None or not self._requests.take_answer(response):
             log.debug("ignored an answer that no request waits for")
 

@@ -1,4 +1,4 @@
-"""Progress that the daemon starts by itself: `window/workDoneProgress/create` of LSP, then `$/progress`."""
+"""Progress that the daemon initiates: LSP's `window/workDoneProgress/create`, then `$/progress`."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Waiting:
-    """Tells the client while its commands wait for another process that rebuilds the projections.
+    """Shows progress while commands wait for another process that rebuilds the projections.
 
     notify: sends a notification.
     """
@@ -25,7 +25,7 @@ class Waiting:
         self._over = asyncio.Event()
 
     def __call__(self, waits: bool) -> None:
-        """Whether commands wait now."""
+        """Start or end the progress. waits: whether commands are waiting now."""
         if not waits:
             self._over.set()
         elif self._task is None or self._task.done():
@@ -46,7 +46,7 @@ class Waiting:
         self._notify("$/progress", {"token": token, "value": {"kind": "end"}})
 
     async def close(self) -> None:
-        """Stop."""
+        """Stop reporting progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

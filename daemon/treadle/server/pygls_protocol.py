@@ -1,7 +1,7 @@
-"""The one module that imports pygls: requests to the client, their ids and futures.
+"""Requests to the client, their ids and futures: the only module that imports pygls.
 
-Only its bookkeeping is used. What it does with incoming messages would answer malformed input with silence, and how it
-sends would bypass our framing: hence the overridden private method, and the pin to 2.1 in pyproject.toml.
+Only pygls's bookkeeping is used. It would not answer malformed input, and its way of sending would bypass our framing:
+hence the overridden private method, and the pin to 2.1 in pyproject.toml.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class _Protocol(JsonRPCProtocol):
                 error = msgspec.json.decode(response.error, type=errors.ErrorObject)
             elif response.result is not None:
                 result = msgspec.json.decode(response.result)
-        except (ValueError, RecursionError):  # codec does not look into what answers hold
+        except (ValueError, RecursionError):  # the codec does not validate the content of answers
             error = errors.ErrorObject(errors.INTERNAL_ERROR, "failed to decode the answer", {})
         self._result_types.pop(key, None)
         self._handle_response(key, result, cast(Any, error))
@@ -48,7 +48,7 @@ class _Protocol(JsonRPCProtocol):
 
 
 class Requests:
-    """The requests that wait for an answer of the client."""
+    """The requests to the client that are in flight."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         def protocol(server: JsonRPCServer, converter: Any) -> _Protocol:
@@ -59,7 +59,7 @@ class Requests:
         self.take_answer = self._protocol.take_answer
 
     async def send(self, id: str, method: str, params: object) -> Any:
-        """The result. Raises PeerError."""
+        """Send a request and return its result. Raises PeerError."""
         try:
             return await asyncio.wrap_future(self._protocol.send_request(method, params, msg_id=id))
         except JsonRpcException as error:

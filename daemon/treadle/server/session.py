@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 with one client: every request gets exactly one answer, whatever it holds."""
+"""JSON-RPC 2.0 with one client: requests, answers, cancellation. Every request gets exactly one answer."""
 
 import asyncio
 import logging
@@ -30,23 +30,23 @@ from treadle.server.params import decode_params
 log = logging.getLogger(__name__)
 
 CANCEL: Final = "$/cancelRequest"
-MAX_IN_FLIGHT: Final = 10_000  # requests that are not answered; past it nothing more is read
-MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024  # of what they brought and what their answers may hold; the same
-MAX_BATCH_BYTES: Final = 16 * 1024 * 1024  # of answers to a JSON-RPC batch; past it the rest of it is refused
+MAX_IN_FLIGHT: Final = 10_000  # requests in flight, at which no more input is read
+MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024  # of their params and expected answers, at which no more input is read
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024  # of answers to a JSON-RPC batch, above which its other requests are refused
 
 
 class Then(msgspec.Struct, frozen=True):
-    """A result, and what to do once its answer is sent."""
+    """A result, and a function to call once the answer is sent."""
 
     result: object
     then: Callable[[], None]
 
 
 class Method(msgspec.Struct, frozen=True):
-    """params, result: the types on the wire. handler: gives the result, a coroutine or future of it, or a Submission.
+    """A method and its handler. params, result: their types on the wire.
 
-    early: may come before `initialize`. raw: the handler also gets the params as they came. answer_bytes: about what
-    the answer may hold, where that is much.
+    handler: returns the result, a coroutine or future of it, or a Submission. early: allowed before `initialize`. raw:
+    the handler also gets the params as JSON text. answer_bytes: the expected size of a large answer, otherwise 0.
     """
 
     name: str
@@ -64,13 +64,12 @@ class RawCancelParams(msgspec.Struct):
 
 
 class Session:
-    """All messages of one client, from the first to the last.
+    """The JSON-RPC session with one client.
 
-    methods: what the client may ask for, by name. ignored: notifications without effect. write: takes one message, or
-    one batch, as JSON. translate: gives the error to answer when a handler raises. take_answer: gets the client's
-    answers to requests of the daemon.
+    methods: by name. ignored: notifications without effect. write: sends one message or batch, as JSON. translate: the
+    error to answer for an exception of a handler. take_answer: receives the client's answers to requests of the daemon.
 
-    exiting: the client has sent `exit`. gone: nobody waits for answers any more.
+    exiting: the client has sent `exit`. gone: the client has exited, or a signal asked the daemon to stop.
     """
 
     def __init__(
@@ -107,10 +106,10 @@ class Session:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._cancel_decoder = msgspec.json.Decoder(RawCancelParams)
 
-    # In
+    # Incoming messages
 
     async def receive(self, body: bytes | RpcError) -> None:
-        """Take one frame, or what was wrong with it; return when there is room for another one."""
+        """Process one frame, or answer its framing error; return when another frame may be read (backpressure)."""
         if isinstance(body, RpcError):
             self._write(encode_error(Raw(b"null"), body))
             return
@@ -126,15 +125,15 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are not answered yet."""
+        """The number of requests that are not answered yet."""
         return self._in_flight
 
     async def settled(self) -> None:
-        """Return when no request waits for its answer."""
+        """Wait until no request is in flight."""
         await self._until(lambda: self._in_flight == 0)
 
     async def _room(self) -> None:
-        """Return when another message may be taken: at once, or past a bound, when half of it is answered."""
+        """Wait until another message may be processed: at a limit, until no more than half of it is in flight."""
         if self._in_flight >= self._max_in_flight or self._in_flight_bytes >= self._max_in_flight_bytes:
             await self._until(
                 lambda: (
@@ -189,7 +188,7 @@ class Session:
                 self._answer(request, result, answers)
 
     def _initialize_answered(self, future: "asyncio.Future[Any]") -> None:
-        """Take what came in the meantime, so that a script need not wait for the answer."""
+        """Process the messages that were held during `initialize`, so that a script need not wait for its answer."""
         self._initializing = False
         self.initialized = not future.cancelled() and future.exception() is None
         held, self._held = self._held, []
@@ -199,7 +198,7 @@ class Session:
         self._release_waiters()
 
     def _method(self, request: Request) -> Method:
-        """The method that is asked for, where it may be asked for now. Raises RpcError."""
+        """The method of a request. Raises RpcError if it is unknown or not allowed now."""
         if request.key in self._pending:
             raise errors.invalid_request("a request with this id is still in flight")
         if self._shutdown:
@@ -278,7 +277,7 @@ class Session:
             held = any(message.method == "shutdown" for message, _ in self._held)
             self.exit_status = 0 if self._shutdown or held else 1
             self.exiting.set()
-        elif notification.method in self.methods:  # JSON-RPC 2.0, section 4.1: it happens, and is not answered
+        elif notification.method in self.methods:  # JSON-RPC 2.0, section 4.1: executed but not answered
             request = Request(Raw(b"null"), notification.method, notification.params)
             self._request(request, Answers(lambda answer: None))
         elif notification.method not in self._ignored:
@@ -302,7 +301,7 @@ class Session:
                 answers.add(encode_error(message.id, errors.cancelled()))
                 return
 
-    # Out
+    # Outgoing messages
 
     def notify(self, method: str, params: Any | None = None) -> None:
         """Send a notification."""
@@ -310,5 +309,5 @@ class Session:
 
 
 def _is_urgent(message: Request | Notification) -> bool:
-    """Whether it takes effect also while `initialize` is in progress."""
+    """Whether a message is processed at once, even while `initialize` is in progress."""
     return isinstance(message, Notification) and message.method in (CANCEL, "exit")

@@ -1,8 +1,8 @@
-"""Reading and writing file descriptors from asyncio: pipes, sockets, terminals, files. No thread, no protocol.
+"""Non-blocking reads and writes on file descriptors: pipes, sockets, terminals, files. No thread, no protocol.
 
-O_NONBLOCK belongs to the open file, which the parent process or a shell may share: it is never set on a descriptor
-that was given. What can be opened once more, as a file of ours, is written through that; each other read and write here
-is of a kind that does not block as things are.
+O_NONBLOCK belongs to the open file description, which the parent process or a shell may share, so it is never set on a
+given descriptor. Pipes and terminals are reopened for writing if possible, to get a file description of our own. Every
+other read or write is made only when it does not block.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from typing import Final
 
 _READ_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024  # smaller chunks are joined up to this
-_TURN_BYTES: Final = 1024 * 1024  # then the loop has its turn
-_CALL_BYTES: Final = 4096  # as much as a call of the system costs the time of
-_END: Final = getattr(select, "POLLRDHUP", 0)  # Linux: the other side of a socket writes no more
-_LOOK: Final = 1.0  # seconds between looks at whether the other side is still there, while nothing is written
+_TURN_BYTES: Final = 1024 * 1024  # written before control returns to the event loop
+_CALL_BYTES: Final = 4096  # a system call takes about as long as writing this many bytes
+_END: Final = getattr(select, "POLLRDHUP", 0)  # Linux: the peer has closed a socket for writing
+_LOOK: Final = 1.0  # seconds between checks whether the peer has closed its end, while nothing is written
 
 
 class FdReader:
-    """Reads `fd`, which stays its owner's to close. One read at a time."""
+    """Reads from `fd`, which the caller owns and closes. One read at a time."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -34,17 +34,17 @@ class FdReader:
         self._waiter: asyncio.Future[None] | None = None
 
     async def read(self) -> bytes:
-        """What has come, at most 256 KiB; waits for some. Empty at the end of input, after a hang-up, when closed."""
+        """Wait for input and return up to 256 KiB; empty at the end of input, after a hang-up, or when closed."""
         while not self._closed:
             if self._is_ready():
-                await asyncio.sleep(0)  # input that never runs dry must not keep the loop to itself
+                await asyncio.sleep(0)  # endless input must not starve other tasks
             else:
                 await self._wait()
             if self._closed:
                 break
             try:
                 return os.read(self._fd, _READ_BYTES)
-            except BlockingIOError:  # another process has O_NONBLOCK set, and took what there was
+            except BlockingIOError:  # another process set O_NONBLOCK and read the input first
                 await asyncio.sleep(0)
             except OSError:  # EIO: the terminal hung up; ECONNRESET, EBADF
                 break
@@ -52,17 +52,17 @@ class FdReader:
 
     @property
     def is_all(self) -> bool:
-        """Whether nobody can write there any more; some may still have to be read. Of a file nobody knows."""
+        """Whether the other end is closed for writing, though input may be left to read. Always False for a file."""
         return any(event & (select.POLLHUP | _END) for _, event in self._poll.poll(0))
 
     def close(self) -> None:
-        """End what is being read, and all reading."""
+        """Stop reading; a pending read returns empty."""
         self._closed = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _is_ready(self) -> bool:
-        """Files and devices that no selector takes are always ready."""
+        """Whether a read would not block. Files and devices that selectors do not support are always ready."""
         return any(event & ~select.POLLNVAL for _, event in self._poll.poll(0))
 
     async def _wait(self) -> None:
@@ -71,7 +71,7 @@ class FdReader:
         try:
             loop.add_reader(self._fd, _wake, waiter)
         except (OSError, ValueError):
-            return  # reading will say what it is
+            return  # the read reports the error
         try:
             await waiter
         finally:
@@ -80,10 +80,10 @@ class FdReader:
 
 
 class FdWriter:
-    """Writes to `fd`, which stays its owner's to close, in the order of the calls; what cannot be written yet is kept.
+    """Writes to `fd`, which the caller owns and closes. Data that cannot be written yet is buffered, in order.
 
-    `pending_bytes` is how much that is. `broken` is true once the other side is gone; then, as after closing, what is
-    written is dropped in silence.
+    pending_bytes: the size of the buffer. broken: whether the other end was closed. Data written after that, or after
+    `close`, is dropped silently.
     """
 
     def __init__(self, fd: int, high_water: int = 8 * 1024 * 1024) -> None:
@@ -93,14 +93,14 @@ class FdWriter:
         self._high_water = high_water
         self._send, self._release = _open_sink(fd)
         self._chunks: deque[bytes] = deque()
-        self._head = memoryview(b"")  # what is being written, before the chunks
+        self._head = memoryview(b"")  # the rest of the chunk that is being written
         self._is_flush_due = False
-        self._watching: asyncio.AbstractEventLoop | None = None  # it calls _flush when the descriptor takes more
+        self._watching: asyncio.AbstractEventLoop | None = None  # calls _flush when the descriptor is writable
         self._drained: list[tuple[int, asyncio.Future[None]]] = []
         self._closed = asyncio.Event()
 
     def write(self, data: bytes) -> None:
-        """Take `data`. Never blocks; what is taken in one turn of the loop is written together."""
+        """Buffer `data` to be written. Never blocks; data of one iteration of the event loop is written together."""
         if self._closed.is_set() or not data:
             return
         self._chunks.append(data)
@@ -110,7 +110,7 @@ class FdWriter:
             asyncio.get_running_loop().call_soon(self._flush)
 
     async def drain(self, below: int | None = None) -> None:
-        """Wait until no more than `below` bytes (`high_water` if unsaid) are pending, or it is closed."""
+        """Wait until no more than `below` bytes (default: `high_water`) are pending, or the writer is closed."""
         bound = self._high_water if below is None else below
         if self.pending_bytes > bound:
             waiter = asyncio.get_running_loop().create_future()
@@ -118,8 +118,8 @@ class FdWriter:
             await waiter
 
     async def wait_closed(self) -> None:
-        """Wait until the other side is gone (`broken`), or until it was closed from here."""
-        # Not by a reader on the loop: that would spin on a socket which is also stdin and has input that waits.
+        """Wait until the other end is closed (`broken`), or `close` was called."""
+        # Polled: a reader on the event loop would spin on a socket that is also stdin and has unread input.
         poll = select.poll()
         poll.register(self._fd, 0)
         while not self._closed.is_set():
@@ -131,7 +131,7 @@ class FdWriter:
                     await self._closed.wait()
 
     async def flush_and_close(self, timeout: float) -> None:
-        """Write what is pending, for `timeout` seconds at most; drop the rest."""
+        """Write pending data until it times out after `timeout` seconds, drop the rest, and close."""
         try:
             async with asyncio.timeout(timeout):
                 await self.drain(0)
@@ -140,7 +140,7 @@ class FdWriter:
         self.close()
 
     def close(self) -> None:
-        """Drop what is pending, now."""
+        """Drop pending data and stop writing."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -165,7 +165,7 @@ class FdWriter:
                 left -= max(sent, _CALL_BYTES)
         except BlockingIOError:
             pass
-        except OSError:  # EPIPE, ECONNRESET, EIO, EBADF, ENOSPC: no answer can be given any more
+        except OSError:  # EPIPE, ECONNRESET, EIO, EBADF, ENOSPC: no more answers can be sent
             self.broken = True
             self.close()
             return
@@ -184,14 +184,14 @@ class FdWriter:
         return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _flush_again(self) -> None:
-        """As soon as the descriptor takes more."""
+        """Schedule a flush for when the descriptor is writable."""
         if self._watching is not None:
             return
         loop = asyncio.get_running_loop()
         try:
             loop.add_writer(self._fd, self._flush)
             self._watching = loop
-        except (OSError, ValueError):  # a file: no selector takes it (EPERM), and it takes more at once
+        except (OSError, ValueError):  # a file: selectors do not support it (EPERM), and it is always writable
             loop.call_soon(self._flush)
 
     def _rest(self) -> None:
@@ -214,11 +214,11 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 def _open_sink(fd: int) -> tuple[Callable[[memoryview], int], Callable[[], None]]:
-    """What writes some of a buffer to `fd` without blocking, or raises BlockingIOError; and what to call at the end."""
+    """A function that writes part of a buffer to `fd` or raises BlockingIOError, and a function that cleans up."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError:
-        mode = 0  # writing will say what it is
+        mode = 0  # the write reports the error
     if stat.S_ISSOCK(mode):
         duplicate = socket.socket(fileno=os.dup(fd))
         return lambda buffer: duplicate.send(buffer, socket.MSG_DONTWAIT), duplicate.close
@@ -228,15 +228,15 @@ def _open_sink(fd: int) -> tuple[Callable[[memoryview], int], Callable[[], None]
     try:
         own = _reopen_terminal(fd) if is_terminal else _reopen_pipe(fd)
     except OSError:
-        # A terminal that is ready for writing promises to take something, not how much.
+        # For a writable terminal, only a write of one byte is guaranteed not to block.
         return _polled(fd, 1 if is_terminal else select.PIPE_BUF), _nothing
     return lambda buffer: os.write(own, buffer), lambda: os.close(own)
 
 
 def _polled(fd: int, at_once: int) -> Callable[[memoryview], int]:
-    """A write of up to `at_once` bytes does not block where poll says that the descriptor is ready.
+    """A function that polls `fd` and writes up to `at_once` bytes if it is writable, so that the write cannot block.
 
-    For a pipe that holds for PIPE_BUF bytes: https://docs.python.org/3/library/select.html#select.PIPE_BUF
+    For a pipe, PIPE_BUF bytes are guaranteed: https://docs.python.org/3/library/select.html#select.PIPE_BUF
     """
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
@@ -250,15 +250,15 @@ def _polled(fd: int, at_once: int) -> Callable[[memoryview], int]:
 
 
 def _reopen_terminal(fd: int) -> int:
-    """The same terminal as an open file of ours, which may have O_NONBLOCK."""
+    """Reopen the terminal with O_NONBLOCK, as an open file description of our own. Raises OSError."""
     name = os.ttyname(fd)
-    if name.endswith("ptmx"):  # the controlling side: opening that name makes another terminal
+    if name.endswith("ptmx"):  # the controlling side: opening this name creates a new terminal
         raise OSError
     return os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
 
 
 def _reopen_pipe(fd: int) -> int:
-    """The same pipe as an open file of ours, which may have O_NONBLOCK: proc(5), /proc/pid/fd. Linux alone has it."""
+    """Reopen the pipe with O_NONBLOCK, as an open file description of our own. Linux only: proc(5), /proc/pid/fd."""
     return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""A data directory: `ports` says what the rest of treadle may ask of it, and each package below is one way to keep it.
+"""A data directory: `ports` defines its interface to the rest of treadle; each subpackage implements it.
 
-Imports `domain` and `contract`. SQL and sqlite3 stay below this package; no rule about commands comes in.
+Imports `domain` and `contract`. SQL and sqlite3 belong only in a subpackage; rules about commands do not belong here.
 """

@@ -1,4 +1,4 @@
-"""What can be wrong with a database, each with a sentence that says what to do."""
+"""Errors of the database and the data directory, each with a sentence that says what to do."""
 
 import errno
 import sqlite3
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class StorageError(Exception):
-    """The database cannot be used, or refused a read or a write. `kind` is stable."""
+    """The database cannot be used, or a read or write failed. kind: a stable name."""
 
     kind = "storage"
 
@@ -18,23 +18,23 @@ class StorageError(Exception):
 
 
 class UserError(Exception):
-    """The user asked for something that cannot be done: a name is unknown or ambiguous, a file has the wrong format."""
+    """A usage error: a name is unknown or ambiguous, or a file has the wrong format."""
 
 
 class Refused(StorageError):
-    """The data directory must not be touched: a foreign file, an edited migration, another version of treadle."""
+    """treadle refuses the data directory: another program's file, an edited migration, another version of treadle."""
 
     kind = "databaseRefused"
 
 
 class NewerDatabase(Refused):
-    """A newer version of treadle wrote it."""
+    """A newer version of treadle wrote the database."""
 
     kind = "databaseNewer"
 
 
 class Busy(StorageError):
-    """Another process holds the database locked. The append or read can be tried again."""
+    """Another process has locked the database. The append or read can be retried."""
 
     kind = "databaseLocked"
 
@@ -82,7 +82,7 @@ NO_LOCKS = "the file system does not support locks: use a --data-dir on a local 
 
 
 def explained(error: sqlite3.Error | OSError) -> StorageError:
-    """The error of SQLite or of the system, with what to do about it."""
+    """The StorageError for an error of SQLite or of the system: what failed and what to do."""
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         if error.errno in _NO_LOCKS:
@@ -90,9 +90,9 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
         kind, advice = _OF_FILES.get(error.errno or 0, ("databaseRefused", "check that it exists and that you own it"))
         return StorageError(f"{where}{advice} ({error.strerror})", kind)
     code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # there is no space for the -shm file
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # no disk space for the -shm file
         code = sqlite3.SQLITE_FULL
-    if str(error) == "malformed JSON":  # stored payloads are JSON, and so are our parameters
+    if str(error) == "malformed JSON":  # stored payloads and our parameters are always JSON
         code = sqlite3.SQLITE_CORRUPT
     kind, advice = _EXPLANATIONS.get(
         (code or 0) & 0xFF, ("storage", "the database failed: `treadle doctor` may tell more")
@@ -106,7 +106,7 @@ def explained(error: sqlite3.Error | OSError) -> StorageError:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises what SQLite refuses as StorageError."""
+    """Translate errors of SQLite within the block to StorageError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -119,11 +119,11 @@ def said(error: sqlite3.Error) -> str:
 
 
 def _is_not_utf8(error: sqlite3.Error) -> bool:
-    """Whether it is Python's own message, which ends with the stored text."""
+    """Whether the error is Python's decoding error, whose message ends with the stored text."""
     return str(error).startswith("Could not decode to UTF-8") and not hasattr(error, "sqlite_errorcode")
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether another connection held a lock."""
+    """Whether the error says that another connection holds a lock."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)

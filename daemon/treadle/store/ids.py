@@ -9,9 +9,9 @@ MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def new_id(at: datetime | None = None) -> str:
-    """A UUIDv7 (RFC 9562) of the time, with microseconds in `rand_a` (its section 6.2, method 3).
+    """A UUIDv7 (RFC 9562) for the given or current time, with microseconds in `rand_a` (section 6.2, method 3).
 
-    It can be made under any clock: the time of a clock before 1970 counts as 1970.
+    A time before 1970 counts as 1970, so that a wrong clock does not fail.
     """
     microseconds = max(0, ((datetime.now(UTC) if at is None else at) - EPOCH) // MICROSECOND)
     milliseconds, rest = divmod(microseconds, 1000)

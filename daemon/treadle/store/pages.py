@@ -1,4 +1,4 @@
-"""Cursors and bounds of the lists that clients read page by page, whichever store they come from."""
+"""Cursors and limits of the lists that clients read page by page, in every store."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-MAX_BYTES: Final = 1024 * 1024  # of a page; a single row or turn that is larger comes alone
+MAX_BYTES: Final = 1024 * 1024  # of a page; a single larger row gets a page of its own
 LATEST: Final = 2**63 - 1
 INDEX_THREADS: Final = 500
 
@@ -19,12 +19,12 @@ class BadCursor(ValueError):
 
 
 def encode_cursor(position: int | str | list[int]) -> str:
-    """An opaque text for a place in a list."""
+    """An opaque cursor for a position in a list."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None, start: Any) -> Any:
-    """The place, of `start`'s type; `start` without a cursor. Raises BadCursor."""
+    """The position that a cursor encodes, of `start`'s type; `start` if there is no cursor. Raises BadCursor."""
     if cursor is None:
         return start
     try:
@@ -38,6 +38,6 @@ def decode_cursor(cursor: str | None, start: Any) -> Any:
 
 
 def stored_event(sequence: int, payload: str | bytes) -> Raw:
-    """`{sequence, event}` as JSON."""
+    """A stored event as JSON: `{sequence, event}`."""
     text = payload if isinstance(payload, str) else payload.decode()
     return Raw(f'{{"sequence":{sequence},"event":{text}}}')

@@ -1,8 +1,8 @@
-"""What the rest of treadle asks of a data directory: a log, reads, and the presence of other daemons.
+"""The interface of a data directory: its log, reads, and which daemons are running.
 
-A store implements these protocols; `store/sqlite` is the one that treadle runs on. Whoever reads passes a function of
-`Reads`, which the store runs in one read transaction, on a thread of its own. Rows are JSON texts that the store made
-(`Raw`): they go to the client without being decoded. Every method may raise StorageError.
+A store implements these protocols; `store/sqlite` is the one that treadle uses. To read, a caller passes a function of
+`Reads`, which the store runs in one read transaction, in a separate thread. Rows are JSON texts that the store made
+(`Raw`): they are sent to the client without being decoded. Every method may raise StorageError.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ class BadQuery(ValueError):
 
 
 class CommandRecord(Struct, frozen=True, array_like=True):
-    """What is remembered of a command that has an id.
+    """The stored answer of a command that has an id, by which a retry is recognised (idempotency).
 
-    digest: of the command as received. first_sequence to last_sequence: its events, none where last < first.
-    parts: how many events each command of an atomic batch had, as a JSON array; null for a single command.
+    digest: of the command as received. first_sequence, last_sequence: of its events; no events if last < first.
+    parts: for dispatchBatch, the number of events of each command, as a JSON array; null for a single command.
     """
 
     command_id: str
@@ -38,9 +38,10 @@ class CommandRecord(Struct, frozen=True, array_like=True):
 
 
 class Loaded(NamedTuple):
-    """What commands are decided against, all read at one sequence.
+    """What commands are decided against, read in one transaction.
 
-    state: what is under each key, or None. answers: of each command id that is known, its record and its stored events.
+    sequence: of the last event. state: the value of each key, None if it does not exist. answers: for each command id
+    that was used before, its record and its stored events.
     """
 
     sequence: int
@@ -49,7 +50,7 @@ class Loaded(NamedTuple):
 
 
 class NamedEntity(NamedTuple):
-    """An event, as far as a subscription needs it: its type and the id of the entity that it changed."""
+    """What a subscription needs of an event: its type and the id of the entity that it changed."""
 
     sequence: int
     event_type: str
@@ -58,7 +59,7 @@ class NamedEntity(NamedTuple):
 
 
 class OpenMessage(NamedTuple):
-    """A message that still streams. row: its sequence. chunk: the last chunk. text: the text so far."""
+    """A streaming message. row: its sequence. chunk: the sequence of its last chunk. text: the text so far."""
 
     id: str
     row: int
@@ -67,7 +68,7 @@ class OpenMessage(NamedTuple):
 
 
 class TurnOwner(NamedTuple):
-    """A running turn, and the name of the daemon that runs it."""
+    """A running turn. runner: the name of the daemon that runs it."""
 
     thread_id: str
     id: str
@@ -75,7 +76,7 @@ class TurnOwner(NamedTuple):
 
 
 class TranscriptItem(NamedTuple):
-    """What a turn holds, in the order in which it was made."""
+    """An item of a turn. sequence: of the event that created it. entity: its kind. value: the entity as JSON."""
 
     sequence: int
     entity: str
@@ -94,7 +95,7 @@ class PendingApproval(NamedTuple):
 
 
 class LogSpan(NamedTuple):
-    """log_id: which log it is. first_at and last_at: the times of its first and last event, None where it is empty."""
+    """The id of the log, and the times of its first and last event, None if it is empty."""
 
     log_id: str
     first_at: str | None
@@ -102,20 +103,20 @@ class LogSpan(NamedTuple):
 
 
 class Reads(Protocol):
-    """One read transaction. Valid only within the function that it was passed to."""
+    """One read transaction. Valid only within the function that it is passed to."""
 
     def sequence(self) -> int:
         """The sequence of the last event; 0 for an empty log."""
 
     def log_span(self) -> LogSpan: ...
 
-    # Lists, in pages that are bounded in rows and in bytes
+    # Lists, in pages with a limit of rows and bytes
 
     def project_list(self, limit: int, before: int) -> Page[Raw]:
         """Projects, newest first."""
 
     def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
-        """Threads, the last changed first."""
+        """Threads, most recently changed first."""
 
     def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         """Turns of a thread, newest first. Raises NotFound."""
@@ -124,10 +125,10 @@ class Reads(Protocol):
         """Checkpoints of a thread, newest first. Raises NotFound."""
 
     def setting_list(self, limit: int, after: str) -> Page[Raw]:
-        """Settings by key."""
+        """Settings in the order of their keys."""
 
     def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
-        """Stored events after a sequence, and the sequence that the next page begins after; None at the end."""
+        """Stored events after a sequence, and the sequence after which the next page starts; None on the last page."""
 
     def search(
         self,
@@ -139,7 +140,7 @@ class Reads(Protocol):
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Hit]:
-        """Threads, messages and activities that have the words, the best first.
+        """Threads, messages and activities that contain the words, best match first.
 
         Raises BadQuery, BadCursor, and NotFound for an unknown thread.
         """
@@ -149,48 +150,48 @@ class Reads(Protocol):
     def index(self) -> IndexSnapshot: ...
 
     def thread(self, thread_id: str, turn_limit: int, before: int) -> ThreadSnapshot:
-        """What was last made in a thread before the sequence `before`. Raises NotFound."""
+        """The newest turns of a thread and their contents, created before the sequence `before`. Raises NotFound."""
 
     def settings(self) -> SettingsSnapshot: ...
 
     # Single entities
 
     def message(self, thread_id: str, id: str) -> Raw:
-        """A message with all of its text. Raises NotFound."""
+        """A message with its whole text. Raises NotFound."""
 
     def activity(self, thread_id: str, id: str) -> Raw:
-        """An activity with all of its detail. Raises NotFound."""
+        """An activity with its whole detail. Raises NotFound."""
 
     def header(self, thread_id: str) -> str:
-        """The JSON of a thread. Raises NotFound."""
+        """A thread as JSON, without its contents. Raises NotFound."""
 
     def entities(self, entity: EntityName, thread_id: str | None, ids: Collection[str]) -> dict[str, Raw]:
-        """Those of the entities that exist, by id; settings by key."""
+        """The entities with these ids that exist, by id; settings by key."""
 
     def projects(self) -> list[Raw]:
-        """Every live project, newest first."""
+        """Every project that is not deleted, newest first."""
 
     def newest_threads(self, limit: int) -> list[Raw]:
-        """The threads that changed last, newest first."""
+        """The most recently changed threads, most recent first."""
 
     def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
-        """What commands are decided against: the state under each key, or None."""
+        """The state that commands are decided against: the value of each key, None if it does not exist."""
 
     def threads_with_prefix(self, prefix: str, limit: int) -> list[str]:
-        """Ids of threads that begin with `prefix`, in their order."""
+        """Ids of threads that start with `prefix`, sorted."""
 
     # What a subscription needs
 
     def changes(self, after: int, thread_id: str | None, limit: int) -> list[NamedEntity]:
-        """The next events of the log, or of a thread, after a sequence."""
+        """The next events after a sequence, of the whole log or of one thread."""
 
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
-        """The text of an open message that came after a chunk."""
+        """The chunks of a streaming message after the chunk `after`: the sequence and the text of each."""
 
     def open_messages(self, thread_id: str) -> list[OpenMessage]: ...
 
     def pending_approvals(self, thread_ids: Collection[str] | None) -> list[PendingApproval]:
-        """The pending approvals of these threads, or of all, oldest first."""
+        """The pending approvals of these threads, or of all threads, oldest first."""
 
     def running_turns(self) -> list[TurnOwner]: ...
 
@@ -200,19 +201,19 @@ class Reads(Protocol):
         """Turns of a thread, oldest first: the sequence and the JSON of each."""
 
     def transcript(self, thread_id: str, after: int, before: int) -> list[TranscriptItem]:
-        """The items of a thread between two sequences, uncut, oldest first."""
+        """The items of a thread between two sequences, not truncated, oldest first."""
 
     def entity_counts(self) -> dict[str, int]:
-        """How many entities of each kind exist."""
+        """The number of entities of each kind."""
 
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
-        """Of a slice of the log: each type of event, how many there are, and their bytes."""
+        """Each event type in a slice of the log, with the number of events and of bytes."""
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
-        """The threads whose events have the most bytes: id, title (None where deleted), events, bytes."""
+        """The threads whose events take the most bytes: id, title (None if deleted), number of events, bytes."""
 
     def free_bytes(self) -> int:
-        """Bytes of the database that are filled before it grows."""
+        """The free bytes inside the database file, which SQLite reuses before the file grows."""
 
 
 class Log(Protocol):
@@ -222,53 +223,50 @@ class Log(Protocol):
         """The sequence of the last event; 0 for an empty log."""
 
     def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
-        """What is under the keys, and the stored answers of the commands, in one read transaction. Raises Busy."""
+        """The state under the keys and the stored answers of the commands, in one read transaction. Raises Busy."""
 
     def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Add events after sequence `expected`, and the records of their commands, in one transaction.
+        """Append events after sequence `expected`, and the records of their commands, in one transaction.
 
-        False, with nothing done, if the log has moved on or one of the commands was answered meanwhile. Raises
-        StorageError if the database refuses or the file was moved away: Busy while another process holds it,
-        NewerDatabase if a newer treadle has taken it over.
+        Returns False and appends nothing if another process has appended first, or has stored an answer for one of the
+        command ids. Raises StorageError if the append fails or the file was moved away: Busy while another process has
+        locked it, NewerDatabase if a newer treadle has upgraded it.
         """
 
 
 class AppendOrder(Protocol):
-    """Fairness among processes that append at the same time."""
+    """Fairness between processes that append at the same time."""
 
     async def begin(self) -> bool:
-        """Wait for a turn to append; whether others are busy, so that the log has probably moved on."""
+        """Wait for this process's turn to append; return whether others append too, so the state is probably stale."""
 
     async def lost(self) -> None:
-        """Another process appended first: wait for a turn to try again."""
+        """Another process appended first: wait for this process's turn to retry."""
 
     def end(self) -> None:
-        """The append has ended."""
+        """The append has finished or failed: let the next process append."""
 
 
 class Presence(Protocol):
-    """This daemon as one that runs turns, and which others still run.
-
-    name: this daemon's, which is never used twice.
-    """
+    """This daemon as a runner, and which other runners are alive. name: this runner's, never reused."""
 
     name: str
 
     def acquire(self) -> None:
-        """Announce this daemon; needed before the first TurnStarted is appended."""
+        """Mark this runner as alive. Required before it appends its first TurnStarted."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the daemon of that name has ended; False if that cannot be told."""
+        """Whether the runner of that name is dead; False if unknown."""
 
     def left_behind(self) -> set[str]:
-        """Daemons that ended without saying so."""
+        """Dead runners that have not cleaned up, as after a crash."""
 
     def forget(self, name: str) -> None:
-        """Remove what a daemon that has ended left behind."""
+        """Clean up after a dead runner."""
 
 
 class DataDirectory(Protocol):
-    """All of the above, open. log_id: tells this log from any other."""
+    """An open data directory. log_id: identifies the log."""
 
     @property
     def log_id(self) -> str: ...
@@ -280,10 +278,10 @@ class DataDirectory(Protocol):
     def append_queue(self) -> AppendOrder: ...
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
-        """The future result of `function`; reads that wait at the same time share one transaction."""
+        """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
 
     async def write(self, function: Callable[[Log], T]) -> T:
-        """The result of `function`, run on the one thread that may write."""
+        """Run `function` on the one thread that may write; return its result."""
 
     def is_rebuilding(self) -> bool:
-        """Whether some process rebuilds the projections, so that a busy database is worth waiting for."""
+        """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""

@@ -1,4 +1,4 @@
-"""Histories in and out: the log as JSON Lines, and recordings of agents as commands.
+"""Import and export: the log as JSON Lines, and agent recordings as commands.
 
-Imports `agents`, `core`, `store`, `contract` and `domain`. What only a command line prints stays in `cli`.
+Imports `agents`, `core`, `store`, `contract` and `domain`. Output for the command line belongs in `cli`.
 """

@@ -1,4 +1,4 @@
-"""The log as JSON Lines, and back into an empty data directory: the same sequences, and each event byte by byte."""
+"""Export the log as JSON Lines and import it into an empty data directory, with the same sequences and bytes."""
 
 import os
 import re
@@ -26,14 +26,14 @@ from treadle.store.sqlite.reader import Reader
 
 FORMAT = "treadle-log"
 VERSION = 1
-PAGE = 500  # events read or appended at once; fewer where they are more than MAX_BYTES
-MAX_LINE = 1_100_000_000  # bytes: SQLite takes no text of more than 1,000,000,000
+PAGE = 500  # events read or appended at once; fewer if they exceed MAX_BYTES
+MAX_LINE = 1_100_000_000  # bytes: SQLite stores no text longer than 1,000,000,000
 
 
 class Header(Struct, frozen=True, rename="camel"):
-    """The first line. events: how many lines follow, so that a file that was cut off is noticed.
+    """The first line of an export. events: the number of lines that follow, to detect a truncated file.
 
-    log_id: of the log that was exported; the imported one gets its own. treadle: the version that exported it.
+    log_id: of the exported log; an import gets a new one. treadle: the version that exported it.
     """
 
     format: str
@@ -49,7 +49,7 @@ class Line(Struct, frozen=True):
 
 
 class BadExport(UserError):
-    """What was read is no export, or is damaged."""
+    """The file is not an export, or is damaged."""
 
 
 _ID = re.compile(ID_PATTERN)
@@ -58,7 +58,7 @@ _LINE = msgspec.json.Decoder(Line)
 
 
 def export(reader: Reader, write: Callable[[bytes], Any], progress: Progress = lambda done, total: None) -> int:
-    """Write the log as it is now, in lines; how many events. What is appended meanwhile is not in it."""
+    """Write the log as JSON Lines; return the number of events. Events appended after the start are not included."""
     end, log_id = reader.read(lambda reads: (reads.sequence(), reads.log_span().log_id))
     write(msgspec.json.encode(Header(FORMAT, VERSION, end, log_id, __version__)) + b"\n")
     after = 0
@@ -78,7 +78,10 @@ def export(reader: Reader, write: Callable[[bytes], Any], progress: Progress = l
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A private file to write, which is on disk under its name when all is written, or is not there. Raises Refused."""
+    """Create a private file atomically: after the block it is complete and synced to disk, or does not exist.
+
+    Raises Refused if the path exists.
+    """
     if path.exists():
         raise Refused(f"{path} already exists: choose a new name")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -110,9 +113,9 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def import_log(data_dir: Path, header: Header, stream: IO[bytes], progress: Progress = lambda done, total: None) -> int:
-    """Append what follows the header to a log that exists and is empty, in one transaction; how many events.
+    """Append the events after the header to an existing empty log, in one transaction; return the number of events.
 
-    Raises BadExport with the number of the line that is wrong, Refused if the log is not empty.
+    Raises BadExport with the number of the invalid line, Refused if the log is not empty.
     """
     try:
         return fill_log(data_dir, _pages(stream, header), header.events, progress)
@@ -121,7 +124,7 @@ def import_log(data_dir: Path, header: Header, stream: IO[bytes], progress: Prog
 
 
 def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
-    """The events that follow the header, each as it was written."""
+    """The events after the header, in pages, each as its original JSON text. Raises BadExport."""
     events: list[str] = []
     size = 0
     for sequence in range(1, header.events + 1):
@@ -149,7 +152,7 @@ def _read_line(stream: IO[bytes], number: int) -> bytes:
 
 
 def _event(text: bytes, number: int, sequence: int) -> str:
-    """The event of a line, as it was written. Raises BadExport."""
+    """The event of a line, as its original JSON text. Raises BadExport."""
     try:
         line = _LINE.decode(text)
         if line.sequence != sequence:
@@ -164,7 +167,7 @@ def _event(text: bytes, number: int, sequence: int) -> str:
 
 
 def _require_readable(event: Event, number: int) -> None:
-    """Raises BadExport where a time is none, or an id none that a client could ask for."""
+    """Check that the time and the ids of an event are valid. Raises BadExport."""
     try:
         is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Records what another program has kept, through the same commands as everything else."""
+"""Import agent recordings as commands through the engine: `treadle import acp`."""
 
 import asyncio
 import hashlib
@@ -19,11 +19,11 @@ from treadle.domain.errors import Rejected
 from treadle.domain.paths import normalized, path_key
 from treadle.store.sqlite.store import Store
 
-AT_ONCE = 1_000  # commands: fewer than the engine's queue holds
+AT_ONCE = 1_000  # commands submitted at once: fewer than fit into the engine's queue
 
 
 async def import_acp(file: Path, data_dir: Path) -> int:
-    """Record the sessions of a recording; again, and nothing happens. The exit status."""
+    """Import the sessions of a recording; return the exit status. Importing the same file again changes nothing."""
     try:
         name, frames = _read(file)
     except (OSError, BadRecording) as error:
@@ -56,7 +56,7 @@ async def import_acp(file: Path, data_dir: Path) -> int:
 
 
 def _read(file: Path) -> tuple[str, list[Frame]]:
-    """A name for what is in the file, and its frames."""
+    """A name derived from the content of the file, and its frames."""
     content = file.read_bytes()
     return hashlib.sha256(content).hexdigest()[:32], list(read_frames(content.splitlines()))
 
@@ -69,7 +69,7 @@ def _commands(frames: list[Frame], project_id: str) -> Iterator[Command]:
 
 
 def _folder(frames: list[Frame], file: Path) -> str:
-    """Where the first session ran; without one, where the recording lies."""
+    """The working directory of the first session; without one, the folder of the recording."""
     for frame in frames:
         params: Any = frame.msg.get("params")
         if frame.msg.get("method") in ("session/new", "session/load") and isinstance(params, dict):
@@ -80,7 +80,7 @@ def _folder(frames: list[Frame], file: Path) -> str:
 
 
 async def _project(store: Store, engine: Engine, folder: str) -> str:
-    """The project of the folder, made where there is none."""
+    """The id of the folder's project, which is created if it does not exist."""
     path = ("path", path_key(folder))
     found = (await store.read(lambda reads: reads.look_up([path])))[path]
     if found is not None:

@@ -1,8 +1,8 @@
-"""Which project a folder belongs to: by its path and identity, and after it was moved by a mark that it carries.
+"""Find the project of a folder: by its path and inode, and after the folder was moved, by a mark on it.
 
-The mark is an extended attribute of the folder (xattr(7)), which moves with the folder and which no listing shows.
-Without extended attributes (macOS, some file systems) a folder that was moved is a new project, and a new folder at
-the path of a project belongs to that project.
+The mark is an extended attribute of the folder (xattr(7)): it moves with the folder and no directory listing shows it.
+Without extended attributes (macOS, some file systems), a moved folder becomes a new project, and a new folder at the
+path of a project belongs to that project.
 """
 
 import asyncio
@@ -25,11 +25,14 @@ from treadle.domain.paths import path_key
 from treadle.store.sqlite.store import Store
 
 ATTRIBUTE: Final = "user.treadle."
-"""And the log's id: another data directory has other projects."""
+"""The prefix of the attribute's name; the log's id follows, because each data directory has its own projects."""
 
 
 class Location(Struct, frozen=True):
-    """folder: without symbolic links. project_id: whose it is, None for nobody's. moved: from another path."""
+    """A folder and its project. folder: its path without symbolic links. project_id: None if it has no project yet.
+
+    moved: the project has another path, which has to be updated.
+    """
 
     folder: str
     project_id: str | None = None
@@ -37,9 +40,9 @@ class Location(Struct, frozen=True):
 
 
 async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened:
-    """The project of a folder, or of the nearest folder above it that has one; else a new one of that folder.
+    """Find the project of a folder or of its nearest parent that has one; otherwise create a project for the folder.
 
-    Raises Rejected: `pathNotAbsolute`, `pathIsNoFolder`.
+    Raises Rejected (`pathNotAbsolute`, `pathIsNoFolder`).
     """
     if not path.startswith("/"):
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
@@ -58,23 +61,23 @@ async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened
                 id = place.project_id
         except Rejected as error:
             if error.kind == "pathTaken" or isinstance(error, NotFound):
-                continue  # another process was first
+                continue  # another process changed a project first: retry
             raise
         await asyncio.to_thread(mark, Path(place.folder), store.log_id, id)
         if not asked:
-            continue  # the project that had the path is out of the way
+            continue  # the other project has its new path now: retry
         project = (await _projects(store)).get(id)
         if project is not None:
             return ProjectOpened(project, created=place.project_id is None, moved=place.moved)
 
 
 def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Location]:
-    """Look at the file system. projects: their paths, by id. Raises Rejected.
+    """Find the location of the folder `path` in the file system. projects: paths by project id. Raises Rejected.
 
-    False with the place of another project that has to be recorded first: it has been moved, and the folder that is
-    asked for lies at its old path.
+    Returns True and the location. Returns False and the new location of another project if that was moved and the
+    folder is at its old path: the caller updates that project first and retries.
     """
-    folder = Path(os.path.realpath(path))  # never raises, not even for a circle of links
+    folder = Path(os.path.realpath(path))  # never raises, not even for a loop of symbolic links
     if not _is_folder(folder):
         raise Rejected("pathIsNoFolder", f"folder {path!r} does not exist")
     by_path: dict[str, str] = {}
@@ -91,13 +94,16 @@ def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Locati
             if moved_to is None or path_key(str(moved_to)) in by_path:
                 return True, Location(str(above), id)
             return False, Location(_utf8(moved_to), id, moved=True)
-        if marked_id in projects and _has_left(Path(projects[marked_id]), log_id, marked_id):  # else this is a copy
+        if marked_id in projects and _has_left(Path(projects[marked_id]), log_id, marked_id):  # if not, it is a copy
             return True, Location(_utf8(above), marked_id, moved=True)
     return True, Location(_utf8(folder))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """The folder's own, under whatever names it has: file systems may ignore case or Unicode's forms."""
+    """The device and inode number of a folder, equal for all its paths: file systems may ignore case or Unicode forms.
+
+    None if it cannot be read.
+    """
     try:
         found = path.stat()
     except OSError:
@@ -106,7 +112,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _sibling(folder: Path, log_id: str, project_id: str) -> Path | None:
-    """The folder beside this one that carries the mark of a project: renamed, and another one took its name."""
+    """The folder next to this one that has the mark of the project: it was renamed, and this one took its old name."""
     try:
         with os.scandir(folder.parent) as entries:
             for entry in entries:
@@ -118,12 +124,12 @@ def _sibling(folder: Path, log_id: str, project_id: str) -> Path | None:
 
 
 def _has_left(path: Path, log_id: str, project_id: str) -> bool:
-    """Whether the folder at a project's path is gone, or is another one: it does not carry the mark."""
+    """Whether the folder at a project's path no longer exists or does not have the project's mark."""
     return _is_folder(path) is False or marked(path, log_id) not in (project_id, None)
 
 
 def _is_folder(path: Path) -> bool | None:
-    """None if that cannot be seen: access is denied above, or the name is too long."""
+    """Whether the path is a folder; None if unknown: access to a parent is denied, or the name is too long."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +139,7 @@ def _is_folder(path: Path) -> bool | None:
 
 
 def _utf8(folder: Path) -> str:
-    """The path, which JSON and the database take as UTF-8 alone. Raises Rejected."""
+    """The path as text. Raises Rejected if it is not UTF-8, which JSON and the database require."""
     try:
         return str(folder).encode().decode()
     except UnicodeEncodeError:
@@ -141,14 +147,14 @@ def _utf8(folder: Path) -> str:
 
 
 def mark(folder: Path, log_id: str, project_id: str) -> None:
-    """Mark the folder as the project's, if it can be marked and is not yet."""
+    """Mark the folder as the project's, unless it is marked already or the file system has no extended attributes."""
     if marked(folder, log_id) != project_id:
         with contextlib.suppress(OSError, AttributeError):
             os.setxattr(folder, ATTRIBUTE + log_id, project_id.encode())
 
 
 def marked(folder: Path, log_id: str) -> str | None:
-    """The id of the project whose mark the folder carries; "" if it carries none; None if that cannot be seen."""
+    """The id of the project whose mark the folder has; "" if it has no mark; None if marks cannot be read."""
     try:
         return os.getxattr(folder, ATTRIBUTE + log_id).decode(errors="replace")
     except AttributeError:

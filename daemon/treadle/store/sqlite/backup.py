@@ -1,4 +1,4 @@
-"""A copy of the database while daemons write, and the way back from one."""
+"""Back up the database while daemons write to it, and restore a backup."""
 
 import secrets
 import sqlite3
@@ -21,14 +21,15 @@ from treadle.store.sqlite.database import (
 from treadle.store.sqlite.projections import Progress
 
 PAGES = 1024  # copied between calls of `progress`
-BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+BESIDE = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite keeps next to a database
 LOG_ID = "INSERT INTO meta (key, value) VALUES ('logId', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, total: None) -> int:
-    """Copy the database of a data directory, as it is at one moment, to a new file; says how many bytes that has.
+    """Copy a consistent snapshot of the database to a new file; return the size of the copy in bytes.
 
-    Daemons go on meanwhile. The copy is on disk, whole, under its name, or there is none. Raises Refused.
+    Daemons keep running. The target is either a complete, checked copy that is synced to disk, or does not exist.
+    Raises Refused.
     """
     source = data_dir / FILE_NAME
     if not source.exists():
@@ -37,7 +38,7 @@ def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, tota
         raise Refused(f"{target} already exists: choose a new name")
     present = FileLock(data_dir / PRESENT)
     try:
-        # A restore would take the file, and the name of its WAL, away from under an open connection.
+        # A restore replaces the database and its WAL, which must not happen while a connection has them open.
         if not present.acquire(shared=True):
             raise Refused(f"another treadle process is restoring or upgrading {data_dir}: try again later")
         copy_whole(source, target, progress, check=True)
@@ -55,9 +56,9 @@ def back_up(data_dir: Path, target: Path, progress: Progress = lambda done, tota
 def copy_whole(
     source: Path, target: Path, progress: Progress = lambda done, total: None, *, check: bool = False
 ) -> None:
-    """Copy a database, as it is at one moment, to one private file that needs none beside it: on disk, or not there.
+    """Copy a consistent snapshot of a database to one private file without a WAL, atomically, and sync it to disk.
 
-    check: whether every page is whole, too. Raises sqlite3.Error, OSError and Refused.
+    check: also run an integrity check on the copy. Raises sqlite3.Error, OSError and Refused.
     """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
@@ -71,10 +72,10 @@ def copy_whole(
 
 
 def restore(data_dir: Path, source: Path, progress: Progress = lambda done, total: None) -> Path | None:
-    """Put a copy in the place of the database; says where the database that was there is kept.
+    """Replace the database with a backup; return the path under which the previous database is kept, if there was one.
 
-    The log gets a new logId: clients that know sequences of the old one begin anew. Raises Refused, and changes
-    nothing, where a daemon has the directory open or the copy is not whole.
+    The log gets a new logId, so that clients which know sequences of the old log start from a snapshot again. Raises
+    Refused and changes nothing if a daemon has the data directory open or the backup is damaged.
     """
     if not source.is_file():
         raise Refused(f"file {source} does not exist")
@@ -108,7 +109,7 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
 
 
 def _check_is_whole(copy: Path, source: Path) -> None:
-    """Raises Refused unless the copy of `source` is a whole treadle database."""
+    """Check that the copy of `source` is an undamaged treadle database. Raises Refused."""
     with closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as db:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise Refused(f"{source} is not a treadle database")
@@ -118,7 +119,7 @@ def _check_is_whole(copy: Path, source: Path) -> None:
 
 
 def _check_is_not_newer(copy: sqlite3.Connection, source: Path) -> None:
-    """Raises Refused where this treadle could not open it."""
+    """Check that no newer treadle wrote it, so that this one can open it. Raises Refused."""
     try:
         if not migrations.pending(copy):
             projections.is_current(copy)
@@ -132,27 +133,27 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)) as db,
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
-        # Without a read transaction of its own, a backup in steps begins anew whenever a daemon commits.
+        # Without an open read transaction, an incremental backup restarts whenever a daemon commits.
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         db.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total), sleep=0)
         db.execute("ROLLBACK")
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole in itself
+        copy.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
     sync(target)
 
 
 def _keep(path: Path) -> Path | None:
-    """Give a database that nobody has open a second name, so that a rename onto the first loses nothing.
+    """Hard-link a database that no process has open to a second name, so that a rename onto the first loses nothing.
 
-    Its WAL goes into it before; one that cannot, for the file is damaged, gets a second name too, and then loses the
-    first, under which it would be taken for the WAL of the restored database. Raises Refused.
+    The WAL is merged into it first. If that fails because the file is damaged, the WAL is moved to the second name too:
+    under the first, SQLite would take it for the WAL of the restored database. Raises Refused.
     """
     if not path.exists():
         return None
     kept = path.with_name(f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db")
     try:
         with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as db:
-            db.execute("PRAGMA journal_mode = DELETE").fetchone()  # refused while anybody else has it open
+            db.execute("PRAGMA journal_mode = DELETE").fetchone()  # fails while another process has it open
     except sqlite3.DatabaseError as error:
         why = explained(error)
         if why.kind == "databaseLocked":

@@ -1,4 +1,4 @@
-"""Fills an empty log in one transaction, for an import."""
+"""Append a whole log to an empty one in one transaction, for `treadle import jsonl`."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from treadle.store.sqlite.store import REBUILDING
 
 
 class EventRefused(Exception):
-    """The database refuses an event. sequence: the event's. why: what SQLite says."""
+    """The database refuses an event. sequence: of the event. why: SQLite's message."""
 
     def __init__(self, sequence: int, why: str) -> None:
         super().__init__(f"event {sequence}: {why}")
@@ -25,15 +25,15 @@ class EventRefused(Exception):
 
 
 def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: Progress) -> int:
-    """Append the payloads, a page at a time, to a log that exists and is empty; how many events. All or nothing.
+    """Append the payloads, page by page, to an existing empty log, in one transaction; return the number of events.
 
-    Raises Refused if the log is not empty or another treadle holds it, EventRefused, and what `pages` raises.
+    Raises Refused if the log is not empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
     present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
     path = data_dir / FILE_NAME
     done = 0
     try:
-        if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait longer, as for a rebuild
+        if not (present.acquire(shared=True) and rebuilding.acquire()):  # daemons wait as for a rebuild
             raise Refused(f"another treadle process is restoring, upgrading or rebuilding {data_dir}: try again later")
         with translated(), closing(connect(path, lambda connection: configure_writer(connection, path))) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -71,7 +71,7 @@ def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
         if not _is_of_event(refusal):
             raise
         db.execute("ROLLBACK TO page")
-        for place, event in enumerate(events, after):  # one by one, to say which it is
+        for place, event in enumerate(events, after):  # one by one, to find which event is refused
             try:
                 _insert(db, place, [event])
             except sqlite3.DatabaseError as error:
@@ -83,7 +83,7 @@ def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
 
 
 def _is_of_event(error: sqlite3.DatabaseError) -> bool:
-    """Whether the event is at fault: it contradicts what came before, or FTS5 has no such words to remove."""
+    """Whether the event causes the error: it contradicts earlier events, or makes FTS5 remove words it lacks."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
 

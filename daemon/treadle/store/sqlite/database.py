@@ -1,4 +1,4 @@
-"""Connections to the database file, and the locks on the folder that it lies in."""
+"""Connections to the database file, and the lock files of the data directory."""
 
 import asyncio
 import contextlib
@@ -22,25 +22,25 @@ T = TypeVar("T")
 
 FILE_NAME = "treadle.db"
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
-PRESENT = "present.lock"  # shared by all who have it open; held alone by who changes it for all
+PRESENT = "present.lock"  # shared by processes that have the database open; exclusive for an upgrade or a restore
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
 SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
-BUSY_TIMEOUT = 1.0  # seconds; who waits for longer tries again
-JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes that the WAL keeps after a checkpoint
+BUSY_TIMEOUT = 1.0  # seconds; callers retry after that
+JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes of the WAL file after a WAL checkpoint
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """aiosqlite's connection, with whole functions in one hop to its thread.
+    """An aiosqlite connection that runs a whole function in one hop to its thread.
 
-    path: of the database file. inode: the device and the number by which that was known when it was opened.
+    path: of the database file. inode: the device and inode number that the path had when it was opened.
     """
 
     path: Path
     inode: tuple[int, int]
 
     def require_in_place(self) -> None:
-        """Raises StorageError where the file is not found under its name any more: what is written to it is lost."""
+        """Check that the path still names the open file; otherwise writes would be lost. Raises StorageError."""
         require_in_place(self.path, self.inode)
 
     async def call(
@@ -52,7 +52,7 @@ class SqliteConnection(aiosqlite.Connection):
 
 
 def require_in_place(path: Path, opened: tuple[int, int]) -> None:
-    """Raises StorageError where the file that was opened is not found under its name any more."""
+    """Check that the path still has the inode that was opened. Raises StorageError."""
     try:
         found = inode(path)
     except OSError as error:
@@ -62,9 +62,9 @@ def require_in_place(path: Path, opened: tuple[int, int]) -> None:
 
 
 async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") -> SqliteConnection:
-    """A connection that may write. Makes the folder (0700) and the file (0600) where there are none.
+    """Open a connection that may write; create the folder (0700) and the file (0600) if they are missing.
 
-    Raises Refused where the file is not a treadle database, or cannot be opened.
+    Raises Refused if the file is not a treadle database or cannot be opened.
     """
     require_sqlite()
     make_private_folder(data_dir)
@@ -72,7 +72,7 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
     try:
         make_private_file(path)
     except FileExistsError:
-        # SQLite would open it for reading alone, and stay so when it may be written again.
+        # SQLite would open it read-only, and stay read-only after its permissions are fixed.
         if not os.access(path, os.W_OK):
             why = explained(OSError(errno.EROFS, "it is read-only", str(path)))
             raise Refused(str(why), why.kind) from None
@@ -83,13 +83,13 @@ async def open_or_create_db(data_dir: Path, *, durability: Durability = "full") 
 
 
 async def open_reader(data_dir: Path) -> SqliteConnection:
-    """A connection to a database that was opened before, which cannot write."""
+    """Open a read-only connection to an existing, configured database."""
     return await _connect(data_dir / FILE_NAME, configure_reader)
 
 
 def connect(path: Path, configure: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-    """A connection to a database that is there, on the thread that asks for it. Raises sqlite3.Error."""
-    # mode=rw: SQLite would make a missing file with the umask's permissions.
+    """Open a connection to an existing database in the calling thread. Raises sqlite3.Error."""
+    # mode=rw: by default SQLite creates a missing file, with the permissions of the umask.
     uri = f"{path.resolve().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256)
     try:
@@ -105,7 +105,7 @@ async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) 
     try:
         await connection
     except Exception as error:
-        connection._thread.join()  # it is about to end; later, it would find the loop closed, and complain on stderr
+        connection._thread.join()  # it is ending; if it outlived the loop, it would print a traceback on stderr
         if isinstance(error, sqlite3.Error):
             why = explained(error)
             raise Refused(f"{path}: {why}", why.kind) from error
@@ -115,13 +115,13 @@ async def _connect(path: Path, configure: Callable[[sqlite3.Connection], None]) 
 
 
 def inode(path: Path) -> tuple[int, int]:
-    """The device and the number by which the file is known while it has this name. Raises OSError."""
+    """The device and inode number of the file at the path. Raises OSError."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
 
 def configure_writer(connection: sqlite3.Connection, path: Path, durability: Durability = "full") -> None:
-    """Make it one that may write. Raises Refused where the file is some other program's."""
+    """Configure a connection that may write. Raises Refused if the file belongs to another program."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
@@ -132,12 +132,12 @@ def configure_writer(connection: sqlite3.Connection, path: Path, durability: Dur
 
 
 def configure_reader(connection: sqlite3.Connection) -> None:
-    """Make it one that cannot write."""
+    """Make a connection read-only."""
     connection.execute("PRAGMA query_only = 1")
 
 
 def require_sqlite() -> None:
-    """Raises Refused where Python brings an SQLite that is too old, or one without full-text search."""
+    """Check that Python's SQLite is new enough and has full-text search (FTS5). Raises Refused."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         wanted = ".".join(map(str, MINIMUM_SQLITE[:2]))
         raise Refused(
@@ -149,7 +149,7 @@ def require_sqlite() -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """The folder exists and only its owner can look into it. So it is with those above that have to be made."""
+    """Create the folder and its missing parents, accessible only to the owner (0700). Raises Refused."""
     try:
         missing = list(itertools.takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
         for folder in reversed(missing or [path]):
@@ -164,12 +164,12 @@ def make_private_folder(path: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file that its owner alone can read, whatever the umask. Raises FileExistsError."""
+    """Create an empty file that only its owner can read (0600), whatever the umask. Raises FileExistsError."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def sync(path: Path) -> None:
-    """Force a folder, or a file that SQLite does not have open, to the disk."""
+    """Sync a folder, or a file that SQLite does not have open, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -178,14 +178,14 @@ def sync(path: Path) -> None:
 
 
 class FileLock:
-    """A flock on a file of its own; the kernel lets go of it with the process, however that ends."""
+    """A flock on a lock file. The kernel releases it when the process ends, however it ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
     def acquire(self, *, shared: bool = False) -> bool:
-        """Take it, or turn it from shared to exclusive or back; False where another process is in the way."""
+        """Acquire the lock, or convert it between shared and exclusive; False if another process holds it."""
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -198,7 +198,7 @@ class FileLock:
         return True
 
     def require_that_it_locks(self) -> None:
-        """While it is held: raises Refused where it could be taken again, as on some network file systems."""
+        """Check that a held lock cannot be acquired twice, as on some network file systems. Raises Refused."""
         another = FileLock(self.path)
         try:
             if another.acquire():
@@ -207,19 +207,19 @@ class FileLock:
             another.release()
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock, if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     @asynccontextmanager
     async def held(self, *, on_wait: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
-        """Wait for it without holding up the loop."""
+        """Hold the lock within the block; wait for it without blocking the event loop."""
         try:
             if not self.acquire():
                 on_wait()
                 while not self.acquire():  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)  # a flock has nothing else to wait on without a thread
+                    await asyncio.sleep(0.02)  # without a thread, a flock can only be polled
             yield
         finally:
             self.release()

@@ -1,4 +1,4 @@
-"""Looks for what can be wrong with a data directory, and says what to do about each."""
+"""Check a data directory for problems, and say what to do about each: `treadle doctor`."""
 
 import contextlib
 import sqlite3
@@ -24,13 +24,13 @@ WAL_HEADER, FRAME_HEADER = 32, 24  # bytes (sqlite.org/fileformat2.html, section
 
 
 def examine(data_dir: Path, *, quick: bool = False) -> Iterator[Finding]:
-    """Every finding, in an order in which each makes sense only if those before did: it ends where that is not so.
+    """The findings of all checks. Each check relies on the ones before it, so the first problem ends the list.
 
-    Nothing is changed, but for a WAL that SQLite recovers when it opens the file. quick: no replay of the log.
+    Changes nothing, except that SQLite recovers a WAL when it opens the file. quick: do not replay the log.
     """
     present = FileLock(data_dir / PRESENT)
     try:
-        with contextlib.suppress(OSError):  # what is wrong with the folder or the file is found below
+        with contextlib.suppress(OSError):  # a problem with the folder or the file is reported below
             if present.path.exists() and not present.acquire(shared=True):
                 yield Finding(
                     "data directory",
@@ -90,14 +90,14 @@ def _damaged(data_dir: Path, check: str, how: str) -> Finding:
 
 
 def _wal(data_dir: Path) -> Finding:
-    """By its size alone, for nothing but SQLite may open it. A cut between two frames cannot be seen."""
+    """Check the WAL by its size, since only SQLite may open it. A file cut off between two frames is not noticed."""
     path = data_dir / f"{FILE_NAME}-wal"
     size = path.stat().st_size if path.exists() else 0
     try:
         with closing(_connect(data_dir)) as db:
             page_size = db.execute("PRAGMA page_size").fetchone()[0]
     except sqlite3.DatabaseError:
-        return Finding("write-ahead log", "ok", f"{size:,} bytes")  # what is wrong is said of the database itself
+        return Finding("write-ahead log", "ok", f"{size:,} bytes")  # the check of the database reports the problem
     if size and (size < WAL_HEADER or (size - WAL_HEADER) % (FRAME_HEADER + page_size)):
         return Finding(
             "write-ahead log",
@@ -126,9 +126,9 @@ def _opens(data_dir: Path) -> Finding:
 def _integrity(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
         try:
-            # One problem at a time: sqlite3 reads a row ahead, and where that raises the row before it is lost.
+            # Limit 1: sqlite3 reads one row ahead, and if that raises, the row before it is lost.
             (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.OperationalError:  # a generated column of an event that is no JSON
+        except sqlite3.OperationalError:  # a generated column of an event that is not valid JSON
             if (finding := _events(data_dir)).verdict == "problem":
                 return finding
             raise
@@ -223,7 +223,7 @@ def _projections(data_dir: Path) -> Finding:
         total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
     if differences:
         first = differences[0]
-        # Its keys alone: what a doctor says is sent around.
+        # Only its keys: people share the output of `treadle doctor`.
         row = ", ".join(f"{name} {first.row[name]}" for name in KEYS if name in first.row)
         return Finding(
             "projections",

@@ -1,4 +1,4 @@
-"""What a database needs of the machine: SQLite, a folder, room, locks and permissions, each looked at."""
+"""Checks of what a database needs from the machine: SQLite, folder, file system, disk space, locks, permissions."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from msgspec import Struct
 from treadle.store.sqlite.database import FILE_NAME, FileLock, require_sqlite
 
 LOW_SPACE = 256 * 1024 * 1024  # bytes
-TRIED = 1024 * 1024  # bytes that are written to see whether there is room
+TRIED = 1024 * 1024  # bytes that are written to test whether there is disk space
 NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -32,7 +32,7 @@ Verdict = Literal["ok", "warning", "problem"]
 
 
 class Finding(Struct, frozen=True):
-    """check: what was looked at. verdict: how it is. text: what was seen, and what to do where it is not well."""
+    """The result of one check. check: its name. text: what was found, and what to do about a warning or problem."""
 
     check: str
     verdict: Verdict
@@ -71,7 +71,7 @@ def file_system(data_dir: Path) -> Finding:
 
 
 def _mounted_as(path: Path) -> str | None:
-    """The type of the file system, from Linux's mountinfo (proc(5)); None elsewhere."""
+    """The type of the file system, from Linux's mountinfo (proc(5)); None on other systems."""
     try:
         lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -87,7 +87,7 @@ def _mounted_as(path: Path) -> str | None:
 
 
 def space(data_dir: Path) -> Finding:
-    with tempfile.TemporaryFile(dir=data_dir) as file:  # a quota shows only so
+    with tempfile.TemporaryFile(dir=data_dir) as file:  # a quota shows only when something is written
         file.write(bytes(TRIED))
     free = shutil.disk_usage(data_dir).free
     if free < LOW_SPACE:
@@ -96,7 +96,10 @@ def space(data_dir: Path) -> Finding:
 
 
 def locks(data_dir: Path) -> Finding:
-    """flock, for us, and record locks, for SQLite; whether those lock cannot be seen from one process."""
+    """Check flock, which treadle uses, and record locks, which SQLite uses.
+
+    Whether a record lock excludes other processes cannot be tested from one process.
+    """
     with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
         lock = FileLock(Path(folder) / "lock")
         try:

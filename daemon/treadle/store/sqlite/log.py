@@ -1,4 +1,4 @@
-"""The event log: append under a comparison, and what commands are decided against."""
+"""The event log: compare-and-append, and the state that commands are decided against."""
 
 import sqlite3
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class SqliteLog:
             if appended and records:
                 rows = {"sequence": expected + count, "batch": msgspec.json.encode(records).decode()}
                 inserted = db.execute(query("append_commands"), rows).rowcount
-                # Another process may have remembered one of them without an event: the log alone does not tell.
+                # Another process may have stored one of these answers without events: the sequence does not show that.
                 appended = inserted == len(records)
             db.execute("COMMIT" if appended else "ROLLBACK")
         except BaseException:
@@ -68,7 +68,10 @@ class SqliteLog:
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """The sequence of the last event. Raises NewerDatabase where the projections or the log are not ours any more."""
+    """The sequence of the last event, and the version of the projections.
+
+    Raises NewerDatabase if another version of treadle has changed the projections or the log.
+    """
     sequence, version, migration, event_types = connection.execute(query("position")).fetchone()
     if version is not None and version != str(projections.VERSION):
         raise NewerDatabase(
@@ -84,7 +87,10 @@ def position(connection: sqlite3.Connection) -> tuple[int, str | None]:
 
 @lru_cache
 def _unknown(migration: int | None, event_types: str) -> str:
-    """What this release cannot have put there; empty where it can. The types only grow, and seldom."""
+    """A migration or event types that this release does not know, as text; empty if it knows all.
+
+    Cached: event types are only ever added, and rarely.
+    """
     if migration is not None and migration > max(map(migrations.version_of, scripts("migrations"))):
         return f"migration {migration}"
     types = set(msgspec.json.decode(event_types, type=list[str])) - EVENT_TYPES

@@ -1,4 +1,4 @@
-"""Reads what commands name into the state that they are decided against."""
+"""Load what commands refer to, for the state that they are decided against."""
 
 import sqlite3
 from collections import defaultdict
@@ -13,7 +13,7 @@ from treadle.store.sqlite.sql import query
 
 
 def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, Any]:
-    """What the projections hold under each key, or None."""
+    """The value of each key in the projections, None if it does not exist."""
     by_kind: dict[str, list[Key]] = defaultdict(list)
     found: dict[Key, Any] = {}
     for key in keys:
@@ -24,7 +24,7 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
         found[("members", project_id)] = tuple(id for (id,) in rows)
         by_kind["thread"] += [("thread", id) for (id,) in rows]
     if paths := set(by_kind.pop("path", [])):
-        # Compared here: SQLite knows nothing of Unicode's forms, and live projects are few.
+        # Compared in Python: SQLite has no Unicode normalisation, and there are few live projects.
         for path, project_id in connection.execute(query("lookup_paths")).fetchall():
             key = ("path", path_key(path))
             if key in paths and found[key] is None:

@@ -1,4 +1,4 @@
-"""Numbered changes of the schema, each applied once, in one transaction with its record."""
+"""Migrations: numbered changes of the schema, each applied once, in one transaction with its record."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -9,15 +9,15 @@ from treadle.store.sqlite.sql import Script, scripts
 
 
 async def run_migrations(connection: SqliteConnection) -> int:
-    """Bring the schema up to date and say how many migrations that took; twice in a row is harmless.
+    """Apply pending migrations; return how many were applied. Idempotent.
 
-    Raises Refused where an applied migration is not the one that this release has.
+    Raises Refused if an applied migration differs from the one in this release, or is unknown to it.
     """
     return await connection.call(migrate)
 
 
 def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> int:
-    """The same, on the connection's own thread."""
+    """Apply pending migrations in the connection's thread, as `run_migrations`."""
     todo = pending(connection, migrations)
     for script in todo:
         connection.execute("BEGIN IMMEDIATE")
@@ -44,7 +44,7 @@ def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = No
 
 
 def pending(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> list[Script]:
-    """What is still to be applied. Raises Refused as above."""
+    """The migrations that are not applied yet. Raises Refused as `run_migrations`."""
     known = {version_of(script): script for script in (scripts("migrations") if migrations is None else migrations)}
     applied = _applied(connection)
     for version, (name, checksum) in applied.items():
@@ -62,7 +62,7 @@ def pending(connection: sqlite3.Connection, migrations: list[Script] | None = No
 
 
 def version_of(script: Script) -> int:
-    """The number that its name begins with."""
+    """The version of a migration: the number that its name starts with."""
     return int(script.name.split("_")[0])
 
 

@@ -1,4 +1,4 @@
-"""The projections: triggers and views from sql/projections, their rebuild from the log, and their proof against it."""
+"""The projections: install the triggers and views of sql/projections, rebuild the tables, verify them with the log."""
 
 import hashlib
 import sqlite3
@@ -14,7 +14,7 @@ from treadle.store.sqlite.database import make_private_file
 from treadle.store.sqlite.sql import query, scripts
 
 VERSION = 3
-"""Goes up with every change of sql/projections or of the event types; tests/test_projections.py pins the checksum."""
+"""Raised with every change to sql/projections or the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
     "projection_projects",
@@ -29,16 +29,16 @@ TABLES = (
 )
 
 SEARCHES = ("thread_search", "message_search", "activity_search")
-"""The words of what is in the tables, for `search/query`."""
+"""The search indexes: FTS5 tables with the words of the projections, for `search/query`."""
 
-SLICE = 5_000  # events: what a trigger materialises at once
+SLICE = 5_000  # events replayed by one statement, which a trigger materialises in memory
 
 Progress = Callable[[int, int], None]
-"""Called with the events done and the events in all."""
+"""Called with the number of events done and the total."""
 
 
 def checksum() -> str:
-    """Of all that decides what the tables hold."""
+    """SHA-256 of everything that determines the content of the tables: sql/projections and the event types."""
     digest = hashlib.sha256()
     for script in scripts("projections"):
         digest.update(f"{script.name}\0{script.text}\0".encode())
@@ -47,7 +47,7 @@ def checksum() -> str:
 
 
 def is_current(connection: sqlite3.Connection) -> bool:
-    """Whether the tables were filled by these projections. Raises NewerDatabase where by newer ones."""
+    """Whether these projections filled the tables. Raises NewerDatabase if newer ones did."""
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     version = int(meta.get("projectionVersion", 0))
     if version > VERSION:
@@ -65,7 +65,7 @@ def is_current(connection: sqlite3.Connection) -> bool:
 
 
 def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, total: None) -> int:
-    """Apply the projection files and fill the tables from the log, in one transaction; says how many events it took."""
+    """Install the projections and fill the tables from the log, in one transaction; return the number of events."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         _apply(connection)
@@ -87,7 +87,7 @@ def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, to
 
 
 def _apply(connection: sqlite3.Connection) -> None:
-    # The views first: each of them, dropped, takes nothing with it, while dropping `projector` would take the triggers.
+    # `projector` is kept: dropping it would drop its triggers. No other view has triggers.
     for kind, name in connection.execute(
         "SELECT type, name FROM sqlite_schema WHERE (type = 'trigger' AND tbl_name = 'projector') "
         "OR (type = 'view' AND name <> 'projector')"
@@ -108,7 +108,7 @@ def _replay(connection: sqlite3.Connection, statement: str, events: str, progres
 
 
 class Difference(Struct, frozen=True):
-    """A row that the table and the log do not agree on. side: `missing` from the table, or `unexpected` in it."""
+    """A row that differs between a table and the log. side: `missing` from the table, or `unexpected` in it."""
 
     table: str
     side: str
@@ -118,10 +118,10 @@ class Difference(Struct, frozen=True):
 def verify(
     path: Path, copy: Path, progress: Progress = lambda done, total: None, limit: int = 20
 ) -> tuple[int, list[Difference]]:
-    """Replay the log of the database at `path` into an empty one at `copy`; compare table by table, row by row.
+    """Replay the log of the database at `path` into an empty one at `copy`, and compare every row of every table.
 
-    Says how many events there were, and the first differences of each table. Daemons may go on writing: it looks at
-    the state of one moment.
+    Returns the number of events and the first `limit` differences of each table. Daemons may keep writing: one read
+    transaction sees a consistent snapshot.
     """
     make_private_file(copy)
     connection = sqlite3.connect(copy, isolation_level=None, uri=True)
@@ -136,7 +136,7 @@ def verify(
         differences = [d for table in TABLES for d in _compare(connection, table, limit)]
         there = {name for (name,) in connection.execute("SELECT name FROM live.sqlite_schema").fetchall()}
         for words in SEARCHES:
-            if words in there:  # else the database has no words to compare
+            if words in there:  # otherwise there is no index to compare
                 differences += _compare_words(connection, words, limit)
         connection.execute("COMMIT")
     finally:
@@ -150,9 +150,9 @@ def _compare(connection: sqlite3.Connection, table: str, limit: int) -> Iterator
 
 
 def _compare_words(connection: sqlite3.Connection, words: str, limit: int) -> Iterator[Difference]:
-    """Which words there are, in how many rows and how often; where these agree, the first that is in another place.
+    """Compare each word's number of rows and occurrences; if all are equal, find the first one at another position.
 
-    https://www.sqlite.org/fts5.html, section 9.
+    fts5vocab: https://www.sqlite.org/fts5.html, section 9.
     """
     for schema in ("main", "live"):
         for kind in ("row", "instance"):
@@ -164,7 +164,7 @@ def _compare_words(connection: sqlite3.Connection, words: str, limit: int) -> It
 
 
 def _compare_places(connection: sqlite3.Connection, words: str) -> Iterator[Difference]:
-    # Both come in the order of the index, by term, row and place, and there may be millions of them: first their sums.
+    # Both are in the order of the index: by term, row and position. There may be millions, so compare checksums first.
     sums = [
         connection.execute(
             "SELECT sum((rowid % 65521 + 1) * (doc * 64 + offset + 32 * length(col)) % 1000003) "

@@ -1,4 +1,4 @@
-"""A look into a data directory from outside a daemon: it changes nothing, and daemons do not notice it."""
+"""Read-only access to a data directory for commands that are not a daemon. It does not disturb running daemons."""
 
 import contextlib
 import logging
@@ -28,18 +28,21 @@ from treadle.store.sqlite.transaction import SqliteReads
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-STEPS = 1_000  # of SQLite's machine, after which Python looks whether somebody pressed Ctrl-C
-POLL = 0.1  # seconds between questions whether another process has committed
+STEPS = 1_000  # instructions of SQLite's virtual machine between checks for Ctrl-C
+POLL = 0.1  # seconds between checks for commits of other processes
 
 
 def require_database(data_dir: Path) -> None:
-    """Raises Refused where there is no database."""
+    """Check that the data directory has a database. Raises Refused."""
     if not (data_dir / FILE_NAME).exists():
         raise Refused(f"no treadle database in {data_dir}: give its directory with --data-dir")
 
 
 class Reader:
-    """path: of the database. Each `read` is a short transaction of its own: who prints slowly holds nothing open."""
+    """A read-only connection. Each `read` is a separate short transaction, so that slow output holds none open.
+
+    path: of the database.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -47,7 +50,7 @@ class Reader:
         self._inode = inode(path)
 
     def read(self, function: Callable[[SqliteReads], T]) -> T:
-        """Run `function` in a read transaction. Raises NewerDatabase if a newer treadle has taken over the database."""
+        """Run `function` in a read transaction. Raises NewerDatabase if a newer treadle has upgraded the database."""
         with _interruptible(), translated():
             self._connection.execute("BEGIN")
             try:
@@ -57,9 +60,9 @@ class Reader:
                 self._connection.execute("ROLLBACK")
 
     def wait(self, seconds: float) -> bool:
-        """Return when another process has committed since the last read or wait, True, or when the time is over.
+        """Wait until another process commits: True if one has since the last wait, False after `seconds`.
 
-        Raises StorageError where the database is not found any more.
+        Raises StorageError if the database file was moved or replaced.
         """
         deadline = time.monotonic() + seconds
         while self._version() == self._seen:
@@ -79,7 +82,7 @@ class Reader:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C during a statement reaches Python as an error of SQLite: raises KeyboardInterrupt instead."""
+    """Raise KeyboardInterrupt for Ctrl-C during a statement, which SQLite reports as SQLITE_INTERRUPT."""
     try:
         yield
     except StorageError as error:
@@ -90,10 +93,10 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(data_dir: Path) -> Iterator[Reader]:
-    """The database of a data directory, to read from; as daemons do, it keeps others from replacing it meanwhile.
+    """Open the database of a data directory for reading within the block; like a daemon, prevent its replacement.
 
-    Raises Refused, with a sentence that says what to do, where there is none or it is not this treadle's. Makes none,
-    and brings none up to date.
+    Does not create or upgrade a database. Raises Refused, with a sentence that says what to do, if there is no database
+    or it is not one of this version of treadle.
     """
     require_sqlite()
     require_database(data_dir)
@@ -124,7 +127,10 @@ def reading(data_dir: Path) -> Iterator[Reader]:
 
 
 def _wait_for(opening: FileLock, data_dir: Path) -> None:
-    """Until nobody makes or upgrades the database; who opens it next waits for the few milliseconds of this look."""
+    """Wait until no process is creating or upgrading the database.
+
+    Holds the lock shared for the few milliseconds of opening, for which other processes wait.
+    """
     if not opening.acquire(shared=True):
         log.warning("waiting for another treadle process to open %s", data_dir)
         while not opening.acquire(shared=True):

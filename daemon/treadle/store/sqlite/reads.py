@@ -1,4 +1,4 @@
-"""What clients read: entities as JSON texts that SQLite made, in pages that are bounded in rows and in bytes."""
+"""Pages, snapshots and single entities, as JSON made by SQLite. Pages have a limit of rows and bytes."""
 
 import heapq
 import itertools
@@ -16,17 +16,17 @@ from treadle.store.sqlite.sql import query
 
 
 def _json(texts: Iterable[str]) -> list[Any]:
-    """Entities as the JSON that SQLite made. Structs do not validate their members, and Raw is encoded as it is."""
+    """JSON made by SQLite, for a field of entities: structs do not validate their fields, and Raw is encoded as is."""
     return [Raw(text) for text in texts]
 
 
 def bytes_of(text: str) -> int:
-    """The length of a text in UTF-8."""
+    """The number of bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
-    """One page of a query whose rows begin with (position, value)."""
+    """One page of a query whose rows start with (position, value)."""
     rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
     items: list[Raw] = []
     size, last = 0, None
@@ -43,7 +43,7 @@ def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: An
 def thread_list(
     connection: sqlite3.Connection, project_id: str | None, archived: bool | None, limit: int, before: int
 ) -> Page[Raw]:
-    """Threads, the last changed first."""
+    """Threads, most recently changed first."""
     parameters: dict[str, Any] = {"before": before}
     name = "thread_list"
     if project_id is not None:
@@ -56,7 +56,7 @@ def thread_list(
 def events(
     connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int
 ) -> tuple[list[Raw], int | None]:
-    """Stored events after a sequence, and the sequence that the next page begins after."""
+    """Stored events after a sequence, and the sequence after which the next page starts; None on the last page."""
     name = "event_list" if thread_id is None else "event_list_of_thread"
     rows = connection.execute(query(name), {"thread": thread_id, "after": after, "limit": limit + 1})
     items: list[Raw] = []
@@ -72,12 +72,12 @@ def events(
 
 
 def sequence(connection: sqlite3.Connection) -> int:
-    """That of the last event."""
+    """The sequence of the last event."""
     return int(connection.execute(query("position")).fetchone()[0])
 
 
 def require_thread(connection: sqlite3.Connection, thread_id: str) -> str:
-    """The header of a thread. Raises NotFound."""
+    """A thread as JSON, without its contents. Raises NotFound."""
     row = connection.execute(query("thread_of_id"), {"thread": thread_id}).fetchone()
     if row is None:
         raise NotFound("thread", thread_id)
@@ -91,14 +91,14 @@ _WINDOW: Final = {
     "approvals": "approval_list",
     "checkpoints": "checkpoint_list",
 }
-"""What a window of a thread holds, and the query that lists it, newest first."""
+"""The lists in a window of a thread, each with its query, newest first."""
 
 
 def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
-    """What was last made in a thread before the sequence `before`, until the page is full or has `turn_limit` turns.
+    """The newest turns of a thread and their contents, created before the sequence `before`. Raises NotFound.
 
-    A page holds one row at least, and may end within a turn: then it has the header of that turn as well, so that a
-    turn of any size is read in pages. Raises NotFound.
+    The page ends when it is full or has `turn_limit` turns, and has at least one row. If it ends within a turn, it also
+    has the turn itself, so that a turn of any size can be read in pages.
     """
     header = require_thread(connection, thread_id)
     bounds = {"thread": thread_id, "before": before, "limit": -1}
@@ -131,12 +131,12 @@ def _positions(plural: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[i
 
 
 def message(connection: sqlite3.Connection, thread_id: str, id: str) -> Raw:
-    """A message with all of its text. Raises NotFound."""
+    """A message with its whole text. Raises NotFound."""
     return _whole(connection.execute(query("message_read"), {"thread": thread_id, "id": id}), "message", id)
 
 
 def activity(connection: sqlite3.Connection, thread_id: str, id: str) -> Raw:
-    """An activity with all of its detail. Raises NotFound."""
+    """An activity with its whole detail. Raises NotFound."""
     return _whole(connection.execute(query("activity_read"), {"thread": thread_id, "id": id}), "activity", id)
 
 
@@ -149,7 +149,7 @@ def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
 
 
 def index(connection: sqlite3.Connection) -> IndexSnapshot:
-    """What a sidebar shows."""
+    """The snapshot of the topic `index`: all projects and the most recently changed threads."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
     threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": INDEX_THREADS}).fetchall()
     return IndexSnapshot(
@@ -158,6 +158,6 @@ def index(connection: sqlite3.Connection) -> IndexSnapshot:
 
 
 def settings(connection: sqlite3.Connection) -> SettingsSnapshot:
-    """Every setting."""
+    """The snapshot of the topic `settings`: every setting."""
     rows = connection.execute(query("setting_list"), {"after": "", "limit": -1}).fetchall()
     return SettingsSnapshot(sequence(connection), _json(value for _, value in rows))

@@ -1,4 +1,4 @@
-"""Who runs a turn: a daemon, known by a lock file that it holds for as long as it lives."""
+"""Runners: daemons that run turns. Each holds a lock file for as long as its process lives."""
 
 import contextlib
 import fcntl
@@ -11,14 +11,14 @@ from treadle.store.ids import new_id
 from treadle.store.sqlite.database import FileLock
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-"""A name comes from the log, which may come from anywhere: it is part of a path only if it is like one of ours."""
+"""Names are read from the log, which may be imported: only a name that matches is used in a path."""
 
 
 class Runner:
-    """This daemon as one that runs turns. The lock is taken with the first turn that it starts.
+    """This daemon as a runner. It acquires its lock when it starts its first turn.
 
-    The kernel lets go of a flock with the process: no process id that is used again, no stopped process and no clock
-    can make a live daemon look gone. The name is never used twice, so a file that is missing means gone.
+    The kernel releases a flock when the process ends. So a reused process id, a stopped process or a wrong clock cannot
+    make a live runner look dead. Names are never reused, so a missing lock file means that the runner is dead.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -27,13 +27,13 @@ class Runner:
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
-        """Hold the lock file; needed before the first TurnStarted is appended. Raises StorageError."""
+        """Acquire the lock file. Required before the first TurnStarted is appended. Raises StorageError."""
         if self._lock is None:
             lock = FileLock(self._path(self.name))
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 while not (lock.acquire() and lock.path.exists()):
-                    # In the moment before it was held, another daemon took it for one that was left behind.
+                    # Before we locked the new file, another daemon took it for a stale one and removed it.
                     lock.release()
                     self.name = new_id()
                     lock = FileLock(self._path(self.name))
@@ -42,15 +42,15 @@ class Runner:
             self._lock = lock
 
     def release(self) -> None:
-        """Let go of it, once nothing of this daemon runs any more."""
+        """Remove and release the lock file, once no turn of this daemon is running."""
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # where it stays, nobody holds it
+            with contextlib.suppress(OSError):  # if the file stays, it is not locked
                 self._path(self.name).unlink()
             self._lock.release()
             self._lock = None
 
     def is_gone(self, name: str) -> bool:
-        """Whether the daemon of this name has ended; where it cannot be told, it has not."""
+        """Whether the runner of this name is dead; False if unknown."""
         if name == self.name:
             return self._lock is None
         if not _NAME.fullmatch(name):
@@ -62,7 +62,7 @@ class Runner:
         except OSError:
             return False
         try:
-            # Shared: two that look at the same time do not take each other for the runner.
+            # Shared, so that two daemons that check at the same time do not take each other for the runner.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return False
@@ -71,19 +71,20 @@ class Runner:
         return True
 
     def left_behind(self) -> set[str]:
-        """Daemons that ended without removing their lock file, whether they ran a turn or not."""
+        """Dead runners that did not remove their lock file, whether they ran a turn or not."""
         names = {path.stem for path in self._folder.glob("*.lock")}
         return {name for name in names if name != self.name and self.is_gone(name)}
 
     def forget(self, name: str) -> None:
-        """Remove the lock file of a daemon that is gone; nothing where it is not."""
+        """Remove the lock file of a dead runner; does nothing if the runner is alive."""
         if not _NAME.fullmatch(name):
             return
         path = self._path(name)
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                # Held while it goes: whoever has just made it notices one or the other, and makes another.
+                # Locked while it is removed: a runner that has just created it fails to lock it, or finds it missing,
+                # and creates another one.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
             finally:

@@ -1,4 +1,4 @@
-"""Full-text search over titles, messages and activities: what people type, as SQLite's FTS5 is asked for it."""
+"""Full-text search in titles, messages and activities: user input to FTS5 queries, and hits with snippets."""
 
 import sqlite3
 from collections import defaultdict
@@ -15,7 +15,7 @@ from treadle.store.ports import BadQuery
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.sql import query
 
-SHORTEST_BEGINNING: Final = 3  # letters: with fewer, too many words begin so
+SHORTEST_BEGINNING: Final = 3  # characters of a prefix search: shorter prefixes match too many words
 SNIPPETS: Final = {
     "thread": "snippets_of_thread",
     "message": "snippets_of_message",
@@ -25,9 +25,9 @@ START, STOP = "\x02", "\x03"  # as in sql/queries/snippets_of_*.sql
 
 
 def expression(text: str) -> str:
-    """Each word of `text` as an FTS5 string, which nothing in it can end; the last may be the beginning of a word.
+    """The FTS5 query for plain text: each word as a quoted, escaped string, the last one as a prefix if it is long.
 
-    https://www.sqlite.org/fts5.html, section 3.1. Empty where there is no word.
+    Empty if there are no words. https://www.sqlite.org/fts5.html, section 3.1.
     """
     words = ['"' + word.replace('"', '""') + '"' for word in text.split()]
     if words and len(text.split()[-1]) >= SHORTEST_BEGINNING:
@@ -45,9 +45,9 @@ def search(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page[Hit]:
-    """What has the words, of the 1,000 newest threads, messages and activities each that do.
+    """Threads, messages and activities that contain the words, best match first.
 
-    Raises BadQuery, NotFound where there is no such thread, and BadCursor.
+    Considers the 1,000 newest matches of each kind. Raises BadQuery, BadCursor, and NotFound for an unknown thread.
     """
     upto, offset = _place(cursor) if cursor is not None else (reads.sequence(connection), 0)
     since = 0
@@ -93,7 +93,7 @@ def _place(cursor: str) -> tuple[int, int]:
 
 
 def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, ...]]) -> dict[int, str]:
-    """By sequence."""
+    """The snippet of each row, by its sequence."""
     of: dict[str, list[int]] = defaultdict(list)
     for entity, sequence, *_ in rows:
         of[entity].append(sequence)
@@ -105,7 +105,7 @@ def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, 
 
 
 def unmarked(text: str) -> tuple[str, list[Match]]:
-    """A snippet without its marks, and where they were."""
+    """A snippet without its marks, and the ranges that they enclosed."""
     plain, matches = "", []
     for piece in text.split(START):
         word, stop, rest = piece.partition(STOP)

@@ -1,4 +1,4 @@
-"""Finds the SQL files: `treadle/sql` in an installed wheel, `sql/` in a checkout."""
+"""Find the SQL files: `treadle/sql` in an installed wheel, `sql/` in a checkout."""
 
 import hashlib
 import sqlite3
@@ -13,7 +13,7 @@ ROOT = next((p for p in (_PACKAGE / "sql", _PACKAGE.parent.parent / "sql") if p.
 
 
 class Script(Struct, frozen=True):
-    """name: the file's name without its ending. text: what is in it."""
+    """An SQL file. name: the file name without its extension. text: its content."""
 
     name: str
     text: str
@@ -23,19 +23,19 @@ class Script(Struct, frozen=True):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def statements(self) -> Iterator[str]:
-        """One by one, since `executescript` commits what is open."""
+        """The statements, one by one, since `executescript` commits an open transaction."""
         statement = ""
         for line in self.text.splitlines(keepends=True):
             statement += line
             if sqlite3.complete_statement(statement):
                 yield statement
                 statement = ""
-        if statement.strip():  # a last one without its semicolon, or a comment
+        if statement.strip():  # a last statement without a semicolon, or a comment
             yield statement
 
 
 def scripts(folder: str) -> list[Script]:
-    """The files of one folder, in the order of their names."""
+    """The SQL files of one folder, sorted by name."""
     return [Script(path.stem, path.read_text("utf-8")) for path in sorted((ROOT / folder).glob("*.sql"))]
 
 

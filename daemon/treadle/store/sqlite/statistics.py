@@ -1,4 +1,4 @@
-"""Counts what a database holds. Reads all of it: for people, not for clients."""
+"""Counts for `treadle stats`. They read the whole database, so no method of the protocol uses them."""
 
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,11 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.projections import Progress
 from treadle.store.sqlite.reader import Reader
 
-SLICE = 50_000  # events that one read counts
+SLICE = 50_000  # events counted in one read transaction
 
 
 def events_by_type(reader: Reader, progress: Progress) -> dict[str, dict[str, int]]:
-    """For each type, the most frequent first, how many events there are and how many bytes they have."""
+    """The number of events and of bytes for each event type, most frequent first."""
     end = reader.read(lambda reads: reads.sequence())
     found: dict[str, dict[str, int]] = {}
     for after in range(0, end, SLICE):
@@ -31,19 +31,19 @@ def _counted(reads: Reads, after: int, upto: int) -> list[tuple[str, int, int]]:
 
 
 def about_the_log(reads: Reads) -> dict[str, Any]:
-    """Which log it is, and from when to when it goes; null where it is empty."""
+    """The log's id and sequence, and the times of its first and last event; null if it is empty."""
     log_id, first, last = reads.log_span()
     return {"logId": log_id, "sequence": reads.sequence(), "firstEventAt": first, "lastEventAt": last}
 
 
 def largest_threads(reads: Reads, limit: int) -> list[dict[str, Any]]:
-    """Those whose events have the most bytes. title: null of one that was deleted."""
+    """The threads whose events take the most bytes. title: null if the thread was deleted."""
     rows = reads.largest_threads(limit)
     return [{"id": id, "title": title, "events": events, "bytes": size} for id, title, events, size in rows]
 
 
 def sizes(reads: Reads, data_dir: Path) -> dict[str, int]:
-    """On disk, in bytes. free: of the database, what is filled before it grows."""
+    """Sizes on disk in bytes. freeBytes: free space inside the database file, reused before the file grows."""
     path = data_dir / FILE_NAME
     copies = [file for pattern in ("before-*.db", "before-*.db-*") for file in data_dir.glob(pattern)]
     return {

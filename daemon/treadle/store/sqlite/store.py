@@ -1,4 +1,4 @@
-"""One data directory, open: the log, the reads, and who else is here."""
+"""An open data directory: open and upgrade it, queue reads, hold its locks."""
 
 import asyncio
 import logging
@@ -34,15 +34,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REBUILDING = "rebuilding.lock"
-LONGEST_SEARCH = 10.0  # seconds, after which it is given up: others wait for it
+LONGEST_SEARCH = 10.0  # seconds until a search times out, because other searches wait for it
 
 
 class Store:
     """Implements DataDirectory.
 
-    reads: those that wait. runner: this daemon as one that runs turns. append_queue: fairness among
-    processes that append. log_id: tells this log from any other.
-    rebuilt: how many events the projections were rebuilt from when it was opened; None if they were current.
+    reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
+    log_id: identifies the log. rebuilt: the number of events that the projections were rebuilt from when the store was
+    opened; None if they were current.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Store:
         durability: Durability = "full",
         progress: projections.Progress = lambda done, total: None,
     ) -> "Store":
-        """Make or open the database, migrate it and bring its projections up to date; `progress` tells of a rebuild.
+        """Open or create the database, apply migrations, and rebuild outdated projections, which `progress` reports.
 
-        Raises Refused, with a sentence that says what to do. Cancelled, it waits for no other treadle any more, and
-        what was begun is finished and closed.
+        Raises Refused, with a sentence that says what to do. If it is cancelled, it stops waiting for other processes;
+        an upgrade that has started is finished, then the store is closed.
         """
         make_private_folder(data_dir)
         opening = FileLock(data_dir / OPENING)
@@ -89,7 +89,7 @@ class Store:
                 with translated():
                     return await asyncio.shield(opened)
             except asyncio.CancelledError:
-                # A connection's thread must not outlive the loop that it answers to.
+                # A connection's thread must not outlive the event loop that it sends results to.
                 await (await opened).close()
                 raise
 
@@ -111,17 +111,17 @@ class Store:
         return store
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
-        """The future result of `function`; reads that wait at the same time share one transaction."""
+        """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
         return self.reads.submit(function)
 
     async def write(self, function: Callable[[Log], T]) -> T:
-        """The result of `function`, run on the one thread that may write."""
+        """Run `function` on the one thread that may write; return its result."""
         in_place = self.writer.require_in_place
         with translated():
             return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
-        """Fill the projections anew from the log; other daemons wait. Says how many events it took."""
+        """Rebuild the projections from the log while other daemons wait; return the number of events."""
         async with FileLock(self.data_dir / REBUILDING).held():
             while True:
                 try:
@@ -131,16 +131,16 @@ class Store:
                         raise explained(error) from error
 
     async def search(self, function: Callable[[SqliteReads], T]) -> T:
-        """A read on a connection of its own, so that other reads do not wait for it.
+        """Run `function` on a separate connection, so that other reads do not wait for it.
 
-        Given up after LONGEST_SEARCH, when nobody waits for its answer any more, and when the store is closed.
+        It is interrupted after LONGEST_SEARCH, when the caller is cancelled, and when the store is closed.
         """
         if self._searches is None:
             self._searches = asyncio.create_task(self._open_searches())
         try:
             queue = await asyncio.shield(self._searches)
         except StorageError:
-            self._searches = None  # the next one tries again
+            self._searches = None  # the next search retries
             raise
 
         def bounded(reads: SqliteReads) -> T:
@@ -153,13 +153,13 @@ class Store:
 
     async def _open_searches(self) -> "ReadQueue":
         connection = await open_reader(self.data_dir)
-        if connection.inode != self.writer.inode:  # it has another log, and a reader would not notice
+        if connection.inode != self.writer.inode:  # the file was replaced, which a reader would not notice
             await connection.close()
             self.writer.require_in_place()
         return ReadQueue(connection)
 
     def is_rebuilding(self) -> bool:
-        """Whether some process fills the projections anew, for which it is worth to wait."""
+        """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""
         lock = FileLock(self.data_dir / REBUILDING)
         try:
             return not lock.acquire(shared=True)
@@ -169,7 +169,7 @@ class Store:
             lock.release()
 
     async def close(self) -> None:
-        """Close the connections and let go of the locks."""
+        """Close the connections and release the locks."""
         self._closing = True
         try:
             if self._searches is not None:
@@ -184,7 +184,7 @@ class Store:
 
 
 class ReadQueue:
-    """Reads that come while one runs are run together after it: one hop to the thread, one transaction."""
+    """A queue of reads. Reads that arrive while others run share the next hop to the thread and its transaction."""
 
     def __init__(self, connection: SqliteConnection) -> None:
         self._connection = connection
@@ -195,16 +195,16 @@ class ReadQueue:
         return len(self._waiting)
 
     def submit(self, function: Callable[[SqliteReads], T]) -> "asyncio.Future[T]":
-        """The future result of the read."""
+        """Queue a read; return its future result. Cancelling the future removes it from the queue."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting[future] = function
-        future.add_done_callback(lambda done: self._waiting.pop(done, None))  # one that is taken back waits no more
+        future.add_done_callback(lambda done: self._waiting.pop(done, None))  # a cancelled read leaves the queue
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return future
 
     async def close(self) -> None:
-        """After what waits has run."""
+        """Finish the queued reads, then close the connection."""
         if self._running is not None:
             await self._running
         await self._connection.close()
@@ -269,7 +269,7 @@ async def _bring_up_to_date(
 
 
 def on_loop(progress: projections.Progress) -> projections.Progress:
-    """The same, callable from a connection's thread."""
+    """Make `progress` callable from a connection's thread: it is called on the event loop."""
     loop = asyncio.get_running_loop()
 
     def call(done: int, total: int) -> None:
@@ -285,8 +285,8 @@ def _has_events(connection: sqlite3.Connection) -> bool:
 
 
 def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
-    """A whole copy beside the database, before it is changed: `before-DATE.db`."""
-    for left in data_dir.glob(".before-*"):  # by one that was killed while it copied
+    """Copy the database to `before-DATE.db` in the data directory before an upgrade changes it."""
+    for left in data_dir.glob(".before-*"):  # partial copies of a process that was killed
         left.unlink()
     copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
     copy_whole(data_dir / FILE_NAME, copy)
@@ -295,7 +295,7 @@ def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
 
 def _log_id(connection: sqlite3.Connection) -> str:
     found = connection.execute("SELECT value FROM meta WHERE key = 'logId'").fetchone()
-    if found is None:  # only then a write, which another process may be in the way of
+    if found is None:  # write only if necessary, since another process may hold the lock
         found = (secrets.token_hex(16),)
         connection.execute("INSERT INTO meta (key, value) VALUES ('logId', ?)", found)
     return str(found[0])

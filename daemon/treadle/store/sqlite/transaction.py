@@ -1,4 +1,4 @@
-"""One read transaction on SQLite, as `store/ports.py` describes it."""
+"""One read transaction on SQLite: the implementation of `Reads` in store/ports.py."""
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -30,12 +30,12 @@ PLURALS: Final = {
     "setting": "settings",
 }
 
-STEPS: Final = 1_000  # of SQLite's virtual machine between two questions whether a search goes on
-AFTER_IDS: Final = "\x7f"  # comes after every character of an id
+STEPS: Final = 1_000  # instructions of SQLite's virtual machine between checks whether to interrupt a search
+AFTER_IDS: Final = "\x7f"  # sorts after every character of an id
 
 
 class SqliteReads:
-    """Implements Reads. Its methods are thin: the statements are in sql/queries, the pages in store/sqlite/reads."""
+    """Implements Reads. Its methods are thin: statements are in sql/queries, pages in store/sqlite/reads.py."""
 
     __slots__ = ("_db",)
 
@@ -44,7 +44,7 @@ class SqliteReads:
 
     @contextmanager
     def interrupted_if(self, is_over: Callable[[], bool]) -> Iterator[None]:
-        """Interrupt what runs within once `is_over` says so."""
+        """Interrupt statements within the block once `is_over` returns true."""
         self._db.set_progress_handler(is_over, STEPS)
         try:
             yield
