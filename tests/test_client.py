@@ -361,11 +361,11 @@ async def test_what_only_a_later_release_knows_is_passed_over() -> None:
         event_list={"items": events, "nextCursor": None},
         setting_list={"items": [SETTING | {"colour": "red"}], "nextCursor": None},
         subscription_open={
+            "type": "snapshot",
             "subscriptionId": "sub-1",
             "logId": "l",
             "sequence": 3,
             "snapshot": snapshot,
-            "changes": None,
         },
         told=[{"method": "$/colours", "params": {}}, {"method": "projection/changed", "params": told}],
     )
@@ -457,19 +457,19 @@ async def test_a_replica_that_was_kept_is_brought_up_to_date(data_dir: Path) -> 
         await append(client, "some")
         # It is not followed on: what it holds is from before the text.
         again = await client.subscribe("thread", thread_id="t", replica=before.replica)
-        assert again.opened["snapshot"] is None
+        assert again.opened["type"] == "changes"
         assert again.replica is before.replica
         assert await as_there(client, again)
         replica = await again.until(await append(client, " more"))
         assert replica.all(Message)["m"].text == "some more"
     async with connected(data_dir, *NORMAL) as client:
         last = await client.subscribe("thread", thread_id="t", replica=replica)
-        assert last.opened["snapshot"] is None
+        assert last.opened["type"] == "changes"
         assert last.replica.all(Turn)["u"].status == "interrupted"
         assert await as_there(client, last)
         replica.log_id = "of another log"
         other = await client.subscribe("thread", thread_id="t", replica=replica)
-        assert other.opened["snapshot"] is not None
+        assert other.opened["type"] == "snapshot"
         assert await as_there(client, other)
 
 
@@ -569,7 +569,7 @@ async def test_a_subscription_that_is_too_far_behind_is_opened_again(data_dir: P
                 await behind.next()
         await behind.close()
         again = await client.subscribe("thread", thread_id="t", replica=behind.replica)
-        assert again.opened["snapshot"] is None
+        assert again.opened["type"] == "changes"
         assert len((await again.until(done)).all(Message)["m"].text) == 310 * len(LARGE)
         assert client.connection.flow.held == 0
 
@@ -698,7 +698,7 @@ async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) ->
                 await client.daemon_status()
         late = Subscription(
             client.connection,
-            {"subscriptionId": "sub-9", "logId": "l", "sequence": 0, "snapshot": None, "changes": None},
+            {"type": "position", "subscriptionId": "sub-9", "logId": "l", "sequence": 0},
             Replica(),
         )
         with pytest.raises(Disconnected):

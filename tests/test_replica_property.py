@@ -60,12 +60,10 @@ class Follower:
         self.sequence: int = answer["sequence"]
         self.events: list[dict[str, Any]] = []
         self.replica = replica or Replica()
-        if answer["snapshot"] is not None:
+        if answer["type"] == "snapshot":
             self.replica = Replica()  # what was held is of another time
-            self.replica.load(answer["snapshot"])
-        elif answer["changes"] is not None:
-            assert all(change["type"] != "append" for change in answer["changes"])
-            self.replica.apply(answer["changes"], self.sequence)
+        assert all(change["type"] != "append" for change in answer.get("changes", ()))
+        self.replica.start(answer)
 
     def take(self, params: dict[str, Any]) -> None:
         assert params["sequence"] >= self.sequence

@@ -33,12 +33,8 @@ class Follower:
         self.opened = daemon.result("subscription/open", self.asked)
         self.replica = replica or Replica()
         self.told: list[Any] = []
-        if self.opened["snapshot"] is not None:
-            assert self.opened["changes"] is None
-            assert self.opened["snapshot"]["sequence"] == self.opened["sequence"]
-            self.replica.load(self.opened["snapshot"])
-        elif self.opened["changes"] is not None:
-            self.replica.apply(self.opened["changes"], self.opened["sequence"])
+        self.replica.start(self.opened)
+        assert self.replica.sequence == self.opened["sequence"]
 
     def until(self, sequence: int) -> "Follower":
         """Apply what comes until it is at that sequence."""
@@ -59,13 +55,46 @@ class Follower:
         opened = self.daemon.result("subscription/open", {**fresh, "turnLimit": 500})
         self.daemon.result("subscription/close", {"subscriptionId": opened["subscriptionId"]})
         expected = Replica()
-        expected.load(opened["snapshot"])
+        expected.start(opened)
         if opened["snapshot"].get("beforeCursor") is None:
             return expected.entities == self.replica.entities
         return all(held.items() <= self.replica.entities[kind].items() for kind, held in expected.entities.items())
 
 
 # Topics
+
+
+SNAPSHOT, CHANGES, POSITION = (("snapshot", {"snapshot"}), ("changes", {"changes"}), ("position", set[str]()))
+
+
+@pytest.mark.parametrize(
+    ("params", "fresh", "resumed"),
+    [
+        ({"topic": "index"}, SNAPSHOT, CHANGES),
+        ({"topic": "thread", "threadId": "t"}, SNAPSHOT, CHANGES),
+        ({"topic": "settings"}, SNAPSHOT, CHANGES),
+        ({"topic": "events"}, POSITION, POSITION),
+        ({"topic": "events", "threadId": "t"}, POSITION, POSITION),
+    ],
+)
+def test_an_answer_has_the_members_of_its_type_and_none_is_null(
+    data_dir: Path, params: dict[str, Any], fresh: tuple[str, set[str]], resumed: tuple[str, set[str]]
+) -> None:
+    with serving(data_dir) as daemon:
+        last = dispatch_all(daemon, [*SCENERY, {"type": "ChangeSetting", "key": "k", "value": 1}])
+        log_id = daemon.result("daemon/status")["logId"]
+        for resume, (type, members) in (
+            ({}, fresh),
+            ({"afterSequence": 2}, resumed),
+            ({"afterSequence": 2, "logId": log_id}, resumed),
+            ({"afterSequence": last, "logId": log_id}, resumed),
+            ({"afterSequence": last + 1, "logId": log_id}, fresh),
+            ({"afterSequence": 2, "logId": "of another log"}, fresh),
+        ):
+            answer = daemon.result("subscription/open", {**params, **resume})
+            assert answer["type"] == type, resume
+            assert answer.keys() == {"type", "subscriptionId", "logId", "sequence"} | members
+            assert None not in answer.values()
 
 
 def test_the_index_follows_projects_and_thread_headers(data_dir: Path) -> None:
@@ -156,7 +185,7 @@ def test_events_follow_the_log_from_a_sequence_without_gap_or_repetition(data_di
     with serving(data_dir, framing=framing) as daemon:
         dispatch_all(daemon, [{"type": "ChangeSetting", "key": "k", "value": i} for i in range(1000)])
         opened = daemon.result("subscription/open", {"topic": "events", "afterSequence": 10})
-        assert (opened["sequence"], opened["snapshot"], opened["changes"]) == (10, None, None)
+        assert (opened["type"], opened["sequence"]) == ("position", 10)
         dispatch_all(daemon, [{"type": "ChangeSetting", "key": "k", "value": -i} for i in range(1, 501)])
         found = events_until(daemon, opened["subscriptionId"], 1500)
         assert [stored["sequence"] for stored in found] == list(range(11, 1501))
@@ -248,7 +277,7 @@ def test_a_client_that_kept_its_replica_is_told_what_changed_since(data_dir: Pat
             ],
         )
         again = Follower(daemon, replica=before.replica, **topic, afterSequence=sequence, logId=log_id)
-        assert again.opened["snapshot"] is None
+        assert again.opened["type"] == "changes"
         assert {change["type"] for change in again.opened["changes"]} <= {"upsert", "remove"}
         assert again.holds_what_is_there()
         sequence = dispatch_all(
@@ -269,18 +298,18 @@ def test_where_a_replica_cannot_be_brought_up_to_date_a_snapshot_comes(data_dir:
             dispatch_all(daemon, [{"type": "ChangeSetting", "key": f"k{i}", "value": j} for j in range(1000)])
         log_id = daemon.result("daemon/status")["logId"]
 
-        def opened(**params: Any) -> tuple[bool, bool]:
+        def opened(**params: Any) -> str:
             found = daemon.result("subscription/open", {"topic": "settings", **params})
             assert found["sequence"] == daemon.result("daemon/status")["sequence"]
-            return found["snapshot"] is not None, found["changes"] is not None
+            return str(found["type"])
 
-        assert opened(afterSequence=0, logId=log_id) == (False, True)
-        assert opened(afterSequence=10_000) == (False, True)
-        assert opened(afterSequence=10_001) == (True, False)
-        assert opened(afterSequence=9_999, logId="of another log") == (True, False)
+        assert opened(afterSequence=0, logId=log_id) == "changes"
+        assert opened(afterSequence=10_000) == "changes"
+        assert opened(afterSequence=10_001) == "snapshot"
+        assert opened(afterSequence=9_999, logId="of another log") == "snapshot"
         daemon.dispatch("ChangeSetting", key="k", value=1)
-        assert opened(afterSequence=0, logId=log_id) == (True, False)
-        assert opened(afterSequence=1, logId=log_id) == (False, True)
+        assert opened(afterSequence=0, logId=log_id) == "snapshot"
+        assert opened(afterSequence=1, logId=log_id) == "changes"
 
 
 # Other processes, and clients that do not read

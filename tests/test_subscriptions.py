@@ -53,10 +53,7 @@ class Held:
         self.opened = opened
         self.told: list[dict[str, Any]] = []
         self.replica = replica or Replica()
-        if opened["snapshot"] is not None:
-            self.replica.load(opened["snapshot"])
-        elif opened["changes"] is not None:
-            self.replica.apply(opened["changes"], opened["sequence"])
+        self.replica.start(opened)
 
     def take(self, params: dict[str, Any]) -> None:
         self.told.append(params)
@@ -155,7 +152,7 @@ async def fresh(client: Client, topic: Topic, **options: Any) -> Replica:
     """What a client that opens now would hold."""
     answer, _ = await client.subscriptions.open(topic, **options)
     replica = Replica()
-    replica.load(msgspec.json.decode(msgspec.json.encode(answer.snapshot)))
+    replica.start(msgspec.json.decode(msgspec.json.encode(answer)))
     return replica
 
 
@@ -169,11 +166,10 @@ async def test_a_snapshot_holds_what_the_topic_shows(client: Client) -> None:
     assert [m["id"] for m in one.opened["snapshot"]["messages"]] == ["prompt", "m", "n"]
     assert (await client.open("settings")).opened["snapshot"] == {"sequence": 6, "settings": []}
     assert (await client.open("events")).opened == {
+        "type": "position",
         "subscriptionId": "sub-4",
         "logId": client.store.log_id,
         "sequence": 6,
-        "snapshot": None,
-        "changes": None,
     }
 
 
@@ -415,7 +411,7 @@ async def test_who_comes_back_is_told_what_changed(client: Client, topic: Topic)
         *(c.ChangeSetting(key="k", value=None), c.ChangeSetting(key="l", value=2), c.DeleteThread(thread_id="t2")),
     )
     back = await client.open(topic, first.replica, after=first.replica.sequence, log_id=client.store.log_id, **options)
-    assert back.opened["snapshot"] is None
+    assert back.opened["type"] == "changes"
     assert {change["type"] for change in back.opened["changes"]} <= {"upsert", "remove"}
     assert back.replica.entities == (await fresh(client, topic, **options)).entities
     await client.do(delta("!"), delta("?", "n"), c.CompleteTurn(thread_id="t", id="u", stop_reason="end"))
@@ -434,7 +430,7 @@ async def test_who_comes_back_to_a_thread_that_is_gone_is_told_so(client: Client
 async def test_who_comes_back_to_what_did_not_change_is_told_nothing(client: Client) -> None:
     for topic, options in (("index", {}), ("settings", {}), ("thread", {"thread_id": "t"})):
         back = await client.open(topic, after=6, **options)  # type: ignore[arg-type]
-        assert (back.opened["snapshot"], back.opened["changes"], back.opened["sequence"]) == (None, [], 6)
+        assert (back.opened["type"], back.opened["changes"], back.opened["sequence"]) == ("changes", [], 6)
 
 
 @pytest.mark.parametrize("why", ["the log is another", "the log is shorter", "too much has changed"])
@@ -450,7 +446,7 @@ async def test_who_comes_back_too_late_gets_a_snapshot(
         monkeypatch.setattr(subscriptions, "MAX_RESUME", 3)
     for topic in ("index", "thread"):
         held = await client.open(topic, thread_id="t" if topic == "thread" else None, **options)
-        assert held.opened["changes"] is None
+        assert held.opened["type"] == "snapshot"
         assert held.opened["snapshot"]["threads"][0]["id"] == "t"
     if why != "too much has changed":
         assert (await client.open("events", **options)).opened["sequence"] == 6
@@ -490,7 +486,7 @@ async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(
     client.subscriptions.close(index.id)
     await client.do(c.DeleteThread(thread_id="t8"), c.DeleteThread(thread_id="t4"))
     back = await client.open("index", index.replica, after=index.replica.sequence)
-    assert back.opened["snapshot"] is None
+    assert back.opened["type"] == "changes"
     await holds_the_window(back)
 
 

@@ -7,6 +7,7 @@ import type {
   Event,
   FromClient,
   Methods,
+  SubscriptionOpened,
   Thread,
   ToClient,
 } from "./treadle.js";
@@ -27,9 +28,22 @@ export async function used(): Promise<string[]> {
   const threads: Thread[] = (await call("thread/list", { archived: false, limit: 20 })).items;
   const nothing: null = await call("subscription/close", { subscriptionId: "sub-1" });
 
+  const held: string = opened(await call("subscription/open", { topic: "index" }));
+
   on("projection/changed", ({ changes }) => changes.map(told));
   on("event/appended", ({ events }) => events.map(({ event }) => happened(event)));
-  return [...threads.map((thread) => thread.title), `${version} ${sequence} ${nothing}`];
+  return [...threads.map((thread) => thread.title), `${version} ${sequence} ${nothing} ${held}`];
+}
+
+function opened(answer: SubscriptionOpened): string {
+  switch (answer.type) {
+    case "snapshot":
+      return "threads" in answer.snapshot ? `${answer.snapshot.threads.length} threads` : "settings";
+    case "changes":
+      return answer.changes.map(told).join();
+    case "position":
+      return `after ${answer.sequence}`;
+  }
 }
 
 function told(change: Change): string {
@@ -59,7 +73,7 @@ export function advice(data: ErrorData): string {
   }
 }
 
-export async function wrong(thread: Thread, change: Change): Promise<void> {
+export async function wrong(thread: Thread, change: Change, answer: SubscriptionOpened): Promise<void> {
   // @ts-expect-error: no such method
   await call("thread/open", {});
   // @ts-expect-error: a param is missing
@@ -76,4 +90,6 @@ export async function wrong(thread: Thread, change: Change): Promise<void> {
   void thread.name;
   // @ts-expect-error: not every change has text
   void change.text;
+  // @ts-expect-error: not every answer has a snapshot
+  void answer.snapshot;
 }

@@ -45,12 +45,30 @@ def table(head: str, name: str = "") -> str:
     heads, rows = {
         "events": (["type", "members, beside `type` and `at`", ""], events()),
         "errors": (["code", "`data.kind`", "more in `data`", "when, and what to do"], errors()),
-    }.get(head) or ([head, "type", ""], members(name, required_first=head == "param"))
+    }.get(head) or ([head, "type", ""], rows_of(name, required_first=head == "param"))
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join("| " + " | ".join(cells).rstrip() + " |\n" for cells in lines).replace("|  |", "| |")
 
 
 DEFS: dict[str, Any] = json_schema()["$defs"]
+
+
+def rows_of(name: str, *, required_first: bool) -> Iterator[list[str]]:
+    """A row for each member of a struct, or of the structs of a union."""
+    return members_of_union(name) if "anyOf" in DEFS[name] else members(name, required_first=required_first)
+
+
+def members_of_union(name: str) -> Iterator[list[str]]:
+    """A row for each member of the structs of a union: first those of all structs, then those of one."""
+    structs = [DEFS[one["$ref"].rpartition("/")[2]]["properties"] for one in DEFS[name]["anyOf"]]
+    common = [member for member in structs[0] if all(member in struct for struct in structs)]
+    for member in common:
+        types = dict.fromkeys(spelt(struct[member]) for struct in structs)
+        yield [f"`{member}`", alternatives(types), structs[0][member].get("description", "")]
+    for struct in structs:
+        for member, schema in struct.items():
+            if member not in common:
+                yield [f"`{member}`", spelt(schema), f"Only with the type {spelt(struct['type'])}"]
 
 
 def members(name: str, *, required_first: bool) -> Iterator[list[str]]:

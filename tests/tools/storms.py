@@ -364,8 +364,8 @@ class Held:
         self._id = opened["subscriptionId"]
         self.sequence = opened["sequence"]
         self.replica = Replica()
-        self.has_older = bool(opened["snapshot"] and opened["snapshot"].get("beforeCursor"))
-        self.replica.load(opened["snapshot"] or {"sequence": 0})
+        self.has_older = opened["type"] == "snapshot" and opened["snapshot"].get("beforeCursor") is not None
+        self.replica.start(opened)
 
     def until(self, sequence: int) -> Iterator[str]:
         """Take what comes up to a sequence; what was wrong with it."""

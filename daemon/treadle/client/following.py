@@ -34,11 +34,7 @@ class Subscription:
         self.replica = replica
         self._connection = connection
         self._inbox = connection.inbox(self.id)
-        self.replica.log_id = opened["logId"]
-        if opened["snapshot"] is not None:
-            self.replica.load(opened["snapshot"])
-        else:
-            self.replica.apply(opened["changes"] or (), opened["sequence"])
+        self.replica.start(opened)
 
     @classmethod
     async def open(cls, connection: Connection, params: OpenParams, replica: Replica) -> "Subscription":
@@ -81,11 +77,12 @@ class Following:
     async def __aiter__(self) -> AsyncGenerator[ThreadSnapshot | Change, None]:
         subscription = await Subscription.open(self._connection, self._params, self.replica)
         try:
-            if subscription.opened["snapshot"] is not None:
-                yield msgspec.convert(subscription.opened["snapshot"], ThreadSnapshot)
             told = subscription.opened
+            if told["type"] == "snapshot":
+                yield msgspec.convert(told["snapshot"], ThreadSnapshot)
+                told = await subscription.next()
             while True:
-                for change in known(told)["changes"] or ():
+                for change in known(told)["changes"]:
                     yield change_of(change)
                     if change["type"] == "remove" and change["entity"] == "thread":
                         return

@@ -62,6 +62,17 @@ class Replica:
         (name,) = (name for name, entity in ENTITIES.items() if entity is kind)
         return {id: msgspec.convert(value, kind) for id, value in self.entities[name].items()}
 
+    def start(self, opened: dict[str, Any]) -> None:
+        """Start from the answer to subscription/open. Raises OutOfStep."""
+        self.log_id = opened["logId"]
+        match opened["type"]:
+            case "snapshot":
+                self.load(opened["snapshot"])
+            case "changes":
+                self.apply(opened["changes"], opened["sequence"])
+            case "position":
+                self.sequence = opened["sequence"]
+
     def load(self, snapshot: dict[str, Any]) -> None:
         """Replace the content with a snapshot."""
         self._join()

@@ -26,9 +26,9 @@ R = TypeVar("R")
 class Endpoint(Generic[P, R]):
     """The declaration of one method.
 
-    params: a struct, or a union of structs. result: a struct, `dict[str, Any]`, or NoneType if the answer is null.
-    errors: the codes it may answer, in addition to those of every request. answer_bytes: how large an answer may be,
-    if that is much more than a request.
+    params: a struct, or a union of structs. result: a struct, a union of structs, `dict[str, Any]`, or NoneType
+    if the answer is null. errors: the codes it may answer, in addition to those of every request. answer_bytes: how
+    large an answer may be, if that is much more than a request.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ SUBSCRIPTION_OPEN = Endpoint(
     "subscription/open",
     "Subscribe to a topic: a snapshot, then changes.",
     params.OpenParams,
-    results.SubscriptionOpened,
+    cast(type[results.SubscriptionOpened], results.SubscriptionOpened),  # a union is no type for a type checker
     MAY_NOT_FIND,
     PAGE_BYTES,
 )

@@ -124,16 +124,29 @@ class RemoveChange(Struct, frozen=True, tag_field="type", tag="remove"):
 Change = UpsertChange | AppendChange | RemoveChange
 
 
-class SubscriptionOpened(Struct, frozen=True, rename="camel"):
+class Opened(Struct, frozen=True, rename="camel", tag_field="type"):
     subscription_id: str
     log_id: Annotated[str, note("The log that `sequence` belongs to")]
     sequence: Annotated[int, note("The sequence of the replica after it applied this result")]
-    snapshot: Annotated[
-        OneSnapshot | None, note("The topic at `sequence`. null for `events`, and if there are `changes` instead")
-    ]
-    changes: Annotated[
-        list[Change] | None, note("What changed after `afterSequence`. null if there is a snapshot instead")
-    ]
+
+
+class OpenedWithSnapshot(Opened, frozen=True, tag="snapshot"):
+    """The content of the topic at `sequence`."""
+
+    snapshot: OneSnapshot
+
+
+class OpenedWithChanges(Opened, frozen=True, tag="changes"):
+    """What changed after `afterSequence`."""
+
+    changes: list[Change]
+
+
+class OpenedAtPosition(Opened, frozen=True, tag="position"):
+    """For the topic `events`: the events after `sequence` are sent as notifications."""
+
+
+SubscriptionOpened = OpenedWithSnapshot | OpenedWithChanges | OpenedAtPosition
 
 
 class ProjectionChanged(Struct, frozen=True, rename="camel"):

@@ -26,7 +26,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NULL = type(None)
 FREE = dict[str, Any]
 
-_UNIONS: dict[str, Any] = {"Command": AnyCommand, "Event": AnyEvent, "Change": results.Change}
+_UNIONS: dict[str, Any] = {
+    "Command": AnyCommand,
+    "Event": AnyEvent,
+    "Change": results.Change,
+    "SubscriptionOpened": results.SubscriptionOpened,
+}
 _SNAPSHOTS = (results.IndexSnapshot, results.ThreadSnapshot, results.SettingsSnapshot)
 _STRUCTS: dict[str, type[Struct]] = {
     name: value
@@ -110,7 +115,12 @@ def definitions(prefix: str) -> dict[str, Schema]:
         *ENTITIES.values(),
         *(struct for endpoint in ENDPOINTS for struct in variants_of(endpoint.params)),
         *(struct for _, struct in FROM_CLIENT.values()),
-        *(endpoint.result for endpoint in ENDPOINTS if endpoint.result not in (NULL, FREE)),
+        *(
+            type
+            for endpoint in ENDPOINTS
+            if endpoint.result not in (NULL, FREE)
+            for type in variants_of(endpoint.result)
+        ),
         *(struct for _, struct in TO_CLIENT.values()),
         *_SNAPSHOTS,
         *kinds.values(),

@@ -17,6 +17,9 @@ from treadle.contract.results import (
     AppendChange,
     Change,
     EventAppended,
+    OpenedAtPosition,
+    OpenedWithChanges,
+    OpenedWithSnapshot,
     ProjectionChanged,
     RemoveChange,
     SubscriptionOpened,
@@ -192,12 +195,12 @@ class Subscriptions:
                 reads.header(thread_id)
             begin = sequence if after is None else after
             subscription.place = Place(begin, begin)
-            return SubscriptionOpened(subscription.id, log_id, begin, None, None)
+            return OpenedAtPosition(subscription.id, log_id, begin)
         changes = None if after is None else _changes_since(reads, subscription, after)
         sent = {} if thread_id is None else open_messages(reads, thread_id, self._length)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
-            return SubscriptionOpened(subscription.id, log_id, sequence, None, changes)
+            return OpenedWithChanges(subscription.id, log_id, sequence, changes)
         snapshot: Any
         if subscription.topic == "index":
             snapshot = reads.index()
@@ -205,7 +208,7 @@ class Subscriptions:
             snapshot = reads.thread(thread_id, turn_limit, LATEST)
         else:
             snapshot = reads.settings()
-        return SubscriptionOpened(subscription.id, log_id, sequence, snapshot, None)
+        return OpenedWithSnapshot(subscription.id, log_id, sequence, snapshot)
 
     async def _publish(self) -> bool:
         """Send what changed, up to one round; return whether there is more."""

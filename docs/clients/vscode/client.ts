@@ -170,7 +170,7 @@ export class Client {
   private async open(view: View): Promise<void> {
     const { topic, threadId } = view;
     const opened = await this.request<SubscriptionOpened>("subscription/open", { topic, ...(threadId && { threadId }) });
-    if (opened.snapshot) view.load(opened.snapshot);
+    if (opened.type === "snapshot") view.load(opened.snapshot);
     this.views.set(opened.subscriptionId, view);
   }
 
