@@ -57,7 +57,7 @@ class EventStore:
             return (await self._connection.call(position))[0]
 
     async def replay_all(self) -> AsyncIterator[StoredEvent]:
-        """Every event from the first."""
+        """Every event of the log, read in pages."""
         async for stored in self.replay_from(0):
             yield stored
 
