@@ -1,3 +1,3 @@
--- Activities of a thread, newest first, made before :before.
+-- Activities of a thread, newest first, created before :before.
 SELECT sequence AS position, value FROM activity_entities
 WHERE thread_id = :thread AND sequence < :before ORDER BY sequence DESC LIMIT :limit;

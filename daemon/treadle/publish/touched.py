@@ -130,7 +130,7 @@ class Rows:
         return RemoveChange(key.entity, key.id) if value is None else UpsertChange(key.entity, value)
 
     def delta(self, id: str, sent: Sent) -> tuple[AppendChange, Sent] | None:
-        """The text appended to a streaming message since `sent`, and the new `Sent`; None if there is none."""
+        """The text appended to a streaming message since `sent`, and the new `Sent`; None without new text."""
         if (sent.row, sent.chunk) not in self._deltas:
             self._deltas[sent.row, sent.chunk] = self.reads.chunks(sent.row, sent.chunk)
         chunks = self._deltas[sent.row, sent.chunk]

@@ -53,7 +53,7 @@ def methods_of(daemon: Daemon) -> dict[str, Method]:
 
 
 def handles(endpoint: Endpoint[Any, Any], *, raw: bool = False) -> Callable[[Handler], Handler]:
-    """Make a function of `Methods` the handler of an endpoint. raw: it also gets the params as they were sent."""
+    """Register a function of `Methods` as the handler of an endpoint. raw: it also gets the params as JSON text."""
 
     def register(handler: Handler) -> Handler:
         _HANDLERS[endpoint] = (handler.__name__, raw)

@@ -1,4 +1,4 @@
-"""Decode the params of a request: tolerate common habits of clients, and say which member is invalid.
+"""Decode the params of a request: tolerate common habits of clients, and name the invalid member.
 
 msgspec decodes the text first. Only if that fails, the text is examined member by member, guided by the types: to drop
 ignored members and nulls, or else to find the invalid member. This does not depend on the wording of msgspec's errors.

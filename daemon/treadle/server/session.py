@@ -95,7 +95,7 @@ class Session:
         self.initialized = False
         self._shutdown = False
         self._initializing = False
-        self._held: list[tuple[Request | Notification, Answers]] = []  # came while `initialize` was in progress
+        self._held: list[tuple[Request | Notification, Answers]] = []  # received while `initialize` was in progress
         self.exit_status: int | None = None
         self.exiting = asyncio.Event()
         self.gone = asyncio.Event()

@@ -88,7 +88,7 @@ async def _project(store: Store, engine: Engine, folder: str) -> str:
     command = CreateProject(name=Path(folder).name or folder, path=folder)
     try:
         answer = await engine.submit([command]).future
-    except Rejected as error:  # another process was faster
+    except Rejected as error:  # another process created it first
         return str(error.details["projectId"])
     created: Any = answer.results[0].events[0]  # JSON that is not decoded
     return str(msgspec.json.decode(created)["event"]["id"])

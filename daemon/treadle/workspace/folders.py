@@ -170,7 +170,7 @@ async def _projects(store: Store) -> dict[str, Project]:
 
 
 async def _do(engine: Engine, command: c.CreateProject | c.UpdateProject) -> str:
-    """The id of the project."""
+    """Submit a command; return the id of its project."""
     answer = await engine.submit([command]).future
     events: list[Any] = answer.results[0].events  # JSON that is not decoded
     return str(msgspec.json.decode(events[0])["event"]["id"]) if events else str(command.id)
