@@ -1,6 +1,7 @@
 """Rows beside other programs that keep the like: codex's app-server, and event stores on SQLite."""
 
 import json
+import shutil
 import subprocess
 import time
 import uuid
@@ -10,11 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
+from benchmarks import floors, peers
+from benchmarks.floors import BATCH
 from benchmarks.harness import HERE, Absent, Bench, Figure, Pipe, mib, ms, p50, resident_bytes
 from benchmarks.rows_reads import timed
+from treadle.store.sqlite.projections import SEARCHES, TABLES
 
-NOT_INSTALLED = Absent("not measured: the peer is not installed (`make bench-peers`)")
+READ_MODEL = ("projection_threads", "projection_turns", "projection_messages")
+
+
+def not_installed(*names: str) -> Absent:
+    return Absent(f"not measured: {', '.join(names)} not installed (`make bench-peers`)")
 
 
 def rollouts(home: Path, count: int) -> str:
@@ -80,7 +87,7 @@ def codex_serving(binary: Path, home: Path) -> Iterator[tuple[Codex, float]]:
 def codex(bench: Bench) -> Mapping[str, Figure | Absent]:
     binary, count = peers.codex(bench.peers), bench.sizes.peer_threads
     if binary is None:
-        return {"codex: list": NOT_INSTALLED, "codex: rename": NOT_INSTALLED}
+        return dict.fromkeys(("codex: list", "codex: rename"), not_installed("codex"))
     home = bench.folder("codex")
     last = rollouts(home, count)
     lists: list[tuple[float, float]] = []
@@ -113,25 +120,56 @@ def codex(bench: Bench) -> Mapping[str, Figure | Absent]:
     return {"codex: list": figure(lists, also), "codex: rename": figure(renames)}
 
 
-def eventsourcing(bench: Bench) -> Mapping[str, Figure | Absent]:
-    python, batches = peers.python_of_eventsourcing(bench.peers), bench.sizes.batches
-    if not python.exists():
-        return {"eventsourcing": NOT_INSTALLED}
+def append(bench: Bench) -> Mapping[str, Figure | Absent]:
+    stores, missing = event_stores(bench.peers)
+    count, one_by_one = BATCH * bench.sizes.batches, 5 * bench.sizes.batches
+    rates: dict[str, list[float]] = {name: [] for name in ("treadle", "floor", *stores)}
+    data_dir = bench.folder("append")
 
-    def rate(*command: object) -> float:
+    def ours(count: int, size: int) -> float:
+        nonlocal data_dir
+        data_dir = bench.folder("append")
+        return float(bench.worker("append", data_dir, bench.batches, count, size))
+
+    def theirs(name: str, count: int, size: int, kind: str = "projected") -> float:
+        database = bench.folder(name)
+        floors.with_tables_of(data_dir, READ_MODEL, database).close()
+        command = [*stores[name], database, bench.batches, count, size, kind]
         return float(subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True).stdout)
 
-    def theirs(batches: int, size: int) -> float:
-        return rate(python, HERE / "peer_eventsourcing.py", bench.folder("eventsourcing"), batches, size)
+    def floor() -> float:
+        tables = ("events", *TABLES, *SEARCHES)
+        seconds = list(floors.seconds_to_write(data_dir, tables, bench.folder("floor"), BATCH, commits=True))
+        return count / sum(seconds[1:])
 
-    pairs = [(bench.worker("append", bench.folder("append"), batches), theirs(batches, 500)) for _ in bench.rounds()]
-    beside = f"{p50([a for a, _ in pairs]):,.0f} events/s; eventsourcing {p50([b for _, b in pairs]):,.0f}"
-    beside += f", one a save {theirs(batches * 5, 1):,.0f}"
-    if (folder := peers.emmett(bench.peers)) is not None:
-        script = HERE / "peer_emmett.cjs"
+    for _ in bench.rounds():
+        rates["treadle"].append(ours(count, BATCH))
+        rates["floor"].append(floor())
+        for name in stores:
+            rates[name].append(theirs(name, count, BATCH))
 
-        def emmett(batches: int, size: int) -> float:
-            return rate("node", script, folder, bench.folder("emmett"), batches, size)
+    def ratios(*names: str) -> list[float]:
+        others = zip(*(rates[name] for name in names), strict=True)
+        return [mine / max(theirs) for mine, theirs in zip(rates["treadle"], others, strict=True)]
 
-        beside += f"; emmett-sqlite {emmett(batches, 500):,.0f}, one an append {emmett(batches * 5, 1):,.0f}"
-    return {"eventsourcing": Figure([a / b for a, b in pairs], beside)}
+    def listed(found: Mapping[str, float]) -> str:
+        return ", ".join(f"{name} {rate:,.0f}" for name, rate in found.items())
+
+    medians = {name: p50(values) for name, values in rates.items()}
+    found: dict[str, Figure | Absent] = {"append: floor": Figure(ratios("floor"), listed(medians))}
+    if missing:
+        return found | {"append: peers": not_installed(*missing)}
+    bare = listed({name: theirs(name, count, BATCH, "bare") for name in stores})
+    singles = {name: theirs(name, one_by_one, 1) for name in stores} | {"treadle": ours(one_by_one, 1)}
+    beside = f"{listed(medians)} events/s; without rows: {bare}; one at a time: {listed(singles)}"
+    return found | {"append: peers": Figure(ratios(*stores), beside)}
+
+
+def event_stores(folder: Path) -> tuple[dict[str, list[str | Path]], list[str]]:
+    """The commands that measure the event stores which are installed, and the names of those which are not."""
+    python, emmett = peers.python_of_eventsourcing(folder), peers.emmett(folder)
+    commands: dict[str, list[str | Path] | None] = {
+        "eventsourcing": [python, HERE / "peer_eventsourcing.py"] if python.exists() else None,
+        "emmett-sqlite": ["node", HERE / "peer_emmett.cjs", emmett] if emmett and shutil.which("node") else None,
+    }
+    return {name: c for name, c in commands.items() if c}, [name for name, c in commands.items() if not c]
