@@ -210,13 +210,13 @@ def conversations(turns: dict[str, int], *, alike: int = 20) -> Iterator[AnyEven
             yield from scribe.turn(thread, 1000)
 
 
-def batches(count: int) -> Iterator[list[AnyEvent]]:
+def batches(count: int) -> Iterator[list[e.ThreadEvent]]:
     """So many threads of 500 events each: 50 turns of a prompt, answers and an end."""
     scribe = Scribe(0)
     project = scribe.id()
     for _ in range(count):
         thread = scribe.id()
-        events: list[AnyEvent] = [
+        events: list[e.ThreadEvent] = [
             e.ThreadCreated(thread_id=thread, project_id=project, title=scribe.text(4), at=scribe.at())
         ]
         for n in range(50):
