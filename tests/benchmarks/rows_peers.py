@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -122,13 +123,10 @@ def codex(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 def append(bench: Bench) -> Mapping[str, Figure | Absent]:
     stores, missing = event_stores(bench.peers)
-    count, one_by_one = BATCH * bench.sizes.batches, 5 * bench.sizes.batches
-    rates: dict[str, list[float]] = {name: [] for name in ("treadle", "floor", *stores)}
-    data_dir = bench.folder("append")
+    count, single = BATCH * bench.sizes.batches, 5 * bench.sizes.batches
+    rates: dict[str, list[float]] = defaultdict(list)
 
-    def ours(count: int, size: int) -> float:
-        nonlocal data_dir
-        data_dir = bench.folder("append")
+    def ours(data_dir: Path, count: int, size: int) -> float:
         return float(bench.worker("append", data_dir, bench.batches, count, size))
 
     def theirs(name: str, count: int, size: int, kind: str = "projected") -> float:
@@ -143,26 +141,26 @@ def append(bench: Bench) -> Mapping[str, Figure | Absent]:
         return count / sum(seconds[1:])
 
     for _ in bench.rounds():
-        rates["treadle"].append(ours(count, BATCH))
-        rates["floor"].append(floor())
+        data_dir = bench.folder("append")
+        rates["treadle"].append(ours(data_dir, count, BATCH))
+        rates["plain sqlite3"].append(floor())
         for name in stores:
             rates[name].append(theirs(name, count, BATCH))
+            rates[f"{name} without tables"].append(theirs(name, count, BATCH, "bare"))
+            rates[f"{name} one at a time"].append(theirs(name, single, 1))
+        rates["treadle one at a time"].append(ours(bench.folder("append"), single, 1))
 
-    def ratios(*names: str) -> list[float]:
-        others = zip(*(rates[name] for name in names), strict=True)
-        return [mine / max(theirs) for mine, theirs in zip(rates["treadle"], others, strict=True)]
+    def figure(*names: str) -> Figure:
+        """Beside the fastest of these, round by round."""
+        rounds = zip(*(rates[name] for name in ("treadle", *names)), strict=True)
+        ratios = [mine / max(others) for mine, *others in rounds]
+        shown = (name for name in rates if name.startswith(("treadle", *names)))
+        return Figure(ratios, "events/s: " + ", ".join(f"{name} {p50(rates[name]):,.0f}" for name in shown))
 
-    def listed(found: Mapping[str, float]) -> str:
-        return ", ".join(f"{name} {rate:,.0f}" for name, rate in found.items())
-
-    medians = {name: p50(values) for name, values in rates.items()}
-    found: dict[str, Figure | Absent] = {"append: floor": Figure(ratios("floor"), listed(medians))}
-    if missing:
-        return found | {"append: peers": not_installed(*missing)}
-    bare = listed({name: theirs(name, count, BATCH, "bare") for name in stores})
-    singles = {name: theirs(name, one_by_one, 1) for name in stores} | {"treadle": ours(one_by_one, 1)}
-    beside = f"{listed(medians)} events/s; without rows: {bare}; one at a time: {listed(singles)}"
-    return found | {"append: peers": Figure(ratios(*stores), beside)}
+    return {
+        "append: floor": figure("plain sqlite3"),
+        "append: peers": not_installed(*missing) if missing else figure(*stores),
+    }
 
 
 def event_stores(folder: Path) -> tuple[dict[str, list[str | Path]], list[str]]:
