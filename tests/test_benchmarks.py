@@ -1,17 +1,20 @@
 """The benchmarks run, and what they start from is as large, as true and as repeatable as they say."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import wire
-from benchmarks import plot
-from benchmarks.history import conversations, fill, history
+from benchmarks import floors, plot
+from benchmarks.history import batches, conversations, fill, history
 from benchmarks.rows import ROWS
 from support import log_sequence
 from treadle.domain.events import MessageAppended, ThreadCreated, TurnStarted, encode
-from treadle.store.sqlite.projections import verify
+from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.projections import SEARCHES, TABLES, verify
 from treadle.store.sqlite.store import Store
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -27,8 +30,8 @@ def test_every_row_is_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line[:22].strip() for line in lines] == [row.name for row in ROWS]
-    absent = [line[:22].strip() for line in lines if "peer is not installed" in line]
-    assert absent == ["codex: list", "codex: rename", "eventsourcing"]
+    absent = [line[:22].strip() for line in lines if "not installed" in line]
+    assert absent == ["codex: list", "codex: rename", "append: peers"]
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "it leaves nothing behind"
 
 
@@ -64,6 +67,28 @@ def test_conversations_have_as_many_turns_as_asked_for() -> None:
     events = list(conversations({"long": 30, "short": 3}))
     turns = [event.thread_id for event in events if isinstance(event, TurnStarted)]
     assert turns == ["long"] * 30 + ["short"] * 3
+
+
+def test_a_batch_is_a_thread_of_500_events() -> None:
+    made = list(batches(3))
+    assert [len(batch) for batch in made] == [500] * 3
+    assert [len({event.thread_id for event in batch}) for batch in made] == [1] * 3
+
+
+def test_the_floor_writes_the_rows_that_treadle_made(tmp_path: Path) -> None:
+    data_dir, plain, tables = tmp_path / "data", tmp_path / "plain.db", ("events", *TABLES, *SEARCHES)
+    fill(data_dir, history(1_000, 50))
+    seconds = list(floors.seconds_to_write(data_dir, tables, plain, 300, commits=True))
+    assert len(seconds) == 4
+
+    def rows(path: Path) -> dict[str, list[object]]:
+        with closing(sqlite3.connect(path)) as db:
+            for words in SEARCHES:
+                db.execute(f"CREATE VIRTUAL TABLE temp.{words}_words USING fts5vocab (main, {words}, instance)")
+            names = (*tables[: -len(SEARCHES)], *(f"{words}_words" for words in SEARCHES))
+            return {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+
+    assert rows(plain) == rows(data_dir / FILE_NAME)
 
 
 def test_a_row_is_judged_by_its_bounds() -> None:

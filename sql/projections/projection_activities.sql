@@ -1,18 +1,52 @@
--- projection_activities, by (thread_id, id), with activity_search: ActivityRecorded (the same id
--- again: the row is overwritten), ThreadDeleted.
+-- projection_activities, by (thread_id, id), with parts and activity_search: ActivityRecorded (the same id again: the row is
+-- overwritten), ActivityUpdated, ThreadDeleted.
 
 CREATE TRIGGER projection_activities_recorded INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ActivityRecorded' BEGIN
   INSERT INTO activity_search (activity_search, rowid, title, detail)
   SELECT 'delete', sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+  DELETE FROM parts WHERE entity = (
+    SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
+  );
   INSERT INTO projection_activities
-    (sequence, thread_id, id, turn_id, kind, title, status, detail, created_at, updated_at)
+    (sequence, thread_id, id, turn_id, kind, title, status, base, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.kind',
-          NEW.payload ->> '$.title', NEW.payload ->> '$.status', NEW.payload -> '$.detail', NEW.at, NEW.at)
+          NEW.payload ->> '$.title', NEW.payload ->> '$.status', NEW.sequence, NEW.at, NEW.at)
   ON CONFLICT (thread_id, id) DO UPDATE
-  SET kind = excluded.kind, title = excluded.title, status = excluded.status, detail = excluded.detail,
+  SET kind = excluded.kind, title = excluded.title, status = excluded.status, base = excluded.base,
       updated_at = excluded.updated_at;
+  INSERT INTO activity_search (rowid, title, detail)
+  SELECT sequence, title, detail FROM activity_texts
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+END;
+
+-- A detail that changes for the first time becomes one part for each of its members.
+CREATE TRIGGER projection_activities_updated INSTEAD OF INSERT ON projector
+WHEN NEW.event_type = 'ActivityUpdated' BEGIN
+  INSERT INTO activity_search (activity_search, rowid, title, detail)
+  SELECT 'delete', sequence, title, detail FROM activity_texts
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+  INSERT INTO parts (entity, member, sequence)
+  SELECT a.sequence, m.key, a.base
+  FROM projection_activities AS a JOIN events AS e ON e.sequence = a.base, json_each(e.payload, '$.detail') AS m
+  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id'
+    AND m.key IS NOT NULL AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence);
+  DELETE FROM parts
+  WHERE entity = (
+    SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
+  ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail'));
+  INSERT INTO parts (entity, member, sequence)
+  SELECT a.sequence, m.key, NEW.sequence FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
+  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.type <> 'null'
+  UNION ALL
+  SELECT a.sequence, m.key, NEW.sequence FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
+  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id';
+  UPDATE projection_activities
+  SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
+      status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO activity_search (rowid, title, detail)
   SELECT sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -22,24 +56,52 @@ CREATE TRIGGER projection_activities_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   INSERT INTO activity_search (activity_search, rowid, title, detail)
   SELECT 'delete', sequence, title, detail FROM activity_texts WHERE thread_id = NEW.thread_id;
+  DELETE FROM parts WHERE entity IN (SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id);
   DELETE FROM projection_activities WHERE thread_id = NEW.thread_id;
 END;
 
+-- The detail as JSON: the one in the event at `base`, or its members from their parts. A member with several parts is a text
+-- that was appended to. An unquoted name is a path of its own, because names of parts are letters, digits, `_` and `-`.
+CREATE VIEW activity_details AS
+  SELECT a.sequence, iif(
+    NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence),
+    (SELECT payload -> '$.detail' FROM events WHERE sequence = a.base),
+    (
+      SELECT json_group_object(member, json(value)) FROM (
+        SELECT member, iif(
+          count(*) = 1, max(part), json_quote(group_concat(part ->> '$', ''))
+        ) AS value
+        FROM (
+          SELECT p.member, p.sequence,
+            coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member)) AS part
+          FROM parts AS p JOIN events AS e ON e.sequence = p.sequence
+          WHERE p.entity = a.sequence ORDER BY p.member, p.sequence
+        )
+        GROUP BY member
+      )
+    )
+  ) AS detail
+  FROM projection_activities AS a;
+
 -- The searchable text of an ended activity: its title, and the strings in its detail without member names.
 CREATE VIEW activity_texts AS
-  SELECT sequence, thread_id, id, title,
-    (SELECT group_concat(atom, ' ') FROM json_tree(projection_activities.detail) WHERE type = 'text') AS detail
-  FROM projection_activities WHERE status IN ('completed', 'failed');
+  SELECT a.sequence, a.thread_id, a.id, a.title,
+    (SELECT group_concat(atom, ' ') FROM json_tree(d.detail) WHERE type = 'text') AS detail
+  FROM projection_activities AS a JOIN activity_details AS d ON d.sequence = a.sequence
+  WHERE a.status IN ('completed', 'failed');
 
 -- value: what lists and snapshots show, without a detail of more than 65,536 characters. whole: with it.
 CREATE VIEW activity_entities AS
   SELECT sequence, thread_id, id, turn_id, json_object(
-    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title, 'status', status,
-    'detail', iif(length(detail) > 65536, NULL, json(detail)),
+    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title,
+    'status', status, 'detail', iif(length(detail) > 65536, NULL, json(detail)),
     'detailBytes', iif(length(detail) > 65536, length(CAST(detail AS BLOB)), NULL),
     'createdAt', created_at, 'updatedAt', updated_at
   ) AS value, json_object(
-    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title, 'status', status,
-    'detail', json(detail), 'detailBytes', NULL, 'createdAt', created_at, 'updatedAt', updated_at
+    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title,
+    'status', status, 'detail', json(detail), 'detailBytes', NULL, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS whole
-  FROM projection_activities;
+  FROM (
+    SELECT a.sequence, a.thread_id, a.id, a.turn_id, a.kind, a.title, a.status, a.created_at, a.updated_at, d.detail
+    FROM projection_activities AS a CROSS JOIN activity_details AS d ON d.sequence = a.sequence
+  );

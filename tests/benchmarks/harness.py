@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 import wire
-from benchmarks.history import conversations, fill, history
+from benchmarks.history import batches, conversations, fill, history
+from treadle.domain.events import encode
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -46,6 +47,7 @@ class Sizes:
     deltas: int = 50_000
     first_deltas: int = 1_000
     streamed: int = 10_000
+    tool_results: int = 3_000
     live: int = 60
     fan_out: int = 400
     subscriptions: int = 50
@@ -69,6 +71,7 @@ QUICK = Sizes(
     deltas=300,
     first_deltas=100,
     streamed=60,
+    tool_results=20,
     live=3,
     fan_out=5,
     subscriptions=5,
@@ -150,6 +153,15 @@ class Bench:
         data_dir = self.folder("conversations")
         fill(data_dir, conversations({"long": self.sizes.turns, "short": 20}))
         return data_dir
+
+    @cached_property
+    def batches(self) -> Path:
+        """The file with the events that are appended, a JSON text a line; one batch more, to warm up."""
+        path = self.folder("batches")
+        with path.open("wb") as file:
+            for batch in batches(1 + self.sizes.batches):
+                file.writelines(encode(event) + b"\n" for event in batch)
+        return path
 
     def short(self, threads: int) -> Path:
         """A new data directory with so many threads, of three events each."""

@@ -75,6 +75,13 @@ class Scribe:
         start = int(self.random.random() * len(TEXT))
         return (TEXT * 4)[start : start + 5 * words]
 
+    def output(self, length: int) -> str:
+        """So many characters of what a search prints: files, the numbers of lines, words."""
+        lines = ""
+        while len(lines) < length:
+            lines += f"{self.random.choice(FILES)}:{self.random.randint(1, 999)}: {self.text(8)}\n"
+        return lines[:length]
+
     def project(self, n: int) -> tuple[str, AnyEvent]:
         id = self.id()
         return id, e.ProjectCreated(id=id, name=f"project-{n}", path=f"/home/user/project-{n}", at=self.at())
@@ -201,6 +208,34 @@ def conversations(turns: dict[str, int], *, alike: int = 20) -> Iterator[AnyEven
         for n in range(count):
             scribe.random.seed(n % alike)
             yield from scribe.turn(thread, 1000)
+
+
+def batches(count: int) -> Iterator[list[e.ThreadEvent]]:
+    """So many threads of 500 events each: 50 turns of a prompt, answers and an end."""
+    scribe = Scribe(0)
+    project = scribe.id()
+    for _ in range(count):
+        thread = scribe.id()
+        events: list[e.ThreadEvent] = [
+            e.ThreadCreated(thread_id=thread, project_id=project, title=scribe.text(4), at=scribe.at())
+        ]
+        for n in range(50):
+            turn = scribe.id()
+            events.append(e.TurnStarted(id=turn, thread_id=thread, runner=RUNNER, at=scribe.at()))
+            events += (
+                e.MessageAdded(
+                    id=scribe.id(),
+                    thread_id=thread,
+                    turn_id=turn,
+                    role="assistant" if place else "user",
+                    text=scribe.text(18),
+                    streaming=False,
+                    at=scribe.at(),
+                )
+                for place in range(8 if n else 7)
+            )
+            events.append(e.TurnCompleted(id=turn, thread_id=thread, stop_reason="end_turn", at=scribe.at()))
+        yield events
 
 
 def fill(data_dir: Path, history: Iterable[AnyEvent], progress: Callable[[int], None] = lambda done: None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import floors
 from benchmarks.harness import Absent, Bench, Figure, Pipe, cpu_seconds, dispatch, ms, p50, serve
+from benchmarks.history import Scribe
 from benchmarks.worker import TEXT
 
 ADD = {"threadId": "thread", "turnId": "turn", "role": "assistant", "text": TEXT}
@@ -58,7 +59,7 @@ def one_at_a_time(bench: Bench) -> Mapping[str, Figure | Absent]:
             ours.append(dispatched)
             commits.append(commit)
             echoes.append(echo)
-            differences.append((dispatched - commit - echo) * 1000)
+            differences.append((dispatched - commit) * 1000)
     beside = f"dispatch {ms(p50(ours))}; bare commit {ms(p50(commits))}, loop {ms(p50(echoes))}"
     return {"one at a time": Figure(differences, beside)}
 
@@ -98,6 +99,42 @@ def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
     ratios = [a / b for a, b in zip(last, first, strict=True)]
     beside = f"{p50(last):.0f} µs of CPU for each of the last {piece:,} of {total:,}; {p50(first):.0f} of the first"
     return {"streaming": Figure(ratios, beside)}
+
+
+def tool_results(bench: Bench) -> Mapping[str, Figure | Absent]:
+    """Told in full each time, as an edit is: its text is known before it is made."""
+    count = bench.sizes.tool_results
+    scribe = Scribe(0)
+    outputs = [scribe.output(2_400) for _ in range(count)]
+    statuses = ("pending", "running", "completed")
+
+    def ratio(*told: str) -> float:
+        """Of what the database grows by to the text, if so many of the three have it."""
+        data_dir = bench.folder("tool-results")
+        frames = (
+            dispatch(
+                f"{n} {status}",
+                "RecordActivity",
+                id=f"call-{n}",
+                threadId="thread",
+                turnId="turn",
+                kind="execute",
+                title="Run the tests",
+                status=status,
+                detail={"output": output} if status in told else None,
+            )
+            + b"\n"
+            for n, output in enumerate(outputs)
+            for status in statuses
+        )
+        with serve(data_dir) as daemon:
+            with_a_turn(daemon)
+            before = used_bytes(data_dir)
+            daemon.pour(b"".join(frames), count * len(statuses))
+            return (used_bytes(data_dir) - before) / sum(map(len, outputs))
+
+    beside = f"{count:,} results; {ratio('completed'):.2f} if only the completed one has the text"
+    return {"disk: tool results": Figure([ratio(*statuses)], beside)}
 
 
 class Disk(threading.Thread):

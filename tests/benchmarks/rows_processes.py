@@ -201,5 +201,5 @@ def idle_and_disk(bench: Bench) -> Mapping[str, Figure | Absent]:
     became = f"{bench.sizes.streamed:,} deltas became {disk.events:,} events; {disk.after:.1f} once that has ended"
     return {
         "idle": Figure(percents, f"in {bench.sizes.idle_seconds:.0f} s each"),
-        "disk": Figure([disk.ratio], became),
+        "disk: deltas": Figure([disk.ratio], became),
     }

@@ -37,7 +37,8 @@ def decode_cursor(cursor: str | None, start: Any) -> Any:
     return position
 
 
-def stored_event(sequence: int, payload: str | bytes) -> Raw:
-    """A stored event as JSON: `{sequence, event}`."""
+def stored_event(sequence: int, payload: str | bytes, actor: str | None = None) -> Raw:
+    """A stored event as JSON: `{sequence, event, actor?}`."""
     text = payload if isinstance(payload, str) else payload.decode()
-    return Raw(f'{{"sequence":{sequence},"event":{text}}}')
+    by = "" if actor is None else f',"actor":{msgspec.json.encode(actor).decode()}'
+    return Raw(f'{{"sequence":{sequence},"event":{text}{by}}}')

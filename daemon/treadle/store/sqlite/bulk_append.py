@@ -14,6 +14,9 @@ from treadle.store.sqlite.projections import Progress
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import REBUILDING
 
+Event = tuple[str, str | None]
+"""The payload of an event and its actor."""
+
 
 class EventRefused(Exception):
     """The database refuses an event. sequence: of the event. why: SQLite's message."""
@@ -24,8 +27,8 @@ class EventRefused(Exception):
         self.why = why
 
 
-def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: Progress) -> int:
-    """Append the payloads, page by page, to an existing empty log, in one transaction; return the number of events.
+def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress: Progress) -> int:
+    """Append the events, page by page, to an existing empty log, in one transaction; return the number of events.
 
     Raises Refused if the log is not empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
@@ -63,7 +66,7 @@ def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
         )
 
 
-def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+def _append(db: sqlite3.Connection, after: int, events: list[Event]) -> None:
     db.execute("SAVEPOINT page")
     try:
         _insert(db, after, events)
@@ -88,5 +91,7 @@ def _is_of_event(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
 
 
-def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
-    db.execute(query("append_events"), {"expected": after, "batch": msgspec.json.encode(events).decode()})
+def _insert(db: sqlite3.Connection, after: int, events: list[Event]) -> None:
+    batch = msgspec.json.encode([payload for payload, _ in events]).decode()
+    actors = msgspec.json.encode({str(i): actor for i, (_, actor) in enumerate(events) if actor is not None}).decode()
+    db.execute(query("append_events"), {"expected": after, "batch": batch, "actors": actors})

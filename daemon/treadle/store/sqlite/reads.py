@@ -61,12 +61,12 @@ def events(
     rows = connection.execute(query(name), {"thread": thread_id, "after": after, "limit": limit + 1})
     items: list[Raw] = []
     size, last = 0, after
-    for sequence, payload in rows:
+    for sequence, payload, actor in rows:
         size += bytes_of(payload)
         if items and (len(items) == limit or size > MAX_BYTES):
             rows.close()
             return items, last
-        items.append(stored_event(sequence, payload))
+        items.append(stored_event(sequence, payload, actor))
         last = sequence
     return items, None
 
