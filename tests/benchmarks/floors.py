@@ -1,4 +1,4 @@
-"""What no daemon gets around: plain sqlite3, and a loop of the standard library at the other end of a pipe."""
+"""The floors, which no daemon can beat: plain sqlite3, and a standard library loop at the other end of a pipe."""
 
 import os
 import sqlite3
@@ -22,12 +22,12 @@ for line in read:
 
 
 def echo() -> Pipe:
-    """A loop that reads, json.loads, json.dumps and writes."""
+    """A process that reads each line, decodes and encodes it with `json`, and writes it."""
     return Pipe([sys.executable, "-c", ECHO])
 
 
 def plain_log(folder: Path) -> sqlite3.Connection:
-    """A new database with one table, no trigger and no index, that waits for the disk."""
+    """A new database with one table, without triggers and indexes, whose commits wait for the disk."""
     db = sqlite3.connect(folder / f"plain-{os.urandom(4).hex()}.db", isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -36,7 +36,7 @@ def plain_log(folder: Path) -> sqlite3.Connection:
 
 
 def rows_per_second(folder: Path, payloads: Sequence[str], batch: int = BATCH) -> float:
-    """What it appends, so many rows a commit."""
+    """The rows per second that plain sqlite3 appends, `batch` rows per commit."""
     with closing(plain_log(folder)) as db:
         began = time.perf_counter()
         for start in range(0, len(payloads), batch):
@@ -47,7 +47,7 @@ def rows_per_second(folder: Path, payloads: Sequence[str], batch: int = BATCH) -
 
 
 def payloads_of(data_dir: Path, count: int, event_type: str | None = None) -> list[str]:
-    """The last payloads of a log, of one type or of any."""
+    """The last `count` payloads of a log, of one event type or of all."""
     with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
         found = db.execute(
             "SELECT payload FROM events WHERE ?1 IS NULL OR event_type = ?1 ORDER BY sequence DESC LIMIT ?2",

@@ -1,4 +1,4 @@
-// Events/s that emmett-sqlite appends: peer_emmett.cjs FOLDER DATABASE BATCHES SIZE
+// Prints the events/s that emmett-sqlite appends: peer_emmett.cjs FOLDER DATABASE BATCHES SIZE
 const { createRequire } = require("node:module");
 
 const [folder, fileName, batches, size] = process.argv.slice(2);

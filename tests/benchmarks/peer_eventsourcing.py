@@ -1,7 +1,7 @@
-"""Events/s that the library `eventsourcing` saves into SQLite: peer_eventsourcing.py DATABASE BATCHES SIZE."""
+"""Events/s that the library `eventsourcing` saves to SQLite: peer_eventsourcing.py DATABASE BATCHES SIZE."""
 
 # mypy: disable-error-code="misc, untyped-decorator"
-# It runs in an environment of its own: the library is none of treadle's.
+# This runs in its own environment: treadle does not depend on the library.
 import sys
 import time
 

@@ -1,4 +1,4 @@
-"""Rows of what is read: over a pipe, and the log itself."""
+"""Rows for reads: over a pipe, and of the log itself."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ def read(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 
 def timed(daemon: wire.Daemon, method: str, params: Mapping[str, object]) -> float:
-    """The seconds that a read takes, until its last byte is here."""
+    """Send a request; return the seconds until the last byte of its answer."""
     began = time.perf_counter()
     daemon.send({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
     body = daemon.body()
@@ -103,7 +103,7 @@ def rebuild(bench: Bench) -> Mapping[str, Figure | Absent]:
     data_dir = bench.copy(bench.large)
     payloads = floors.payloads_of(data_dir, min(20_000, bench.sizes.events))
     ours, rows = [], []
-    for _ in bench.rounds()[:3]:  # each takes long enough to be steady
+    for _ in bench.rounds()[:3]:  # fewer rounds: each takes long, and varies little
         ours.append(bench.worker("rebuild", data_dir))
         rows.append(floors.rows_per_second(bench.work, payloads))
     ratios = [a / b for a, b in zip(ours, rows, strict=True)]

@@ -1,9 +1,10 @@
-"""What is measured inside one process: python tests/benchmarks/worker.py WHAT …, which prints JSON.
+"""Measures inside its own process: python tests/benchmarks/worker.py WHAT … prints JSON.
 
-replay DIR COUNT: events/s of decoded pages of the log and of plain sqlite3, of the first COUNT events, in turn.
-rebuild DIR: events/s of filling the tables anew.
+replay DIR COUNT: events/s when reading and decoding the first COUNT events of the log, and rows/s of plain sqlite3,
+alternately.
+rebuild DIR: events/s of a rebuild.
 append DIR BATCHES: events/s of appending and projecting, 500 events at a time.
-echo: not a measure: a stock pygls server that answers with the params it was given.
+echo: measures nothing: a stock pygls server that answers with the params that it was sent.
 """
 
 import asyncio
