@@ -1,4 +1,4 @@
-"""Every row: how it is measured, what it must reach, and what would be better still."""
+"""Every row: how it is measured, the value that it must reach, and the aim."""
 
 from typing import Final
 

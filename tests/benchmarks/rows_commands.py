@@ -1,4 +1,4 @@
-"""Rows of what is written: commands over a pipe, beside plain sqlite3 and a loop at the other end of the same pipe."""
+"""Rows for writes: commands over a pipe, compared with plain sqlite3 and with a loop at the other end of a pipe."""
 
 import sqlite3
 import threading
@@ -16,7 +16,7 @@ ADD = {"threadId": "thread", "turnId": "turn", "role": "assistant", "text": TEXT
 
 
 def with_a_turn(pipe: Pipe) -> None:
-    """A project, a thread and a turn that runs."""
+    """Create a project and a thread, and start a turn."""
     pipe.call("command/dispatch", type="CreateProject", id="project", name="p", path="/p")
     pipe.call("command/dispatch", type="CreateThread", threadId="thread", projectId="project", title="t")
     pipe.call("command/dispatch", type="StartTurn", id="turn", threadId="thread", prompt="go")
@@ -65,9 +65,9 @@ def one_at_a_time(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 
 def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """CPU, since a sync that falls into a thousand deltas or does not says nothing about them.
+    """Measured in CPU time, because whether a sync happens during a thousand deltas says nothing about them.
 
-    The expected version keeps deltas from becoming one event.
+    The expected version prevents deltas from being merged into one event.
     """
     total, piece, first, last = bench.sizes.deltas, bench.sizes.first_deltas, [], []
 
@@ -91,7 +91,7 @@ def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
             message = f"message-{round}"
             daemon.call("command/dispatch", type="AddMessage", id=message, streaming=True, **ADD)
             if round < 0:
-                cost(message, piece)  # the first thousand of all warm it up
+                cost(message, piece)  # warm up
                 continue
             first.append(cost(message, piece))
             cost(message, total - 2 * piece)
@@ -138,10 +138,10 @@ def tool_results(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 
 class Disk(threading.Thread):
-    """Streams 100 deltas of 20 bytes a second, which takes its time while something else is measured.
+    """Streams 100 deltas of 20 bytes per second in a thread, while something else is measured, because this takes long.
 
-    ratio: of what the database has grown by to the text. events: what the deltas became. after: the ratio, once the
-    message has ended.
+    ratio: the growth of the database divided by the size of the text. events: how many events the deltas became. after:
+    the ratio once the message is complete.
     """
 
     EVERY = 0.01  # seconds
@@ -181,7 +181,7 @@ class Disk(threading.Thread):
 
 
 def used_bytes(data_dir: Path) -> int:
-    """Of log, tables and indexes: the pages of the database that hold something."""
+    """The size of log, tables and indexes: the pages of the database that are in use."""
     with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
         size, pages, free = (
             int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count", "freelist_count")

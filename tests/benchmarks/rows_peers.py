@@ -1,4 +1,4 @@
-"""Rows beside other programs that keep the like: codex's app-server, and event stores on SQLite."""
+"""Rows that compare with similar programs: codex's app-server, and event stores on SQLite."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def not_installed(*names: str) -> Absent:
 
 
 def rollouts(home: Path, count: int) -> str:
-    """Fill a CODEX_HOME with so many sessions of three lines; the id of the last one."""
+    """Fill a CODEX_HOME with this many sessions of three lines; return the id of the last one."""
     for n in range(count):
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)
         stamp, id = f"{at:%Y-%m-%dT%H:%M:%S}.000Z", str(uuid.UUID(int=(0x0190 << 112) | (7 << 76) | (2 << 62) | n))
@@ -57,10 +57,10 @@ def rollouts(home: Path, count: int) -> str:
 
 
 class Codex(Pipe):
-    """`codex app-server`, which sends notifications in between."""
+    """`codex app-server`, which also sends notifications between the answers."""
 
     def timed(self, method: str, params: Mapping[str, Any]) -> tuple[float, Any]:
-        """The seconds that an answer takes, and the answer."""
+        """Send a request; return the seconds until its answer, and the result."""
         frame = self.frame(json.dumps({"id": 1, "method": method, "params": params}).encode())
         began = time.perf_counter()
         self.send(frame)
@@ -76,7 +76,7 @@ class Codex(Pipe):
 
 @contextmanager
 def codex_serving(binary: Path, home: Path) -> Iterator[tuple[Codex, float]]:
-    """The server, and the seconds from its spawn to its first answer."""
+    """Start the server; yield it, and the seconds from its spawn to its first answer."""
     began = time.perf_counter()
     with Codex([binary, "app-server"], env={"CODEX_HOME": str(home)}, quiet=True) as server:
         server.timed("initialize", {"clientInfo": {"name": "bench", "title": "bench", "version": "1"}})
@@ -95,7 +95,7 @@ def codex(bench: Bench) -> Mapping[str, Figure | Absent]:
     renames: list[tuple[float, float]] = []
     params = {"limit": 25}
     with codex_serving(binary, home) as (peer, started), bench.serving(bench.short(count)) as daemon:
-        for _ in range(2):  # it reads the files at first
+        for _ in range(2):  # the first call reads the files
             assert len(peer.timed("thread/list", params)[1]["data"]) == 25
         thread = daemon.result("thread/list", params)["items"][0]["id"]
         for round in bench.rounds():

@@ -1,11 +1,11 @@
-"""The sessions that docs/protocol.md shows, replayed against a real daemon.
+"""Replays the sessions of docs/protocol.md against a real daemon.
 
 A fenced block with the info string `json request` is what the client sends (a request, a notification or a batch);
-`json answer` and `json notification` are what the daemon sends. `<!-- session: NAME -->` begins a session: a daemon of
-its own, on the data directory that the session before has left; `<!-- meanwhile: NAME -->` is what happens in between.
-`"…"` in a block stands for more, which is left out.
+`json answer` and `json notification` are what the daemon sends. `<!-- session: NAME -->` starts a session with a new
+daemon on the data directory that the previous session left. `<!-- meanwhile: NAME -->` marks something that happens
+outside the session at this point. `"…"` in a block stands for what is left out.
 
-As a program it writes what the daemon says into the page, where that differs: python tests/tools/docs_exchanges.py
+`python tests/tools/docs_exchanges.py` updates the page with what the daemon really sends.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.store.sqlite.database import FILE_NAME, FileLock
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
-PATIENCE = 30.0  # seconds after which what is awaited counts as lost
+PATIENCE = 30.0  # seconds until a wait for the daemon fails
 WIDTH = 110  # columns of a block
 
 _BLOCK = re.compile(
@@ -48,12 +48,12 @@ _EXAMPLES: dict[str, Any] = {
     "databaseBytes": 4096,
     "walBytes": 461472,
 }
-"""What differs from one run to the next, by the name of the member, and what the page shows in its place."""
+"""Members whose values differ between runs, and the values that the page shows instead."""
 
 
 @dataclass
 class Block:
-    """kind: `request`, `answer`, `notification` or `meanwhile`. start, end: where its JSON lies in the page."""
+    """A block. kind: `request`, `answer`, `notification` or `meanwhile`. start, end: where its JSON is in the page."""
 
     kind: str
     value: Any
@@ -62,7 +62,7 @@ class Block:
 
 
 def sessions(page: str) -> dict[str, list[Block]]:
-    """The blocks of each session, in their order."""
+    """The blocks of each session, in order."""
     found: dict[str, list[Block]] = {}
     current: list[Block] = []
     for match in _BLOCK.finditer(page):
@@ -77,7 +77,7 @@ def sessions(page: str) -> dict[str, list[Block]]:
 
 
 class Examples:
-    """Puts the examples of the page in the place of what differs from one run to the next, and back."""
+    """Replaces values that differ between runs with the examples of the page, and back."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self._data_dir = None if data_dir is None else str(data_dir)
@@ -85,7 +85,7 @@ class Examples:
         self._log_id = ""
 
     def shown(self, value: Any, name: str = "") -> Any:
-        """The value as the page shows it; UUIDs by the order in which they come."""
+        """The value as the page shows it. UUIDs are numbered in the order in which they occur."""
         if isinstance(value, dict):
             return {key: self.shown(member, key) for key, member in value.items()}
         if isinstance(value, list):
@@ -103,7 +103,7 @@ class Examples:
         return value
 
     def real(self, request: Any) -> Any:
-        """A request of the page as it is to be sent."""
+        """A request of the page with the real values, to send it."""
         text = json.dumps(request).replace(_EXAMPLES["logId"], self._log_id)
         text = text.replace(f'"processId": {_EXAMPLES["processId"]}', f'"processId": {os.getpid()}')
         for uuid, example in self._uuids.items():
@@ -115,7 +115,7 @@ class Examples:
 
 
 def cut(value: Any, like: Any) -> Any:
-    """The value without what `like` leaves out."""
+    """The value without the parts that `like` leaves out."""
     if like == _REST:
         return _REST
     if isinstance(like, dict) and isinstance(value, dict):
@@ -129,7 +129,7 @@ def cut(value: Any, like: Any) -> Any:
 
 
 class Conversation:
-    """One daemon and what it says. answers, notifications: what came and was not asked for yet."""
+    """Talks to one daemon. Keeps answers and notifications that arrived before the page asks for them."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -139,11 +139,11 @@ class Conversation:
         self._decoder = FrameDecoder(1 << 30)
 
     def send(self, message: Any) -> None:
-        """What is sent without waiting in between goes out in one write, so that it is read together."""
+        """Queue a message. Consecutive messages are sent in one write, so that the daemon reads them together."""
         self._unsent += frame(Framing.HEADERS, json.dumps(message).encode())
 
     async def answer(self, wanted: Any) -> Any:
-        """The answer that has the ids that `wanted` has; the next one, where it has none."""
+        """The answer with the same ids as `wanted`, or the next answer if `wanted` is None."""
         while True:
             for i, answer in enumerate(self._answers):
                 if wanted is None or _ids(wanted) == _ids(answer):
@@ -151,7 +151,7 @@ class Conversation:
             await self._more()
 
     async def notification(self, wanted: Any) -> Any:
-        """The next one; warnings may come at any time, and are left out where the page does not show one."""
+        """The next notification. Warnings may arrive at any time: they are skipped unless the page shows one."""
         while True:
             while not self._notifications:
                 await self._more()
@@ -160,7 +160,7 @@ class Conversation:
                 return notification
 
     async def end(self) -> list[Any]:
-        """Close the input; what else the daemon had to say."""
+        """Close the input; return all messages that were not consumed."""
         assert self._process.stdin is not None
         self._flush()
         self._process.stdin.close()
@@ -206,13 +206,13 @@ def ordinary_session(data_dir: Path) -> Began:
 
 
 def rebuilding_session(data_dir: Path) -> Began:
-    """An older treadle filled the projections. The daemon starts to rebuild only once it knows of `initialize`."""
+    """Let the daemon find older projections, and start the rebuild only once it has received `initialize`."""
     _set_projection_version(data_dir, 0)
     opening = FileLock(data_dir / "opening.lock")
     assert opening.acquire()
 
     async def began(conversation: Conversation) -> None:
-        conversation.send({"jsonrpc": "2.0", "id": "heard?", "method": 0})  # refused at once, after what came before
+        conversation.send({"jsonrpc": "2.0", "id": "heard?", "method": 0})  # refused at once, after earlier messages
         await conversation.answer({"id": "heard?"})
         opening.release()
 
@@ -225,7 +225,7 @@ SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
     "a newer treadle comes": (ordinary_session, 1),
     "a newer treadle was here": (ordinary_session, 1),
 }
-"""What each session needs beforehand, and the exit status of its daemon."""
+"""How each session is prepared, and the expected exit status of its daemon."""
 
 MEANWHILE: dict[str, Callable[[Path], None]] = {
     "a newer treadle takes the database over": lambda data_dir: _set_projection_version(data_dir, 99)
@@ -239,7 +239,7 @@ def _set_projection_version(data_dir: Path, version: int) -> None:
 
 
 async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable[[Block, Any], None]) -> None:
-    """Play one session. check: is called with what the page says, and what the daemon said, both as the page shows."""
+    """Replay one session. check: called with each block of the page, and what the daemon sent, with example values."""
     prepare, expected_status = SESSIONS[name]
     began = prepare(data_dir)
     process = await asyncio.create_subprocess_exec(
@@ -271,11 +271,11 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
 
 
 def pretty(value: Any) -> str:
-    """JSON in lines of at most WIDTH columns, where it can be broken."""
+    """JSON in lines of at most WIDTH columns, if it can be broken there."""
     lines = [""]
 
     def put(value: Any, depth: int, room: int) -> None:
-        """room: for what closes after it."""
+        """Write a value. room: the columns to leave for the closing brackets after it."""
         text = json.dumps(value, ensure_ascii=False)
         if len(lines[-1]) + len(text) + room <= WIDTH or not value or not isinstance(value, dict | list):
             lines[-1] += text

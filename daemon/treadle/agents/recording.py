@@ -1,7 +1,7 @@
 """Reads recordings of the Agent Client Protocol and maps them to treadle commands.
 
-A recording has one JSON text a line: `{"t": seconds, "dir": "client" | "agent", "msg": JSON-RPC message}`; `dir` is the
-sender. This module matches requests with responses and messages with sessions; mapper.py maps each session.
+A recording has one JSON text per line: `{"t": seconds, "dir": "client" | "agent", "msg": JSON-RPC message}`. `dir` is
+the sender. This module matches requests with responses and messages with sessions; mapper.py maps each session.
 """
 
 import re
@@ -45,8 +45,8 @@ def read_frames(source: str | Path | Iterable[bytes]) -> Iterator[Frame]:
     for number, line in enumerate(source, 1):
         if line.strip():
             try:
-                # treadle rejects U+0000, which tools do print: replace it by U+FFFD, but leave an
-                # escaped backslash alone.
+                # treadle rejects U+0000, which tools sometimes print: replace it with U+FFFD. The text
+                # `\\u0000` is not U+0000: it is an escaped backslash and five letters.
                 yield decode(re.sub(rb"(?<!\\)((?:\\\\)*)\\u0000", rb"\1\\ufffd", line))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadRecording(f"line {number} is not a frame of a recording: {error}") from error
@@ -55,8 +55,8 @@ def read_frames(source: str | Path | Iterable[bytes]) -> Iterator[Frame]:
 class SessionMapper:
     """Maps the messages between one client and one agent.
 
-    project_id: the project of all threads. thread_id, title: for the first session. By default, and for every further
-    session, the thread takes the id of the session, and the first line of the first prompt as its title.
+    project_id: the project of all threads. thread_id, title: those of the first session's thread. By default, and for
+    every further session, a thread has the id of its session, and the first line of the first prompt as its title.
     """
 
     def __init__(self, project_id: str, *, thread_id: str | None = None, title: str | None = None) -> None:
@@ -76,7 +76,7 @@ class SessionMapper:
         return [] if answered is None else list(answered(frame.msg))
 
     def end(self) -> list[Command]:
-        """Return the commands after the last frame: running turns are interrupted, waiting messages get a turn."""
+        """Return the commands after the last frame, which interrupt running turns and give waiting messages a turn."""
         return [command for session in self._sessions.values() for command in session.end()]
 
     def _told(self, sender: str, message: Json) -> Commands:

@@ -34,7 +34,7 @@ def as_text(value: Any, default: str) -> str:
 
 
 def fitting(native: str) -> str:
-    """Return the id of the agent, or a similar one that treadle accepts."""
+    """Return the agent's id, or a similar one if treadle does not accept it."""
     if re.match(ID_PATTERN, native):
         return native
     like = re.sub(r"[^A-Za-z0-9._:-]", "_", native)[:64]
@@ -47,7 +47,7 @@ def update_of(message: Json) -> Json:
 
 
 def source_of(update: Json) -> tuple[str, Any]:
-    """Return what all chunks of one text share: the kind, and the message id if there is one."""
+    """Return what all chunks of one text have in common: the kind, and the message id if there is one."""
     return as_text(update.get("sessionUpdate"), "update")[:128], update.get("messageId")
 
 
@@ -68,7 +68,7 @@ def shown(block: Any) -> str:
 
 
 def status_of(call: Json) -> ActivityStatus:
-    """Return the status of a tool call as treadle names it. An unknown status counts as running until the turn ends."""
+    """Return treadle's status for a tool call. An unknown status counts as running until the turn ends."""
     return _STATUSES.get(as_text(call.get("status"), "pending"), "running")
 
 
@@ -79,6 +79,6 @@ def option_id(option: Json) -> str:
 
 
 def sentence(error: Any) -> str:
-    """Return a JSON-RPC error as a sentence, with its data: `Internal error` alone explains nothing."""
+    """Return a JSON-RPC error as one sentence, including its data: `Internal error` alone explains nothing."""
     message, data = as_text(as_object(error).get("message"), "the agent failed"), as_object(error).get("data")
     return message if data is None else f"{message}: {msgspec.json.encode(data).decode()}"

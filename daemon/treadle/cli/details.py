@@ -1,4 +1,4 @@
-"""Turns the free-form JSON of an activity into readable blocks: commands, texts and file changes where recognised."""
+"""Turns the free-form JSON of an activity into readable blocks: commands, texts and file changes, if recognised."""
 
 import difflib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-MOST_LINES = 5_000  # in two texts that are compared: diffing takes more than linear time
+MOST_LINES = 5_000  # of two texts to compare: diffing takes more than linear time
 
 
 class Block(NamedTuple):
@@ -20,7 +20,7 @@ class Block(NamedTuple):
 def blocks(detail: Any) -> list[Block]:
     """The blocks of a detail, in reading order. Unrecognised JSON is shown as JSON, and null as nothing.
 
-    Recognised are tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
+    It recognises tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
     """
     if detail is None:
         return []
@@ -55,7 +55,7 @@ def _known(detail: dict[str, Any]) -> Iterator[Block]:
 
 
 def _input(given: dict[str, Any], has_diff: bool) -> Iterator[Block]:
-    """The input of a tool: a command line as typed, a text as it is, anything else as JSON."""
+    """The input of a tool: a command line as typed, a text unchanged, anything else as JSON."""
     rest = dict(given)
     if isinstance(rest.get("command"), str):
         yield Block("code", "command", rest.pop("command"))
@@ -95,7 +95,7 @@ def _diff(old: Any, new: str) -> str:
     before, after = str(old).splitlines(), new.splitlines()
     if len(before) + len(after) > MOST_LINES:
         return "\n".join(f"+{line}" for line in after)
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the file names, which are equal
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the header of file names
     return "\n".join(lines) or "(no change)"
 
 

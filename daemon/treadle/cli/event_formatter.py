@@ -1,4 +1,4 @@
-"""Formats events as readable lines: one per event, and streamed text in whole lines, not in deltas."""
+"""Formats events as readable lines: one per event, with streamed text in whole lines instead of deltas."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,26 +9,26 @@ import treadle.cli.output as output
 from treadle.cli.output import Paint, one_line
 from treadle.domain import events as e
 
-LONGEST = 400  # code points of streamed text that are held back while its line has not ended
+LONGEST = 400  # code points of streamed text that are held back until its line ends
 NAME = 24  # columns of a thread's title
-NAMES = 5_000  # kept in memory
+NAMES = 5_000  # that are kept in memory
 ROLES = {"user": "bold cyan", "assistant": "", "system": "dim"}
 
 Lookup = Callable[[str, str, str], str]
-"""Kind, thread and id: the title of a `thread`, the `role` of a message, the name of an `option` of an approval."""
+"""Returns a name by kind, thread and id: the title of a `thread`, a message's `role`, the name of an `option`."""
 
 
 class Open(NamedTuple):
-    """Streamed text that was not printed yet. at: when it started."""
+    """Streamed text that is not printed yet. at: when it started."""
 
     at: str
     text: str
 
 
 class EventFormatter:
-    """Turns events, in log order, into lines. columns: the maximum width; None for no limit.
+    """Formats events, in log order, as lines. columns: the maximum width; None for no limit.
 
-    Streamed text is held back until its line ends, another event of its thread comes, or `rest` is called.
+    Streamed text is held back until its line ends, another event of its thread follows, or `rest` is called.
     """
 
     def __init__(self, look_up: Lookup, paint: Paint, columns: int | None = None) -> None:
@@ -51,7 +51,7 @@ class EventFormatter:
             case e.MessageCompleted():
                 yield from self.rest(thread_id)
             case e.ActivityRecorded():
-                # Recorded repeatedly while its output grows: printed only if the line changed.
+                # Agents record an activity repeatedly while its output grows: print it only if the line changed.
                 key, text = ("activity", event.thread_id, event.id), self._text(event)
                 if self._names.get(key) != text:
                     yield from self.rest(thread_id)
@@ -148,7 +148,7 @@ class EventFormatter:
         raise AssertionError(event)
 
     def _name(self, kind: str, thread_id: str, id: str = "", known: str | None = None) -> str:
-        """A name: as the event gives it, as seen before, or looked up."""
+        """A name: given by the event, remembered from an earlier one, or looked up."""
         key = (kind, thread_id, id)
         if len(self._names) > NAMES:
             self._names.clear()

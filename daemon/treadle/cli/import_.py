@@ -51,7 +51,7 @@ def run_jsonl(options: argparse.Namespace) -> int:
     stream = sys.stdin.buffer if options.file == "-" else open(options.file, "rb")  # noqa: SIM115
     with stream:
         try:
-            header = read_header(stream)  # before there is a database
+            header = read_header(stream)  # before a database is created
             asyncio.run(make())
             count = import_log(data_dir, header, stream, ProgressLine("importing"))
         except BadExport as error:

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look_up(reads: "Reads", kind: str, thread_id: str, id: str) -> str:
-    """The name of something that existed before this command started."""
+    """Look up the name of something that existed before this command started."""
     import msgspec
 
     def value(entity: "EntityName", id: str) -> dict[str, str]:
@@ -73,4 +73,4 @@ def _look_up(reads: "Reads", kind: str, thread_id: str, id: str) -> str:
         return value("thread", thread_id).get("title", thread_id)
     if kind == "role":
         return value("message", id).get("role", "message")
-    return id.partition(" ")[2]  # the id of an option says enough
+    return id.partition(" ")[2]  # an option's id is readable enough

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(reads: "Reads", options: argparse.Namespace, rows: "tempfile.SpooledTemporaryFile[bytes]") -> dict[str, str]:
-    """Write the threads, one a line; the names of all projects."""
+    """Write the threads to `rows`, one per line; return the names of all projects."""
     import msgspec
 
     from treadle.cli.names import project_named

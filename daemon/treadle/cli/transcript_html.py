@@ -23,7 +23,7 @@ from treadle.cli.transcript import (
 from treadle.cli.transcript_style import STYLE
 
 _CODE = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
-# Applied after _CODE, to text whose only tags are those of code: bold text holds whole spans of code or none.
+# Applied after _CODE, to text whose only tags are <code>: bold text may contain whole code spans, never part of one.
 _BOLD = re.compile(r"\*\*(?=\S)((?:[^*\n<]|<code>[^*\n<]*</code>)+?)(?<=\S)\*\*")
 
 STATUS_CLASS = {"completed": "good", "resolved": "good", "failed": "bad", "interrupted": "bad", "cancelled": "bad"}
@@ -72,7 +72,7 @@ def render(transcript: Transcript) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """Text escaped for HTML."""
+    """The text, escaped for HTML."""
     return html.escape(clean(text))
 
 
@@ -169,7 +169,7 @@ def _changed(line: str) -> str:
 
 
 def _text(text: str) -> Iterator[str]:
-    """Text with code set apart: only the parts of Markdown that help most and cannot break the page."""
+    """Render text: only the parts of Markdown that help most and cannot break the page."""
     for lines, code in pieces(clean(text)):
         escaped = html.escape("\n".join(lines))
         if code is not None:

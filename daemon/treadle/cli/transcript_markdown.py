@@ -74,7 +74,7 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def fenced(lines: list[str], info: str = "") -> Iterator[str]:
-    """A code block with fences that no line of it can close."""
+    """A code block with fences that no line in it can close."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     yield fence + info
@@ -83,7 +83,7 @@ def fenced(lines: list[str], info: str = "") -> Iterator[str]:
 
 
 def quoted(text: str) -> Iterator[str]:
-    """Markdown from a user or agent, with its code blocks fenced again and HTML escaped in the rest."""
+    """Markdown from a user or agent, with its code blocks fenced safely and HTML escaped in the rest."""
     for lines, code in pieces(clean(text)):
         yield from map(_without_html, lines) if code is None else fenced(lines, code)
 
@@ -92,7 +92,8 @@ def _without_html(line: str) -> str:
     parts, end = [], 0
     for span in _SPAN.finditer(line):
         parts.append(line[end : span.start()].replace("<", "&lt;"))
-        # In a span of code an entity would be shown as it is, but nothing says that a renderer sees this span.
+        # In a Markdown code span, an HTML entity would appear literally. But a renderer may not recognise this span as
+        # code, so HTML in it must be escaped: use <code> instead.
         parts.append(f"<code>{html.escape(span[2])}</code>" if "<" in span[2] else span[0])
         end = span.end()
     parts.append(line[end:].replace("<", "&lt;"))

@@ -8,11 +8,11 @@ from treadle.contract.errors import invalid_params
 from treadle.domain.commands import Command
 
 MAX_VALUE_BYTES: Final = 8 * 1024 * 1024
-"""Of one text or one free JSON value (`text`, `detail`, `value`, …): in UTF-8, as compact JSON."""
+"""The limit of one text (in UTF-8) or one free JSON value (as compact JSON): `text`, `detail`, `value`, …"""
 
 
 def require_bounded(command: Command, path: str) -> None:
-    """Refuse a command with a value that is too large. path: of the command. Raises RpcError, invalid params."""
+    """Check the size of each value. path: where the command is in the params. Raises RpcError, invalid params."""
     for field in msgspec.structs.fields(command):
         value = getattr(command, field.name)
         size = len(value.encode() if isinstance(value, str) else msgspec.json.encode(value))

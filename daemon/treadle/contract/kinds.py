@@ -31,11 +31,11 @@ OF_ANY_REQUEST: Final = (
     errors.CANCELLED,
     errors.REQUEST_FAILED,
 )
-"""The codes that every method may answer. -32700 and -32601 do not belong to a method."""
+"""The codes that any method may answer. -32700 and -32601 do not belong to a method."""
 
 
 class Kind(Struct, frozen=True):
-    """members: the members of `data` besides `kind`. advice: when it occurs, and what to do."""
+    """One kind of error. members: the members of `data` besides `kind`. advice: when it occurs, and what to do."""
 
     code: int
     advice: str

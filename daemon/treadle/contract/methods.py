@@ -1,7 +1,7 @@
 """Every method and notification of the protocol: its name, params, result and errors.
 
-This is the one table. The daemon's handlers (`server/handlers.py`), the Python client and the documents of
-`contract/schema.py` are made from it.
+This table is the only source: the daemon's handlers (`server/handlers.py`), the Python client and the documents of
+`contract/schema.py` are derived from it.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ class Endpoint(Generic[P, R]):
     """The declaration of one method.
 
     params: a struct, or a union of structs. result: a struct, a union of structs, `dict[str, Any]`, or NoneType
-    if the answer is null. errors: the codes it may answer, in addition to those of every request. answer_bytes: how
-    large an answer may be, if that is much more than a request.
+    if the answer is null. errors: the codes it may answer, in addition to those of every request. answer_bytes: the
+    maximum size of an answer, if that is much larger than a request.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ SHUTDOWN = Endpoint("shutdown", "Finish all requests. Only `exit` may follow.", 
 DISPATCH: Endpoint[[Command], results.Dispatched] = Endpoint(
     "command/dispatch",
     "Execute one command. The params are the command itself.",
-    cast(Any, AnyCommand),  # a union is no Callable for a type checker
+    cast(Any, AnyCommand),  # mypy does not accept a union as a Callable
     results.Dispatched,
     OF_A_COMMAND,
 )
@@ -140,7 +140,7 @@ SUBSCRIPTION_OPEN = Endpoint(
     "subscription/open",
     "Subscribe to a topic: a snapshot, then changes.",
     params.OpenParams,
-    cast(type[results.SubscriptionOpened], results.SubscriptionOpened),  # a union is no type for a type checker
+    cast(type[results.SubscriptionOpened], results.SubscriptionOpened),  # mypy does not accept a union as a type
     MAY_NOT_FIND,
     PAGE_BYTES,
 )

@@ -1,7 +1,7 @@
 """The protocol as an OpenRPC document (spec.open-rpc.org, 1.3.2), for `rpc.discover` and `treadle schema`.
 
-OpenRPC has no notifications to the client. They are listed under `x-notifications`, in the form of methods. Its params
-are a list of names, which cannot express a union of structs: `x-params-schema` does.
+OpenRPC cannot describe notifications to the client: they are listed under `x-notifications`, in the form of methods.
+Its params are a list of names, which cannot express a union of structs: `x-params-schema` does.
 """
 
 import json
@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def openrpc() -> dict[str, Any]:
-    """The document."""
+    """The OpenRPC document."""
     schemas = definitions(SCHEMAS)
     return {
         "openrpc": "1.3.2",

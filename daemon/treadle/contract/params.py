@@ -1,4 +1,4 @@
-"""What methods take. An unknown member is refused, so that a misspelt option is noticed."""
+"""The params of the methods. An unknown member is refused, so that a misspelt option is noticed."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final

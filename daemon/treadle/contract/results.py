@@ -1,4 +1,4 @@
-"""What methods return and notifications carry, as clients see it."""
+"""The results of methods and the params of notifications, as clients see them."""
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 

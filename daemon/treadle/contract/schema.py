@@ -1,7 +1,7 @@
-"""The protocol as one JSON Schema (json-schema.org, 2020-12), made from the structs that decode it and their notes.
+"""The protocol as one JSON Schema (json-schema.org, 2020-12), generated from the structs that decode it.
 
-Structs that a client sends are closed: an unknown member is refused. Structs that the daemon sends are open: a later
-release may add members.
+The notes of their fields become descriptions. Structs that a client sends are closed: an unknown member is refused.
+Structs that the daemon sends are open: a later release may add members.
 """
 
 import inspect
@@ -42,7 +42,7 @@ _STRUCTS: dict[str, type[Struct]] = {
 
 
 def json_schema() -> Schema:
-    """The document: each type under `$defs`, and a root that maps each method and notification to its types."""
+    """The JSON Schema: each type under `$defs`, and a root that maps each method and notification to its types."""
     defs = definitions("#/$defs/")
     ref = Reference("#/$defs/")
     methods = {
@@ -74,7 +74,7 @@ def json_schema() -> Schema:
 
 
 class Reference:
-    """Makes references to types, which all have the same prefix in a document."""
+    """Creates the references of one document, which all have the same prefix."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -93,7 +93,7 @@ class Reference:
 
 
 def name_of(type: Any) -> str:
-    """`StartTurn`; `ThreadPage` for Page[Thread]; `Command` for the union of all commands."""
+    """The name of a type in the schema: `StartTurn`, `ThreadPage` for Page[Thread], `Command` for all commands."""
     for name, union in _UNIONS.items():
         if type is union:
             return name
@@ -101,12 +101,12 @@ def name_of(type: Any) -> str:
 
 
 def variants_of(type: Any) -> tuple[Any, ...]:
-    """The structs of a union, or the one struct."""
+    """The structs of a union; for a struct, only itself."""
     return get_args(type) if isinstance(type, UnionType) else (type,)
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
-    """Every command, event, entity, change, params, result and error by its name; references begin with `prefix`."""
+    """Every command, event, entity, change, params, result and error by name. References start with `prefix`."""
     ref = Reference(prefix)
     kinds = {kind: error_data(kind, made) for kind, made in KINDS.items()}
     types = [
@@ -169,25 +169,25 @@ def error_data(kind: str, made: Kind) -> type[Struct]:
 
 
 def _describe(schema: Schema, struct: type[Struct]) -> None:
-    """The schema of a struct as docs and clients want it."""
-    schema.pop("description", None)  # msgspec takes a base class's docstring, too
+    """Edit the schema of a struct so that it suits docs and clients."""
+    schema.pop("description", None)  # msgspec also uses the docstring of a base class
     if struct.__dict__.get("__doc__"):
         schema["description"] = inspect.cleandoc(struct.__dict__["__doc__"])
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, member in schema["properties"].items():
         if "enum" in member and (choices := name in fields and _choices(fields[name].type)):
-            member["enum"] = choices  # in the order of the struct, where msgspec sorts them
+            member["enum"] = choices  # in the order of the struct; msgspec sorts them
         inner = [one.pop("description", None) for one in member.get("anyOf", ())]
         if note := member.get("description") or next(filter(None, inner), None):
             member["description"] = note
         if "$ref" in member:
-            member.pop("description", None)  # not every reader of a schema looks beside a reference
+            member.pop("description", None)  # some tools ignore the siblings of a $ref
         if name in fields and not fields[name].required and struct.__struct_config__.forbid_unknown_fields:
             schema["properties"][name] = _or_null(member)
 
 
 def _or_null(member: Schema) -> Schema:
-    """The schema of an optional member that a client sends: null is its default (server/params.py)."""
+    """The schema of an optional member that a client sends: null means its default (server/params.py)."""
     beside: Schema = {key: member[key] for key in ("description", "default") if key in member}
     type = {key: value for key, value in member.items() if key not in beside}
     if not type or {"type": "null"} in type.get("anyOf", ()):
@@ -216,7 +216,7 @@ def _upsert(schema: Schema, ref: Reference) -> Schema:
 
 
 def _tidy(schema: Any, ref: Reference) -> Any:
-    """The schema with references to named unions and pages in place of what msgspec calls them."""
+    """The schema with msgspec's inline unions and page names replaced by references to our named types."""
     if isinstance(schema, list):
         return [_tidy(item, ref) for item in schema]
     if not isinstance(schema, dict):
@@ -237,7 +237,7 @@ def _tidy(schema: Any, ref: Reference) -> Any:
 
 
 def _with_unknown(schema: Schema) -> Schema:
-    """Members that may be any JSON, marked for json-schema-to-typescript, which would take them for objects."""
+    """The schema with `tsType` on members of any JSON, which json-schema-to-typescript would declare as objects."""
     members = {
         name: member | {"tsType": "unknown"} if member.keys() <= {"description", "default"} else member
         for name, member in schema.get("properties", {}).items()
