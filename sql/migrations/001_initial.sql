@@ -147,6 +147,8 @@ CREATE TABLE projection_messages (
   turn_id      TEXT NOT NULL,
   role         TEXT NOT NULL,
   status       TEXT NOT NULL,
+  text_bytes    INTEGER, -- of a complete text that has more than 65,536 characters, which lists cut
+  content_bytes INTEGER, -- NULL without content
   created_at   TEXT NOT NULL,
   completed_at TEXT,
   UNIQUE (thread_id, id)
@@ -157,11 +159,13 @@ CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status =
 -- Where the log holds the text of a message and the members of an activity's detail, so that each text is stored once. An
 -- entity without parts is whole in the event at its `base`, which for a message is its own sequence.
 -- entity: the sequence of the row in projection_messages or projection_activities. member: of the detail; '' for a message.
--- sequence: the event that holds the part. text: of many parts that were folded into one, else NULL.
+-- sequence: the event that holds the part. size: of a member's JSON, in characters. text: of many parts that were folded into
+-- one, else NULL.
 CREATE TABLE parts (
   entity   INTEGER NOT NULL,
   member   TEXT NOT NULL,
   sequence INTEGER NOT NULL,
+  size     INTEGER,
   text     TEXT,
   PRIMARY KEY (entity, member, sequence)
 ) STRICT, WITHOUT ROWID;
@@ -175,6 +179,7 @@ CREATE TABLE projection_activities (
   title      TEXT NOT NULL,
   status     TEXT NOT NULL,
   base       INTEGER NOT NULL, -- the event that last recorded it whole
+  size       INTEGER NOT NULL, -- of the detail, in characters
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   UNIQUE (thread_id, id)

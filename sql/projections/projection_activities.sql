@@ -10,12 +10,13 @@ WHEN NEW.event_type = 'ActivityRecorded' BEGIN
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
   );
   INSERT INTO projection_activities
-    (sequence, thread_id, id, turn_id, kind, title, status, base, created_at, updated_at)
+    (sequence, thread_id, id, turn_id, kind, title, status, base, size, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.kind',
-          NEW.payload ->> '$.title', NEW.payload ->> '$.status', NEW.sequence, NEW.at, NEW.at)
+          NEW.payload ->> '$.title', NEW.payload ->> '$.status', NEW.sequence,
+          coalesce(length(NEW.payload -> '$.detail'), 0), NEW.at, NEW.at)
   ON CONFLICT (thread_id, id) DO UPDATE
   SET kind = excluded.kind, title = excluded.title, status = excluded.status, base = excluded.base,
-      updated_at = excluded.updated_at;
+      size = excluded.size, updated_at = excluded.updated_at;
   INSERT INTO activity_search (rowid, title, detail)
   SELECT sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -27,26 +28,36 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   INSERT INTO activity_search (activity_search, rowid, title, detail)
   SELECT 'delete', sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
-  INSERT INTO parts (entity, member, sequence)
-  SELECT a.sequence, m.key, a.base
+  INSERT INTO parts (entity, member, sequence, size)
+  SELECT a.sequence, m.key, a.base, length(m.value)
   FROM projection_activities AS a JOIN events AS e ON e.sequence = a.base, json_each(e.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id'
     AND m.key IS NOT NULL AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence);
+  UPDATE projection_activities
+  SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
+      status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at,
+      size = size + coalesce((
+        SELECT sum(length(value)) FROM (
+          SELECT value FROM json_each(NEW.payload, '$.detail') UNION ALL SELECT value FROM json_each(NEW.payload, '$.append')
+        )
+      ), 0) - coalesce((
+        SELECT sum(p.size) FROM json_each(NEW.payload, '$.detail') AS m
+        JOIN parts AS p ON p.entity = projection_activities.sequence AND p.member = m.key
+      ), 0)
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   DELETE FROM parts
   WHERE entity = (
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
   ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail'));
-  INSERT INTO parts (entity, member, sequence)
-  SELECT a.sequence, m.key, NEW.sequence FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
+  INSERT INTO parts (entity, member, sequence, size)
+  SELECT a.sequence, m.key, NEW.sequence, length(m.value)
+  FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.type <> 'null'
   UNION ALL
-  SELECT a.sequence, m.key, NEW.sequence FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
+  SELECT a.sequence, m.key, NEW.sequence, length(m.value)
+  FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id';
-  UPDATE projection_activities
-  SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
-      status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at
-  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO activity_search (rowid, title, detail)
   SELECT sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -92,16 +103,14 @@ CREATE VIEW activity_texts AS
 
 -- value: what lists and snapshots show, without a detail of more than 65,536 characters. whole: with it.
 CREATE VIEW activity_entities AS
-  SELECT sequence, thread_id, id, turn_id, json_object(
-    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title,
-    'status', status, 'detail', iif(length(detail) > 65536, NULL, json(detail)),
-    'detailBytes', iif(length(detail) > 65536, length(CAST(detail AS BLOB)), NULL),
-    'createdAt', created_at, 'updatedAt', updated_at
+  SELECT a.sequence, a.thread_id, a.id, a.turn_id, json_object(
+    'sequence', a.sequence, 'id', a.id, 'threadId', a.thread_id, 'turnId', a.turn_id, 'kind', a.kind, 'title', a.title,
+    'status', a.status, 'detail', iif(a.size > 65536, NULL, json(d.detail)),
+    'detailBytes', iif(a.size > 65536, length(CAST(d.detail AS BLOB)), NULL),
+    'createdAt', a.created_at, 'updatedAt', a.updated_at
   ) AS value, json_object(
-    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'kind', kind, 'title', title,
-    'status', status, 'detail', json(detail), 'detailBytes', NULL, 'createdAt', created_at, 'updatedAt', updated_at
+    'sequence', a.sequence, 'id', a.id, 'threadId', a.thread_id, 'turnId', a.turn_id, 'kind', a.kind, 'title', a.title,
+    'status', a.status, 'detail', json(d.detail), 'detailBytes', NULL,
+    'createdAt', a.created_at, 'updatedAt', a.updated_at
   ) AS whole
-  FROM (
-    SELECT a.sequence, a.thread_id, a.id, a.turn_id, a.kind, a.title, a.status, a.created_at, a.updated_at, d.detail
-    FROM projection_activities AS a CROSS JOIN activity_details AS d ON d.sequence = a.sequence
-  );
+  FROM projection_activities AS a CROSS JOIN activity_details AS d ON d.sequence = a.sequence;

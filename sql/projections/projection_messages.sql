@@ -3,21 +3,24 @@
 
 CREATE TRIGGER projection_messages_added INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'MessageAdded' BEGIN
-  INSERT INTO projection_messages (sequence, thread_id, id, turn_id, role, status, created_at, completed_at)
-  VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.role',
-          iif(NEW.payload ->> '$.streaming', 'streaming', 'complete'), NEW.at,
-          iif(NEW.payload ->> '$.streaming', NULL, NEW.at));
+  INSERT INTO projection_messages 
+    (sequence, thread_id, id, turn_id, role, status, text_bytes, content_bytes, created_at, completed_at)
+  SELECT NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.role',
+    iif(NEW.payload ->> '$.streaming', 'streaming', 'complete'),
+    (
+      SELECT length(CAST(text AS BLOB)) FROM message_parts
+      WHERE sequence = NEW.sequence AND length(NEW.payload) > 65536 AND length(text) > 65536
+        AND NOT coalesce(NEW.payload ->> '$.streaming', 0)
+    ),
+    length(CAST(NEW.payload -> '$.content' AS BLOB)), NEW.at, iif(NEW.payload ->> '$.streaming', NULL, NEW.at);
+  INSERT INTO parts (entity, member, sequence)
+  SELECT NEW.sequence, '', NEW.sequence WHERE NEW.payload ->> '$.streaming';
   INSERT INTO message_search (rowid, text)
-  SELECT sequence, text FROM message_texts WHERE sequence = NEW.sequence AND NOT coalesce(NEW.payload ->> '$.streaming', 0);
+  SELECT sequence, text FROM message_parts WHERE sequence = NEW.sequence AND NOT coalesce(NEW.payload ->> '$.streaming', 0);
 END;
 
--- The first part is the text that the message began with.
 CREATE TRIGGER projection_messages_appended INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'MessageAppended' BEGIN
-  INSERT INTO parts (entity, member, sequence)
-  SELECT m.sequence, '', m.sequence FROM projection_messages AS m
-  WHERE m.thread_id = NEW.thread_id AND m.id = NEW.payload ->> '$.id'
-    AND NOT EXISTS (SELECT 1 FROM parts WHERE entity = m.sequence);
   INSERT INTO parts (entity, member, sequence)
   SELECT sequence, '', NEW.sequence FROM projection_messages
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -26,20 +29,26 @@ END;
 -- A message of many parts is folded into one, because a read would look up each of them.
 CREATE TRIGGER projection_messages_completed INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'MessageCompleted' BEGIN
-  UPDATE projection_messages SET status = 'complete', completed_at = NEW.at
-  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO parts (entity, member, sequence, text)
   SELECT m.sequence, '', NEW.sequence, t.text
-  FROM projection_messages AS m JOIN message_texts AS t ON t.sequence = m.sequence
+  FROM projection_messages AS m CROSS JOIN message_texts AS t ON t.sequence = m.sequence
   WHERE m.thread_id = NEW.thread_id AND m.id = NEW.payload ->> '$.id'
     AND (SELECT count(*) FROM parts WHERE entity = m.sequence) > 16;
   DELETE FROM parts
   WHERE entity = (
-    SELECT sequence FROM projection_messages WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
-  ) AND sequence < NEW.sequence
-    AND EXISTS (SELECT 1 FROM parts AS folded WHERE folded.entity = parts.entity AND folded.text IS NOT NULL);
+    SELECT m.sequence FROM projection_messages AS m
+    JOIN parts AS folded ON folded.entity = m.sequence AND folded.member = '' AND folded.sequence = NEW.sequence
+    WHERE m.thread_id = NEW.thread_id AND m.id = NEW.payload ->> '$.id'
+  ) AND sequence < NEW.sequence;
+  UPDATE projection_messages
+  SET status = 'complete', completed_at = NEW.at,
+      text_bytes = (
+        SELECT iif(length(text) > 65536, length(CAST(text AS BLOB)), NULL) FROM message_texts AS t
+        WHERE t.sequence = projection_messages.sequence
+      )
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO message_search (rowid, text)
-  SELECT m.sequence, t.text FROM projection_messages AS m JOIN message_texts AS t ON t.sequence = m.sequence
+  SELECT m.sequence, t.text FROM projection_messages AS m CROSS JOIN message_texts AS t ON t.sequence = m.sequence
   WHERE m.thread_id = NEW.thread_id AND m.id = NEW.payload ->> '$.id';
 END;
 
@@ -71,24 +80,20 @@ CREATE VIEW message_texts AS
   FROM projection_messages AS m;
 
 -- value: what lists and snapshots show, with the first 65,536 characters of a complete text. whole: with all of it.
--- The text of an open message is always whole, since clients append to it.
+-- The text of an open message is always whole, since clients append to it. Each expression names the text once, because
+-- SQLite would look it up each time.
 CREATE VIEW message_entities AS
-  SELECT sequence, thread_id, id, turn_id, status, json_object(
-    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'role', role,
-    'text', iif(status = 'complete', substr(text, 1, 65536), text),
-    'textBytes', iif(status = 'complete' AND length(text) > 65536, length(CAST(text AS BLOB)), NULL),
-    'content', iif(length(content) > 65536, NULL, json(content)),
-    'contentBytes', iif(length(content) > 65536, length(CAST(content AS BLOB)), NULL),
-    'status', status, 'createdAt', created_at, 'completedAt', completed_at
+  SELECT m.sequence, m.thread_id, m.id, m.turn_id, m.status, json_object(
+    'sequence', m.sequence, 'id', m.id, 'threadId', m.thread_id, 'turnId', m.turn_id, 'role', m.role,
+    'text', substr(t.text, 1, iif(m.text_bytes IS NULL, 2147483647, 65536)), 'textBytes', m.text_bytes,
+    'content', iif(m.content_bytes <= 65536, json(e.payload -> '$.content'), NULL),
+    'contentBytes', iif(m.content_bytes > 65536, m.content_bytes, NULL),
+    'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
   ) AS value, json_object(
-    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'role', role, 'text', text,
-    'textBytes', NULL, 'content', json(content), 'contentBytes', NULL,
-    'status', status, 'createdAt', created_at, 'completedAt', completed_at
+    'sequence', m.sequence, 'id', m.id, 'threadId', m.thread_id, 'turnId', m.turn_id, 'role', m.role,
+    'text', t.text, 'textBytes', NULL, 'content', json(e.payload -> '$.content'), 'contentBytes', NULL,
+    'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
   ) AS whole
-  FROM (
-    SELECT m.sequence, m.thread_id, m.id, m.turn_id, m.role, m.status, m.created_at, m.completed_at, t.text,
-      e.payload -> '$.content' AS content
-    FROM projection_messages AS m
-    CROSS JOIN message_texts AS t ON t.sequence = m.sequence
-    CROSS JOIN events AS e ON e.sequence = m.sequence
-  );
+  FROM projection_messages AS m
+  CROSS JOIN message_texts AS t ON t.sequence = m.sequence
+  CROSS JOIN events AS e ON e.sequence = m.sequence;

@@ -165,7 +165,7 @@ class FrameDecoder:
             if length is None:
                 self._lose_step("Content-Length is not a number of bytes", following)
             elif self._length not in (None, length):
-                self._lose_step("Content-Length is there twice, with different numbers", following)
+                self._lose_step("Content-Length occurs twice with different values", following)
             else:
                 self._length = length
         elif name == b"content-type":
