@@ -253,10 +253,12 @@ def rebuilding(data_dir: Path) -> Iterator[None]:
     """Holds what a process holds that rebuilds the projections."""
     lock = FileLock(data_dir / REBUILDING)
     assert lock.acquire()
-    with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        yield
-    lock.release()
+    try:
+        with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+    finally:
+        lock.release()
 
 
 MEANWHILE: dict[str, Callable[[Path, ExitStack], object]] = {
