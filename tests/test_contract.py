@@ -17,7 +17,7 @@ import contract
 from support import needs
 from test_rpc_golden import METHODS, golden_errors
 from treadle.contract.kinds import KINDS
-from treadle.contract.methods import FROM_CLIENT, PAGE_BYTES, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, PAGE_BYTES, TO_CLIENT
 from treadle.contract.openrpc import openrpc
 from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
@@ -116,6 +116,7 @@ def test_every_command_event_entity_and_kind_of_error_is_in_it() -> None:
 
 def test_every_method_and_notification_is_in_it() -> None:
     assert list(SCHEMA["$defs"]["Methods"]["properties"]) == list(METHODS)
+    assert list(SCHEMA["$defs"]["ClientMethods"]["properties"]) == [endpoint.name for endpoint in CLIENT_ENDPOINTS]
     assert list(SCHEMA["$defs"]["ToClient"]["properties"]) == list(TO_CLIENT)
     assert list(SCHEMA["$defs"]["FromClient"]["properties"]) == list(FROM_CLIENT)
 

@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 from lsprotocol import types as lsp
 from pygls.lsp.client import LanguageClient
 
-import wire
+from docs_exchanges import rebuilding
 from support import PATIENCE
-from treadle.store.sqlite.database import FileLock
-from treadle.store.sqlite.store import REBUILDING
+from test_rpc_golden import APART
 from wire import TREADLE, Daemon, serving, spawn
 
 SHOWS: dict[str, Any] = {"window": {"showMessage": {"messageActionItem": {}}}}
 OPTIONS = [{"id": "o1", "name": "Allow", "kind": "allow_once"}, {"id": "o2", "name": "Reject", "kind": "reject_once"}]
-ASK = "window/showMessageRequest"
 
 
 def approval(daemon: Daemon, id: str, thread: str = "t", options: Any = OPTIONS) -> None:
@@ -37,15 +35,6 @@ def turn(daemon: Daemon, thread: str = "t") -> None:
 def outcome(daemon: Daemon, id: str, thread: str = "t") -> tuple[str, str | None]:
     approvals = daemon.result("thread/read", {"threadId": thread})["approvals"]
     return next((one["status"], one["outcome"]) for one in approvals if one["id"] == id)
-
-
-def question(daemon: Daemon) -> dict[str, Any]:
-    """The next request of the daemon's; it is kept among the notifications."""
-    seen: list[dict[str, Any]] = []
-    while not (seen := [one for one in daemon.notifications if "id" in one]):
-        daemon._keep(daemon.message())
-    daemon.notifications.remove(seen[0])
-    return seen[0]
 
 
 def requests(daemon: Daemon) -> list[dict[str, Any]]:
@@ -99,13 +88,8 @@ def test_the_chosen_action_resolves_the_approval_of_another_process(data_dir: Pa
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a")
-        request = question(editor)
-        assert request["method"] == ASK
-        assert request["params"] == {
-            "type": 3,
-            "message": "Run a? (Thread t)",
-            "actions": [{"title": "Allow"}, {"title": "Reject"}],
-        }
+        request = editor.question()
+        assert request == APART["window/showMessageRequest"]
         answer(editor, request["id"], {"title": "Reject"})
         resolved(editor, "a")
         assert outcome(agent, "a") == ("resolved", "o2")
@@ -117,7 +101,7 @@ def test_options_of_equal_names_are_told_apart(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a", options=options)
-        request = question(editor)
+        request = editor.question()
         titles = [action["title"] for action in request["params"]["actions"]]
         assert len(set(titles)) == 3
         answer(editor, request["id"], {"title": titles[1]})
@@ -130,9 +114,9 @@ def test_a_thread_followed_twice_is_asked_about_once_and_what_was_pending_too(da
         approval(agent, "before")
         follow(editor)
         follow(editor)
-        first = question(editor)
+        first = editor.question()
         approval(agent, "after")
-        second = question(editor)
+        second = editor.question()
         assert [one["params"]["message"][:10] for one in (first, second)] == ["Run before", "Run after?"]
         assert requests(editor) == []
 
@@ -142,9 +126,9 @@ def test_a_dismissed_dialog_leaves_the_approval_pending(data_dir: Path, result: 
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a")
-        editor.send({"jsonrpc": "2.0", "id": question(editor)["id"], **result})
+        editor.send({"jsonrpc": "2.0", "id": editor.question()["id"], **result})
         approval(agent, "b")
-        request = question(editor)
+        request = editor.question()
         assert request["params"]["message"].startswith("Run b?")
         answer(editor, request["id"], {"title": "Allow"})
         resolved(editor, "b")
@@ -157,7 +141,7 @@ def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data
     with two(data_dir) as (agent, editor):
         subscription = follow(editor)
         approval(agent, "a")
-        request = question(editor)
+        request = editor.question()
         match how:
             case "resolved":
                 agent.dispatch("ResolveApproval", threadId="t", id="a", outcome="o1")
@@ -169,7 +153,7 @@ def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data
                 agent.dispatch("DeleteThread", threadId="t")
             case "unfollowed":
                 editor.result("subscription/close", {"subscriptionId": subscription})
-        assert editor.notification("$/cancelRequest") == {"id": request["id"]}
+        assert editor.notification("$/cancelRequest") == APART["$/cancelRequest"]["params"]
         answer(editor, request["id"], {"title": "Reject"})
         assert editor.result("daemon/status")["pid"]
         if how in ("resolved", "unfollowed"):
@@ -182,7 +166,7 @@ def test_all_asks_without_a_subscription(data_dir: Path) -> None:
         editor.dispatch("CreateProject", id="p", name="p", path="/p")
         turn(editor)
         approval(editor, "own")
-        request = question(editor)
+        request = editor.question()
         answer(editor, request["id"], {"title": "Allow"})
         follow(editor)
         while outcome(editor, "own")[0] == "pending":
@@ -214,9 +198,9 @@ def test_dialogs_are_bounded(data_dir: Path) -> None:
         for i in range(20):
             approval(agent, f"a{i}")
         follow(editor)
-        opened = [question(editor) for _ in range(16)]
+        opened = [editor.question() for _ in range(16)]
         answer(editor, opened[0]["id"], None)
-        assert question(editor)["params"]["message"].startswith("Run a16?")
+        assert editor.question()["params"]["message"].startswith("Run a16?")
         assert requests(editor) == []
 
 
@@ -234,34 +218,19 @@ def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
         assert requests(daemon) == []
 
 
-def test_a_wait_for_a_rebuild_elsewhere_is_shown_as_progress(data_dir: Path) -> None:
-    with wire.spawn(data_dir) as daemon:
+@pytest.mark.parametrize("result", [None, {}])
+def test_a_wait_for_a_rebuild_elsewhere_is_shown_as_progress(data_dir: Path, result: Any) -> None:
+    with spawn(data_dir) as daemon:
         daemon.initialize(capabilities={"window": {"workDoneProgress": True}})
-        lock = FileLock(data_dir / REBUILDING)
-        assert lock.acquire()
-        with wire_database(data_dir) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with rebuilding(data_dir):
             waits = daemon.request("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
-            create = question(daemon)
-            assert create["method"] == "window/workDoneProgress/create"
-            answer(daemon, create["id"], None)
+            create = daemon.question()
+            assert create == APART["window/workDoneProgress/create"]
+            answer(daemon, create["id"], result)
             begun = daemon.notification("$/progress")
             assert (begun["token"], begun["value"]["kind"]) == (create["params"]["token"], "begin")
-            db.execute("ROLLBACK")
-        lock.release()
         assert daemon.answer(waits)["result"]["sequence"] == 1
         assert daemon.notification("$/progress") == {"token": begun["token"], "value": {"kind": "end"}}
-
-
-@contextmanager
-def wire_database(data_dir: Path) -> Iterator[Any]:
-    import sqlite3
-
-    connection = sqlite3.connect(data_dir / "treadle.db", isolation_level=None)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 UNITS = {

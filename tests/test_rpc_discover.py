@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT7
 from test_rpc_golden import METHODS, SESSION
 from treadle.contract import errors
 from treadle.contract.kinds import KINDS, OF_ANY_REQUEST
-from treadle.contract.methods import FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
@@ -48,6 +48,11 @@ def document(played: list[tuple[dict[str, Any], list[Any]]]) -> dict[str, Any]:
 
 def methods(document: dict[str, Any], under: str = "methods") -> dict[str, dict[str, Any]]:
     return {method["name"]: method for method in document[under]}
+
+
+def listed(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """All methods and notifications, in both directions."""
+    return [*document["methods"], *document["x-client-methods"], *document["x-notifications"]]
 
 
 def told(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -94,6 +99,7 @@ def test_what_is_no_openrpc_document_is_noticed(document: dict[str, Any]) -> Non
 
 def test_it_lists_every_method_and_notification_once(document: dict[str, Any]) -> None:
     assert [method["name"] for method in document["methods"]] == [*METHODS, *FROM_CLIENT]
+    assert [method["name"] for method in document["x-client-methods"]] == [one.name for one in CLIENT_ENDPOINTS]
     assert [method["name"] for method in document["x-notifications"]] == [*TO_CLIENT]
     assert document["x-protocol-version"] == PROTOCOL_VERSION
 
@@ -132,7 +138,7 @@ def test_a_method_has_each_of_its_error_codes_once(document: dict[str, Any]) -> 
 
 
 def test_params_are_by_name_and_those_that_are_required_come_first(document: dict[str, Any]) -> None:
-    for method in document["methods"] + document["x-notifications"]:
+    for method in listed(document):
         assert method["paramStructure"] == "by-name"
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True)
@@ -189,7 +195,7 @@ def test_descriptions_name_fields_as_they_are_on_the_wire(document: dict[str, An
 
 def schemas_in(document: dict[str, Any]) -> Iterator[Any]:
     yield from document["components"]["schemas"].values()
-    for method in document["methods"] + document["x-notifications"]:
+    for method in listed(document):
         yield from (param["schema"] for param in method["params"])
         if "result" in method:
             yield method["result"]["schema"]

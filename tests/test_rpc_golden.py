@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from treadle.contract import errors
-from treadle.contract.methods import FROM_CLIENT, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, TO_CLIENT
 from treadle.contract.params import NoParams
 from treadle.domain import decider
 from treadle.server.app import Daemon as Server
@@ -47,7 +47,8 @@ def normalized(value: Any, key: str = "") -> Any:
         if set(value) == {"code", "message", "data"}:
             value = {**value, "message": re.sub("(?<=Invalid params: ).*", "…", value["message"])}
         if "openrpc" in value:
-            lists = {name: [one["name"] for one in value[name]] for name in ("methods", "x-notifications")}
+            names = ("methods", "x-client-methods", "x-notifications")
+            lists = {name: [one["name"] for one in value[name]] for name in names}
             return {"openrpc": value["openrpc"], **lists}
         return {name: normalized(member, name) for name, member in value.items()}
     if isinstance(value, list):
@@ -206,9 +207,9 @@ def test_every_method_has_its_golden() -> None:
     assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS)
 
 
-def test_every_notification_has_its_golden() -> None:
+def test_every_notification_and_request_to_the_client_has_its_golden() -> None:
     told = {one["method"] for one in received() if "method" in one} | {name for name in APART if "/" in name}
-    assert told == set(TO_CLIENT)
+    assert told == {*TO_CLIENT, *(endpoint.name for endpoint in CLIENT_ENDPOINTS)}
     assert {one["method"] for one in sent() if "id" not in one} >= set(FROM_CLIENT)
 
 

@@ -86,8 +86,13 @@ MALFORMED: dict[str, tuple[bytes, Refusal]] = {
     "5,000 arrays in the params": (setting("[" * 5000 + "]" * 5000), params("$.params")),
     "a limit of 0": (call('{"limit":0}', "project/list"), params("$.params.limit")),
     "a limit of 501": (call('{"limit":501}', "project/list"), params("$.params.limit")),
+    "a fractional limit": (call('{"limit":1.5}', "project/list"), params("$.params.limit")),
     "a cursor that is none": (call('{"cursor":"?"}', "project/list"), params("$.params.cursor")),
     "a negative sequence": (call('{"afterSequence":-1}', "event/list"), params("$.params.afterSequence")),
+    "a sequence past 64 bits": (
+        call('{"afterSequence":9223372036854775808}', "event/list"),
+        params("$.params.afterSequence"),
+    ),
     "no such topic": (call('{"topic":"weather"}', "subscription/open"), params("$.params.topic")),
     "a second initialize": (call("{}", "initialize"), INVALID_7),
 }  # fmt: skip

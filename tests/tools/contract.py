@@ -130,7 +130,7 @@ def struct_name(name: str) -> str:
 
 
 def alternatives(words: Any) -> str:
-    *others, last = words
+    *others, last = dict.fromkeys(words)
     return f"{', '.join(others)} or {last}" if others else last
 
 

@@ -1,7 +1,8 @@
 """Replays the sessions of docs/protocol.md against a real daemon.
 
 A fenced block with the info string `json request` is what the client sends (a request, a notification or a batch);
-`json answer` and `json notification` are what the daemon sends. `<!-- session: NAME -->` starts a session with a new
+`json answer` and `json notification` are what the daemon sends. Where the daemon asks, a block is `json request to
+client`, and the client's answer `json answer of client`. `<!-- session: NAME -->` starts a session with a new
 daemon on the data directory that the previous session left. `<!-- meanwhile: NAME -->` marks something that happens
 outside the session at this point. `"…"` in a block stands for what is left out.
 
@@ -16,21 +17,25 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.store.sqlite.database import FILE_NAME, FileLock
+from treadle.store.sqlite.store import REBUILDING
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 PATIENCE = 30.0  # seconds until a wait for the daemon fails
 WIDTH = 110  # columns of a block
 
 _BLOCK = re.compile(
-    r"^```json (request|answer|notification)\n(.*?)^```$|^<!-- (session|meanwhile): (.*?) -->$",
+    r"^```json (request to client|answer of client|request|answer|notification)\n(.*?)^```$"
+    r"|^<!-- (session|meanwhile): (.*?) -->$",
     re.MULTILINE | re.DOTALL,
 )
+_SENT = ("request", "answer of client")
 _REST = "…"
 _LOG = "window/logMessage"
 
@@ -53,7 +58,7 @@ _EXAMPLES: dict[str, Any] = {
 
 @dataclass
 class Block:
-    """A block. kind: `request`, `answer`, `notification` or `meanwhile`. start, end: where its JSON is in the page."""
+    """A block. kind: the info string after `json`, or `meanwhile`. start, end: where its JSON is in the page."""
 
     kind: str
     value: Any
@@ -135,6 +140,7 @@ class Conversation:
         self._process = process
         self._answers: list[Any] = []
         self._notifications: list[Any] = []
+        self._requests: list[Any] = []
         self._unsent = bytearray()
         self._decoder = FrameDecoder(1 << 30)
 
@@ -159,6 +165,12 @@ class Conversation:
             if notification["method"] != _LOG or wanted is None or wanted["method"] == _LOG:
                 return notification
 
+    async def request(self) -> Any:
+        """The next request to the client."""
+        while not self._requests:
+            await self._more()
+        return self._requests.pop(0)
+
     async def end(self) -> list[Any]:
         """Close the input; return all messages that were not consumed."""
         assert self._process.stdin is not None
@@ -166,7 +178,10 @@ class Conversation:
         self._process.stdin.close()
         while await self._read():
             pass
-        return self._answers + self._notifications
+        return self._left()
+
+    def _left(self) -> list[Any]:
+        return self._answers + self._notifications + self._requests
 
     def _flush(self) -> None:
         assert self._process.stdin is not None
@@ -176,7 +191,7 @@ class Conversation:
 
     async def _more(self) -> None:
         self._flush()
-        assert await self._read(), f"the daemon has ended; left are {self._answers + self._notifications}"
+        assert await self._read(), f"the daemon has ended; left are {self._left()}"
 
     async def _read(self) -> bool:
         assert self._process.stdout is not None
@@ -185,8 +200,10 @@ class Conversation:
         for body in self._decoder.feed(data):
             assert isinstance(body, bytes), body
             message = json.loads(body)
-            told = isinstance(message, dict) and "method" in message
-            (self._notifications if told else self._answers).append(message)
+            if not isinstance(message, dict) or "method" not in message:
+                self._answers.append(message)
+            else:
+                (self._requests if "id" in message else self._notifications).append(message)
         return bool(data)
 
 
@@ -221,15 +238,36 @@ def rebuilding_session(data_dir: Path) -> Began:
 
 SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
     "the main one": (ordinary_session, 0),
+    "dialogs for approvals": (ordinary_session, 0),
+    "a rebuild by another process": (ordinary_session, 0),
     "a rebuild at start": (rebuilding_session, 0),
     "a newer treadle comes": (ordinary_session, 1),
     "a newer treadle was here": (ordinary_session, 1),
 }
 """How each session is prepared, and the expected exit status of its daemon."""
 
-MEANWHILE: dict[str, Callable[[Path], None]] = {
-    "a newer treadle takes the database over": lambda data_dir: _set_projection_version(data_dir, 99)
+
+@contextmanager
+def rebuilding(data_dir: Path) -> Iterator[None]:
+    """Holds what a process holds that rebuilds the projections."""
+    lock = FileLock(data_dir / REBUILDING)
+    assert lock.acquire()
+    try:
+        with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+    finally:
+        lock.release()
+
+
+MEANWHILE: dict[str, Callable[[Path, ExitStack], object]] = {
+    "a newer treadle takes the database over": lambda data_dir, lasting: _set_projection_version(data_dir, 99),
+    "another process begins to rebuild the projections": lambda data_dir, lasting: lasting.enter_context(
+        rebuilding(data_dir)
+    ),
+    "the other process has rebuilt the projections": lambda data_dir, lasting: lasting.close(),
 }
+"""What else happens; what lasts until something ends it is put on the stack."""
 
 
 def _set_projection_version(data_dir: Path, version: int) -> None:
@@ -247,22 +285,25 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    conversation, examples = Conversation(process), Examples(data_dir)
+    conversation, examples, lasting = Conversation(process), Examples(data_dir), ExitStack()
     try:
         for i, block in enumerate(blocks):
-            if block.kind == "request":
+            if block.kind in _SENT:
                 conversation.send(examples.real(block.value))
                 if i == 0:
                     await began(conversation)
             elif block.kind == "meanwhile":
-                MEANWHILE[block.value](data_dir)
+                MEANWHILE[block.value](data_dir, lasting)
             elif block.kind == "answer":
                 check(block, cut(examples.shown(await conversation.answer(block.value)), block.value))
-            else:
+            elif block.kind == "notification":
                 check(block, cut(examples.shown(await conversation.notification(block.value)), block.value))
+            else:
+                check(block, cut(examples.shown(await conversation.request()), block.value))
         left = [message for message in await conversation.end() if message.get("method") != _LOG]
         assert not left, f"the daemon also said, in the session «{name}»: {left}"
     finally:
+        lasting.close()
         if process.stdin is not None:
             process.stdin.close()
         async with asyncio.timeout(PATIENCE):
@@ -313,7 +354,7 @@ async def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, blocks in sessions(page).items():
             await replay(name, blocks, Path(folder) / "data", note)
-            said += [(block, block.value) for block in blocks if block.kind == "request"]
+            said += [(block, block.value) for block in blocks if block.kind in _SENT]
     for block, value in sorted(said, key=lambda entry: -entry[0].start):
         page = page[: block.start] + pretty(value) + "\n" + page[block.end :]
     PAGE.write_text(page, "utf-8")

@@ -149,12 +149,32 @@ STATUS = Endpoint("daemon/status", "Versions, sizes and queues.", params.NoParam
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(one for one in vars().values() if isinstance(one, Endpoint))
-"""All methods, in the order of the documentation."""
+"""All methods of the daemon, in the order of the documentation."""
+
+SHOW_MESSAGE_REQUEST = Endpoint(
+    "window/showMessageRequest",
+    "Show a pending approval as a dialog. The result is the chosen action, or null.",
+    results.ShowMessageRequest,
+    cast(type[results.MessageActionItem | None], results.MessageActionItem | None),
+)
+WORK_DONE_PROGRESS_CREATE = Endpoint(
+    "window/workDoneProgress/create",
+    "Show progress while commands wait for another process that rebuilds the projections.",
+    results.WorkDoneProgressCreate,
+    NULL,
+)
+
+CLIENT_ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (SHOW_MESSAGE_REQUEST, WORK_DONE_PROGRESS_CREATE)
+"""The methods of the client: the requests that the daemon sends, to a client that can answer them."""
 
 TO_CLIENT: dict[str, tuple[str, type]] = {
     "projection/changed": ("Sent to a subscriber: what changed.", results.ProjectionChanged),
     "event/appended": ("Sent to a subscriber of the topic `events`: new events.", results.EventAppended),
-    "$/progress": ("The progress of a rebuild at start, if `initialize` had a `workDoneToken`.", results.Progress),
+    "$/progress": (
+        "The progress of a rebuild: of one at start, if `initialize` had a `workDoneToken`, or by another process.",
+        results.Progress,
+    ),
+    "$/cancelRequest": ("Cancel a request of the daemon: close its dialog.", params.CancelParams),
     "window/logMessage": ("A warning or an error of the daemon.", results.LogMessage),
 }
 """The notifications that the daemon sends."""

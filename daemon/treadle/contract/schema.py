@@ -6,6 +6,7 @@ Structs that the daemon sends are open: a later release may add members.
 
 import inspect
 import re
+from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from treadle.contract import params, results
 from treadle.contract.kinds import KINDS, Kind
-from treadle.contract.methods import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
 from treadle.domain import commands, entities, events
 from treadle.domain.commands import COMMANDS, AnyCommand
 from treadle.domain.entities import ENTITIES
@@ -45,10 +46,12 @@ def json_schema() -> Schema:
     """The JSON Schema: each type under `$defs`, and a root that maps each method and notification to its types."""
     defs = definitions("#/$defs/")
     ref = Reference("#/$defs/")
-    methods = {
-        endpoint.name: _object({"params": ref.to(endpoint.params), "result": ref.to(endpoint.result)})
-        for endpoint in ENDPOINTS
-    }
+
+    def methods(endpoints: Iterable[Endpoint[Any, Any]]) -> Schema:
+        return _object(
+            {one.name: _object({"params": ref.to(one.params), "result": ref.to(one.result)}) for one in endpoints}
+        )
+
     return {
         "$schema": DIALECT,
         "$id": f"urn:treadle:protocol:{PROTOCOL_VERSION}",
@@ -57,6 +60,7 @@ def json_schema() -> Schema:
         **_object(
             {
                 "methods": {"$ref": "#/$defs/Methods"},
+                "clientMethods": {"$ref": "#/$defs/ClientMethods"},
                 "toClient": {"$ref": "#/$defs/ToClient"},
                 "fromClient": {"$ref": "#/$defs/FromClient"},
                 "error": {"$ref": "#/$defs/ErrorObject"},
@@ -64,7 +68,9 @@ def json_schema() -> Schema:
         ),
         "$defs": {
             **{name: _with_unknown(schema) for name, schema in defs.items()},
-            "Methods": _object(methods) | {"description": "The params and the result of each method."},
+            "Methods": methods(ENDPOINTS) | {"description": "The params and the result of each method of the daemon."},
+            "ClientMethods": methods(CLIENT_ENDPOINTS)
+            | {"description": "The params and the result of each request that the daemon sends."},
             "ToClient": _object({name: ref.to(struct) for name, (_, struct) in TO_CLIENT.items()})
             | {"description": "The params of each notification that the daemon sends."},
             "FromClient": _object({name: ref.to(struct) for name, (_, struct) in FROM_CLIENT.items()})
@@ -80,7 +86,9 @@ class Reference:
         self._prefix = prefix
 
     def to(self, type: Any) -> Schema:
-        """The schema of a type: null, any object, or a reference to a named one."""
+        """The schema of a type: null, any object, a reference to a named one, or alternatives with null."""
+        if NULL in (variants := variants_of(type)) and len(variants) > 1:
+            return {"anyOf": [self.to(one) for one in variants]}
         if type is NULL:
             return {"type": "null"}
         if type == FREE:
@@ -113,11 +121,11 @@ def definitions(prefix: str) -> dict[str, Schema]:
         *COMMANDS,
         *EVENTS,
         *ENTITIES.values(),
-        *(struct for endpoint in ENDPOINTS for struct in variants_of(endpoint.params)),
+        *(struct for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS) for struct in variants_of(endpoint.params)),
         *(struct for _, struct in FROM_CLIENT.values()),
         *(
             type
-            for endpoint in ENDPOINTS
+            for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS)
             if endpoint.result not in (NULL, FREE)
             for type in variants_of(endpoint.result)
         ),
