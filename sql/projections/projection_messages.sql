@@ -26,14 +26,14 @@ WHEN NEW.event_type = 'MessageAppended' BEGIN
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
 
--- A message of many parts is folded into one, because a read would look up each of them.
+-- A message of many small parts is folded into one, because a read would look up each of them.
 CREATE TRIGGER projection_messages_completed INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'MessageCompleted' BEGIN
   INSERT INTO parts (entity, member, sequence, text)
   SELECT m.sequence, '', NEW.sequence, t.text
   FROM projection_messages AS m CROSS JOIN message_texts AS t ON t.sequence = m.sequence
   WHERE m.thread_id = NEW.thread_id AND m.id = NEW.payload ->> '$.id'
-    AND (SELECT count(*) FROM parts WHERE entity = m.sequence) > 16;
+    AND (SELECT count(*) FROM parts WHERE entity = m.sequence) > max(16, length(t.text) / 256);
   DELETE FROM parts
   WHERE entity = (
     SELECT m.sequence FROM projection_messages AS m
