@@ -81,8 +81,8 @@ user> See
 [image/png]
 [notes.md, file:///notes.md]
 -- interrupted by Ada (too slow); the agent did not confirm
-user> 
-[100051 bytes of content]
+user> Look
+[100081 bytes of content]
 -- failed (rate_limit: too many requests)"""
 
 
@@ -302,18 +302,21 @@ async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
     command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
     image = {"type": "image", "mimeType": "image/png", "data": "iVBORw0KGgo="}
     link = {"type": "resource_link", "name": "notes.md", "uri": "file:///notes.md"}
+
+    def text(said: str) -> dict[str, str]:
+        return {"type": "text", "text": said}
+
     with wire.serving(data_dir) as other:
         other.dispatch("CreateProject", id="p", name="Demo", path="/demo")
         other.dispatch("CreateThread", threadId="t", projectId="p", title="Stop")
-        content = [{"type": "text", "text": "See"}, image, link]
-        other.dispatch("StartTurn", threadId="t", id="u", content=content)
+        other.dispatch("StartTurn", threadId="t", id="u", content=[text("See"), image, link])
         async with running(name, command, tmp_path) as editor:
             editor.pick("Stop [running]")
             await editor.until("# Stop [running]")
             other.dispatch("CancelTurn", threadId="t", id="u", by="Ada")
             await editor.until("# Stop [cancelling]")
             other.dispatch("InterruptTurn", threadId="t", reason="too slow", by="Ada", confirmed=False)
-            other.dispatch("StartTurn", threadId="t", id="v", content=[image | {"data": "A" * 100_000}])
+            other.dispatch("StartTurn", threadId="t", id="v", content=[text("Look"), image | {"data": "A" * 100_000}])
             other.dispatch("FailTurn", threadId="t", id="v", error="too many requests", kind="rate_limit")
             assert await editor.until("-- failed") == STOPPED
             assert await editor.quit() == 0
