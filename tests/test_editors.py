@@ -290,9 +290,11 @@ async def test_an_editor_shows_a_turn_in_the_order_of_its_commands(name: str, da
         ]
         async with running(name, command, tmp_path) as editor:
             editor.pick("Order [idle]")
-            assert await editor.until("past: six\n-- completed") == "\n".join(shown)
+            assert await editor.until("# Order") == "\n".join(shown)
             shown += [turn(pipelined(other, "t", "live")), turn(pipelined(other, "t", "backwards", BACKWARDS))]
-            assert await editor.until("backwards: six\n-- completed") == "\n".join(shown)
+            other.dispatch("RenameThread", threadId="t", title="Later")
+            shown[0] = "# Later [idle]"
+            assert await editor.until("# Later") == "\n".join(shown)
             assert await editor.quit() == 0
 
 
