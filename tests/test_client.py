@@ -788,7 +788,7 @@ def test_a_replica_is_sorted_by_sequence_whatever_the_order_of_its_changes() -> 
 
 async def test_a_turn_is_in_the_order_of_its_commands(data_dir: Path) -> None:
     def shown(replica: Replica) -> list[str]:
-        entities = [*replica.all(Message).values(), *replica.all(Activity).values()]
+        entities: list[Message | Activity] = [*replica.all(Message).values(), *replica.all(Activity).values()]
         entities.sort(key=lambda entity: entity.sequence)
         return [entity.text if isinstance(entity, Message) else entity.title for entity in entities]
 
