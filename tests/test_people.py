@@ -392,7 +392,7 @@ def test_a_table_of_threads_says_which_tool_they_come_from_and_that_a_turn_is_ca
         daemon.dispatch("StartTurn", threadId="t", id="u", prompt="?")
         daemon.dispatch("CancelTurn", threadId="t", id="u")
         table = [re.sub(r"  +", "  ", line) for line in of(data_dir, "threads").splitlines()]
-    assert table[0] == "ID  STATUS  TITLE  PROJECT  FROM  UPDATED"
+    assert table[0] == "ID  STATUS  TITLE  PROJECT  TOOL  UPDATED"
     assert table[1].startswith("t  cancelling  Other  p  opencode␛[2J  2")
     assert table[2].startswith("own  idle  Own  p  2")
 

@@ -86,17 +86,19 @@ def _print_table(rows: Iterator[bytes], projects: dict[str, str]) -> None:
     def project_of(thread: dict[str, Any]) -> str:
         return output.one_line(projects.get(thread["projectId"], thread["projectId"]))
 
+    def tool_of(thread: dict[str, Any]) -> str:
+        return output.one_line(thread["origin"]["tool"]) if thread["origin"] else ""
+
     ids = min(WIDEST_ID, max(len(thread["id"]) for thread in first))
     statuses = max(7, *(len(_status(thread)) for thread in first))
-    tools = min(WIDEST_TOOL, max(output.width(_tool(thread)) for thread in first))  # 0: no column
     names = min(WIDEST_PROJECT, max(7, *(output.width(project_of(thread)) for thread in first)))
+    from_tools = any(thread["origin"] for thread in first)
+    tools = min(WIDEST_TOOL, max(4, *(output.width(tool_of(thread)) for thread in first))) if from_tools else 0
     screen = output.columns()
-    for_title = (
-        60 if screen is None else max(screen - ids - statuses - names - (tools + 2 if tools else 0) - 16 - 4 * 2, 12)
-    )
+    for_title = 60 if screen is None else max(screen - ids - names - (tools and tools + 2) - statuses - 16 - 4 * 2, 12)
     titles = min(for_title, max(5, *(output.width(output.one_line(thread["title"])) for thread in first)))
-    from_tool = f"{'FROM':<{tools}}  " if tools else ""
-    head = f"{'ID':<{ids}}  {'STATUS':<{statuses}}  {'TITLE':<{titles}}  {'PROJECT':<{names}}  {from_tool}UPDATED"
+    tool = f"{'TOOL':<{tools}}  " if tools else ""
+    head = f"{'ID':<{ids}}  {'STATUS':<{statuses}}  {'TITLE':<{titles}}  {'PROJECT':<{names}}  {tool}UPDATED"
     print(paint("bold", head))
     for thread in chain(first, map(msgspec.json.decode, rows)):
         status = _status(thread)
@@ -106,7 +108,7 @@ def _print_table(rows: Iterator[bytes], projects: dict[str, str]) -> None:
             paint(output.STATUS_STYLES.get(status, "dim"), status.ljust(statuses)),
             output.pad(output.fit(title, titles), titles),
             paint("dim", output.pad(output.fit(project_of(thread), names), names)),
-            *([paint("dim", output.pad(output.fit(_tool(thread), tools), tools))] if tools else []),
+            *([paint("dim", output.pad(output.fit(tool_of(thread), tools), tools))] if tools else []),
             paint("dim", output.to_the_minute(thread["updatedAt"])),
         ]
         print("  ".join(cells))
@@ -114,10 +116,3 @@ def _print_table(rows: Iterator[bytes], projects: dict[str, str]) -> None:
 
 def _status(thread: dict[str, Any]) -> str:
     return "archived" if thread["archivedAt"] and thread["status"] == "idle" else str(thread["status"])
-
-
-def _tool(thread: dict[str, Any]) -> str:
-    """The tool that the thread comes from, if it was said."""
-    import treadle.cli.output as output
-
-    return output.one_line(thread["origin"]["tool"]) if thread["origin"] else ""
