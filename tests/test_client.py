@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+import wire
+from people import BACKWARDS, pipelined
 from support import spawned_on_pipes
 from treadle.client import (
     AppendChange,
@@ -51,7 +53,7 @@ from treadle.domain.commands import (
     ResolveApproval,
     StartTurn,
 )
-from treadle.domain.entities import Message, Setting, Thread, Turn
+from treadle.domain.entities import Activity, Message, Setting, Thread, Turn
 from treadle.domain.events import SettingChanged
 from treadle.publish.subscriptions import NOTIFICATION_BYTES
 
@@ -98,7 +100,7 @@ async def test_a_client_calls_and_is_answered(data_dir: Path, framing: Framing) 
         assert isinstance(event, SettingChanged)
         assert (answer.sequence, event.key, event.value) == (1, "k", {"a": [1, "🧵"]})
         page = await client.setting_list(limit=5)
-        assert page.items == [Setting(key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
+        assert page.items == [Setting(sequence=1, key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
         assert page.next_cursor is None
         assert await client.end() == 0
     assert client.process.returncode == 0
@@ -329,10 +331,10 @@ HELLO = {
     "protocolVersion": 1,
     "logId": "l",
 }
-SETTING = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
-    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "archivedAt": None, "version": 1},
-    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z"},
+    **{"sequence": 1, "id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "version": 1},
+    **{"archivedAt": None, "createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z"},
 }
 
 
@@ -750,12 +752,13 @@ def test_a_wrong_call_is_a_type_error_and_a_right_one_has_the_type_of_its_result
 
 
 def upsert(entity: str, **value: Any) -> dict[str, Any]:
-    return {"type": "upsert", "entity": entity, "value": value}
+    return {"type": "upsert", "entity": entity, "value": {"sequence": 1, **value}}
 
 
 def test_a_replica_takes_each_kind_of_change() -> None:
     replica = Replica()
-    replica.load({"sequence": 3, "threads": [{"id": "t", "title": "a"}], "settings": [{"key": "k", "value": 1}]})
+    thread, setting = {"sequence": 1, "id": "t", "title": "a"}, {"sequence": 2, "key": "k", "value": 1}
+    replica.load({"sequence": 3, "threads": [thread], "settings": [setting]})
     replica.apply([upsert("thread", id="t", title="b"), upsert("message", id="m", threadId="t", text="one")], 5)
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "🧵", "offset": 3}], 6)
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "!", "offset": 4}], 7)
@@ -765,11 +768,41 @@ def test_a_replica_takes_each_kind_of_change() -> None:
     assert replica.sequence == 8
     held = {entity: values for entity, values in replica.entities.items() if values}
     assert held == {
-        "thread": {"t": {"id": "t", "title": "b"}},
-        "message": {"m": {"id": "m", "threadId": "t", "text": "one🧵!"}},
+        "thread": {"t": {"sequence": 1, "id": "t", "title": "b"}},
+        "message": {"m": {"sequence": 1, "id": "m", "threadId": "t", "text": "one🧵!"}},
     }
     replica.apply([{"type": "remove", "entity": "thread", "id": "t"}], 9)
     assert not any(replica.entities.values())
+
+
+def test_a_replica_is_sorted_by_sequence_whatever_the_order_of_its_changes() -> None:
+    replica = Replica()
+    settings = [{"sequence": 2, "key": "a"}, {"sequence": 1, "key": "b"}, {"sequence": 4, "key": "c"}]
+    replica.load({"sequence": 4, "settings": settings})
+    assert list(replica.entities["setting"]) == ["b", "a", "c"]
+    replica.apply([upsert("setting", sequence=6, key="d"), upsert("setting", sequence=5, key="e")], 6)
+    assert list(replica.entities["setting"]) == ["b", "a", "c", "e", "d"]
+    replica.apply([upsert("setting", sequence=2, key="a", value=1), upsert("setting", sequence=7, key="b")], 7)
+    assert list(replica.entities["setting"]) == ["a", "c", "e", "d", "b"]
+
+
+async def test_a_turn_is_in_the_order_of_its_commands(data_dir: Path) -> None:
+    def shown(replica: Replica) -> list[str]:
+        entities: list[Message | Activity] = [*replica.all(Message).values(), *replica.all(Activity).values()]
+        entities.sort(key=lambda entity: entity.sequence)
+        return [entity.text if isinstance(entity, Message) else entity.title for entity in entities]
+
+    async with connected(data_dir, *NORMAL) as client:
+        await client.dispatch(CreateProject(id="p", name="p", path="/p"))
+        await client.dispatch(CreateThread(thread_id="t", project_id="p", title="T"))
+        live = await client.subscribe("thread", thread_id="t")
+        said: list[str] = []
+        with wire.serving(data_dir) as other:
+            for turn, times in (("u", []), ("v", BACKWARDS)):
+                said += await asyncio.to_thread(pipelined, other, "t", turn, times)
+            sequence = other.result("daemon/status")["sequence"]
+        assert shown(await live.until(sequence)) == said
+        assert shown((await client.subscribe("thread", thread_id="t")).replica) == said
 
 
 @pytest.mark.parametrize(("id", "offset"), [("m", 2), ("m", 4), ("none", 0)])
@@ -829,8 +862,8 @@ def test_a_replica_joins_what_was_appended_whatever_comes_next() -> None:
 
 def test_a_snapshot_takes_the_place_of_what_was_held() -> None:
     replica = Replica()
-    replica.load({"sequence": 9, "projects": [{"id": "p"}], "threads": [{"id": "t"}]})
-    replica.load({"sequence": 4, "projects": [], "threads": [{"id": "u"}]})
+    replica.load({"sequence": 9, "projects": [{"sequence": 1, "id": "p"}], "threads": [{"sequence": 2, "id": "t"}]})
+    replica.load({"sequence": 4, "projects": [], "threads": [{"sequence": 3, "id": "u"}]})
     assert (replica.sequence, replica.entities["project"], list(replica.entities["thread"])) == (4, {}, ["u"])
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import wire
+from people import BACKWARDS, pipelined
 from support import CHECKOUT, PATIENCE, needs, output_of
 from treadle.client import Client, connect
 from treadle.store.sqlite.database import FILE_NAME
@@ -72,6 +74,16 @@ Second line and from elsewhere 🚀
 * ls [completed]
 * May it? [once]
 -- completed (end_turn)"""
+
+
+STOPPED = """# Stop [idle]
+user> See
+[image/png]
+[notes.md, file:///notes.md]
+-- interrupted by Ada (too slow); the agent did not confirm
+user> Look
+[100081 bytes of content]
+-- failed (rate_limit: too many requests)"""
 
 
 class Editor:
@@ -258,6 +270,58 @@ async def test_an_editor_plays_a_turn_and_shows_it_and_what_another_process_does
         assert await editor.answer("status") == 0
         assert nobody_has_it_open(data_dir)
         assert await editor.quit() == 0
+
+
+async def test_an_editor_shows_a_turn_in_the_order_of_its_commands(name: str, data_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+
+    def turn(said: list[str]) -> str:
+        prompt, *rest = said
+        lines = [f"* {one} [completed]" if n % 2 else f"assistant> {one}" for n, one in enumerate(rest)]
+        return "\n".join([f"user> {prompt}", *lines, "-- completed (end_turn)"])
+
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Demo", path="/demo")
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Order")
+        shown = [
+            "# Order [idle]",
+            turn(pipelined(other, "t", "before")),
+            turn(pipelined(other, "t", "past", BACKWARDS)),
+        ]
+        async with running(name, command, tmp_path) as editor:
+            editor.pick("Order [idle]")
+            assert await editor.until("# Order") == "\n".join(shown)
+            shown += [turn(pipelined(other, "t", "live")), turn(pipelined(other, "t", "backwards", BACKWARDS))]
+            other.dispatch("RenameThread", threadId="t", title="Later")
+            shown[0] = "# Later [idle]"
+            assert await editor.until("# Later") == "\n".join(shown)
+            assert await editor.quit() == 0
+
+
+async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
+    name: str, data_dir: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    image = {"type": "image", "mimeType": "image/png", "data": "iVBORw0KGgo="}
+    link = {"type": "resource_link", "name": "notes.md", "uri": "file:///notes.md"}
+
+    def text(said: str) -> dict[str, str]:
+        return {"type": "text", "text": said}
+
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Demo", path="/demo")
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Stop")
+        other.dispatch("StartTurn", threadId="t", id="u", content=[text("See"), image, link])
+        async with running(name, command, tmp_path) as editor:
+            editor.pick("Stop [running]")
+            await editor.until("# Stop [running]")
+            other.dispatch("CancelTurn", threadId="t", id="u", by="Ada")
+            await editor.until("# Stop [cancelling]")
+            other.dispatch("InterruptTurn", threadId="t", reason="too slow", by="Ada", confirmed=False)
+            other.dispatch("StartTurn", threadId="t", id="v", content=[text("Look"), image | {"data": "A" * 100_000}])
+            other.dispatch("FailTurn", threadId="t", id="v", error="too many requests", kind="rate_limit")
+            assert await editor.until("-- failed") == STOPPED
+            assert await editor.quit() == 0
 
 
 async def test_an_editor_that_is_left_ends_its_daemon(

@@ -18,6 +18,9 @@ import pytest
 
 from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
+from treadle.cli import output
+from treadle.cli.event_formatter import EventFormatter
+from treadle.domain import events as e
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import OPENING, FileLock
 from treadle.store.sqlite.reader import reading
@@ -381,6 +384,19 @@ def test_threads_of_a_project_or_the_archive(data_dir: Path) -> None:
     assert "project '/nowhere' not found" in of(data_dir, "threads", "--project", "/nowhere", status=1)
 
 
+def test_a_table_of_threads_says_which_tool_they_come_from_and_that_a_turn_is_cancelled(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="own", projectId="p", title="Own")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Other", origin={"tool": "opencode\x1b[2J"})
+        daemon.dispatch("StartTurn", threadId="t", id="u", prompt="?")
+        daemon.dispatch("CancelTurn", threadId="t", id="u")
+        table = [re.sub(r"  +", "  ", line) for line in of(data_dir, "threads").splitlines()]
+    assert table[0] == "ID  STATUS  TITLE  PROJECT  TOOL  UPDATED"
+    assert table[1].startswith("t  cancelling  Other  p  opencode␛[2J  2")
+    assert table[2].startswith("own  idle  Own  p  2")
+
+
 def test_a_table_of_threads_fits_a_terminal_and_no_title_gives_it_orders(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="風" * 40, path="/p")
@@ -492,6 +508,16 @@ def test_a_tail_tells_what_every_daemon_does_in_lines_that_one_can_read(data_dir
             told(two, "ResolveApproval", "✓ Allow once", **talk, id="q", outcome="yes")
             told(two, "CreateCheckpoint", "◆ checkpoint  done  refs/x", **talk, gitRef="refs/x", message="done")
             told(one, "CompleteTurn", "turn completed (end_turn)", **talk, id="u", stopReason="end_turn")
+            told(one, "StartTurn", "turn started", **talk, id="v", content=[{"type": "image", "mimeType": "image/png"}])
+            assert line_of(process) == "user: [image/png]"
+            one.dispatch("RecordActivity", **talk, turnId="v", id="b", kind="plan", title="Plan", status="pending")
+            assert line_of(process) == "· pending  plan: Plan"
+            told(two, "UpdateActivity", "· running  plan: Plan", **talk, id="b", status="running")
+            told(two, "FailCheckpoint", "◆ checkpoint failed: no git", **talk, turnId="v", reason="no git")
+            told(two, "CancelTurn", "turn cancelling by Ada", **talk, id="v", by="Ada")
+            two.dispatch("InterruptTurn", **talk, reason="too slow", by="Ada", confirmed=False)
+            assert line_of(process) == "· failed  plan: Plan"
+            assert line_of(process) == "turn interrupted by Ada (too slow); the agent did not confirm"
             told(two, "ChangeSetting", 'setting theme = "dusk"', key="theme", value="dusk")
             told(two, "DeleteThread", "thread deleted", **talk)
 
@@ -557,6 +583,29 @@ def test_a_tail_of_one_thread_knows_what_was_there_before(data_dir: Path) -> Non
             assert json.loads(process.stdout.readline()) == stored
 
 
+def test_a_tail_says_who_caused_an_event_and_looks_up_what_an_activity_was(data_dir: Path) -> None:
+    def look_up(kind: str, thread_id: str, id: str) -> str:
+        return {"thread": "Wind", "role": "assistant", "kind": "tool_call", "title": "ls", "status": "running"}[kind]
+
+    formatter = EventFormatter(look_up, output.Paint(False))
+
+    def told(event: e.AnyEvent, actor: str | None = None) -> list[str]:
+        lines = formatter.lines(e.StoredEvent(sequence=1, event=event, actor=actor))
+        return [re.sub(r"^\S+  Wind +", "", line) for line in lines]
+
+    at = "2026-01-31T12:00:00.000Z"
+    renamed = e.ThreadArchived(thread_id="t", at=at)
+    assert (told(renamed), told(renamed, "Ada\x1b")) == (["thread archived"], ["Ada␛  thread archived"])
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, status="completed")) == ["⚙ completed  ls"]
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, detail={"text": "more"})) == []
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, title="pwd")) == ["⚙ completed  pwd"]
+    assert told(e.MessageAppended(thread_id="t", id="m", at=at, text="one"), "Ada") == []
+    assert told(e.MessageAppended(thread_id="t", id="m", at=at, text="\ntwo\n"), "Bo") == [
+        "Ada  assistant: one",
+        "Bo  assistant: two",
+    ]
+
+
 def test_a_tail_outlives_a_daemon_that_is_killed_and_tells_what_the_next_one_does(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -566,7 +615,7 @@ def test_a_tail_outlives_a_daemon_that_is_killed_and_tells_what_the_next_one_doe
         with following(data_dir, "tail") as process:
             kill(daemon)
             with serving(data_dir):
-                assert line_of(process) == "turn interrupted: the daemon that ran it is gone"
+                assert line_of(process) == "turn interrupted (the daemon that ran it is gone)"
 
 
 def test_a_tail_says_when_the_database_is_gone(data_dir: Path) -> None:

@@ -468,7 +468,7 @@ async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(
     monkeypatch.setattr(changes, "INDEX_THREADS", 3)
     await client.do(*(thread(n) for n in range(8)))
     index = await client.open("index")
-    assert list(index.replica.entities["thread"]) == ["t7", "t6", "t5"]
+    assert list(index.replica.entities["thread"]) == ["t5", "t6", "t7"]
 
     async def holds_the_window(held: Held) -> None:
         await client.all_told()
@@ -564,7 +564,7 @@ async def test_a_rebuild_while_a_client_follows_changes_nothing_for_it(client: C
 
 def test_a_replica_finds_out_that_something_was_lost() -> None:
     replica = Replica()
-    replica.load({"sequence": 1, "messages": [{"id": "m", "text": "😀"}]})
+    replica.load({"sequence": 1, "messages": [{"sequence": 1, "id": "m", "text": "😀"}]})
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "a", "offset": 1}], 2)
     for lost in ({"id": "m", "offset": 3}, {"id": "m", "offset": 1}, {"id": "unknown", "offset": 0}):
         with pytest.raises(OutOfStep):

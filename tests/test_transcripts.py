@@ -1,5 +1,6 @@
 """`treadle show`: what it shows of a thread, in every form, and that no text gets out of its place."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from people import FENCES, HOSTILE, on_terminal, some_work
+from people import BACKWARDS, FENCES, HOSTILE, on_terminal, pipelined, some_work
 from treadle.cli import code_blocks, details, output, transcript_html, transcript_markdown
 from wire import run, serving
 
@@ -121,6 +122,87 @@ def test_a_transcript_has_all_in_the_order_of_its_making(talk: Path) -> None:
     for options in ((), ("--full",), ("--markdown",), ("--html",)):
         text = shown(talk, "talk-1", *options)
         assert_in_order(re.sub(r"\bTurn\b", "turn", text).replace("\\_", "_"), IN_ORDER)
+
+
+@pytest.fixture
+def pipeline(data_dir: Path) -> tuple[Path, list[str]]:
+    """A thread whose turns were each written at once, the second with times that run backwards; what it shows."""
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Order")
+        return data_dir, pipelined(daemon, "t", "u") + pipelined(daemon, "t", "v", BACKWARDS)
+
+
+def test_a_transcript_is_in_the_order_of_the_commands_whatever_their_times(pipeline: tuple[Path, list[str]]) -> None:
+    data_dir, said = pipeline
+    for options in ((), ("--markdown",), ("--html",)):
+        found = re.findall(r"[uv]: (?:one|two|three|four|five|six)", shown(data_dir, "t", *options))
+        assert found == said, options
+    read = json.loads(shown(data_dir, "t", "--json"))
+    items = sorted(read["messages"] + read["activities"], key=lambda item: item["sequence"])
+    assert [item.get("text") or item["title"] for item in items] == said
+
+
+@pytest.fixture
+def stopped(data_dir: Path) -> Path:
+    """A thread with all that a command may say beside its text, in hostile words where they are free."""
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": "Compare ```\n<this>"},
+        {"type": "image", "mimeType": "image/png", "data": "QUJD" * 4096, "uri": f"https://evil.example/{HOSTILE}"},
+        {"type": "text", "text": "with"},
+        {"type": "resource_link", "name": f"notes ![x](y) {HOSTILE}", "uri": "javascript:alert(1)"},
+        {"type": "resource", "resource": {"uri": "file:///a.py", "mimeType": "text/x-python", "text": "<é>"}},
+        {"type": "hologram", "mimeType": 7},
+    ]
+    origin = {"tool": f"<tool> {HOSTILE}", "sessionId": "ses-1", "branch": "main", "parent": {"threadId": "above"}}
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Stop", origin=origin)
+        daemon.dispatch("StartTurn", threadId="t", id="u", content=content)
+        daemon.dispatch(
+            "CreateCheckpoint",
+            threadId="t",
+            turnId="u",
+            gitRef="refs/1",
+            message="kept",
+            phase="before",
+            commit="c0" * 20,
+        )
+        daemon.dispatch("InterruptTurn", threadId="t", reason="too slow", by="<Ada>", confirmed=False)
+        daemon.dispatch("StartTurn", threadId="t", id="v", prompt="Again")
+        daemon.dispatch("FailTurn", threadId="t", id="v", error="too many", kind="rate_limit")
+        daemon.dispatch("StartTurn", threadId="t", id="w", prompt="Again")
+        daemon.dispatch("CancelTurn", threadId="t", id="w")
+        assert "t · cancelling · p (/p)" in shown(data_dir, "t")
+    return data_dir
+
+
+STOPPED = [
+    *("from <tool>", "session ses-1, branch main, subagent of above", "Compare", "<this>"),
+    *("[image/png, https://evil.example/", "12.0 KiB]", "with", "[notes ![x](y)", "javascript:alert(1)]"),
+    *("[text/x-python, file:///a.py, 4 bytes]", "[7]", "heckpoint before the turn", "kept"),
+    *("refs/1, commit c0c0c0c0c0c0", "interrupted by <Ada> (too slow); the agent did not confirm"),
+    "failed (rate_limit: too many)",
+]
+
+
+def test_a_transcript_says_how_a_turn_was_stopped_and_what_is_not_text(stopped: Path) -> None:
+    assert_in_order(shown(stopped, "t"), STOPPED)
+    page = Page(shown(stopped, "t", "--html"))
+    assert_in_order("".join(page.text), STOPPED)
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "link", "iframe", "object", "u", "tool", "this"}
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} <= {
+        f"#turn-{n}" for n in (1, 2, 3)
+    }
+    assert not any({"src", "srcset", "data", "action"} & attributes.keys() for _, attributes in page.tags)
+    markdown = shown(stopped, "t", "--markdown")
+    assert_in_order(html.unescape(re.sub(r"\\([\[\]_`*#|~\\])", r"\1", markdown)), STOPPED)
+    quote = [line[2:] for line in markdown.splitlines() if line.startswith("> ")]
+    outside, _ = blocks_of_code(quote)
+    assert not any("<" in line or "![" in line for line in outside)
+    for options in ((), ("--markdown",), ("--html",)):
+        assert not ORDERS & set(shown(stopped, "t", *options))
 
 
 def test_on_a_terminal_it_is_coloured_and_no_text_gives_orders(talk: Path) -> None:
@@ -323,8 +405,30 @@ def test_details_are_told_as_what_they_are() -> None:
     odds: list[Any] = [{"content": [1, None, {"type": "terminal"}]}, {"rawInput": 3}, {"entries": [[]]}, {"text": 1}]
     for odd in odds:
         assert all(isinstance(block, details.Block) for block in details.blocks(odd))
+    image = {"type": "content", "content": {"type": "image", "mimeType": "image/png", "data": "QUI="}}
+    assert told({"content": [image]}) == [("link", "", "[image/png, 2 bytes]")]
     long = {**diff, "oldText": "a\n" * 4_000, "newText": "b\n" * 4_000}
     assert told({"content": [long]})[0][2].splitlines() == ["+b"] * 4_000
+
+
+def test_a_message_is_its_text_and_its_content_in_order() -> None:
+    def told(text: str, *content: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(block.kind, block.text) for block in details.said(text, list(content) or None)]
+
+    image = {"type": "image", "data": "QUI="}
+    one, two = {"type": "text", "text": "one"}, {"type": "text", "text": "two"}
+    assert told("") == [("text", "")]
+    assert told("beside", image) == [("text", "beside"), ("link", "[image, 2 bytes]")]
+    assert told("one", one, image) == [("text", "one"), ("link", "[image, 2 bytes]")]
+    assert told("one\ntwo, and more", one, image, two) == [
+        ("text", "one"),
+        ("link", "[image, 2 bytes]"),
+        ("text", "two, and more"),
+    ]
+    assert told("one, and more", one, image) == [("text", "one"), ("link", "[image, 2 bytes]"), ("text", ", and more")]
+    assert told("", image) == [("link", "[image, 2 bytes]")]
+    odd: list[dict[str, Any]] = [{}, {"type": "resource", "resource": 3}, {"type": "image", "data": 1, "uri": []}]
+    assert [text for _, text in told("", *odd)] == ["[None]", "[resource]", "[image]"]
 
 
 def test_pieces_of_prose_and_code() -> None:

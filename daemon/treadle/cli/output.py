@@ -113,6 +113,7 @@ class Paint:
 
 STATUS_STYLES = {
     "running": "yellow",
+    "cancelling": "yellow",
     "streaming": "yellow",
     "waiting": "bold magenta",
     "pending": "magenta",

@@ -3,7 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from treadle.cli.options import Commands, add_json, data_dir_of, positive
 
@@ -16,7 +16,7 @@ treadle threads --json | jq -r 'select(.status == "waiting") | .id'
 """
 PAGE = 500  # threads read at once
 KEPT = 8 * 1024 * 1024  # bytes kept in memory; a longer list goes to a temporary file
-WIDEST_ID, WIDEST_PROJECT = 36, 24  # columns; a longer id is not cut and shifts the other columns
+WIDEST_ID, WIDEST_PROJECT, WIDEST_TOOL = 36, 24, 16  # columns; a longer id is not cut and shifts the other columns
 
 
 def add(commands: Commands) -> None:
@@ -83,24 +83,36 @@ def _print_table(rows: Iterator[bytes], projects: dict[str, str]) -> None:
             print("no threads")
         return
 
-    def project_of(thread: dict[str, str]) -> str:
+    def project_of(thread: dict[str, Any]) -> str:
         return output.one_line(projects.get(thread["projectId"], thread["projectId"]))
 
+    def tool_of(thread: dict[str, Any]) -> str:
+        return output.one_line(thread["origin"]["tool"]) if thread["origin"] else ""
+
     ids = min(WIDEST_ID, max(len(thread["id"]) for thread in first))
+    statuses = max(7, *(len(_status(thread)) for thread in first))
     names = min(WIDEST_PROJECT, max(7, *(output.width(project_of(thread)) for thread in first)))
+    from_tools = any(thread["origin"] for thread in first)
+    tools = min(WIDEST_TOOL, max(4, *(output.width(tool_of(thread)) for thread in first))) if from_tools else 0
     screen = output.columns()
-    for_title = 60 if screen is None else max(screen - ids - names - 7 - 16 - 4 * 2, 12)
+    for_title = 60 if screen is None else max(screen - ids - names - (tools and tools + 2) - statuses - 16 - 4 * 2, 12)
     titles = min(for_title, max(5, *(output.width(output.one_line(thread["title"])) for thread in first)))
-    head = f"{'ID':<{ids}}  {'STATUS':<7}  {'TITLE':<{titles}}  {'PROJECT':<{names}}  UPDATED"
+    tool = f"{'TOOL':<{tools}}  " if tools else ""
+    head = f"{'ID':<{ids}}  {'STATUS':<{statuses}}  {'TITLE':<{titles}}  {'PROJECT':<{names}}  {tool}UPDATED"
     print(paint("bold", head))
     for thread in chain(first, map(msgspec.json.decode, rows)):
-        status = "archived" if thread["archivedAt"] and thread["status"] == "idle" else thread["status"]
+        status = _status(thread)
         title = output.one_line(thread["title"])
         cells = [
             thread["id"].ljust(ids),
-            paint(output.STATUS_STYLES.get(status, "dim"), status.ljust(7)),
+            paint(output.STATUS_STYLES.get(status, "dim"), status.ljust(statuses)),
             output.pad(output.fit(title, titles), titles),
             paint("dim", output.pad(output.fit(project_of(thread), names), names)),
+            *([paint("dim", output.pad(output.fit(tool_of(thread), tools), tools))] if tools else []),
             paint("dim", output.to_the_minute(thread["updatedAt"])),
         ]
         print("  ".join(cells))
+
+
+def _status(thread: dict[str, Any]) -> str:
+    return "archived" if thread["archivedAt"] and thread["status"] == "idle" else str(thread["status"])

@@ -138,7 +138,40 @@ def took(begin: str, end: str | None) -> str:
 def ending(turn: Entity) -> str:
     """How a turn ended, in a few words."""
     why = turn["stopReason"] or turn["reason"] or turn["error"]
-    return str(turn["status"]) + (f" ({output.one_line(why)})" if why else "")
+    return ended(turn["status"], why, by=turn["by"], kind=turn["errorKind"], confirmed=turn["confirmed"])
+
+
+def ended(
+    status: str, why: str | None, *, by: str | None = None, kind: str | None = None, confirmed: bool | None = None
+) -> str:
+    """The same, of its parts: `interrupted by Ada (too slow); the agent did not confirm`."""
+    reason = ": ".join(output.one_line(part) for part in (kind, why) if part)
+    words = [status, f" by {output.one_line(by)}" if by else "", f" ({reason})" if reason else ""]
+    return "".join(words) + ("; the agent did not confirm" if confirmed is False else "")
+
+
+def origin(given: Entity | None) -> str:
+    """Where a thread comes from: `from opencode, session ses_1`. Empty if it was not said."""
+    if given is None:
+        return ""
+    parts = [f"from {given['tool']}"]
+    parts += [f"{word} {given[key]}" for key, word in (("sessionId", "session"), ("branch", "branch")) if key in given]
+    parts += [
+        f"{word} {given[key]['threadId']}"
+        for key, word in (("parent", "subagent of"), ("forkOf", "fork of"))
+        if key in given
+    ]
+    return output.one_line(", ".join(parts))
+
+
+def checkpoint(phase: str) -> str:
+    """What a checkpoint is called: `checkpoint`, or `checkpoint before the turn`."""
+    return "checkpoint" if phase == "manual" else f"checkpoint {phase} the turn"
+
+
+def kept(git_ref: str, commit: str | None) -> str:
+    """Where git has a checkpoint: its ref and its commit."""
+    return output.one_line(git_ref) + (f", commit {commit[:12]}" if commit else "")
 
 
 def answer(approval: Entity) -> str:
