@@ -38,13 +38,17 @@ ALLOWED = {
     ("position", "SCAN event_types"),
     # Of the 1,000 newest threads, messages and activities.
     ("search", "USE TEMP B-TREE FOR ORDER BY"),
+    # The threads of a project that is deleted, each of which is then deleted.
+    ("lookup_members", "USE TEMP B-TREE FOR ORDER BY"),
+    # A session is one thread, or a few.
+    ("thread_list_of_session", "USE TEMP B-TREE FOR ORDER BY"),
     # For `treadle doctor` alone, which reads everything.
     ("log_extent", "SCAN events"),
     # For `treadle stats` alone: a slice of the log, the largest of all threads, and how many rows there are.
     ("stats_event_types", "USE TEMP B-TREE FOR GROUP BY"),
     ("stats_largest_threads", "USE TEMP B-TREE FOR ORDER BY"),
     ("stats_entities", "SCAN projection_projects USING INDEX idx_projects_live"),
-    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_version"),
+    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_project"),
     ("stats_entities", "SCAN projection_threads"),
     ("stats_entities", "SCAN projection_turns USING COVERING INDEX idx_turns_thread"),
     ("stats_entities", "SCAN projection_turns USING INDEX idx_turns_running"),
@@ -239,7 +243,11 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "threads": '["t"]',
         "id": "tool" if name == "activity_read" else "open",
         "project": "p",
-        "live": 1,
+        "archived": None,
+        "tool": None,
+        "session": "s",
+        "by_time": 1,
+        "updated": "~",
         "limit": 3,
         "before": LATEST,
         "first": "t",
@@ -275,7 +283,7 @@ def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
     assert named <= QUERIES.keys()
     said = {string for tree in trees for string in _strings(tree)}
     made = {f"changed_{plural}" for plural in _PLURAL.values()}
-    made |= {"thread_list_of_project", "thread_list_archived", "thread_list_of_project_archived"}
+    made |= {f"thread_list{of}{by}" for of in ("", "_of_project") for by in ("", "_by_time")}
     assert made <= QUERIES.keys()
     assert QUERIES.keys() - said - made == set()
 

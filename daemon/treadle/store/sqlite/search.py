@@ -10,7 +10,7 @@ from treadle.contract.results import Page
 from treadle.domain.entities import Hit, Match
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Syntax
-from treadle.store.pages import INVALID_CURSOR, LATEST, BadCursor, decode_cursor, encode_cursor
+from treadle.store.pages import Position, decode_cursor, encode_cursor
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.sql import query
@@ -49,7 +49,8 @@ def search(
 
     Considers the 1,000 newest matches of each kind. Raises BadQuery, BadCursor, and NotFound for an unknown thread.
     """
-    upto, offset = _place(cursor) if cursor is not None else (reads.sequence(connection), 0)
+    start = (reads.sequence(connection), 0)
+    upto, offset = decode_cursor(cursor, start, tuple[Position, Position])
     since = 0
     if thread_id is not None:
         row = connection.execute(query("extent_of_thread"), {"thread": thread_id}).fetchone()
@@ -82,14 +83,7 @@ def search(
         snippet, matches = unmarked(found[sequence])
         hits.append(Hit(entity, id, thread, turn, project, title, snippet, matches, rank))
     more = len(rows) > limit
-    return Page(hits, encode_cursor([upto, offset + limit]) if more else None)
-
-
-def _place(cursor: str) -> tuple[int, int]:
-    place = decode_cursor(cursor, [0, 0])
-    if len(place) != 2 or not all(isinstance(n, int) and 0 <= n <= LATEST for n in place):
-        raise BadCursor(INVALID_CURSOR)
-    return place[0], place[1]
+    return Page(hits, encode_cursor((upto, offset + limit)) if more else None)
 
 
 def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, ...]]) -> dict[int, str]:
