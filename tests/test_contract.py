@@ -142,7 +142,13 @@ def test_every_golden_error_is_as_it_says_and_says_no_more() -> None:
 
 def test_what_the_daemon_sends_may_have_more_members_and_what_a_client_sends_may_not() -> None:
     closed = {name for name, schema in SCHEMA["$defs"].items() if schema.get("additionalProperties") is False}
-    of_clients = {command.__name__ for command in COMMANDS} | {"ApprovalOption"}
+    of_clients = {command.__name__ for command in COMMANDS} | {
+        "ApprovalOption",
+        "Origin",
+        "OriginFilter",
+        "ParentThread",
+        "ForkedThread",
+    }
     of_clients |= {name for name in SCHEMA["$defs"] if name.endswith("Params")}
     assert closed == of_clients - {"InitializeParams", "CancelParams", "IgnoredParams"}
 

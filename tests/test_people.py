@@ -397,6 +397,29 @@ def test_a_table_of_threads_says_which_tool_they_come_from_and_that_a_turn_is_ca
     assert table[2].startswith("own  idle  Own  p  2")
 
 
+def test_threads_of_a_tool_are_listed_by_their_own_times(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="P", path="/p")
+        for id, tool, year in (("a", "codex", 2025), ("b", "claude-code", 2023), ("c", "claude-code", 2024)):
+            origin = {"tool": tool, "sessionId": f"session:{id}"}
+            at = f"{year}-01-31T12:00:00.000Z"
+            daemon.dispatch("CreateThread", threadId=id, projectId="p", title=id, origin=origin, at=at)
+        daemon.dispatch("CreateThread", threadId="d", projectId="p", title="d", at="2022-01-31T12:00:00.000Z")
+
+    def ids(*options: str) -> list[str]:
+        return [thread["id"] for thread in json_lines(of(data_dir, "threads", "--json", *options))]
+
+    assert ids() == ["d", "c", "b", "a"]
+    assert ids("--sort", "updatedAt") == ["a", "c", "b", "d"]
+    assert ids("--sort", "updatedAt", "--origin", "claude-code") == ["c", "b"]
+    assert ids("--origin", "claude-code:session:b") == ["b"]
+    assert ids("--origin", "codex:session:b") == []
+    head, first, *_ = of(data_dir, "threads", "--sort", "updatedAt").splitlines()
+    assert re.fullmatch(r"ID +STATUS +TITLE +PROJECT +TOOL +UPDATED", head)
+    assert re.fullmatch(r"a +idle +a +P +codex +2025-01-31 \d\d:\d\d", first)
+    assert "TOOL:SESSION" in of(data_dir, "threads", "--origin", "codex:", status=2)
+
+
 def test_a_table_of_threads_fits_a_terminal_and_no_title_gives_it_orders(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="風" * 40, path="/p")

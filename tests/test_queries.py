@@ -20,6 +20,7 @@ from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
 from treadle.store.pages import LATEST
 from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.search import KINDS
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.transaction import PLURALS as _PLURAL
 
@@ -36,15 +37,17 @@ ALLOWED = {
     ("lookup_paths", "SCAN projection_projects USING INDEX idx_projects_live"),
     # One row for each type of event.
     ("position", "SCAN event_types"),
-    # Of the 1,000 newest threads, messages and activities.
-    ("search", "USE TEMP B-TREE FOR ORDER BY"),
+    # The threads of a project that is deleted, each of which is then deleted.
+    ("lookup_members", "USE TEMP B-TREE FOR ORDER BY"),
+    # A session is one thread, or a few.
+    ("thread_list_of_session", "USE TEMP B-TREE FOR ORDER BY"),
     # For `treadle doctor` alone, which reads everything.
     ("log_extent", "SCAN events"),
     # For `treadle stats` alone: a slice of the log, the largest of all threads, and how many rows there are.
     ("stats_event_types", "USE TEMP B-TREE FOR GROUP BY"),
     ("stats_largest_threads", "USE TEMP B-TREE FOR ORDER BY"),
     ("stats_entities", "SCAN projection_projects USING INDEX idx_projects_live"),
-    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_version"),
+    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_project"),
     ("stats_entities", "SCAN projection_threads"),
     ("stats_entities", "SCAN projection_turns USING COVERING INDEX idx_turns_thread"),
     ("stats_entities", "SCAN projection_turns USING INDEX idx_turns_running"),
@@ -57,7 +60,7 @@ ALLOWED = {
 }
 
 
-SEARCHES = {name for name in QUERIES if "MATCH :query" in QUERIES[name]}
+SEARCHES = {name for name in QUERIES if name.startswith(("search_", "latest_", "hits_"))}
 """What these cost grows with how much there is to be found: they have a connection of their own."""
 
 
@@ -91,7 +94,7 @@ def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name
         # M: by the words, of which each has its rows in order (xBestIndex of FTS5).
         scanned = re.fullmatch(r"SCAN (.*)", step)
         assert scanned is None or re.fullmatch(
-            r"(k|json_each) VIRTUAL TABLE INDEX 1:|CONSTANT ROW|\(subquery-\d+\)|threads|messages|activities"
+            r"(k|json_each) VIRTUAL TABLE INDEX 1:|CONSTANT ROW|\(subquery-\d+\)"
             r"|\w+ VIRTUAL TABLE INDEX \d+:M\d[<>]*",
             scanned[1],
         ), step
@@ -239,7 +242,11 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "threads": '["t"]',
         "id": "tool" if name == "activity_read" else "open",
         "project": "p",
-        "live": 1,
+        "archived": None,
+        "tool": None,
+        "session": "s",
+        "by_time": 1,
+        "updated": "~",
         "limit": 3,
         "before": LATEST,
         "first": "t",
@@ -275,7 +282,8 @@ def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
     assert named <= QUERIES.keys()
     said = {string for tree in trees for string in _strings(tree)}
     made = {f"changed_{plural}" for plural in _PLURAL.values()}
-    made |= {"thread_list_of_project", "thread_list_archived", "thread_list_of_project_archived"}
+    made |= {f"thread_list{of}{by}" for of in ("", "_of_project") for by in ("", "_by_time")}
+    made |= {f"{step}_{kind}" for step in ("search", "latest", "hits") for kind in KINDS}
     assert made <= QUERIES.keys()
     assert QUERIES.keys() - said - made == set()
 

@@ -128,6 +128,10 @@ def test_a_cursor_of_another_kind_of_list_is_told(library: Daemon) -> None:
     of_threads = library.result("thread/list", {"limit": 1})["nextCursor"]
     assert library.error("thread/list", {"cursor": of_settings})["data"]["path"] == "$.params.cursor"
     assert library.error("setting/list", {"cursor": of_threads})["data"]["path"] == "$.params.cursor"
+    by_time = library.result("thread/list", {"limit": 1, "sort": "updatedAt"})["nextCursor"]
+    assert library.error("thread/list", {"cursor": by_time})["data"]["path"] == "$.params.cursor"
+    error = library.error("thread/list", {"cursor": of_threads, "sort": "updatedAt"})
+    assert (error["code"], error["data"]["path"]) == (-32602, "$.params.cursor")
     error = library.error("thread/read", {"threadId": "t0", "before": of_settings})
     assert (error["code"], error["data"]["path"]) == (-32602, "$.params.before")
 
@@ -192,6 +196,70 @@ def test_threads_are_listed_by_project_and_by_whether_they_are_archived(
         if project in (None, thread["projectId"]) and archived in (None, thread["archivedAt"] is not None)
     ]
     assert (len(found) == 0) == (project == "none")
+
+
+ORIGINS = [
+    None,
+    {"tool": "claude-code", "sessionId": "one"},
+    {"tool": "claude-code", "sessionId": "two"},
+    {"tool": "codex", "sessionId": "one"},
+    {"tool": "codex"},
+]
+TIMES = ["2025-03-01T00:00:00.000Z", "2024-01-01T00:00:00.000Z", "2025-03-01T00:00:00.000Z", "2023-07-07T07:07:07.007Z"]
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Threads of two projects from several tools, with times that repeat and go back; every third is archived."""
+    with serving(tmp_path_factory.mktemp("imported")) as daemon:
+        dispatch_all(daemon, [{"type": "CreateProject", "id": p, "name": p, "path": f"/{p}"} for p in ("p0", "p1")])
+        for i in range(40):
+            of = {"threadId": f"t{i}", "at": TIMES[i % len(TIMES)]}
+            origin = ORIGINS[i % len(ORIGINS)]
+            dispatch_all(
+                daemon,
+                [
+                    {"type": "CreateThread", **of, "projectId": f"p{i % 2}", "title": "T", "origin": origin},
+                    *([{"type": "ArchiveThread", **of}] if i % 3 == 0 else []),
+                ],
+            )
+        yield daemon
+
+
+@pytest.mark.parametrize("sort", ["version", "updatedAt"])
+@pytest.mark.parametrize("project", [None, "p0"])
+@pytest.mark.parametrize("archived", [None, True, False])
+@pytest.mark.parametrize(
+    "origin", [None, {"tool": "claude-code"}, {"tool": "codex", "sessionId": "one"}, {"tool": "none"}], ids=str
+)
+def test_threads_are_listed_by_origin_and_in_either_order_in_pages_that_hold_each_once(
+    imported: Daemon, sort: str, project: str | None, archived: bool | None, origin: dict[str, str] | None
+) -> None:
+    params = {"sort": sort, "projectId": project, "archived": archived, "origin": origin, "limit": 3}
+    found = [thread for page in pages(imported, "thread/list", params) for thread in page]
+    everything = imported.result("thread/list", {"limit": 500})["items"]
+    assert len(everything) == 40
+
+    def place(thread: dict[str, Any]) -> Any:
+        return thread["version"] if sort == "version" else (thread["updatedAt"], thread["sequence"])
+
+    assert found == sorted(
+        (
+            thread
+            for thread in everything
+            if project in (None, thread["projectId"])
+            and archived in (None, thread["archivedAt"] is not None)
+            and (origin is None or origin.items() <= (thread["origin"] or {}).items())
+        ),
+        key=place,
+        reverse=True,
+    )
+    assert (found == []) == (origin == {"tool": "none"})
+
+
+def test_a_session_is_only_named_with_its_tool(imported: Daemon) -> None:
+    error = imported.error("thread/list", {"origin": {"sessionId": "one"}})
+    assert (error["code"], error["data"]["path"]) == (-32602, "$.params.origin.tool")
 
 
 @pytest.mark.parametrize("limit", [1, 4, TURNS, 500])

@@ -4,10 +4,12 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,6 +195,74 @@ async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> 
     assert sorted(seen) == sorted(f"n{i}" for i in range(25))
     with pytest.raises(BadCursor):
         await found(store, "needle", cursor="bm8")
+
+
+def in_year(year: int, event: e.AnyEvent) -> e.AnyEvent:
+    return msgspec.structs.replace(event, at=f"{year}{event.at[4:]}")
+
+
+async def test_among_similar_matches_the_latest_stands_first_wherever_it_is_in_the_log(store: Store) -> None:
+    years = [2024, 2026, 2023, 2025]
+    await append_all(store, [in_year(year, message(f"m{year}", "A needle in the hay")) for year in years])
+    assert [hit.id for hit in await found(store, "needle")] == ["m2026", "m2025", "m2024", "m2023"]
+
+
+async def test_a_much_better_match_stands_above_a_later_one(store: Store) -> None:
+    long = "needle " + "hay " * 300
+    await append_all(store, [message("later", long), message("better", "needle, needle")])
+    await append_all(store, [in_year(2025, message("older", "needle, needle")), in_year(2025, message("worst", long))])
+    assert [hit.id for hit in await found(store, "needle")] == ["better", "later", "older", "worst"]
+
+
+@pytest.mark.parametrize("kind", ["thread", "message", "activity"])
+async def test_a_history_that_is_imported_later_does_not_hide_what_is_newer(store: Store, kind: str) -> None:
+    def match(id: str, in_thread: str) -> e.AnyEvent:
+        if kind == "thread":
+            return thread(id, "A needle in the hay")
+        if kind == "message":
+            return message(id, "A needle in the hay", thread=in_thread)
+        return activity(id, "A needle in the hay", "completed", thread=in_thread)
+
+    await append_all(store, [match(f"new-{i}", "t") for i in range(3)])
+    await append_all(
+        store,
+        [
+            in_year(2025, event)
+            for event in (thread("imported", "Old"), *[match(f"old-{i}", "imported") for i in range(1_500)])
+        ],
+    )
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await store.search(partial(SqliteReads.search, text="needle", limit=100, cursor=cursor))
+        seen += [hit.id for hit in page.items]
+        cursor = page.next_cursor
+    assert seen[:4] == ["new-2", "new-1", "new-0", "old-1499"]
+    assert sorted(seen[3:]) == sorted(f"old-{i}" for i in range(500, 1_500))
+    assert [hit.id for hit in await found(store, "needle", project_id="p", limit=2)] == seen[:2]
+    assert [hit.id for hit in await found(store, "needle", project_id="q")] == []
+
+
+async def test_todays_work_stands_above_a_history_that_a_client_imports_after_it(data_dir: Path) -> None:
+    a_year_ago = (datetime.now(UTC) - timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+    def conversation(thread: str, count: int, **at: str) -> list[dict[str, Any]]:
+        of = {"threadId": thread, **at}
+        said = {"type": "AddMessage", **of, "turnId": "u", "role": "user", "text": "A needle in the hay"}
+        return [
+            {"type": "CreateThread", **of, "projectId": "p", "title": thread},
+            {"type": "StartTurn", **of, "id": "u"},
+            *({**said, "id": f"{thread}-{i}"} for i in range(count)),
+        ]
+
+    async with serving(data_dir) as (client, _):
+        await client.call("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        work = [*conversation("today", 3), *conversation("imported", 1_500, at=a_year_ago)]
+        for i in range(0, len(work), 1000):
+            await client.call("command/dispatchBatch", {"commands": work[i : i + 1000]})
+        page = await client.call("search/query", {"query": "needle"})
+        assert [hit["id"] for hit in page["items"]][:4] == ["today-2", "today-1", "today-0", "imported-1499"]
+        assert len(page["items"]) == 20
 
 
 async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(data_dir: Path, tmp_path: Path) -> None:

@@ -110,15 +110,13 @@ CREATE TABLE projection_threads (
   archived_at       TEXT,
   deleted           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX idx_threads_version ON projection_threads (version) WHERE deleted = 0;
-CREATE INDEX idx_threads_archived ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
-CREATE INDEX idx_threads_project ON projection_threads (project_id, version) WHERE deleted = 0;
-CREATE INDEX idx_threads_project_archived
-  ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
-
-CREATE INDEX idx_threads_updated ON projection_threads (updated_at, sequence) WHERE deleted = 0;
+CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_project ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_project_updated
+  ON projection_threads (project_id, archived_at IS NULL, updated_at) WHERE deleted = 0;
 CREATE INDEX idx_threads_origin
-  ON projection_threads (origin_tool, origin_session, version) WHERE deleted = 0 AND origin IS NOT NULL;
+  ON projection_threads (origin_tool, origin_session) WHERE deleted = 0 AND origin_session IS NOT NULL;
 
 CREATE TABLE projection_turns (
   sequence    INTEGER PRIMARY KEY,

@@ -17,8 +17,8 @@ NAMES = 5_000  # that are kept in memory
 ROLES = {"user": "bold cyan", "assistant": "", "system": "dim"}
 
 Lookup = Callable[[str, str, str], str]
-"""Returns a name by kind, thread and id: the title of a `thread`, a message's `role`, the name of an `option`, the `kind`,
-`title` or `status` of an activity."""
+"""Returns a name by kind, thread and id: the title of a `thread`, a message's `role`, the name of an `option`, the
+`kind`, `title` or `status` of an activity."""
 
 
 class Open(NamedTuple):

@@ -7,7 +7,6 @@ import msgspec
 
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
-from treadle.store.pages import LATEST
 from treadle.store.ports import Reads
 
 SHOWN = 5  # how many threads are listed if a prefix is ambiguous
@@ -28,7 +27,7 @@ def thread_named(reads: Reads, name: str) -> str:
     if reads.look_up([("thread", name)])["thread", name] is not None:
         return name
     if name == "last":
-        newest = reads.thread_list(None, None, 1, LATEST).items
+        newest = reads.newest_threads(1)
         if not newest:
             raise Unclear("there are no threads yet")
         return str(msgspec.json.decode(newest[0])["id"])

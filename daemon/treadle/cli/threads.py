@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 treadle threads --project . --limit 10
+treadle threads --origin claude-code --sort updatedAt
 treadle threads --json | jq -r 'select(.status == "waiting") | .id'
 """
 PAGE = 500  # threads read at once
@@ -27,8 +28,28 @@ def add(commands: Commands) -> None:
     which = command.add_mutually_exclusive_group()
     which.add_argument("--archived", action="store_true", help="only archived threads")
     which.add_argument("--all", action="store_true", help="archived threads as well")
+    command.add_argument(
+        "--origin",
+        metavar="TOOL[:SESSION]",
+        type=_origin,
+        default=(None, None),
+        help="only threads that come from this tool, or from this session of it",
+    )
+    command.add_argument(
+        "--sort",
+        choices=["version", "updatedAt"],
+        default="version",
+        help="updatedAt: in the order of their times, which an import keeps (default: %(default)s)",
+    )
     command.add_argument("--limit", type=positive, metavar="N", help="list at most N threads")
     add_json(command, "one thread per line, as in the result of `thread/list`")
+
+
+def _origin(text: str) -> tuple[str, str | None]:
+    tool, colon, session = text.partition(":")
+    if not tool or (colon and not session):
+        raise argparse.ArgumentTypeError(f"invalid origin {text!r}: give TOOL or TOOL:SESSION")
+    return tool, session or None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,18 +74,26 @@ def _read(reads: "Reads", options: argparse.Namespace, rows: "tempfile.SpooledTe
     import msgspec
 
     from treadle.cli.names import project_named
-    from treadle.store.pages import LATEST, decode_cursor
+    from treadle.store.pages import LATEST
 
     project = None if options.project is None else project_named(reads, options.project)
-    archived = None if options.all else options.archived
-    before, left = LATEST, options.limit or LATEST
+    tool, session = options.origin
+    cursor, left = None, options.limit or LATEST
     while left > 0:
-        page = reads.thread_list(project, archived, min(PAGE, left), before)
+        page = reads.thread_list(
+            sort=options.sort,
+            project_id=project,
+            archived=None if options.all else options.archived,
+            tool=tool,
+            session=session,
+            limit=min(PAGE, left),
+            cursor=cursor,
+        )
         rows.writelines(bytes(item) + b"\n" for item in page.items)
         left -= len(page.items)
-        if page.next_cursor is None:
+        cursor = page.next_cursor
+        if cursor is None:
             break
-        before = decode_cursor(page.next_cursor, before)
     found = [msgspec.json.decode(item) for item in reads.projects()]
     return {project["id"]: project["name"] for project in found}
 

@@ -169,4 +169,4 @@ class Hit(Struct, frozen=True, rename="camel"):
     thread_title: str
     snippet: Annotated[str, note("A piece of its text around the words")]
     matches: Annotated[list[Match], note("Where the words are in the snippet")]
-    rank: Annotated[float, note("BM25. Lower is better")]
+    rank: Annotated[float, note("BM25, without the age. Lower is better")]

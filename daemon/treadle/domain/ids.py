@@ -52,5 +52,6 @@ Topic = Literal["index", "thread", "settings", "events"]
 TOPICS: Final[tuple[str, ...]] = get_args(Topic)
 
 Syntax = Literal["plain", "fts5"]
+ThreadSort = Literal["version", "updatedAt"]
 Durability = Literal["full", "normal"]
 """full: an answered command is on disk. normal: a power failure may lose the most recent ones."""

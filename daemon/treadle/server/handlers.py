@@ -146,8 +146,18 @@ class Methods:
 
     @handles(endpoints.THREAD_LIST)
     def thread_list(self, params: ThreadListParams) -> object:
-        before = decode_cursor(params.cursor, LATEST)
-        return self._read(lambda reads: reads.thread_list(params.project_id, params.archived, params.limit, before))
+        origin = params.origin
+        return self._read(
+            lambda reads: reads.thread_list(
+                sort=params.sort,
+                project_id=params.project_id,
+                archived=params.archived,
+                tool=None if origin is None else origin.tool,
+                session=None if origin is None else origin.session_id,
+                limit=params.limit,
+                cursor=params.cursor,
+            )
+        )
 
     @handles(endpoints.TURN_LIST)
     def turn_list(self, params: OfThreadParams) -> object:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
-from treadle.domain.ids import Syntax
+from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
 
 T = TypeVar("T")
@@ -115,8 +115,21 @@ class Reads(Protocol):
     def project_list(self, limit: int, before: int) -> Page[Raw]:
         """Projects, newest first."""
 
-    def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
-        """Threads, most recently changed first."""
+    def thread_list(
+        self,
+        *,
+        sort: ThreadSort = "version",
+        project_id: str | None = None,
+        archived: bool | None = None,
+        tool: str | None = None,
+        session: str | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Raw]:
+        """Threads, most recently changed first, or with the latest `updatedAt` first. Raises BadCursor.
+
+        tool, session: of their origin; a session only with its tool.
+        """
 
     def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         """Turns of a thread, newest first. Raises NotFound."""

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
-from treadle.domain.ids import Syntax
+from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST
 from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, PendingApproval, TranscriptItem, TurnOwner
@@ -63,8 +63,27 @@ class SqliteReads:
     def project_list(self, limit: int, before: int) -> Page[Raw]:
         return reads.page(self._db, "project_list", limit, before=before)
 
-    def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
-        return reads.thread_list(self._db, project_id, archived, limit, before)
+    def thread_list(
+        self,
+        *,
+        sort: ThreadSort = "version",
+        project_id: str | None = None,
+        archived: bool | None = None,
+        tool: str | None = None,
+        session: str | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Raw]:
+        return reads.thread_list(
+            self._db,
+            sort=sort,
+            project_id=project_id,
+            archived=archived,
+            tool=tool,
+            session=session,
+            limit=limit,
+            cursor=cursor,
+        )
 
     def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         self.header(thread_id)
@@ -120,7 +139,7 @@ class SqliteReads:
         return [Raw(value) for _, value in self._rows("project_list", before=LATEST, limit=-1)]
 
     def newest_threads(self, limit: int) -> list[Raw]:
-        return [Raw(value) for _, value in self._rows("thread_list", before=LATEST, limit=limit)]
+        return reads.newest_threads(self._db, limit)
 
     def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
         return look_up(self._db, keys)
