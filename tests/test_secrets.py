@@ -17,7 +17,7 @@ import pytest
 import wire
 from support import plain
 from treadle.store.sqlite.database import FILE_NAME
-from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.runners import Machine, Runner
 
 SOURCES = Path(__file__).parent.parent / "daemon" / "treadle"
 
@@ -531,7 +531,7 @@ def test_a_name_that_is_none_of_ours_is_gone_and_forgotten_without_a_look(tmp_pa
     (tmp_path / "runners").mkdir()
     victim = tmp_path / "victim.lock"
     victim.touch()
-    runner = Runner(tmp_path)
+    runner = Runner(tmp_path, Machine("0" * 16))
     assert runner.is_gone(name)
     runner.forget(name)
     assert victim.exists()

@@ -206,6 +206,8 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     data_dir: str
     durability: Durability
     log_id: str
+    machine_id: Annotated[str, note("Identifies the data directory, as opposed to its copies")]
+    runner: Annotated[str, note("The name of this daemon in turns that it runs: `machineId.name`")]
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]
