@@ -63,7 +63,7 @@ class Page(Struct, Generic[T], frozen=True, rename="camel"):
 class ProjectOpened(Struct, frozen=True):
     project: Annotated[Project, note("The project of the folder, or of its nearest parent that has one")]
     created: Annotated[bool, note("Whether the project was created by this request")]
-    moved: Annotated[bool, note("Whether the folder was moved since. `path` is its new path")]
+    moved: Annotated[bool, note("Whether the project had another path before this request")]
 
 
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
