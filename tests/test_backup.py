@@ -327,14 +327,29 @@ def test_two_restores_of_one_copy_are_two_logs(data_dir: Path, target: Path, tmp
     assert len(ids) == 3
 
 
-def test_turns_that_ran_when_the_copy_was_made_are_interrupted(data_dir: Path, target: Path) -> None:
+def test_turns_that_ran_when_the_copy_was_made_are_interrupted_here_and_on_another_machine(
+    data_dir: Path, target: Path, tmp_path: Path
+) -> None:
     with wire.serving(data_dir) as daemon:
-        Work(daemon).begin()
+        machines = {daemon.result("daemon/status")["machineId"]}
+        work = Work(daemon)
+        work.begin()
         back_up(data_dir, target)
+        restore(elsewhere := tmp_path / "elsewhere", target)
+        with wire.serving(elsewhere) as other:
+            assert statuses(other) == ["interrupted"]
+            machines.add(other.result("daemon/status")["machineId"])
+        assert work.add() is None
+        assert statuses(daemon) == ["running"]
     restore(data_dir, target)
     with wire.serving(data_dir) as daemon:
-        turns = daemon.result("turn/list", {"threadId": "t"})["items"]
-        assert [turn["status"] for turn in turns] == ["interrupted"]
+        assert statuses(daemon) == ["interrupted"]
+        machines.add(daemon.result("daemon/status")["machineId"])
+    assert len(machines) == 3
+
+
+def statuses(daemon: wire.Daemon) -> list[str]:
+    return [turn["status"] for turn in daemon.result("turn/list", {"threadId": "t"})["items"]]
 
 
 def test_a_restore_is_refused_while_a_daemon_is_there(data_dir: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.ports import CommandRecord, Log
-from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
 
 SETUP: list[c.Command] = [
@@ -662,7 +662,7 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
 async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
     store: Store, engine: Engine, data_dir: Path, appends: Appends
 ) -> None:
-    folder, seen = data_dir / "runners", Runner(data_dir)
+    folder, seen = data_dir / "runners", Runner(data_dir, store.runner.machine)
     await answer(engine, *SETUP[:2], atomic=True)
     assert not folder.exists()
     gone: list[bool] = []
@@ -676,9 +676,12 @@ async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
     assert list(folder.iterdir()) == []
 
 
-async def test_a_runner_that_nobody_knows_is_gone_whatever_its_name(data_dir: Path) -> None:
+async def test_a_runner_of_this_machine_that_nobody_knows_is_gone_whatever_its_name(
+    data_dir: Path,
+) -> None:
     data_dir.mkdir()
-    seen = Runner(data_dir)
-    for name in ("unknown", "../../etc/passwd", "", "a/b"):
+    seen = Runner(data_dir, Machine("0" * 16, frozenset({"1" * 16})))
+    for name in ("unknown", "../../etc/passwd", "", "a/b", f"{'0' * 16}.unknown", f"{'1' * 16}.copied"):
         assert seen.is_gone(name)
         seen.forget(name)
+    assert not seen.is_gone(f"{'2' * 16}.elsewhere")

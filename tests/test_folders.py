@@ -1,6 +1,7 @@
 """`project/open`: a folder finds its project, however it is called and wherever it has gone."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support import Wire, serving, spawned
+from support import Wire, needs, plain, serving, spawned
 from treadle.workspace import folders
 
 
@@ -317,3 +318,231 @@ def test_without_extended_attributes_a_path_says_whose_a_folder_is(work: Path) -
     if "unshare:" in done.stderr or "mount:" in done.stderr:
         pytest.skip("no file system without extended attributes may be mounted here")
     assert (done.stdout, done.stderr) == ("p\nNone\n", "")
+
+
+# Git remotes
+
+with_git = needs("git")
+TEAM = "https://user:token@Example.org/team/app.git"
+APP = "example.org/team/app"
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "protocol.file.allow=always")
+    subprocess.run(["git", *identity, "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
+def repository(folder: Path, remote: str | None = TEAM) -> Path:
+    """Make a repository with a commit in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    git(folder, "init", "--quiet")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "first")
+    if remote is not None:
+        git(folder, "remote", "add", "origin", remote)
+    return folder
+
+
+def events(data_dir: Path) -> list[dict[str, Any]]:
+    with plain(data_dir) as db:
+        return [json.loads(payload) for (payload,) in db.execute("SELECT payload FROM events ORDER BY sequence")]
+
+
+async def elsewhere(client: Wire, id: str, remote: str, path: str = "/home/somebody/else/app") -> None:
+    """A project of another machine."""
+    command = {"type": "CreateProject", "id": id, "name": id, "path": path, "remote": remote}
+    await client.call("command/dispatch", command)
+
+
+@with_git
+async def test_a_project_has_the_remote_of_its_folder_also_when_that_is_in_a_repository(
+    data_dir: Path, work: Path
+) -> None:
+    repository(work / "app")
+    async with serving(data_dir) as (client, _):
+        inner = (await open_(client, work / "app" / "src"))["project"]
+        assert inner["remote"] == f"{APP}//src"
+        assert (await open_(client, work / "app" / "src" / "deep"))["project"] == inner
+        assert (await open_(client, work / "app"))["project"]["remote"] == APP
+        assert (await open_(client, work / "app" / "src"))["project"] == inner
+    assert "token" not in str(events(data_dir))
+
+
+@with_git
+async def test_a_project_learns_its_remote_and_that_it_has_another(data_dir: Path, work: Path) -> None:
+    async with serving(data_dir) as (client, _):
+        first = await open_(client, work / "app")
+        assert first["project"]["remote"] is None
+        repository(work / "app")
+        learnt = await open_(client, work / "app" / "src")
+        assert (learnt["project"]["id"], learnt["project"]["remote"]) == (first["project"]["id"], APP)
+        assert (learnt["created"], learnt["moved"]) == (False, False)
+        git(work / "app", "remote", "set-url", "origin", "git@example.org:team/renamed.git")
+        assert (await open_(client, work / "app"))["project"]["remote"] == "example.org/team/renamed"
+        git(work / "app", "remote", "remove", "origin")
+        assert (await open_(client, work / "app"))["project"]["remote"] == "example.org/team/renamed"
+    assert [event["type"] for event in events(data_dir)] == ["ProjectCreated", "ProjectUpdated", "ProjectUpdated"]
+
+
+@with_git
+@pytest.mark.parametrize(
+    ("remote", "opened", "found"),
+    [
+        (APP, "app", "app"),
+        (APP, "app/src/deep", "app"),
+        (f"{APP}//src", "app/src", "app/src"),
+        (f"{APP}//src", "app/src/deep", "app/src"),
+        (f"{APP}//src", "app", None),
+        ("example.org/team/App", "app", None),
+    ],
+)
+async def test_a_clone_is_the_project_of_another_machine_with_its_remote(
+    data_dir: Path, work: Path, remote: str, opened: str, found: str | None
+) -> None:
+    repository(work / "app")
+    async with serving(data_dir) as (client, _):
+        await elsewhere(client, "p", remote)
+        answer = await open_(client, work / opened)
+        if found is None:
+            assert answer["created"]
+            return
+        assert (answer["created"], answer["moved"]) == (False, True)
+        assert (answer["project"]["id"], answer["project"]["path"]) == ("p", str(work / found))
+        assert answer["project"]["remote"] == remote
+        assert await open_(client, work / opened) == {**answer, "moved": False}
+
+
+@with_git
+async def test_of_several_projects_with_the_remote_it_is_the_last_one_used(data_dir: Path, work: Path) -> None:
+    repository(work / "app")
+    repository(work / "other")
+    async with serving(data_dir) as (client, _):
+        for id in ("one", "two"):
+            await elsewhere(client, id, APP, f"/home/somebody/else/{id}")
+        found = [(await open_(client, work / name))["project"]["id"] for name in ("app", "other")]
+        assert found == ["two", "one"]
+
+
+@with_git
+async def test_two_clones_that_are_both_here_are_two_projects(data_dir: Path, work: Path) -> None:
+    origin = repository(work / "app")
+    git(work, "clone", "--quiet", str(origin), "clone")
+    git(work / "clone", "remote", "set-url", "origin", TEAM)
+    async with serving(data_dir) as (client, _):
+        first = (await open_(client, work / "app"))["project"]
+        second = (await open_(client, work / "clone"))["project"]
+        assert first["remote"] == second["remote"] == APP
+        assert first["id"] != second["id"]
+        shutil.rmtree(work / "app")
+        third = repository(work / "third")
+        answer = await open_(client, third)  # in place of the one that was removed
+        assert (answer["project"]["id"], answer["moved"]) == (first["id"], True)
+        assert (await open_(client, work / "clone"))["project"] == second
+
+
+@with_git
+async def test_a_clone_of_a_clone_on_this_machine_has_no_remote(data_dir: Path, work: Path) -> None:
+    origin = repository(work / "app")
+    git(work, "clone", "--quiet", str(origin), "clone")
+    async with serving(data_dir) as (client, _):
+        await elsewhere(client, "p", APP)
+        answer = await open_(client, work / "clone")
+        assert answer["created"]
+        assert answer["project"]["remote"] is None
+
+
+@with_git
+async def test_a_worktree_is_a_project_of_its_own_beside_its_repository(data_dir: Path, work: Path) -> None:
+    repository(work / "app")
+    git(work / "app", "worktree", "add", "--quiet", str(work / "branch"))
+    async with serving(data_dir) as (client, _):
+        first = (await open_(client, work / "app"))["project"]
+        second = (await open_(client, work / "branch"))["project"]
+        assert first["id"] != second["id"]
+        assert first["remote"] == second["remote"] == APP
+
+
+@with_git
+async def test_a_submodule_has_the_remote_of_its_own_repository(data_dir: Path, work: Path) -> None:
+    repository(work / "app")
+    git(work / "app", "submodule", "--quiet", "add", str(repository(work / "library", None)), "library")
+    git(work / "app" / "library", "remote", "set-url", "origin", "git@example.org:team/library.git")
+    async with serving(data_dir) as (client, _):
+        assert (await open_(client, work / "app" / "library"))["project"]["remote"] == "example.org/team/library"
+
+
+@with_git
+async def test_a_repository_that_cannot_be_read_has_no_remote_nor_that_of_the_one_around_it(
+    data_dir: Path, work: Path
+) -> None:
+    repository(work / "app")
+    (work / "app" / "src" / ".git").mkdir()
+    async with serving(data_dir) as (client, _):
+        for name in ("src/deep", "src"):
+            assert (await open_(client, work / "app" / name))["project"]["remote"] is None
+
+
+@with_git
+async def test_nothing_that_a_repository_names_is_run(data_dir: Path, work: Path, tmp_path: Path) -> None:
+    program, ran = tmp_path / "program", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\n: > {ran}\n")
+    program.chmod(0o700)
+    repository(work / "app")
+    for setting in ("core.fsmonitor", "core.pager", "core.askPass", "core.sshCommand", "credential.helper"):
+        git(work / "app", "config", setting, str(program))
+    git(work / "app", "config", "alias.config", f"!{program}")
+    git(work / "app", "config", "core.hooksPath", str(tmp_path))
+    async with serving(data_dir) as (client, _):
+        assert (await open_(client, work / "app"))["project"]["remote"] == APP
+    assert not ran.exists()
+
+
+@with_git
+async def test_variables_that_an_editor_got_from_git_lead_to_no_other_repository(
+    data_dir: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository(work / "app")
+    other = repository(work / "other", "https://example.org/team/other")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "remote.origin.url")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://example.org/team/other")
+    async with serving(data_dir) as (client, _):
+        assert (await open_(client, work / "app"))["project"]["remote"] == APP
+
+
+def instead_of_git(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str | None) -> None:
+    """Let a script be what is found as `git`, or nothing."""
+    folder.mkdir()
+    if script is not None:
+        (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "git").chmod(0o700)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@with_git
+@pytest.mark.parametrize(
+    "script",
+    [None, "exec /bin/sleep 600", "exit 1", "printf '\\377'", "kill -9 $$"],
+    ids=["no git", "hangs", "fails", "no UTF-8", "dies"],
+)
+async def test_without_an_answer_of_git_a_folder_has_no_remote(
+    data_dir: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    repository(work / "app")
+    repository(work / "new")
+    async with serving(data_dir) as (client, _):
+        known = (await open_(client, work / "app"))["project"]
+        instead_of_git(tmp_path / "programs", monkeypatch, script)
+        assert await open_(client, work / "app") == {"project": known, "created": False, "moved": False}
+        answer = await open_(client, work / "new")
+        assert answer["created"]
+        assert answer["project"]["remote"] is None
+
+
+async def test_git_is_not_started_where_there_is_no_repository(
+    data_dir: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead_of_git(tmp_path / "programs", monkeypatch, f": > {tmp_path / 'started'}")
+    async with serving(data_dir) as (client, _):
+        assert (await open_(client, work / "app"))["created"]
+    assert not (tmp_path / "started").exists()

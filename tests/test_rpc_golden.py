@@ -34,8 +34,8 @@ METHODS = {method.name: method for method in Methods(cast(Server, None)).table()
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DIFFERS = {
-    *("version", "pythonVersion", "sqliteVersion", "projectionVersion", "pid", "dataDir", "logId", "runner"),
-    *("databaseBytes", "walBytes"),
+    *("version", "pythonVersion", "sqliteVersion", "projectionVersion", "pid", "dataDir", "logId"),
+    *("machineId", "runner", "databaseBytes", "walBytes"),
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from people import many_threads, some_work
 from support import opened, plain, rows
+from test_bad_days import Work
 from treadle.store.pages import MAX_BYTES
 from treadle.store.sqlite import projections
 from treadle.transfer.jsonl import Header, import_log
@@ -123,6 +124,21 @@ def test_a_log_is_not_imported_into_one_that_has_events(data_dir: Path, tmp_path
     assert done.returncode == 1
     assert f"{data_dir} has a log of {len(before)} events: ".encode() in done.stderr
     assert log(data_dir) == before
+
+
+def test_turns_that_ran_when_the_log_was_exported_are_interrupted_where_it_is_imported(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with serving(data_dir) as daemon:
+        Work(daemon).begin()
+        assert imported(tmp_path / "copy", exported(data_dir)).returncode == 0
+        assert log(tmp_path / "copy") == log(data_dir)
+        with serving(tmp_path / "copy") as other:
+            (turn,) = other.result("turn/list", {"threadId": "t"})["items"]
+            assert turn["status"] == "interrupted"
+            assert not turn["runner"].startswith(other.result("daemon/status")["machineId"])
+        (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]
+        assert turn["status"] == "running"
 
 
 def test_an_import_is_seen_by_a_daemon_that_has_the_empty_directory_open(data_dir: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ CREATE TABLE schema_migrations (
 ) STRICT;
 
 -- logId: random, identifies this log · machineId: random, identifies this copy of it · machineFile: the inode of the
--- database that has this machineId · formerMachineIds: those of the databases that it was copied from · projectionVersion, projectionChecksum: the projections that filled the tables below
+-- database that has this machineId · formerMachineIds: those of the databases that it was copied from ·
+-- projectionVersion, projectionChecksum: the projections that filled the tables below
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL

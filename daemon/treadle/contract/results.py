@@ -63,7 +63,7 @@ class Page(Struct, Generic[T], frozen=True, rename="camel"):
 class ProjectOpened(Struct, frozen=True):
     project: Annotated[Project, note("The project of the folder, or of its nearest parent that has one")]
     created: Annotated[bool, note("Whether the project was created by this request")]
-    moved: Annotated[bool, note("Whether the folder was moved since. `path` is its new path")]
+    moved: Annotated[bool, note("Whether the project had another path before this request")]
 
 
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
@@ -228,6 +228,8 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     data_dir: str
     durability: Durability
     log_id: str
+    machine_id: Annotated[str, note("Identifies the data directory, as opposed to its copies")]
+    runner: Annotated[str, note("The name of this daemon in turns that it runs: `machineId.name`")]
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]

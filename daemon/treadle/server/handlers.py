@@ -271,6 +271,8 @@ class Methods:
             data_dir=str(store.data_dir),
             durability=store.durability,
             log_id=store.log_id,
+            machine_id=store.runner.machine.id,
+            runner=store.runner.name,
             sequence=sequence,
             sizes=results.Sizes(
                 database_bytes=_size(store.path), wal_bytes=_size(store.path.with_name(store.path.name + "-wal"))

@@ -261,7 +261,7 @@ class AppendOrder(Protocol):
 
 
 class Presence(Protocol):
-    """This daemon as a runner, and which other runners are alive. name: this runner's, never reused."""
+    """This daemon as a runner, and which other runners are alive. name: `machineId.name` of this one, never reused."""
 
     name: str
 
@@ -269,7 +269,7 @@ class Presence(Protocol):
         """Mark this runner as alive. Required before it appends its first TurnStarted."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of that name is dead; False if unknown."""
+        """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""
 
     def left_behind(self) -> set[str]:
         """Dead runners that have not cleaned up, as after a crash."""

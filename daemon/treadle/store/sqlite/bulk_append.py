@@ -11,6 +11,7 @@ from treadle.store.errors import Refused, said, translated
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect
 from treadle.store.sqlite.projections import Progress
+from treadle.store.sqlite.runners import note_former
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import REBUILDING
 
@@ -30,7 +31,8 @@ class EventRefused(Exception):
 def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress: Progress) -> int:
     """Append the events, page by page, to an existing empty log, in one transaction; return the number of events.
 
-    Raises Refused if the log is not empty or another treadle holds a lock, EventRefused, and what `pages` raises.
+    Nobody runs the running turns of that log here: the next start interrupts them. Raises Refused if the log is not
+    empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
     present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
     path = data_dir / FILE_NAME
@@ -46,6 +48,7 @@ def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress:
                     _append(db, done, events)
                     done += len(events)
                     progress(done, total)
+                note_former(db, {runner for _, _, runner in db.execute(query("running_turns"))})
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:

@@ -27,7 +27,7 @@ from treadle.store.sqlite.database import (
     open_reader,
 )
 from treadle.store.sqlite.log import SqliteLog, position
-from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.runners import Machine, Runner, identify
 from treadle.store.sqlite.transaction import SqliteReads
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,13 @@ class Store:
         reader: SqliteConnection,
         present: FileLock,
         log_id: str,
+        machine: Machine,
     ) -> None:
         self.data_dir = data_dir
         self.path = data_dir / FILE_NAME
         self.durability = durability
         self.writer = writer
-        self.runner = Runner(data_dir)
+        self.runner = Runner(data_dir, machine)
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
         self.rebuilt: int | None = None
@@ -100,13 +101,14 @@ class Store:
         try:
             rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
             log_id = await writer.call(_log_id)
+            machine = await writer.call(identify, writer.inode[1], present.acquire)
             present.acquire(shared=True)
             reader = await open_reader(data_dir)
         except BaseException:
             await writer.close()
             present.release()
             raise
-        store = cls(data_dir, durability, writer, reader, present, log_id)
+        store = cls(data_dir, durability, writer, reader, present, log_id, machine)
         store.rebuilt = rebuilt
         return store
 
