@@ -98,7 +98,7 @@ async def test_a_client_calls_and_is_answered(data_dir: Path, framing: Framing) 
         assert isinstance(event, SettingChanged)
         assert (answer.sequence, event.key, event.value) == (1, "k", {"a": [1, "🧵"]})
         page = await client.setting_list(limit=5)
-        assert page.items == [Setting(key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
+        assert page.items == [Setting(sequence=1, key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
         assert page.next_cursor is None
         assert await client.end() == 0
     assert client.process.returncode == 0

@@ -380,8 +380,15 @@ def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() 
     assert error == {"code": 1, "message": escaped, "data": {"kind": "x", "path": escaped}}
 
 
-PROJECT = {"id": "p", "name": "p", "created_at": "now", "updated_at": "now"}
-PROJECT_JSON = {"id": "p", "name": "p", "createdAt": "now", "updatedAt": "now"}
+PROJECT: dict[str, Any] = {
+    "sequence": 1,
+    "id": "p",
+    "name": "p",
+    "remote": None,
+    "created_at": "now",
+    "updated_at": "now",
+}
+PROJECT_JSON = {"sequence": 1, "id": "p", "name": "p", "remote": None, "createdAt": "now", "updatedAt": "now"}
 
 
 # Params

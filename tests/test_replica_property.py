@@ -427,7 +427,11 @@ def _essence(key: Key, entity: Any, gone: set[str]) -> Any:
         return {thread for thread in entity or () if thread not in gone}
     if isinstance(entity, ThreadState) and entity.turn is not None:
         turn = entity.turn
-        return msgspec.structs.replace(entity, turn=None), turn.id, turn.messages, dict(turn.activities), turn.approvals
+        return (
+            msgspec.structs.replace(entity, turn=None),
+            msgspec.structs.replace(turn, activities=()),
+            {*turn.activities},
+        )
     return entity
 
 
