@@ -329,10 +329,10 @@ HELLO = {
     "protocolVersion": 1,
     "logId": "l",
 }
-SETTING = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
-    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "archivedAt": None, "version": 1},
-    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z"},
+    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
+    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 
 

@@ -518,8 +518,8 @@ def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_m
     assert isinstance(resolved, ResolveApproval)
     assert resolved.outcome is None
     with pytest.raises(RpcError) as caught:
-        decode_params(msgspec.Raw(b'{"type":"StartTurn","threadId":"t","prompt":null}'), decoder)
-    assert caught.value.data["path"] == "$.params.prompt"
+        decode_params(msgspec.Raw(b'{"type":"RenameThread","threadId":"t","title":null}'), decoder)
+    assert caught.value.data["path"] == "$.params.title"
 
 
 def test_null_in_a_command_of_a_batch_is_the_default() -> None:

@@ -55,6 +55,7 @@ _ENTITY_OF: dict[str, EntityName] = {
     "MessageAppended": "message",
     "MessageCompleted": "message",
     "ActivityRecorded": "activity",
+    "ActivityUpdated": "activity",
     "ApprovalRequested": "approval",
     "ApprovalResolved": "approval",
     "CheckpointCreated": "checkpoint",
