@@ -17,8 +17,8 @@ def json_text(value: object) -> str:
 def difference(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, str]] | None:
     """The members to set (None: to remove) and the texts to append; None if only the whole detail can say it.
 
-    That is so for a detail that is not an object or becomes an empty one, for unusual member names, and for a member that
-    becomes null.
+    That is so for a detail that is not an object or becomes an empty one, for unusual member names, and for a member
+    that becomes null.
     """
     if json_text(before) == json_text(after):
         return {}, {}
