@@ -333,8 +333,8 @@ HELLO = {
 }
 SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
-    **{"sequence": 1, "id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "version": 1},
-    **{"archivedAt": None, "createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z"},
+    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
+    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 
 

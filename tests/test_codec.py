@@ -380,8 +380,15 @@ def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() 
     assert error == {"code": 1, "message": escaped, "data": {"kind": "x", "path": escaped}}
 
 
-PROJECT = {"id": "p", "name": "p", "created_at": "now", "updated_at": "now"}
-PROJECT_JSON = {"id": "p", "name": "p", "createdAt": "now", "updatedAt": "now"}
+PROJECT: dict[str, Any] = {
+    "sequence": 1,
+    "id": "p",
+    "name": "p",
+    "remote": None,
+    "created_at": "now",
+    "updated_at": "now",
+}
+PROJECT_JSON = {"sequence": 1, "id": "p", "name": "p", "remote": None, "createdAt": "now", "updatedAt": "now"}
 
 
 # Params
@@ -511,8 +518,8 @@ def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_m
     assert isinstance(resolved, ResolveApproval)
     assert resolved.outcome is None
     with pytest.raises(RpcError) as caught:
-        decode_params(msgspec.Raw(b'{"type":"StartTurn","threadId":"t","prompt":null}'), decoder)
-    assert caught.value.data["path"] == "$.params.prompt"
+        decode_params(msgspec.Raw(b'{"type":"RenameThread","threadId":"t","title":null}'), decoder)
+    assert caught.value.data["path"] == "$.params.title"
 
 
 def test_null_in_a_command_of_a_batch_is_the_default() -> None:

@@ -154,9 +154,9 @@ def test_what_the_daemon_sends_may_have_more_members_and_what_a_client_sends_may
 
 
 def test_a_change_says_of_which_entity_its_value_is() -> None:
-    thread = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
-    assert validator("Change").is_valid({"type": "upsert", "entity": "setting", "value": thread})
-    assert not validator("Change").is_valid({"type": "upsert", "entity": "thread", "value": thread})
+    setting = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+    assert validator("Change").is_valid({"type": "upsert", "entity": "setting", "value": setting})
+    assert not validator("Change").is_valid({"type": "upsert", "entity": "thread", "value": setting})
 
 
 def test_fields_are_described_by_their_names_on_the_wire() -> None:

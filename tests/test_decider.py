@@ -71,6 +71,8 @@ COMPLETE = c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn", usage={
 ARCHIVE = c.ArchiveThread(thread_id="t")
 DELETE = c.DeleteThread(thread_id="t")
 
+IMAGE: dict[str, Any] = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
+
 IN_THREAD = [PROJECT, THREAD]
 IN_TURN = [PROJECT, THREAD, TURN]
 BUSY = [*IN_TURN, MESSAGE, ACTIVITY, APPROVAL]
@@ -87,10 +89,14 @@ def recorded(status: Any = "running", **changes: Any) -> e.ActivityRecorded:
     return msgspec.structs.replace(event, **changes)
 
 
-def interrupted(reason: str) -> list[e.Event]:
+def updated(status: Any = None, **changes: Any) -> e.ActivityUpdated:
+    return msgspec.structs.replace(e.ActivityUpdated(thread_id="t", id="c", status=status, at=AT), **changes)
+
+
+def interrupted(reason: str, **changes: Any) -> list[e.Event]:
     """The end of all that BUSY has running."""
     turn = e.TurnInterrupted(thread_id="t", id="u", reason=reason, at=AT)
-    return [MESSAGE_COMPLETED, APPROVAL_CANCELLED, recorded("failed"), turn]
+    return [MESSAGE_COMPLETED, APPROVAL_CANCELLED, updated("failed"), msgspec.structs.replace(turn, **changes)]
 
 
 ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
@@ -150,6 +156,24 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         [PROJECT],
         THREAD,
         [e.ThreadCreated(thread_id="t", project_id="p", title="Talk", at=AT)],
+    ),
+    "a thread is created with its origin": (
+        [PROJECT],
+        msgspec.structs.replace(THREAD, origin=c.Origin(tool="codex", session_id="s")),
+        [
+            e.ThreadCreated(
+                thread_id="t",
+                project_id="p",
+                title="Talk",
+                origin=c.Origin(tool="codex", session_id="s"),
+                at=AT,
+            )
+        ],
+    ),
+    "a project gets its git remote": (
+        [PROJECT],
+        c.UpdateProject(id="p", name="Demo", remote="example.org/demo"),
+        [e.ProjectUpdated(id="p", remote="example.org/demo", at=AT)],
     ),
     "a thread is renamed": (
         IN_THREAD,
@@ -217,7 +241,7 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         [
             MESSAGE_COMPLETED,
             APPROVAL_CANCELLED,
-            recorded("completed"),
+            updated("completed"),
             e.TurnCompleted(thread_id="t", id="u", stop_reason="refusal", at=AT),
         ],
     ),
@@ -244,25 +268,35 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         [
             MESSAGE_COMPLETED,
             e.MessageCompleted(thread_id="t", id="b", at=AT),
-            recorded("completed", title="ls -l"),
-            recorded("completed", id="d"),
+            updated("completed"),
+            updated("completed", id="d"),
             e.TurnCompleted(thread_id="t", id="u", stop_reason="end_turn", at=AT),
         ],
     ),
     "a turn fails, and what it holds with it": (
         BUSY,
-        c.FailTurn(thread_id="t", id="u", error="no quota"),
+        c.FailTurn(thread_id="t", id="u", error="no quota", kind="quota"),
         [
             MESSAGE_COMPLETED,
             APPROVAL_CANCELLED,
-            recorded("failed"),
-            e.TurnFailed(thread_id="t", id="u", error="no quota", at=AT),
+            updated("failed"),
+            e.TurnFailed(thread_id="t", id="u", error="no quota", kind="quota", at=AT),
         ],
     ),
     "a turn is interrupted by its id": (
         BUSY,
-        c.InterruptTurn(thread_id="t", id="u", reason="changed my mind"),
-        interrupted("changed my mind"),
+        c.InterruptTurn(thread_id="t", id="u", reason="changed my mind", by="user", confirmed=False),
+        interrupted("changed my mind", by="user", confirmed=False),
+    ),
+    "a turn is asked to stop": (
+        IN_TURN,
+        c.CancelTurn(thread_id="t", id="u", by="user"),
+        [e.TurnCancelling(thread_id="t", id="u", by="user", at=AT)],
+    ),
+    "a turn that was asked to stop completes after all": (
+        [*IN_TURN, c.CancelTurn(thread_id="t", id="u")],
+        COMPLETE,
+        [e.TurnCompleted(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3}, at=AT)],
     ),
     "whichever turn runs is interrupted": (
         BUSY,
@@ -273,6 +307,35 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         IN_TURN,
         c.AddMessage(thread_id="t", id="a", turn_id="u", role="system", text="Note"),
         [e.MessageAdded(thread_id="t", id="a", turn_id="u", role="system", text="Note", streaming=False, at=AT)],
+    ),
+    "a message is added with content, which holds its text": (
+        IN_TURN,
+        c.AddMessage(thread_id="t", id="a", turn_id="u", role="user", content=[{"type": "text", "text": "a"}, IMAGE]),
+        [
+            e.MessageAdded(
+                thread_id="t",
+                id="a",
+                turn_id="u",
+                role="user",
+                content=[{"type": "text", "text": "a"}, IMAGE],
+                at=AT,
+            )
+        ],
+    ),
+    "a message is added with content beside its text, of a type that nobody knows yet": (
+        IN_TURN,
+        c.AddMessage(thread_id="t", id="a", turn_id="u", role="user", text="See", content=[{"type": "x", "y": [1]}]),
+        [
+            e.MessageAdded(
+                thread_id="t",
+                id="a",
+                turn_id="u",
+                role="user",
+                text="See",
+                content=[{"type": "x", "y": [1]}],
+                at=AT,
+            )
+        ],
     ),
     "a message that streams is added": (
         IN_TURN,
@@ -290,20 +353,45 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         [MESSAGE_COMPLETED],
     ),
     "an activity is recorded": (IN_TURN, ACTIVITY, [recorded()]),
-    "an activity is written anew under its id": (
+    "an activity that loses its detail is recorded as a whole": (
         [*IN_TURN, ACTIVITY],
         msgspec.structs.replace(ACTIVITY, status="completed", detail=None),
         [recorded("completed", detail=None)],
     ),
+    "an activity that loses all members of its detail is recorded as a whole": (
+        [*IN_TURN, ACTIVITY],
+        c.UpdateActivity(thread_id="t", id="c", detail={"x": None}),
+        [recorded(detail={})],
+    ),
+    "an activity that is recorded again appends what changed": (
+        [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail={"x": 1, "y": [1], "out": "a"})],
+        msgspec.structs.replace(ACTIVITY, kind="edit", detail={"y": [1], "out": "ab", "z": {"n": None}}),
+        [updated(kind="edit", detail={"x": None, "z": {"n": None}}, append={"out": "b"})],
+    ),
+    "an activity is updated": (
+        [*IN_TURN, ACTIVITY],
+        c.UpdateActivity(thread_id="t", id="c", title="ls -l", status="completed", kind="read", detail={"y": "z"}),
+        [updated("completed", title="ls -l", kind="read", detail={"y": "z"})],
+    ),
+    "an activity without detail gets its first members": (
+        [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail=None)],
+        c.UpdateActivity(thread_id="t", id="c", detail={"x": 1}),
+        [updated(detail={"x": 1})],
+    ),
+    "a detail with a member name that is no path is recorded as a whole": (
+        [*IN_TURN, ACTIVITY],
+        c.UpdateActivity(thread_id="t", id="c", detail={"a.b": 2}),
+        [recorded(detail={"x": 1, "a.b": 2})],
+    ),
     "a finished activity may go on": (
         [*IN_TURN, msgspec.structs.replace(ACTIVITY, status="failed")],
         ACTIVITY,
-        [recorded()],
+        [updated("running")],
     ),
-    "an activity whose detail differs only in the kind of a number is written anew": (
+    "an activity whose detail differs only in the kind of a number changes": (
         [*IN_TURN, ACTIVITY],
         msgspec.structs.replace(ACTIVITY, detail={"x": True}),
-        [recorded(detail={"x": True})],
+        [updated(detail={"x": True})],
     ),
     "an approval is requested": (
         IN_TURN,
@@ -338,6 +426,29 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         IN_THREAD,
         c.CreateCheckpoint(thread_id="t", id="k", git_ref="HEAD", message=""),
         [e.CheckpointCreated(thread_id="t", id="k", git_ref="HEAD", message="", at=AT)],
+    ),
+    "a checkpoint says which commit and tree it is, and when it was made": (
+        IN_THREAD,
+        c.CreateCheckpoint(
+            thread_id="t", id="k", git_ref="HEAD", message="", commit="c" * 40, tree="d" * 64, phase="before"
+        ),
+        [
+            e.CheckpointCreated(
+                thread_id="t",
+                id="k",
+                git_ref="HEAD",
+                message="",
+                commit="c" * 40,
+                tree="d" * 64,
+                phase="before",
+                at=AT,
+            )
+        ],
+    ),
+    "a checkpoint fails": (
+        AFTER_TURN,
+        c.FailCheckpoint(thread_id="t", turn_id="u", reason="no git"),
+        [e.CheckpointFailed(thread_id="t", turn_id="u", reason="no git", at=AT)],
     ),
     "a checkpoint is restored": (
         [*IN_TURN, CHECKPOINT],
@@ -380,6 +491,19 @@ NOTHING: dict[str, tuple[list[c.Command], c.Command]] = {
     "no text is appended": ([*IN_TURN, MESSAGE], c.AppendMessage(thread_id="t", id="a", text="")),
     "a message is complete already": (AFTER_TURN, c.CompleteMessage(thread_id="t", id="m")),
     "an activity is recorded as it was": ([*IN_TURN, ACTIVITY], ACTIVITY),
+    "an activity is recorded as it was, with a member name that is no path": (
+        [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail={"a.b": 1})],
+        msgspec.structs.replace(ACTIVITY, detail={"a.b": 1}),
+    ),
+    "an activity's update asks for nothing": ([*IN_TURN, ACTIVITY], c.UpdateActivity(thread_id="t", id="c", detail={})),
+    "an activity already has this title and this member": (
+        [*IN_TURN, ACTIVITY],
+        c.UpdateActivity(thread_id="t", id="c", title="ls", detail={"x": 1, "y": None}),
+    ),
+    "a turn was asked to stop already": (
+        [*IN_TURN, c.CancelTurn(thread_id="t", id="u", by="user")],
+        c.CancelTurn(thread_id="t", id="u", by="other"),
+    ),
     "an approval was answered the same": (
         [*BUSY, c.ResolveApproval(thread_id="t", id="q", outcome="no")],
         c.ResolveApproval(thread_id="t", id="q", outcome="no"),
@@ -512,6 +636,37 @@ REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] =
         "idTaken",
         {"entity": "activity", "id": "c"},
     ),
+    "an activity of an ended turn is updated": (
+        [*IN_TURN, ACTIVITY, COMPLETE, TURN_2],
+        c.UpdateActivity(thread_id="t", id="c", title="x"),
+        "turnEnded",
+        {"turnId": "u"},
+    ),
+    "members of a detail that is no object are updated": (
+        [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail=["x"])],
+        c.UpdateActivity(thread_id="t", id="c", detail={"x": 1}),
+        "detailNotObject",
+        {},
+    ),
+    "an ended turn is asked to stop": (AFTER_TURN, c.CancelTurn(thread_id="t", id="u"), "turnEnded", {"turnId": "u"}),
+    "a message has text both in its content and beside it": (
+        IN_TURN,
+        msgspec.structs.replace(MESSAGE, content=[IMAGE, {"type": "text", "text": "So"}]),
+        "contentBlock",
+        {"index": 1},
+    ),
+    "a text block of a prompt has no text": (
+        IN_THREAD,
+        c.StartTurn(thread_id="t", id="u", message_id="m", content=[{"type": "text"}]),
+        "contentBlock",
+        {"index": 0},
+    ),
+    "a content block has no type": (
+        IN_TURN,
+        msgspec.structs.replace(MESSAGE, content=[IMAGE, {"text": "So"}]),
+        "contentBlock",
+        {"index": 1},
+    ),
     "an approval is requested in an ended turn": (AFTER_TURN, APPROVAL, "turnEnded", {"turnId": "u"}),
     "an approval's id is taken": (BUSY, APPROVAL, "idTaken", {"entity": "approval", "id": "q"}),
     "an approval has an option twice": (
@@ -554,15 +709,18 @@ IN_NO_THREAD: list[c.Command] = [
     TURN,
     COMPLETE,
     c.FailTurn(thread_id="t", id="u", error=""),
+    c.CancelTurn(thread_id="t", id="u"),
     c.InterruptTurn(thread_id="t"),
     c.InterruptTurn(thread_id="t", id="u"),
     MESSAGE,
     c.AppendMessage(thread_id="t", id="a", text="!"),
     c.CompleteMessage(thread_id="t", id="a"),
     ACTIVITY,
+    c.UpdateActivity(thread_id="t", id="c"),
     APPROVAL,
     c.ResolveApproval(thread_id="t", id="q", outcome=None),
     CHECKPOINT,
+    c.FailCheckpoint(thread_id="t", reason="no git"),
     c.RestoreCheckpoint(thread_id="t", id="k"),
 ]
 
@@ -584,6 +742,14 @@ NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
     "the turn of a message": (IN_THREAD, MESSAGE, "turn", "u"),
     "the turn of an activity": (IN_THREAD, ACTIVITY, "turn", "u"),
     "the turn of an approval": (IN_THREAD, APPROVAL, "turn", "u"),
+    "a turn that is asked to stop": (IN_TURN, c.CancelTurn(thread_id="t", id="x"), "turn", "x"),
+    "an activity that is updated": (IN_TURN, c.UpdateActivity(thread_id="t", id="c"), "activity", "c"),
+    "the turn of a checkpoint that failed": (
+        IN_THREAD,
+        c.FailCheckpoint(thread_id="t", turn_id="u", reason=""),
+        "turn",
+        "u",
+    ),
     "the turn of a checkpoint": (IN_THREAD, CHECKPOINT, "turn", "u"),
     "a message that is appended to": (IN_TURN, c.AppendMessage(thread_id="t", id="a", text="!"), "message", "a"),
     "a message that is completed": (IN_TURN, c.CompleteMessage(thread_id="t", id="a"), "message", "a"),
@@ -637,6 +803,22 @@ def test_the_tables_name_every_command() -> None:
     assert {type(command) for command in IN_NO_THREAD} == of_a_thread
     rejected = [command for _, command, *_ in [*REJECTED.values(), *NOT_FOUND.values()]] + IN_NO_THREAD
     assert {type(command) for command in rejected} == set(c.COMMANDS) - {c.ChangeSetting}, "a setting is never rejected"
+
+
+# at
+
+
+@pytest.mark.parametrize("time", ["1999-12-31T23:59:59.999Z", AT, "2026-01-31T12:01:00.000Z"])
+def test_events_have_the_time_that_the_command_gives(time: str) -> None:
+    state = given(*BUSY)
+    events = when(state, msgspec.structs.replace(COMPLETE, at=time))
+    assert len(events) == 4
+    assert {event.at for event in events} == {time}
+
+
+def test_a_command_that_happened_more_than_a_minute_from_now_is_rejected() -> None:
+    rejected = then_rejected(given(*BUSY), msgspec.structs.replace(COMPLETE, at="2026-01-31T12:01:00.001Z"))
+    assert (rejected.kind, rejected.details) == ("atInFuture", {"now": AT})
 
 
 # expectedVersion
@@ -709,7 +891,7 @@ def test_an_event_changes_what_it_names() -> None:
             "u",
             "daemon-1",
             messages=("a",),
-            activities=(("c", state[("activity", "t", "c")]),),
+            activities=("c",),
             approvals=("q",),
         ),
     )

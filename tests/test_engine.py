@@ -186,6 +186,40 @@ async def test_events_carry_the_time_of_the_engine(store: Store) -> None:
     assert now.endswith("Z")
 
 
+async def test_each_command_has_the_time_of_its_arrival_also_in_one_append(store: Store) -> None:
+    times = [f"2001-02-03T04:05:0{n}.000Z" for n in (3, 1, 2)]
+    ticks = iter(times)
+    engine = Engine(store, clock=lambda: next(ticks), linger=0)
+    sent = [send(engine, setting(n)) for n in range(3)]  # before it runs: they are one group
+    engine.start()
+    events = [decoded(one.results[0].events)[0] for one in await outcomes(sent)]
+    await engine.stop()
+    assert [event["event"]["at"] for event in events] == times
+    assert [event["sequence"] for event in events] == [1, 2, 3]
+
+
+async def test_a_command_happened_when_it_says(ready: Engine, data_dir: Path) -> None:
+    past, earlier = "1999-12-31T23:59:59.999Z", "1999-12-31T00:00:00.000Z"
+    await answer(ready, c.CreateThread(thread_id="old", project_id="p", title="Old", at=past))
+    await answer(ready, c.StartTurn(thread_id="old", id="u", message_id="m", prompt="Do", at=earlier))
+    await answer(ready, c.CompleteTurn(thread_id="old", id="u", stop_reason="end_turn", at=past))
+    late = c.RenameThread(thread_id="old", title="Older", at="9999-12-31T23:59:59.999Z")
+    [rejected] = await outcomes([send(ready, late)])
+    assert isinstance(rejected, Rejected)
+    assert rejected.kind == "atInFuture"
+    with plain(data_dir) as db:
+        threads = db.execute("SELECT created_at, updated_at FROM projection_threads WHERE id = 'old'").fetchall()
+        turns = db.execute("SELECT started_at, ended_at FROM projection_turns WHERE thread_id = 'old'").fetchall()
+        messages = db.execute("SELECT created_at FROM projection_messages WHERE thread_id = 'old'").fetchall()
+    assert (threads, turns, messages) == ([(past, past)], [(earlier, past)], [(earlier,)])
+
+
+async def test_text_that_says_when_it_happened_is_not_merged_with_other_text(ready: Engine) -> None:
+    past = "1999-12-31T23:59:59.999Z"
+    made = await outcomes([send(ready, delta("a")), send(ready, delta("b", at=past)), send(ready, delta("c"))])
+    assert len({event for one in made for [event] in sequences(one)}) == 3
+
+
 async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
     made = await outcomes([send(ready, c.CreateThread(project_id="p", title="New")) for _ in range(3)])
     ids = [decoded(one.results[0].events)[0]["event"]["threadId"] for one in made]

@@ -59,6 +59,12 @@ def test_a_value_that_is_too_large_is_refused_with_its_path(
     assert daemon.result("daemon/status", {})["sequence"] == before
 
 
+@pytest.mark.parametrize("at", ["2026-02-29T00:00:00.000Z", "0000-01-01T00:00:00.000Z"])
+def test_a_date_that_does_not_exist_is_refused(daemon: wire.Daemon, at: str) -> None:
+    data = daemon.error("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1, "at": at})["data"]
+    assert (data["kind"], data["path"]) == ("invalidParams", "$.params.at")
+
+
 def test_values_at_the_bound_are_taken_and_read_back_however_many_a_batch_holds(daemon: wire.Daemon) -> None:
     text = "x" * MAX_VALUE_BYTES
     commands = [{"type": "AddMessage", **IN_TURN, "id": id, "role": "assistant", "text": text} for id in "ab"]

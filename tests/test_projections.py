@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (3, "500c83e94d9907536f957053f9886a33d44ebe9d113d971e2ba363553aaada3b")
+PINNED = (1, "c900cb4290b45cfe99aad43a8ed6f62264d00bcc7c9bea371f844f85525f31cc")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
@@ -37,7 +37,7 @@ def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
 KEYS = {
     "projection_projects": ("id",),
     "projection_threads": ("id",),
-    "message_chunks": ("message", "sequence"),
+    "parts": ("entity", "member", "sequence"),
     "settings": ("key",),
 }
 
@@ -93,15 +93,16 @@ async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_d
     await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
+        places = {"sequence": 0, "base": 0, "thread_id": ""}
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]
-                assert {**row, "sequence": 0, "thread_id": ""} == {**twin, "sequence": 0, "thread_id": ""}
+                assert {**row, **places} == {**twin, **places}
         await append_all(store, [e.ThreadDeleted(thread_id="t", at=at(40))])
         left = tables(db)
         assert not [key for key in left if " t " in key]
         assert [key for key in left if " t2 " in key] == [key for key in found if " t2 " in key]
-        assert len(rows(db, "message_chunks")) == 1
+        assert len(rows(db, "parts")) == sum(event.startswith("parts ") for event in found) / 2
 
 
 # Rebuild and verify
@@ -141,9 +142,9 @@ CHANGED = {
     "projection_projects": "name = 'another'",
     "projection_threads": "version = version - 1",
     "projection_turns": "usage = '{}'",
-    "projection_messages": "text = text || ' '",
-    "message_chunks": "sequence = sequence + 1",
-    "projection_activities": "detail = '0'",
+    "projection_messages": "role = 'system'",
+    "projection_activities": "base = base - 1",
+    "parts": "text = 'other'",
     "projection_approvals": "outcome = NULL",
     "checkpoints": "turn_id = 'another'",
     "settings": "value = '12.0'",
@@ -179,7 +180,7 @@ async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path,
         keys = KEYS.get(table, ("thread_id", "id"))
         extra = {
             **model,
-            **({"sequence": 99} if "sequence" in model else {}),
+            "sequence": 99,
             keys[-1]: "extra" if keys[-1] != "sequence" else 99,
         }
         if table == "projection_projects":
@@ -191,9 +192,9 @@ async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path,
 
 
 def _first(db: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
-    cursor = db.execute(f"SELECT * FROM {table} LIMIT 1")
-    for values in cursor.fetchall():
-        yield dict(zip((column[0] for column in cursor.description), values, strict=True))
+    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]  # without the generated ones
+    for values in db.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchall():
+        yield dict(zip(columns, values, strict=True))
 
 
 def _is(row: dict[str, Any]) -> str:
@@ -219,8 +220,8 @@ async def test_the_commands_verify_and_rebuild_find_and_mend(
     status, printed = await _run("verify", data_dir, capsys)
     assert status == 1
     assert printed.splitlines() == [
-        f"settings: missing row {{'key': 'size', 'value': '12', 'updated_at': '{at(34)}'}}",
-        f"settings: unexpected row {{'key': 'size', 'value': '13', 'updated_at': '{at(34)}'}}",
+        f"settings: missing row {{'key': 'size', 'sequence': 39, 'value': '12', 'updated_at': '{at(39)}'}}",
+        f"settings: unexpected row {{'key': 'size', 'sequence': 39, 'value': '13', 'updated_at': '{at(39)}'}}",
         f"the projections do not match the log of {len(LIVE)} events: run `treadle rebuild`",
     ]
     assert await _run("rebuild", data_dir, capsys) == (0, f"rebuilt from {len(LIVE)} events\n")
@@ -240,10 +241,10 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 
 BESIDE = {
     "projection_threads": {"thread_search"},
-    "projection_messages": {"message_chunks", "message_search"},
-    "projection_activities": {"activity_search", "activity_texts"},
+    "projection_messages": {"parts", "message_search", "message_texts"},
+    "projection_activities": {"parts", "activity_search", "activity_texts", "events"},
 }
-"""What else a file has."""
+"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
 
 TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
@@ -265,7 +266,7 @@ async def test_a_projection_reads_and_writes_its_own_tables_alone(store: Store, 
         db.set_authorizer(None)
     assert triggers
     assert {trigger for trigger, _ in touched} == triggers
-    assert {table for _, table in touched} - {"projector"} == own
+    assert {table for _, table in touched} - {"projector", "json_each"} == own
 
 
 # projection_threads folds every event of a thread but one, as its head says and its trigger does.
@@ -293,7 +294,7 @@ def test_no_trigger_makes_a_table_of_types_for_each_event_that_does_not_concern_
 
 
 def test_every_projection_has_its_file_and_every_table_its_projection() -> None:
-    assert {script.name for script in scripts("projections")} | {"message_chunks"} == set(projections.TABLES)
+    assert {script.name for script in scripts("projections")} | {"parts"} == set(projections.TABLES)
     text = "".join(script.text for script in scripts("migrations"))
     assert set(re.findall(r"CREATE TABLE (\w+)", text)) - set(projections.TABLES) == {
         "schema_migrations",
@@ -347,19 +348,33 @@ async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None
         assert sum(BIG_JSON in payload for payload in payloads) == 4
 
 
-async def test_text_that_streams_lies_in_chunks_until_its_message_ends(store: Store, data_dir: Path) -> None:
+async def test_text_that_streams_is_in_the_log_alone(store: Store, data_dir: Path) -> None:
     await append_all(store, LIVE)
     words = ["é", "😀", "\n", '"', "e\u0301", "𝄞" * 3]
     with plain(data_dir) as db:
         row = rows(db, "projection_messages")
         await append_all(store, [e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words])
         assert rows(db, "projection_messages") == row
-        chunks = db.execute("SELECT text FROM message_chunks ORDER BY sequence").fetchall()
-        assert chunks == [(word,) for word in ["left", *words]]
         assert _text(db) == ("left" + "".join(words), "streaming")
         await append_all(store, [e.MessageCompleted(id="open", thread_id="t", at=at(42))])
-        assert rows(db, "message_chunks") == []
+        assert db.execute("SELECT text FROM parts WHERE text IS NOT NULL").fetchall() == []
         assert _text(db) == ("left" + "".join(words), "complete")
+
+
+async def test_a_message_of_many_parts_is_folded_into_one_when_it_ends(
+    store: Store, data_dir: Path, tmp_path: Path
+) -> None:
+    await append_all(store, LIVE)
+    words = [f"{n} é😀 " for n in range(15)]  # with the text that it began with, and "left": 17
+    with plain(data_dir) as db:
+        await append_all(store, [e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words])
+        [end] = await append_all(store, [e.MessageCompleted(id="open", thread_id="t", at=at(42))])
+        text = "left" + "".join(words)
+        assert _text(db) == (text, "complete")
+        assert db.execute("SELECT sequence, text FROM parts WHERE entity = 37").fetchall() == [(end.sequence, text)]
+        assert verified(data_dir, tmp_path) == []
+        await store.rebuild()
+        assert _text(db) == (text, "complete")
 
 
 def _text(db: sqlite3.Connection) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,14 +107,17 @@ class Follower:
 
 
 class Replay:
-    """An empty copy of the projections that is given the log, event by event."""
+    """An empty database that is given the log, event by event."""
 
     def __init__(self) -> None:
-        self.db = sqlite3.connect(":memory:", isolation_level=None)
-        migrations.migrate(self.db)
-        projections._apply(self.db)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+            migrations.migrate(db)
+            projections._apply(db)
+            self._empty = db.serialize()
 
     def attach(self, path: Path) -> None:
+        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        self.db.deserialize(self._empty)
         self.db.execute("ATTACH ? AS live", (str(path),))
         self.sequence = 0
 
@@ -131,9 +134,7 @@ class Replay:
         return new
 
     def detach(self) -> None:
-        self.db.execute("DETACH live")
-        for table in projections.TABLES:
-            self.db.execute(f"DELETE FROM {table}")
+        self.db.close()
 
 
 REPLAY = Replay()
@@ -427,7 +428,11 @@ def _essence(key: Key, entity: Any, gone: set[str]) -> Any:
         return {thread for thread in entity or () if thread not in gone}
     if isinstance(entity, ThreadState) and entity.turn is not None:
         turn = entity.turn
-        return msgspec.structs.replace(entity, turn=None), turn.id, turn.messages, dict(turn.activities), turn.approvals
+        return (
+            msgspec.structs.replace(entity, turn=None),
+            msgspec.structs.replace(turn, activities=()),
+            {*turn.activities},
+        )
     return entity
 
 

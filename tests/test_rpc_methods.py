@@ -583,3 +583,33 @@ def test_null_for_an_optional_param_is_its_default(data_dir: Path) -> None:
         assert len(daemon.result("event/list", {"afterSequence": None, "limit": None})["items"]) == 1
         daemon.dispatch("DeleteProject", id="p", cascade=None)
         assert daemon.error("project/list", {"limit": 0})["data"]["path"] == "$.params.limit"
+
+
+# Order
+
+
+def test_a_turn_that_is_written_at_once_is_in_the_order_in_which_it_was_written(data_dir: Path) -> None:
+    turn: list[dict[str, Any]] = [thread_command("StartTurn", id="u", messageId="asked", prompt="Do")]
+    for n in range(3):
+        turn.append(thread_command("AddMessage", turnId="u", id=f"said-{n}", role="assistant", text=f"{n}"))
+        turn.append(
+            thread_command("RecordActivity", turnId="u", id=f"did-{n}", kind="tool_call", title="x", status="completed")
+        )
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="P", path="/p")
+        daemon.dispatch("CreateThread", threadId="t0", projectId="p", title="T")
+        daemon.send_together(
+            {"jsonrpc": "2.0", "id": f"d{n}", "method": "command/dispatch", "params": command}
+            for n, command in enumerate(turn)
+        )
+        assert all("result" in daemon.answer(f"d{n}") for n in range(len(turn)))
+        for _ in range(2):
+            read = daemon.result("thread/read", {"threadId": "t0"})
+            items = sorted(read["messages"] + read["activities"], key=lambda item: item["sequence"])
+            assert len({item["sequence"] for item in items}) == len(items)
+            assert [item["id"] for item in items] == [
+                "asked",
+                *(f"{did}-{n}" for n in range(3) for did in ("said", "did")),
+            ]
+            # What changes later stays where it was.
+            daemon.dispatch("UpdateActivity", threadId="t0", id="did-0", detail={"late": True})

@@ -84,6 +84,22 @@ def test_an_export_is_a_header_and_an_event_a_line(data_dir: Path) -> None:
     assert lines == [f'{{"sequence":{sequence},"event":{payload}}}' for sequence, payload in log(data_dir)]
 
 
+def test_who_caused_an_event_is_exported_and_imported(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    header, first, second, *others = exported(data_dir).splitlines()
+    lines = [header, first[:-1] + ',"actor":"ada"}', second, *others[:-1], others[-1][:-1] + ',"actor":"b \\"ø\\""}']
+    copy = tmp_path / "copy"
+    assert imported(copy, "\n".join(lines)).returncode == 0
+    with plain(copy) as db:
+        actors = [actor for (actor,) in db.execute("SELECT actor FROM events ORDER BY sequence")]
+    assert actors == ["ada", *[None] * (len(lines) - 3), 'b "ø"']
+    assert exported(copy).splitlines()[1:] == lines[1:]
+    assert run("verify", "--data-dir", str(copy)).returncode == 0
+    with serving(copy) as daemon:
+        items = daemon.result("event/list", {"limit": 2})["items"]
+        assert [item.get("actor") for item in items] == ["ada", None]
+
+
 def test_the_export_of_an_empty_log_is_imported(data_dir: Path, tmp_path: Path) -> None:
     with serving(data_dir):
         pass

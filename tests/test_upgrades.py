@@ -18,6 +18,7 @@ import wire
 from support import log_sequence
 from test_backup import assert_whole, log_of
 from test_bad_days import Work, durable, fill, limited, own_file_system
+from treadle.domain.events import EVENT_TYPES
 from treadle.store.errors import StorageError
 from treadle.store.sqlite import log, migrations, projections
 from treadle.store.sqlite.backup import restore
@@ -86,7 +87,7 @@ def test_a_fixture_holds_the_schema_of_its_release_and_every_event_of_it(name: s
         types = {row[0] for row in db.execute("SELECT DISTINCT event_type FROM events")}
         assert db.execute("SELECT count(*) FROM commands").fetchone() == (3,)
         assert db.execute("SELECT count(*) FROM projection_turns WHERE status = 'running'").fetchone() == (1,)
-    assert len(types) >= 21
+    assert types == EVENT_TYPES
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -109,7 +110,7 @@ def test_a_released_database_is_opened_read_appended_to_and_verified(name: str, 
         assert [stored["event"]["type"] for stored in after] == [
             "MessageCompleted",
             "ApprovalResolved",
-            "ActivityRecorded",
+            "ActivityUpdated",
             "TurnInterrupted",
         ]
         read_what_it_holds(daemon)
@@ -137,7 +138,9 @@ def read_what_it_holds(daemon: wire.Daemon) -> None:
         ("interrupted", "interrupted"),
     ]
     assert [message["text"] for message in one["messages"][:2]] == ['Weave\n"this"', "over and under"]
-    assert one["activities"][0]["detail"] == {"big": 12345678901234567890, "n": 0.1, "list": [None, True]}
+    assert one["messages"][2]["text"] == "See"
+    assert one["activities"][0]["detail"] == {"big": 12345678901234567890, "out": "ok", "list": [None, True]}
+    assert (threads["t"]["origin"]["tool"], one["turns"][1]["errorKind"]) == ("loom", "yarn")
     assert (one["approvals"][0]["outcome"], one["checkpoints"][0]["gitRef"]) == ("yes", "refs/treadle/1")
     assert one["checkpoints"][0]["restoredAt"] is not None
     running = daemon.result("thread/read", {"threadId": "running"})

@@ -99,7 +99,7 @@ def test_the_ids_that_the_engine_gives_are_those_that_a_client_may_leave_out(var
     optional = {f.name for f in msgspec.structs.fields(variant) if f.name.endswith("id") and not f.required}
     # Not new ones: the command's own name, the turn that InterruptTurn stops, and a checkpoint's turn.
     looked_up = {"command_id"} | ({"id"} if variant is c.InterruptTurn else set())
-    looked_up |= {"turn_id"} if variant is c.CreateCheckpoint else set()
+    looked_up |= {"turn_id"} if variant in (c.CreateCheckpoint, c.FailCheckpoint) else set()
     assert set(variant.NEW_IDS) == optional - looked_up
     minimal = decode_command(bytes(COMMANDS[variant.__name__]["minimal"]))
     assert c.missing_ids(minimal) == list(variant.NEW_IDS)
@@ -169,7 +169,16 @@ def test_an_option_with_an_unknown_field_is_refused() -> None:
         ("CreateThread", "title", ["x", "x" * 1024], ["", "x" * 1025, None]),
         ("RenameThread", "expectedVersion", [0, 2**62, None], [-1, 1.5, "1", True]),
         ("DeleteProject", "cascade", [True, False], [None, 1, "yes"]),
+        ("CreateProject", "at", ["0001-01-01T00:00:00.000Z", None], ["", "2026-01-31", "2026-01-31T12:00:00Z", 1]),
+        ("CreateProject", "remote", ["x", "x" * 1024, None], ["", "x" * 1025, 1]),
+        ("CreateThread", "origin", [{"tool": "x"}, None], [{}, {"tool": ""}, {"tool": "x", "pid": 1}, "x"]),
         ("StartTurn", "prompt", ["", "x" * 100_000], [None, 1]),
+        ("StartTurn", "content", [[{}], [{"type": "x"}] * 1000, None], [[], [1], {}, [{}] * 1001]),
+        ("FailTurn", "kind", ["x", "x" * 128, None], ["", "x" * 129, 1]),
+        ("InterruptTurn", "confirmed", [True, False, None], [0, "yes"]),
+        ("UpdateActivity", "detail", [{}, {"": {"a": None}}, None], [[], "x", 1]),
+        ("CreateCheckpoint", "commit", ["a" * 40, "0" * 64, None], ["", "a" * 41, "A" * 40, "a" * 40 + "\n"]),
+        ("CreateCheckpoint", "phase", ["before", "after", "manual"], ["", None]),
         ("CompleteTurn", "stopReason", ["x", "x" * 128], ["", "x" * 129, None]),
         ("CompleteTurn", "usage", [None, 0, "", [], {"a": {}}], []),
         ("AddMessage", "role", ["user", "assistant", "system"], ["tool", "", None]),
@@ -226,7 +235,8 @@ def test_an_event_without_a_required_field_is_refused_and_any_other_may_be_missi
             with pytest.raises(msgspec.ValidationError, match=f"missing required field `{name}`"):
                 e.decode(without(golden, name))
         else:
-            assert e.decode(without(golden, name)) == msgspec.structs.replace(event, **{field.name: field.default})
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            assert e.decode(without(golden, name)) == msgspec.structs.replace(event, **{field.name: default})
 
 
 @each(EVENTS)
@@ -255,4 +265,11 @@ def test_a_stored_event_is_its_sequence_and_the_event() -> None:
     stored = e.StoredEvent(sequence=7, event=e.ProjectDeleted(id="p", at="now"))
     encoded = msgspec.json.encode(stored)
     assert encoded == b'{"sequence":7,"event":{"type":"ProjectDeleted","at":"now","id":"p"}}'
+    assert msgspec.json.decode(encoded, type=e.StoredEvent) == stored
+
+
+def test_a_stored_event_says_who_caused_it_where_that_is_not_the_owner() -> None:
+    stored = e.StoredEvent(sequence=7, event=e.ProjectDeleted(id="p", at="now"), actor="ada")
+    encoded = msgspec.json.encode(stored)
+    assert encoded == b'{"sequence":7,"event":{"type":"ProjectDeleted","at":"now","id":"p"},"actor":"ada"}'
     assert msgspec.json.decode(encoded, type=e.StoredEvent) == stored

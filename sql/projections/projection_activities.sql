@@ -71,23 +71,22 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   DELETE FROM projection_activities WHERE thread_id = NEW.thread_id;
 END;
 
--- The detail as JSON: the one in the event at `base`, or its members from their parts. A member with several parts is a text
--- that was appended to. An unquoted name is a path of its own, because names of parts are letters, digits, `_` and `-`.
+-- The detail as JSON: the one in the event at `base`, or its members from their parts, which the primary key of `parts` has in
+-- the order of the log. A member with several parts is a text that was appended to. An unquoted name is a path of its own,
+-- because names of parts are letters, digits, `_` and `-`.
 CREATE VIEW activity_details AS
   SELECT a.sequence, iif(
     NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence),
     (SELECT payload -> '$.detail' FROM events WHERE sequence = a.base),
     (
       SELECT json_group_object(member, json(value)) FROM (
-        SELECT member, iif(
-          count(*) = 1, max(part), json_quote(group_concat(part ->> '$', ''))
-        ) AS value
+        SELECT member, iif(count(*) = 1, max(part), json_quote(group_concat(part ->> '$', ''))) AS value
         FROM (
-          SELECT p.member, p.sequence,
+          SELECT p.entity, p.member,
             coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member)) AS part
-          FROM parts AS p JOIN events AS e ON e.sequence = p.sequence
-          WHERE p.entity = a.sequence ORDER BY p.member, p.sequence
+          FROM parts AS p CROSS JOIN events AS e ON e.sequence = p.sequence
         )
+        WHERE entity = a.sequence
         GROUP BY member
       )
     )

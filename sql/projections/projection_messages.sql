@@ -74,7 +74,7 @@ CREATE VIEW message_texts AS
   SELECT sequence, coalesce((
     SELECT group_concat(text, '') FROM (
       SELECT coalesce(p.text, t.text) AS text FROM parts AS p LEFT JOIN message_parts AS t ON t.sequence = p.sequence
-      WHERE p.entity = m.sequence ORDER BY p.sequence
+      WHERE p.entity = m.sequence AND p.member = '' ORDER BY p.sequence
     )
   ), (SELECT text FROM message_parts AS t WHERE t.sequence = m.sequence)) AS text
   FROM projection_messages AS m;

@@ -2,5 +2,5 @@
 -- Payloads are passed as JSON strings, so that they are stored byte for byte. :actors: an object, who caused the event at each
 -- index where that is not the owner.
 INSERT INTO events (sequence, payload, actor)
-SELECT :expected + 1 + key, value, :actors ->> CAST(key AS TEXT) FROM json_each(:batch)
+SELECT :expected + 1 + key, value, :actors ->> ('$.' || key) FROM json_each(:batch)
 WHERE (SELECT coalesce(max(sequence), 0) FROM events) = :expected ORDER BY key;

@@ -25,7 +25,7 @@ SCHEMA = ROOT / "docs" / "schema.json"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 
 MADE = re.compile(r"(<!-- made: (.*?) -->\n).*?(<!-- /made -->\n)", re.DOTALL)
-OF_EVERY_COMMAND = {"type", "commandId", "expectedVersion"}
+OF_EVERY_COMMAND = {"type", "commandId", "at", "expectedVersion"}
 OF_A_COMMAND = {command.__name__ for command in COMMANDS}
 
 
@@ -104,7 +104,7 @@ def spelt(schema: dict[str, Any]) -> str:
     match schema.get("type"):
         case "array":
             most = f", at most {schema['maxItems']:,}" if "maxItems" in schema else ""
-            return f"array of {spelt(schema['items'])}{most}"
+            return f"array of {spelt(schema.get('items', {}))}{most}"
         case "string":
             return {"id": "id", "date-time": "time"}.get(schema.get("format", ""), "string")
         case "integer" | "number":

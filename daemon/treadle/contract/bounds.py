@@ -1,4 +1,4 @@
-"""How large one value of a command may be."""
+"""What the types of a command cannot say: how large one value may be, and that a date exists."""
 
 from typing import Final
 
@@ -6,13 +6,19 @@ import msgspec
 
 from treadle.contract.errors import invalid_params
 from treadle.domain.commands import Command
+from treadle.domain.ids import is_time
 
 MAX_VALUE_BYTES: Final = 8 * 1024 * 1024
 """The limit of one text (in UTF-8) or one free JSON value (as compact JSON): `text`, `detail`, `value`, …"""
 
 
 def require_bounded(command: Command, path: str) -> None:
-    """Check the size of each value. path: where the command is in the params. Raises RpcError, invalid params."""
+    """Refuse a command with a value that is too large, or a date that does not exist. path: of the command.
+
+    Raises RpcError, invalid params.
+    """
+    if command.at is not None and not is_time(command.at):
+        raise invalid_params(f"{command.at} does not exist", f"{path}.at")
     for field in msgspec.structs.fields(command):
         value = getattr(command, field.name)
         size = len(value.encode() if isinstance(value, str) else msgspec.json.encode(value))

@@ -200,7 +200,8 @@ def _or_null(member: Schema) -> Schema:
     type = {key: value for key, value in member.items() if key not in beside}
     if not type or {"type": "null"} in type.get("anyOf", ()):
         return member
-    return {"description": beside.pop("description", None), "anyOf": [type, {"type": "null"}], **beside}
+    description = {"description": beside.pop("description")} if "description" in beside else {}
+    return {**description, "anyOf": [type, {"type": "null"}], **beside}
 
 
 def _choices(type: Any) -> list[Any]:

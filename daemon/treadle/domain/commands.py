@@ -277,16 +277,16 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     turn_id: Annotated[Id | None, note("The turn it belongs to, running or ended")] = None
     git_ref: Name
     message: str
-    commit: ObjectId | None = None
-    tree: ObjectId | None = None
-    phase: Phase = "manual"
+    commit: Annotated[ObjectId | None, note("The id of the git commit")] = None
+    tree: Annotated[ObjectId | None, note("The id of the git tree")] = None
+    phase: Annotated[Phase, note("When it was made: before or after a turn of the agent, or on request")] = "manual"
 
 
 class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     """Record that a checkpoint could not be created."""
 
     turn_id: Annotated[Id | None, note("The turn it was for, running or ended")] = None
-    reason: str
+    reason: Annotated[str, note("Why not, as a sentence")]
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):

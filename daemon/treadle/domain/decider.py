@@ -28,7 +28,7 @@ from treadle.domain.state import (
 __all__ = ["Stamp", "decide", "evolve", "initial_state", "names"]
 
 
-AHEAD = timedelta(minutes=1)  # a command's time may be this long after the daemon's clock
+AHEAD_SECONDS = 60  # how long after the daemon's clock a command's time may be
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -55,9 +55,9 @@ def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
 def _at(at: Timestamp, stamp: Stamp) -> Stamp:
     """The stamp with the time that the command gives."""
     if at > stamp.at:
-        latest = datetime.fromisoformat(stamp.at) + AHEAD
+        latest = datetime.fromisoformat(stamp.at) + timedelta(seconds=AHEAD_SECONDS)
         if at > f"{latest:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z":
-            raise Rejected("atInFuture", f"{at} is more than a minute from now, which is {stamp.at}", now=stamp.at)
+            raise Rejected("atInFuture", f"{at} is more than a minute after the daemon's clock", now=stamp.at)
     return msgspec.structs.replace(stamp, at=at)
 
 

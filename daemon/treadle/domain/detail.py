@@ -17,12 +17,15 @@ def json_text(value: object) -> str:
 def difference(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, str]] | None:
     """The members to set (None: to remove) and the texts to append; None if only the whole detail can say it.
 
-    That is so for a detail that is not an object, for unusual member names, and for a member that becomes null.
+    That is so for a detail that is not an object or becomes an empty one, for unusual member names, and for a member
+    that becomes null.
     """
-    if before is None and isinstance(after, dict) and after:
+    if json_text(before) == json_text(after):
+        return {}, {}
+    if before is None:
         before = {}
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return ({}, {}) if json_text(before) == json_text(after) else None
+    if not isinstance(before, dict) or not isinstance(after, dict) or not after:
+        return None
     members: dict[str, Any] = dict.fromkeys(name for name in before if name not in after)
     append: dict[str, str] = {}
     for name, value in after.items():

@@ -107,8 +107,8 @@ class Methods:
         *,
         atomic: bool = False,
     ) -> Submission:
-        if len(raw) > MAX_VALUE_BYTES:
-            for i, command in enumerate(commands):
+        for i, command in enumerate(commands):
+            if command.at is not None or len(raw) > MAX_VALUE_BYTES:
                 require_bounded(command, f"$.params.commands[{i}]" if atomic else "$.params")
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(

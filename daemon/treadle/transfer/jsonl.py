@@ -5,7 +5,6 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -15,7 +14,7 @@ from msgspec import Raw, Struct
 from treadle import __version__
 from treadle.contract.json_text import holds_nul
 from treadle.domain.events import Event, decode
-from treadle.domain.ids import ID_PATTERN
+from treadle.domain.ids import ID_PATTERN, is_time
 from treadle.store.errors import Refused, UserError
 from treadle.store.pages import MAX_BYTES
 from treadle.store.ports import Reads
@@ -169,11 +168,7 @@ def _event(text: bytes, number: int, sequence: int) -> tuple[str, str | None]:
 
 def _require_readable(event: Event, number: int) -> None:
     """Check that the time and the ids of an event are valid. Raises BadExport."""
-    try:
-        is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
-    except ValueError:
-        is_time = False
-    if not is_time:
+    if not is_time(event.at):
         raise BadExport(f"line {number}: damaged: {event.at!r} is not a time")
     for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
         id = getattr(event, name, None)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from treadle.domain.detail import json_text
+from treadle.domain.ids import ActivityStatus
 from treadle.domain.paths import path_key
 from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState
 from treadle.store.sqlite.sql import query
@@ -61,7 +62,7 @@ def _running_turn(connection: sqlite3.Connection, thread_id: str, cancelling: bo
     )
 
 
-def _activity_state(turn_id: str, kind: str, title: str, status: str, detail: str | None) -> ActivityState:
+def _activity_state(turn_id: str, kind: str, title: str, status: ActivityStatus, detail: str | None) -> ActivityState:
     return ActivityState(turn_id, kind, title, status, None if detail is None else msgspec.json.decode(detail))
 
 
