@@ -37,8 +37,8 @@ def turn(sequence: int, id: str) -> Row:
     }
 
 
-def part(entity: int, member: str, sequence: int) -> Row:
-    return {"entity": entity, "member": member, "sequence": sequence, "text": None}
+def part(entity: int, member: str, sequence: int, size: int | None = None) -> Row:
+    return {"entity": entity, "member": member, "sequence": sequence, "size": size, "text": None}
 
 
 def thread(sequence: int, **changed: object) -> Row:
@@ -113,6 +113,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "turn_id": "one",
                 "role": "user",
                 "status": "complete",
+                "text_bytes": None,
+                "content_bytes": 29,
                 "created_at": at(9),
                 "completed_at": at(9),
             },
@@ -124,6 +126,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         ),
         {
             "projection_threads t": thread(10),
+            "parts 10  10": part(10, "", 10),
             "projection_messages t answer": {
                 "sequence": 10,
                 "thread_id": "t",
@@ -131,6 +134,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "turn_id": "one",
                 "role": "assistant",
                 "status": "streaming",
+                "text_bytes": None,
+                "content_bytes": None,
                 "created_at": at(10),
                 "completed_at": None,
             },
@@ -139,7 +144,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     # A token costs a token: neither the message's row nor the thread's is written.
     (
         e.MessageAppended(id="answer", thread_id="t", text="é😀", at=at(11)),
-        {"parts 10  10": part(10, "", 10), "parts 10  11": part(10, "", 11)},
+        {"parts 10  11": part(10, "", 11)},
     ),
     (
         e.MessageAppended(id="answer", thread_id="t", text="!", at=at(12)),
@@ -174,6 +179,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "title": "ls",
                 "status": "running",
                 "base": 14,
+                "size": 28,
                 "created_at": at(14),
                 "updated_at": at(14),
             },
@@ -183,19 +189,19 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.ActivityUpdated(id="tool", thread_id="t", title="ls -a", append={"out": "b"}, at=at(15)),
         {
             "projection_threads t": thread(15),
-            "projection_activities t tool": {"title": "ls -a", "updated_at": at(15)},
-            "parts 14 n 14": part(14, "n", 14),
-            "parts 14 out 14": part(14, "out", 14),
-            "parts 14 out 15": part(14, "out", 15),
+            "projection_activities t tool": {"title": "ls -a", "size": 29, "updated_at": at(15)},
+            "parts 14 n 14": part(14, "n", 14, 12),
+            "parts 14 out 14": part(14, "out", 14, 1),
+            "parts 14 out 15": part(14, "out", 15, 1),
         },
     ),
     (
         e.ActivityUpdated(id="tool", thread_id="t", status="pending", detail={"n": None, "exit": 1}, at=at(16)),
         {
             "projection_threads t": thread(16),
-            "projection_activities t tool": {"status": "pending", "updated_at": at(16)},
+            "projection_activities t tool": {"status": "pending", "size": 18, "updated_at": at(16)},
             "parts 14 n 14": None,
-            "parts 14 exit 16": part(14, "exit", 16),
+            "parts 14 exit 16": part(14, "exit", 16, 1),
         },
     ),
     (
@@ -209,6 +215,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "title": "ls -l",
                 "status": "completed",
                 "base": 17,
+                "size": 0,
                 "updated_at": at(17),
             },
             "parts 14 exit 16": None,
@@ -220,8 +227,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.ActivityUpdated(id="tool", thread_id="t", kind="read", detail={"exit": 0}, at=at(18)),
         {
             "projection_threads t": thread(18),
-            "projection_activities t tool": {"kind": "read", "updated_at": at(18)},
-            "parts 14 exit 18": part(14, "exit", 18),
+            "projection_activities t tool": {"kind": "read", "size": 1, "updated_at": at(18)},
+            "parts 14 exit 18": part(14, "exit", 18, 1),
         },
     ),
     (
@@ -399,6 +406,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(37)),
         {
             "projection_threads t": thread(37),
+            "parts 37  37": part(37, "", 37),
             "projection_messages t open": {
                 "sequence": 37,
                 "thread_id": "t",
@@ -406,6 +414,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "turn_id": "four",
                 "role": "system",
                 "status": "streaming",
+                "text_bytes": None,
+                "content_bytes": None,
                 "created_at": at(37),
                 "completed_at": None,
             },
@@ -413,7 +423,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (
         e.MessageAppended(id="open", thread_id="t", text="left", at=at(38)),
-        {"parts 37  37": part(37, "", 37), "parts 37  38": part(37, "", 38)},
+        {"parts 37  38": part(37, "", 38)},
     ),
     (
         e.SettingChanged(key="size", value=12, at=at(39)),

@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "c900cb4290b45cfe99aad43a8ed6f62264d00bcc7c9bea371f844f85525f31cc")
+PINNED = (1, "426d5f8cff6354784cb88033c042da16ee186770cd2b1a52f550208e9305ce14")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
@@ -241,7 +241,7 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 
 BESIDE = {
     "projection_threads": {"thread_search"},
-    "projection_messages": {"parts", "message_search", "message_texts"},
+    "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
     "projection_activities": {"parts", "activity_search", "activity_texts", "events"},
 }
 """What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""

@@ -92,7 +92,6 @@ CREATE TABLE projection_projects (
   deleted    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX idx_projects_path ON projection_projects (path) WHERE deleted = 0;
-CREATE INDEX idx_projects_remote ON projection_projects (remote) WHERE deleted = 0 AND remote IS NOT NULL;
 CREATE INDEX idx_projects_live ON projection_projects (sequence) WHERE deleted = 0;
 
 CREATE TABLE projection_threads (

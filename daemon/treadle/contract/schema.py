@@ -124,10 +124,10 @@ def definitions(prefix: str) -> dict[str, Schema]:
         *(struct for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS) for struct in variants_of(endpoint.params)),
         *(struct for _, struct in FROM_CLIENT.values()),
         *(
-            type
+            result
             for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS)
-            if endpoint.result not in (NULL, FREE)
-            for type in variants_of(endpoint.result)
+            for result in variants_of(endpoint.result)
+            if result not in (NULL, FREE)
         ),
         *(struct for _, struct in TO_CLIENT.values()),
         *_SNAPSHOTS,
