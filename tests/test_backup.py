@@ -87,7 +87,7 @@ def test_a_backup_is_of_the_moment_at_which_it_began_however_much_is_written_mea
     with wire.serving(data_dir) as one, wire.serving(data_dir) as two:
         work = Work(one)
         work.begin()
-        for _ in range(12):
+        for _ in range(24):
             work.add(500_000)
         before = live_log(data_dir)
         steps = []

@@ -378,8 +378,8 @@ def test_a_torn_page_is_told_by_what_reads_or_writes_it_and_by_nothing_else(data
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
-        for _ in range(50):
-            work.add(1000)
+        for _ in range(250):
+            work.add(10)
         daemon.dispatch("ChangeSetting", key="k", value=1)
     messages = pages_of(data_dir, "projection_messages")
     assert len(messages) > 4
