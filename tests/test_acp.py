@@ -1,5 +1,7 @@
 """Recorded Agent Client Protocol sessions become commands that the decider takes, and nothing of them is lost."""
 
+import binascii
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_fr
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve, initial_state, names
+from treadle.domain.detail import changed
 
 RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
 SESSION = "ses_1"
@@ -58,7 +61,30 @@ def mapped(*frames: Frame, **of_the_thread: str) -> list[c.Command]:
     mapper = SessionMapper("project", **of_the_thread)
     commands = [command for each in frames for command in mapper.feed(each)] + mapper.end()
     decided(commands)
-    return commands
+    return numbered(commands)
+
+
+def numbered(commands: list[c.Command]) -> list[c.Command]:
+    """The commands with ids that are easy to read: `turn-1` for `turn-` and a digest."""
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+
+    def name(id: Any) -> Any:
+        found = re.fullmatch(r"(.+)-[0-9a-f]{16}(-\d+)?", str(id))
+        if found is None:
+            return id
+        if id not in names:
+            counts[found[1]] += 1
+            names[id] = f"{found[1]}-{counts[found[1]]}"
+        return names[id]
+
+    return [
+        msgspec.structs.replace(
+            command,
+            **{f: name(getattr(command, f)) for f in ("id", "turn_id", "message_id") if hasattr(command, f)},
+        )
+        for command in commands
+    ]
 
 
 def decided(commands: list[c.Command]) -> list[e.Event]:
@@ -78,7 +104,24 @@ def of(kind: type[Any], commands: list[c.Command]) -> list[Any]:
 
 
 def activities(commands: list[c.Command], kind: str | None = None) -> list[c.RecordActivity]:
-    return [a for a in of(c.RecordActivity, commands) if kind in (None, a.kind)]
+    """Each activity as a whole, once for every command that tells of it."""
+    now: dict[str, c.RecordActivity] = {}
+    told = []
+    for command in commands:
+        if isinstance(command, c.RecordActivity):
+            now[str(command.id)] = command
+        elif isinstance(command, c.UpdateActivity):
+            before = now[command.id]
+            now[command.id] = msgspec.structs.replace(
+                before,
+                title=before.title if command.title is None else command.title,
+                status=command.status or before.status,
+                detail=changed(before.detail, command.detail or {}, {}),
+            )
+        else:
+            continue
+        told.append(now[str(command.id)])
+    return [a for a in told if kind in (None, a.kind)]
 
 
 def texts(commands: list[c.Command]) -> dict[str, str]:
@@ -106,7 +149,8 @@ def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[F
         "AddMessage": 8,
         "AppendMessage": 242 - 8,
         "CompleteMessage": 6,
-        "RecordActivity": 8 + 24 + 2 * 4 + 2,
+        "RecordActivity": 8 + 4 + 2,
+        "UpdateActivity": 24 - 4 + 4,
         "RequestApproval": 8,
         "ResolveApproval": 8,
         "CompleteTurn": 2,
@@ -116,7 +160,10 @@ def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[F
 def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert commands[0] == c.CreateThread(
-        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV", project_id="project", title="Add a retry helper with a test"
+        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
+        project_id="project",
+        title="Add a retry helper with a test",
+        origin=c.Origin(tool="OpenCode", session_id="ses_df927a4e3ffeIAcdtHqOk4sjKV", cwd="/workspace/demo"),
     )
     assert commands[1] == c.StartTurn(
         thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
@@ -141,16 +188,16 @@ def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(r
     for each in recording:
         fields = dict(each.msg.get("params", {}).get("update", {}))
         if fields.pop("sessionUpdate", "").startswith("tool_call"):
-            told.setdefault(fields["toolCallId"], {}).update(fields)
+            told.setdefault(fields["toolCallId"], {}).update(
+                {name: value for name, value in fields.items() if name not in ("title", "status")}
+            )
     last = {a.id: a for a in activities(mapped(*recording), "tool_call")}
     assert {id: a.detail for id, a in last.items()} == told
     assert {a.status for a in last.values()} == {"completed"}
     assert last["call_1795411176164116"].title == "retry.py"
     assert set(last["call_1795411176164116"].detail) == {
         "toolCallId",
-        "title",
         "kind",
-        "status",
         "locations",
         "rawInput",
         "content",
@@ -168,12 +215,17 @@ def test_its_approvals_are_answered_although_both_sides_number_their_requests_al
     assert of(c.CompleteTurn, commands)[0].usage == {"inputTokens": 1200, "outputTokens": 90, "totalTokens": 1290}
 
 
-def test_every_update_of_the_recording_asks_for_something(recording: list[Frame]) -> None:
+def test_every_update_of_the_recording_that_tells_something_new_asks_for_something(recording: list[Frame]) -> None:
     mapper = SessionMapper("project")
+    told: dict[str, Json] = {}
     for each in recording:
         commands = mapper.feed(each)
         if each.msg.get("method") == "session/update":
-            assert commands, each
+            update = each.msg["params"]["update"]
+            call = told.setdefault(update.get("toolCallId"), {})
+            is_new = call != {**call, **update, "sessionUpdate": None}
+            call |= {**update, "sessionUpdate": None}
+            assert bool(commands) == (is_new or "toolCallId" not in update), each
     assert mapper.end() == []
 
 
@@ -224,7 +276,8 @@ def test_a_thread_waits_for_the_first_prompt_and_its_first_line() -> None:
     assert mapper.feed(frame("client", {"method": "session/new", "params": {"cwd": "/"}}, 1)) == []
     assert mapper.feed(answer(1, sessionId=SESSION)) == []
     thread, _ = mapper.feed(prompt(f"\n  {'x' * 100}\nmore"))
-    assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80)
+    origin = c.Origin(tool="acp", session_id=SESSION, cwd="/")
+    assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80, origin=origin)
 
 
 def test_an_empty_prompt_makes_a_new_session() -> None:
@@ -257,48 +310,76 @@ def test_several_sessions_are_threads_beside_each_other() -> None:
     assert [t.thread_id for t in of(c.CompleteTurn, commands)] == ["b", SESSION]
 
 
-def test_a_prompts_blocks_that_are_no_text_are_shown_by_what_or_where_they_are_and_kept() -> None:
-    image = {"type": "image", "mimeType": "image/png", "data": "AAAA"}
-    file = {"type": "resource", "resource": {"uri": "file:///a.py", "text": "pass"}}
-    link = {"type": "resource_link", "name": "b", "uri": "file:///b.py"}
-    commands = mapped(client("session/prompt", 1, prompt=[{"type": "text", "text": "Look:"}, image, file, link]))
-    assert of(c.StartTurn, commands)[0].prompt == "Look:\n[image]\nfile:///a.py\nfile:///b.py"
-    assert [(a.title, a.detail) for a in activities(commands, "content")] == [
-        ("[image]", image),
-        ("file:///a.py", file),
+def test_a_prompt_with_other_blocks_than_text_keeps_them_all_as_they_came() -> None:
+    blocks = [
+        {"type": "text", "text": "Look:"},
+        {"type": "image", "mimeType": "image/png", "data": "AAAA"},
+        {"type": "resource", "resource": {"uri": "file:///a.py", "text": "pass"}},
+        {"type": "resource_link", "name": "b", "uri": "file:///b.py"},
     ]
+    commands = mapped(client("session/prompt", 1, prompt=blocks))
+    assert [(t.prompt, t.content) for t in of(c.StartTurn, commands)] == [("", blocks)]
+    assert [t.title for t in of(c.CreateThread, commands)] == ["Look:"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [([{"type": "image"}], "[image]"), ([{"type": "resource", "resource": {"uri": "file:///a.py"}}], "file:///a.py")],
+)
+def test_a_prompt_without_text_is_named_by_what_or_where_it_is(prompt: Any, title: str) -> None:
+    assert of(c.CreateThread, mapped(client("session/prompt", 1, prompt=prompt)))[0].title == title
+
+
+def test_what_is_no_block_of_a_prompt_is_kept_as_a_text() -> None:
+    commands = mapped(client("session/prompt", 1, prompt=["a", None, {"type": "text", "text": 7}]))
+    assert [block["text"] for block in of(c.StartTurn, commands)[0].content] == [
+        '"a"',
+        "null",
+        '{"type":"text","text":7}',
+    ]
+
+
+def test_a_prompt_of_very_many_blocks_keeps_the_last_ones_in_one() -> None:
+    block = {"type": "image"}
+    content = of(c.StartTurn, mapped(client("session/prompt", 1, prompt=[block] * 1002)))[0].content
+    assert (len(content), content[-1]["type"], msgspec.json.decode(content[-1]["text"])) == (1000, "text", [block] * 3)
 
 
 def test_a_cancelled_prompt_interrupts_its_turn() -> None:
     commands = mapped(prompt(), client("session/cancel"), answer(stopReason="cancelled"))
-    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="cancelled")]
+    assert commands[2:] == [
+        c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="cancelled", by="client", confirmed=True)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "told", "kind"),
     [
-        ({"code": -32603, "message": "Internal error"}, "Internal error"),
+        ({"code": -32603, "message": "Internal error"}, "Internal error", "internal_error"),
+        ({"code": 500, "message": "no"}, "no", "500"),
         (
             {"code": -32603, "message": "Internal error", "data": {"details": "quota"}},
             'Internal error: {"details":"quota"}',
+            "internal_error",
         ),
-        ("broken", "the agent failed"),
+        ("broken", "the agent failed", None),
     ],
 )
-def test_a_prompt_that_is_answered_with_an_error_fails_its_turn(error: Any, told: str) -> None:
+def test_a_prompt_that_is_answered_with_an_error_fails_its_turn(error: Any, told: str, kind: str | None) -> None:
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
-    assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told)]
+    assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told, kind=kind)]
 
 
 def test_a_prompt_whose_request_was_cancelled_interrupts_its_turn() -> None:
     error = {"code": -32800, "message": "Request cancelled"}
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
-    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled")]
+    ended = c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled", confirmed=True)
+    assert commands[2:] == [ended]
 
 
 def test_a_turn_that_runs_at_the_end_is_interrupted() -> None:
     commands = mapped(prompt(), chunk("so far"))
-    assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="the recording ends here")
+    assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="no end in the recording")
 
 
 def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None:
@@ -389,24 +470,46 @@ def test_a_thought_of_another_message_completes_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("kind", ["agent_message_chunk", "agent_thought_chunk", "user_message_chunk"])
-@pytest.mark.parametrize(
-    "content",
-    [{"type": "image", "data": "A"}, {"type": "later", "text": "x"}, {"type": "text", "text": 7}, "text", None],
-)
-def test_content_that_is_no_text_is_kept_as_an_activity(kind: str, content: Any) -> None:
+@pytest.mark.parametrize("content", [{"type": "text", "text": 7}, "text", 3])
+def test_content_that_is_no_block_is_kept_as_an_activity(kind: str, content: Any) -> None:
     commands = mapped(prompt(), update(kind, content=content))
     assert [a.detail for a in activities(commands, "content")] == [content]
+
+
+def test_a_block_that_is_no_text_is_a_message_between_those_before_and_after() -> None:
+    image = {"type": "image", "data": "A"}
+    commands = mapped(
+        prompt(),
+        chunk("a", "m"),
+        update("agent_message_chunk", content=image, messageId="m"),
+        chunk("b", "m"),
+        answer(),
+    )
+    assert [(m.id, m.role, m.text, m.content) for m in of(c.AddMessage, commands)] == [
+        ("m", "assistant", "a", None),
+        ("m-2", "assistant", "", [image]),
+        ("m-3", "assistant", "b", None),
+    ]
+
+
+def test_text_that_a_retry_repeats_is_kept_as_it_came() -> None:
+    commands = mapped(prompt(), chunk("half an", "m"), chunk("half an answer", "m"), answer())
+    assert texts(commands) == {"m": "half anhalf an answer"}
+    commands = mapped(prompt(), chunk("half an", "m"), chunk("half an answer", "n"), answer())
+    assert texts(commands) == {"m": "half an", "n": "half an answer"}
 
 
 # Activities
 
 
-def test_a_thought_is_written_when_it_has_doubled_and_at_its_end() -> None:
-    commands = mapped(prompt(), *[chunk("x", kind="agent_thought_chunk")] * 1000, answer())
+def test_a_thought_is_appended_to_as_it_comes() -> None:
+    commands = mapped(prompt(), *[chunk("x", kind="agent_thought_chunk")] * 100, answer())
     thoughts = activities(commands, "thought")
     assert {a.id for a in thoughts} == {"thought-1"}
-    assert [a.status for a in thoughts] == ["running"] * 10 + ["completed"]
-    assert [len(a.detail["text"]) for a in thoughts] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
+    assert [a.status for a in thoughts] == ["running"] * 100 + ["completed"]
+    assert thoughts[-1].detail == {"text": "x" * 100}
+    written = sum(len(e.encode(event)) for event in decided(commands))
+    assert written < 100 * 200, "only what was added is written"
     assert isinstance(commands[-1], c.CompleteTurn)
 
 
@@ -456,13 +559,32 @@ def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
     assert (last.id, last.title, last.status) == ("t", "T", "completed")
     assert last.detail == {
         "toolCallId": "t",
-        "title": "T",
         "kind": "edit",
         "rawInput": {"a": 1},
         "_meta": {"x": 1},
-        "status": "completed",
         "rawOutput": {"b": 2},
     }
+    assert of(c.UpdateActivity, commands) == [
+        c.UpdateActivity(thread_id=SESSION, id="t", status="completed", detail={"rawOutput": {"b": 2}})
+    ]
+
+
+def test_a_status_that_treadle_has_no_word_for_is_kept_until_the_next() -> None:
+    commands = mapped(
+        prompt(),
+        update("tool_call", toolCallId="t", title="T", status="paused"),
+        update("tool_call_update", toolCallId="t", status="completed"),
+    )
+    assert [(a.status, a.detail) for a in activities(commands)] == [
+        ("running", {"toolCallId": "t", "status": "paused"}),
+        ("completed", {"toolCallId": "t"}),
+    ]
+
+
+def test_an_update_that_tells_nothing_new_asks_for_nothing() -> None:
+    call = update("tool_call_update", toolCallId="t", status="in_progress", rawInput={"a": 1})
+    commands = mapped(prompt(), call, call, answer(), prompt("B", 2), call, answer(2))
+    assert len(activities(commands)) == 1
 
 
 @pytest.mark.parametrize("title", ["", None, 7, ["T"]])
@@ -501,8 +623,10 @@ def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -
 
 def test_a_tool_call_with_the_id_of_a_finished_one_is_another() -> None:
     call = update("tool_call", toolCallId="t", title="One", status="completed", rawInput=1)
-    commands = mapped(prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two"))
-    assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "title": "Two"})
+    commands = mapped(
+        prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two", rawInput=2)
+    )
+    assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "rawInput": 2})
 
 
 def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
@@ -523,9 +647,19 @@ def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["available_commands_update", "current_mode_update", "config_option_update", "session_info_update", "x/new kind"],
+    ["available_commands_update", "current_mode_update", "config_option_update", "session_info_update"],
 )
-def test_any_other_update_is_kept_whole(kind: str) -> None:
+def test_a_state_of_the_session_that_is_told_again_costs_nothing(kind: str) -> None:
+    state, other = update(kind, list=["a"] * 100), update(kind, list=["b"])
+    commands = mapped(prompt("A", 1), state, state, answer(1), prompt("B", 2), state, answer(2), prompt("C", 3), other)
+    assert [(a.kind, a.status, a.turn_id, a.detail) for a in activities(commands)] == [
+        (kind, "completed", "turn-1", {"list": ["a"] * 100}),
+        (kind, "completed", "turn-3", {"list": ["b"]}),
+    ]
+
+
+def test_an_update_of_another_kind_is_kept_whole() -> None:
+    kind = "x/new kind"
     first, second = activities(mapped(prompt(), update(kind, a=1), update(kind, b=[None])))
     assert (first.kind, first.status, first.detail) == (kind, "completed", {"sessionUpdate": kind, "a": 1})
     assert second.detail == {"sessionUpdate": kind, "b": [None]}
@@ -558,7 +692,7 @@ def test_updates_after_the_last_turn_get_one_of_their_own() -> None:
     assert isinstance(started, c.StartTurn)
     assert isinstance(recorded, c.RecordActivity)
     assert isinstance(completed, c.CompleteTurn)
-    assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "turn-2", "outside_turn")
+    assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "outside-1", "outside_turn")
 
 
 def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
@@ -578,12 +712,12 @@ def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
     assert of(c.CreateThread, commands)[0].title == "First"
     assert [t.prompt for t in of(c.StartTurn, commands)] == ["First\nquestion", "Second question", "Third"]
     assert [(m.turn_id, m.text) for m in of(c.AddMessage, commands)] == [
-        ("turn-1", "First answer"),
-        ("turn-2", "Second answer"),
+        ("outside-1", "First answer"),
+        ("outside-2", "Second answer"),
     ]
     assert [(a.turn_id, a.kind) for a in activities(commands)] == [
-        ("turn-1", "current_mode_update"),
-        ("turn-1", "tool_call"),
+        ("outside-1", "current_mode_update"),
+        ("outside-1", "tool_call"),
     ]
     assert [t.stop_reason for t in of(c.CompleteTurn, commands)] == ["outside_turn", "outside_turn", "end_turn"]
 
@@ -596,8 +730,8 @@ def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> Non
         chunk("Second", kind="user_message_chunk"),
     )
     assert [t.prompt for t in of(c.StartTurn, commands)] == ["First", "Second"]
-    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-1", "turn-2"]
-    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["turn-1"]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["outside-1", "outside-2"]
+    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["outside-1"]
 
 
 # Requests
@@ -607,12 +741,18 @@ def test_requests_with_the_same_id_in_both_directions_are_two() -> None:
     commands = mapped(prompt("A", 3), ask(3), answer(3, "client", outcome={"outcome": "selected", "optionId": "once"}))
     assert [type(command).__name__ for command in commands[1:]] == [
         "StartTurn",
+        "RecordActivity",
         "RequestApproval",
         "ResolveApproval",
         "InterruptTurn",
     ]
     other = mapped(prompt("A", 3), ask(3), answer(3, "agent"))
-    assert [type(command).__name__ for command in other[1:]] == ["StartTurn", "RequestApproval", "CompleteTurn"]
+    assert [type(command).__name__ for command in other[1:]] == [
+        "StartTurn",
+        "RecordActivity",
+        "RequestApproval",
+        "CompleteTurn",
+    ]
 
 
 def test_an_id_that_is_text_is_not_the_number_it_looks_like() -> None:
@@ -633,6 +773,38 @@ def test_a_question_has_its_options_and_the_tool_call() -> None:
         ],
         detail={"toolCallId": "call", "title": "Run it?"},
     )
+
+
+def test_a_tool_call_that_is_only_asked_for_is_an_activity() -> None:
+    call = {
+        "toolCallId": "t",
+        "title": "Write a.py",
+        "kind": "edit",
+        "status": "pending",
+        "content": [{"type": "diff"}],
+    }
+    commands = mapped(
+        prompt(),
+        agent("session/request_permission", 5, toolCall=call, options=[]),
+        update("tool_call_update", toolCallId="t", status="completed"),
+        agent("session/request_permission", 6, toolCall=call, options=[]),
+    )
+    detail = {"toolCallId": "t", "kind": "edit", "content": [{"type": "diff"}]}
+    assert [(a.id, a.title, a.status, a.detail) for a in activities(commands)] == [
+        ("t", "Write a.py", "pending", detail),
+        ("t", "Write a.py", "completed", detail),
+    ], "and asking for one that was announced does not change it"
+
+
+def test_a_question_that_the_agent_withdraws_is_cancelled() -> None:
+    commands = mapped(
+        prompt(),
+        ask(5),
+        frame("agent", {"method": "$/cancel_request", "params": {"requestId": 5}}),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": "once"}),
+        answer(),
+    )
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
 
 
 def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
@@ -705,7 +877,11 @@ def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: 
         "running",
         {"params": params},
     )
-    assert (answered.id, answered.status, answered.detail) == (asked.id, status, {"params": params, **reply})
+    assert (answered.id, answered.status, answered.detail) == (
+        asked.id,
+        status,
+        {"params": params, **{name: value for name, value in reply.items() if value is not None}},
+    )
 
 
 def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() -> None:
@@ -726,3 +902,255 @@ def test_a_request_that_names_no_session_is_of_the_one_spoken_of_last() -> None:
 def test_a_notification_that_is_no_update_is_kept_but_json_rpcs_own() -> None:
     commands = mapped(prompt(), agent("_vendor/ping", n=1), agent("$/cancel_request", requestId=1))
     assert [(a.kind, a.status) for a in activities(commands)] == [("_vendor/ping", "completed")]
+
+
+# Identity
+
+
+def test_ids_come_from_what_was_said_and_not_from_its_place() -> None:
+    said = [prompt("A", 1), chunk("a"), update("x", a=1), update("plan", entries=[]), ask(7), answer(1)]
+    other = [prompt("B", 2), chunk("b"), answer(2)]
+
+    def ids(*frames: Frame) -> set[str]:
+        mapper = SessionMapper("project")
+        commands = [command for each in frames for command in mapper.feed(each)]
+        return {str(getattr(command, "id", "")) for command in commands} | {
+            command.message_id for command in commands if isinstance(command, c.StartTurn) and command.message_id
+        }
+
+    assert ids(*said) < ids(*other, *said)
+    assert len(ids(*said)) == 8, "the thread, a turn, its prompt, a message, the activities x, plan, call, an approval"
+
+
+def test_what_is_said_twice_alike_is_two() -> None:
+    commands = mapped(prompt("A", 1), update("x"), update("x"), answer(1), prompt("A", 1), answer(1))
+    assert len({t.id for t in of(c.StartTurn, commands)}) == 2
+    assert len({a.id for a in activities(commands)}) == 2
+
+
+def test_another_connection_ends_the_turn_of_the_one_before() -> None:
+    hello = frame("client", {"method": "initialize", "params": {"protocolVersion": 1}}, 0)
+    commands = mapped(
+        hello,
+        prompt("A", 1),
+        update("tool_call", toolCallId="t", status="in_progress"),
+        hello,
+        prompt("B", 1),
+        answer(1),
+    )
+    assert [(t.id, t.reason, t.confirmed) for t in of(c.InterruptTurn, commands)] == [
+        ("turn-1", "the connection to the agent ended", None)
+    ]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-2"]
+
+
+# Version 2
+
+
+def version_2(*frames: Frame) -> list[c.Command]:
+    return mapped(
+        frame("client", {"method": "initialize", "params": {"protocolVersion": 2}}, 0),
+        frame("agent", {"result": {"protocolVersion": 2, "info": {"name": "Agent"}}}, 0),
+        *frames,
+    )
+
+
+def state(state: str, **fields: Any) -> Frame:
+    return update("state_update", state=state, **fields)
+
+
+IDLE = state("idle", stopReason="end_turn")
+
+
+def test_in_version_2_a_turn_ends_when_the_agent_is_idle() -> None:
+    usage = {"totalTokens": 7}
+    commands = version_2(
+        prompt("A", 1),
+        answer(1, messageId="u"),
+        state("running"),
+        chunk("a", "m"),
+        state("requires_action"),
+        state("running"),
+        state("idle", stopReason="max_tokens", usage=usage),
+        state("idle"),
+        prompt("B", 2),
+        chunk("b", "n"),
+        answer(2, messageId="v"),
+        IDLE,
+    )
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["A", "B"]
+    assert [(m.turn_id, m.text) for m in of(c.AddMessage, commands)] == [("turn-1", "a"), ("turn-2", "b")]
+    assert [(t.id, t.stop_reason, t.usage) for t in of(c.CompleteTurn, commands)] == [
+        ("turn-1", "max_tokens", usage),
+        ("turn-2", "end_turn", None),
+    ]
+    assert activities(commands) == []
+    assert of(c.CreateThread, commands)[0].origin.tool == "Agent"
+
+
+def test_in_version_2_a_cancelled_turn_says_who_cancelled_it() -> None:
+    commands = version_2(
+        prompt(), client("session/cancel"), state("idle", stopReason="cancelled"), prompt("B", 2), IDLE
+    )
+    (interrupted,) = of(c.InterruptTurn, commands)
+    assert (interrupted.by, interrupted.confirmed) == ("client", True)
+
+
+def test_in_version_2_a_prompt_that_is_refused_fails_its_turn() -> None:
+    commands = version_2(prompt("A", 1), frame("agent", {"error": {"code": -32000, "message": "log in"}}, 1))
+    assert [(t.error, t.kind) for t in of(c.FailTurn, commands)] == [("log in", "auth_required")]
+
+
+def test_in_version_2_a_prompt_during_a_turn_is_a_message_in_it() -> None:
+    echo = update("user_message", messageId="u2", content=[{"type": "text", "text": "faster"}])
+    commands = version_2(
+        prompt("A", 1), chunk("a", "m"), prompt("faster", 2), answer(2, messageId="u2"), echo, chunk("b", "n"), IDLE
+    )
+    assert len(of(c.StartTurn, commands)) == 1
+    assert [(m.role, m.text) for m in of(c.AddMessage, commands)] == [
+        ("assistant", "a"),
+        ("user", "faster"),
+        ("assistant", "b"),
+    ]
+
+
+def test_in_version_2_an_agent_starts_to_work_by_itself() -> None:
+    commands = version_2(prompt("A", 1), IDLE, state("running"), chunk("woke up", "m"), IDLE)
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["A", ""]
+    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["turn-2"]
+
+
+def test_in_version_2_a_turn_without_an_end_is_interrupted() -> None:
+    assert [t.reason for t in of(c.InterruptTurn, version_2(prompt("A", 1), answer(1), chunk("a", "m")))] == [
+        "no end in the recording"
+    ]
+
+
+def whole(kind: str, id: str, *texts: str) -> Frame:
+    return update(kind, messageId=id, content=[{"type": "text", "text": text} for text in texts])
+
+
+def test_a_whole_message_adds_to_its_chunks_and_chunks_add_to_it() -> None:
+    commands = version_2(
+        prompt(),
+        whole("user_message", "u", "Do it"),
+        chunk("a", "m"),
+        whole("agent_message", "m", "a", "b"),
+        whole("agent_message", "m", "ab"),
+        chunk("c", "m"),
+        update("agent_message", messageId="m"),
+        whole("agent_message", "n", "x"),
+        IDLE,
+    )
+    assert texts(commands) == {"m": "abc", "n": "x"}
+
+
+def test_a_whole_message_that_says_something_else_stands_beside_the_first() -> None:
+    image = {"type": "image", "data": "A"}
+    commands = version_2(
+        prompt(),
+        whole("agent_message", "m", "a"),
+        whole("agent_message", "m", "b"),
+        update("agent_message", messageId="n", content=[{"type": "text", "text": "c"}, image]),
+        IDLE,
+    )
+    assert [(m.id, m.text, m.content) for m in of(c.AddMessage, commands)] == [
+        ("m", "a", None),
+        ("m-2", "b", None),
+        ("n", "", [{"type": "text", "text": "c"}, image]),
+    ]
+
+
+def test_a_whole_thought_replaces_what_was_thought_so_far() -> None:
+    commands = version_2(prompt(), chunk("a", "t", "agent_thought_chunk"), whole("agent_thought", "t", "b"), IDLE)
+    assert [(a.id, a.status, a.detail) for a in activities(commands)] == [
+        ("t", "running", {"text": "a"}),
+        ("t", "running", {"text": "b"}),
+        ("t", "completed", {"text": "b"}),
+    ]
+
+
+def test_in_version_2_null_removes_a_member_of_a_tool_call() -> None:
+    commands = version_2(
+        prompt(),
+        update("tool_call_update", toolCallId="t", title="T", rawInput=1, rawOutput=2),
+        update("tool_call_update", toolCallId="t", rawInput=None),
+        IDLE,
+    )
+    assert activities(commands)[-1].detail == {"toolCallId": "t", "rawOutput": 2}
+
+
+def test_in_version_2_the_content_of_a_tool_call_comes_piece_by_piece() -> None:
+    piece = {"type": "content", "content": {"type": "text", "text": "x"}}
+    commands = version_2(prompt(), *[update("tool_call_content_chunk", toolCallId="t", content=piece)] * 3, IDLE)
+    assert activities(commands)[-1].detail == {"toolCallId": "t", "content": [piece] * 3}
+
+
+def test_a_terminal_of_the_agent_is_an_activity_with_its_output_as_text() -> None:
+    def base64(data: bytes) -> str:
+        return binascii.b2a_base64(data, newline=False).decode()
+
+    commands = version_2(
+        prompt(),
+        update("terminal_update", terminalId="t", command="make", cwd="/a"),
+        update("terminal_output_chunk", terminalId="t", data=base64("n\0 €".encode()[:-1])),
+        update("terminal_output_chunk", terminalId="t", data=base64("€".encode()[-1:])),
+        update("terminal_output_chunk", terminalId="t", data="no base64"),
+        update("terminal_update", terminalId="t", output={"data": base64(b"all")}, exitStatus={"exitCode": 2}),
+        IDLE,
+    )
+    told = activities(commands, "terminal")
+    assert {(a.id, a.title) for a in told} == {("terminal-t", "make")}
+    assert [(a.status, a.detail.get("output")) for a in told] == [
+        ("running", None),
+        ("running", "n\ufffd "),
+        ("running", "n\ufffd €"),
+        ("running", "n\ufffd €no base64"),
+        ("failed", "all"),
+    ]
+    assert told[-1].detail["cwd"] == "/a"
+
+
+def test_a_plan_of_version_2_has_its_entries() -> None:
+    entries = [{"content": "Look", "status": "pending"}]
+    commands = version_2(
+        prompt(), update("plan_update", plan={"planId": "p", "type": "items", "entries": entries}), IDLE
+    )
+    assert [(a.kind, a.detail["entries"]) for a in activities(commands)] == [("plan", entries)]
+
+
+def test_a_question_of_version_2_has_a_title_of_its_own() -> None:
+    call = {"toolCallId": "t", "title": "make", "status": "pending"}
+    commands = version_2(
+        prompt(),
+        agent(
+            "session/request_permission",
+            5,
+            title="Run it?",
+            description="It may take long",
+            subject={"type": "tool_call", "toolCall": call},
+            options=[{"optionId": "yes", "name": "Yes", "kind": "allow_once"}],
+        ),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": "yes"}),
+        agent("session/request_permission", 6, title="Open it?", subject={"type": "url", "url": "x"}, options=[]),
+        IDLE,
+    )
+    assert [(a.title, a.detail) for a in of(c.RequestApproval, commands)] == [
+        ("Run it?", {**call, "description": "It may take long"}),
+        ("Open it?", {"subject": {"type": "url", "url": "x"}}),
+    ]
+    assert [(a.id, a.title) for a in activities(commands)] == [("t", "make")]
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == ["yes"]
+
+
+def test_the_recording_of_version_2_has_its_work_in_the_turn_of_its_prompt() -> None:
+    commands = mapped(*read_frames(RECORDING.with_name("codex-greeting-acp-v2.jsonl")))
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["script=demo please", "script=slow please"]
+    assert Counter((a.kind, a.turn_id) for a in of(c.RecordActivity, commands)) == {
+        ("thought", "turn-1"): 1,
+        ("tool_call", "turn-1"): 3,
+        ("terminal", "turn-1"): 3,
+        **{(kind, f"turn-{n}"): 1 for kind in ("notice", "session_info_update", "usage") for n in (1, 2)},
+    }
+    assert [(t.id, t.stop_reason) for t in of(c.CompleteTurn, commands)] == [("turn-1", "end_turn")]
+    assert [(t.id, t.reason, t.by) for t in of(c.InterruptTurn, commands)] == [("turn-2", "cancelled", "client")]

@@ -250,7 +250,7 @@ def test_a_recording_is_imported_once_however_often_it_is(data_dir: Path, comman
         assert {message["role"] for message in window["messages"]} == {"user", "assistant"}
         sequence = daemon.result("daemon/status")["sequence"]
     status, out, _ = command("import", "acp", RECORDING, "--data-dir", data_dir)
-    assert (status, "there already; 0 new events" in out) == (0, True)
+    assert (status, out) == (0, "0 turns new, 2 there already; 0 new events\n")
     status, out, _ = command("verify", "--data-dir", data_dir)
     assert (status, out) == (0, f"OK: 9 tables match a replay of {sequence:,} events\n")
 
@@ -266,9 +266,9 @@ def test_an_import_is_seen_by_a_daemon_while_it_happens(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b'{"t":0,"dir":"client","msg":{}}\n\nhello\n', "line 3"),
+        (b"\n\nhello\n", "line 3"),
         (b'{"t":0,"dir":"server","msg":{}}\n', "line 1"),
-        (b'{"t":0,"dir":"client","msg":{}}\n{"jsonrpc":"2.0"}\n', "line 2"),
+        (b'{"jsonrpc":"2.0"}\n', "line 1"),
         (b"\xff\xfe", "line 1"),
         (b"[" * 100_000, "line 1"),
     ],
@@ -283,6 +283,22 @@ def test_what_is_no_recording_is_told_with_its_line_and_nothing_is_done(
     assert err.startswith(f"treadle: {file}: {says} ")
     assert len(err.splitlines()) == 1
     assert not data_dir.exists()
+
+
+def test_lines_that_are_no_frames_are_named_and_the_rest_is_imported(
+    data_dir: Path, tmp_path: Path, command: Command
+) -> None:
+    file = tmp_path / "recording"
+    file.write_bytes(b"hello\n" + RECORDING.read_bytes() + b"[]\n" + b'{"t": 20')
+    status, out, err = command("import", "acp", file, "--data-dir", data_dir)
+    assert (status, out) == (
+        0,
+        "2 turns new, 0 there already; 2 lines skipped (1, 310); the last line is not finished; 74 new events\n",
+    )
+    assert [line.partition(" is not a frame")[0] for line in err.splitlines() if "skipped" in line] == [
+        f"treadle: {file}: skipped: line 1",
+        f"treadle: {file}: skipped: line 310",
+    ]
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
