@@ -167,7 +167,7 @@ async def test_a_daemon_that_ends_leaves_nothing_half_done(data_dir: Path, how: 
         assert (process.returncode, errors) == (status, b"")
     with plain(data_dir) as db:
         assert db.execute("SELECT count(*) FROM projection_turns WHERE status = 'running'").fetchone() == (0,)
-        assert db.execute("SELECT count(*) FROM message_chunks").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM projection_messages WHERE status = 'streaming'").fetchone() == (0,)
     assert list((data_dir / "runners").iterdir()) == []
     async with serving(data_dir) as (wire, _):
         assert await read(wire, "done") == before

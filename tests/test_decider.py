@@ -13,7 +13,7 @@ from treadle.domain.paths import normalized
 from treadle.domain.state import ApprovalState, Key, RunningTurn, State, ThreadState
 
 AT = "2026-01-31T12:00:00.000Z"
-STAMP = Stamp(at=AT, runner="daemon-1")
+STAMP = Stamp(at=AT, runner="daemon-1", latest="2026-01-31T12:01:00.000Z")
 
 
 def given(*commands: c.Command) -> State:

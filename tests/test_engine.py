@@ -214,6 +214,17 @@ async def test_a_command_happened_when_it_says(ready: Engine, data_dir: Path) ->
     assert (threads, turns, messages) == ([(past, past)], [(earlier, past)], [(earlier,)])
 
 
+async def test_a_command_happened_at_most_a_minute_after_it_arrives(store: Store) -> None:
+    async with running(store, clock=lambda: "2001-12-31T23:59:30.000Z") as engine:
+        minute, more = "2002-01-01T00:00:30.000Z", "2002-01-01T00:00:30.001Z"
+        made, rejected = await outcomes(
+            [send(engine, msgspec.structs.replace(setting(n), at=at)) for n, at in enumerate((minute, more))]
+        )
+        assert decoded(made.results[0].events)[0]["event"]["at"] == minute
+        assert isinstance(rejected, Rejected)
+        assert (rejected.kind, rejected.details) == ("atInFuture", {"now": "2001-12-31T23:59:30.000Z"})
+
+
 async def test_text_that_says_when_it_happened_is_not_merged_with_other_text(ready: Engine) -> None:
     past = "1999-12-31T23:59:59.999Z"
     made = await outcomes([send(ready, delta("a")), send(ready, delta("b", at=past)), send(ready, delta("c"))])

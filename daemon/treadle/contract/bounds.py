@@ -1,15 +1,23 @@
 """What the types of a command cannot say: how large one value may be, and that a date exists."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from treadle.contract.errors import invalid_params
 from treadle.domain.commands import Command
-from treadle.domain.ids import is_time
 
 MAX_VALUE_BYTES: Final = 8 * 1024 * 1024
 """The limit of one text (in UTF-8) or one free JSON value (as compact JSON): `text`, `detail`, `value`, …"""
+
+
+def is_time(text: str) -> bool:
+    """Whether the text is a moment in UTC: its date exists, which the pattern of Time cannot say."""
+    try:
+        return datetime.fromisoformat(text).tzname() == "UTC"
+    except ValueError:
+        return False
 
 
 def require_bounded(command: Command, path: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,6 +19,14 @@ from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
+
+
+AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
+
+
+def _latest(at: Timestamp) -> Timestamp:
+    latest = datetime.fromisoformat(at) + timedelta(seconds=AHEAD_SECONDS)
+    return f"{latest:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 class Submission:
@@ -154,7 +163,8 @@ class Group:
         if submission.mergeable and self._join(submission):
             return
         savepoint, length = self._state.savepoint(), len(self._events)
-        stamp = Stamp(submission.at, self._runner)
+        gives_time = any(command.at is not None for command, _ in submission.commands)
+        stamp = Stamp(submission.at, self._runner, _latest(submission.at) if gives_time else submission.at)
         ranges: list[tuple[int, int]] = []
         try:
             for command, _ in submission.commands:

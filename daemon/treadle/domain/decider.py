@@ -4,7 +4,6 @@ Its contract is `initial_state`, `decide` and `evolve` (state.py); `names` retur
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -28,14 +27,15 @@ from treadle.domain.state import (
 __all__ = ["Stamp", "decide", "evolve", "initial_state", "names"]
 
 
-AHEAD_SECONDS = 60  # how long after the daemon's clock a command's time may be
-
-
 class Stamp(msgspec.Struct, frozen=True):
-    """What the engine adds to a command. at: the time of the decision. runner: the daemon that runs a started turn."""
+    """What the engine adds to a command. at: when it arrived. runner: the daemon that runs a started turn.
+
+    latest: the latest time that the command itself may give.
+    """
 
     at: Timestamp
     runner: str
+    latest: Timestamp = ""
 
 
 def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
@@ -54,10 +54,8 @@ def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
 
 def _at(at: Timestamp, stamp: Stamp) -> Stamp:
     """The stamp with the time that the command gives."""
-    if at > stamp.at:
-        latest = datetime.fromisoformat(stamp.at) + timedelta(seconds=AHEAD_SECONDS)
-        if at > f"{latest:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z":
-            raise Rejected("atInFuture", f"{at} is more than a minute after the daemon's clock", now=stamp.at)
+    if at > stamp.at and at > stamp.latest:
+        raise Rejected("atInFuture", f"{at} is more than a minute after the daemon's clock", now=stamp.at)
     return msgspec.structs.replace(stamp, at=at)
 
 

@@ -1,6 +1,5 @@
 """The scalar types of commands, events and entities: identifiers, times, lengths of texts."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta
@@ -56,11 +55,3 @@ Syntax = Literal["plain", "fts5"]
 ThreadSort = Literal["version", "updatedAt"]
 Durability = Literal["full", "normal"]
 """full: an answered command is on disk. normal: a power failure may lose the most recent ones."""
-
-
-def is_time(text: str) -> bool:
-    """Whether the text is a moment in UTC: its date exists, which the pattern of Time cannot say."""
-    try:
-        return datetime.fromisoformat(text).tzname() == "UTC"
-    except ValueError:
-        return False

@@ -12,9 +12,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle import __version__
+from treadle.contract.bounds import is_time
 from treadle.contract.json_text import holds_nul
 from treadle.domain.events import Event, decode
-from treadle.domain.ids import ID_PATTERN, is_time
+from treadle.domain.ids import ID_PATTERN
 from treadle.store.errors import Refused, UserError
 from treadle.store.pages import MAX_BYTES
 from treadle.store.ports import Reads
