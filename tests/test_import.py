@@ -58,6 +58,7 @@ class Importing:
         del rows["sequence"]
         for row in (row for kind in rows.values() if isinstance(kind, list) for row in kind):
             row["sequence"] -= first
+            row.pop("runner", None)  # of the import that was first
             if "version" in row:
                 row["version"] -= first
         return rows

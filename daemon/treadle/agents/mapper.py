@@ -5,16 +5,15 @@ of what was said, so the same messages always give the same commands. Updates th
 defines (https://agentclientprotocol.com/protocol/v1/schema, …/v2/draft/schema) are kept as activities.
 """
 
-import base64
-import codecs
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from treadle.agents.activities import LASTING, Activities, Ids
+from treadle.agents.activities import UPDATES, Activities, Ids
 from treadle.agents.shapes import (
+    Agent,
     Json,
     as_content,
     as_list,
@@ -27,7 +26,6 @@ from treadle.agents.shapes import (
     members_of,
     option_id,
     sentence,
-    status_of,
     text_of,
     texts_of,
     update_of,
@@ -54,13 +52,6 @@ _SPEAKERS = {
     "agent_thought": "thought",
 }
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
-
-
-class Agent(Struct):
-    """What an agent said of itself in `initialize`."""
-
-    name: str = "acp"
-    version: int = 1
 
 
 class Prompt(Struct, eq=False):
@@ -96,8 +87,7 @@ class AgentSession:
         self._message: _OpenText | None = None
         self._thought: _OpenText | None = None
         self._ids = Ids()
-        self._activities = Activities(self._thread_id, self._ids)
-        self._outputs: dict[str, codecs.IncrementalDecoder] = {}
+        self._activities = Activities(agent, self._thread_id, self._ids)
         self._approvals: dict[str, tuple[str, list[str]]] = {}
 
     @property
@@ -155,7 +145,7 @@ class AgentSession:
                 yield from self._begin_next()
         if self._turn:
             yield from self._end_turn(answer)
-        self._activities = Activities(self._thread_id, self._ids)
+        self._activities = Activities(self._agent, self._thread_id, self._ids)
 
     def end(self) -> Commands:
         """The recording is over: end running turns and give the remaining messages a turn of their own."""
@@ -199,7 +189,7 @@ class AgentSession:
             title = self._thread.title or (first_line(blocks) or "New session")[:80]
             yield msgspec.structs.replace(self._thread, title=title)
         text = texts_of(blocks)
-        self._turn = self._ids.new("turn", None, word, source)
+        self._turn = self._activities.turn_id = self._ids.new("turn", None, word, source)
         self._cancelled = False
         yield c.StartTurn(
             thread_id=self._thread_id,
@@ -244,7 +234,10 @@ class AgentSession:
             own = self._message.source[1]
             if own is None or speaker in _ROLES or native not in (None, own):
                 yield from self._end_message()
-        yield from _UPDATES.get(kind_of(update), AgentSession._any_update)(self, update, message)
+        if tell := UPDATES.get(kind_of(update)):
+            yield from tell(self._activities, update, message)
+        else:
+            yield from _UPDATES.get(kind_of(update), AgentSession._any_update)(self, update, message)
 
     def _message_chunk(self, update: Json, message: Json) -> Commands:
         block, (speaker, native) = update.get("content"), _source(update)
@@ -321,7 +314,6 @@ class AgentSession:
     def _think(self, source: tuple[str, Any], text: str, message: Json) -> Commands:
         self._thought = _OpenText(source, text=text)
         yield from self._activities.tell(
-            self._turn,
             "thought",
             source=message,
             members={"text": text},
@@ -332,91 +324,9 @@ class AgentSession:
 
     def _end_thought(self) -> Commands:
         if self._thought is not None:
-            yield from self._activities.tell(self._turn, "thought", source={}, members={}, status="completed")
+            yield from self._activities.tell("thought", source={}, members={}, status="completed")
             self._activities.forget("thought")
             self._thought = None
-
-    def _tool_call(self, update: Json, message: Json) -> Commands:
-        yield from self._call(members_of(update, self._agent.version), message)
-
-    def _tool_call_content(self, update: Json, message: Json) -> Commands:
-        told = self._activities.get("tool_call", as_text(update.get("toolCallId"), "tool"))
-        content = told.detail.get("content") if told else None
-        so_far = content if isinstance(content, list) else []
-        yield from self._call(
-            {"toolCallId": update.get("toolCallId"), "content": [*so_far, update.get("content")]}, message
-        )
-
-    def _call(self, call: Json, message: Json) -> Commands:
-        """Tell the members of a tool call. The detail leaves out the title and the status of the activity."""
-        native = as_text(call.get("toolCallId"), "tool")
-        members = {name: value for name, value in call.items() if name not in ("title", "status")}
-        status: ActivityStatus | None = None
-        if (word := call.get("status")) is not None:
-            status, is_exact = status_of(word)
-            members["status"] = None if is_exact else word
-        yield from self._activities.tell(
-            self._turn,
-            "tool_call",
-            native,
-            source=message,
-            members=members,
-            title=as_text(call.get("title"), ""),
-            status=status,
-            wanted=native,
-        )
-
-    def _terminal(self, update: Json, message: Json) -> Commands:
-        """Map what a terminal of the agent shows: its output is bytes in base64, whole or a chunk to append."""
-        native = as_text(update.get("terminalId"), "terminal")
-        members = members_of(update, self._agent.version)
-        chunk, whole = members.pop("data", None), as_object(members.pop("output", None)).get("data")
-        if whole is not None:
-            members["output"] = self._decoded(native, whole, so_far="")
-        elif chunk is not None:
-            told = self._activities.get("terminal", native)
-            members["output"] = self._decoded(native, chunk, as_text(told.detail.get("output"), "") if told else "")
-        status: ActivityStatus = "running"
-        if isinstance(ended := members.get("exitStatus"), dict):
-            status = "completed" if ended.get("exitCode") == 0 else "failed"
-        yield from self._activities.tell(
-            self._turn,
-            "terminal",
-            native,
-            source=message,
-            members=members,
-            title=as_text(update.get("command"), ""),
-            status=status,
-            wanted=f"terminal-{native}",
-        )
-
-    def _decoded(self, native: str, data: Any, so_far: str) -> str:
-        """Return the output of a terminal with these bytes. A character may be cut between two chunks."""
-        if not so_far or native not in self._outputs:
-            self._outputs[native] = codecs.getincrementaldecoder("utf-8")("replace")
-        try:
-            text = self._outputs[native].decode(base64.b64decode(data, validate=True))
-        except (TypeError, ValueError):
-            text = str(data)
-        return so_far + text.replace("\0", "\ufffd")
-
-    def _plan(self, update: Json, message: Json) -> Commands:
-        members = members_of(update, self._agent.version)
-        members |= as_object(members.pop("plan", None))  # version 2
-        yield from self._state("plan", as_text(members.get("planId"), ""), "Plan", members, message)
-
-    def _usage(self, update: Json, message: Json) -> Commands:
-        yield from self._state("usage", "", "Usage", members_of(update, self._agent.version), message)
-
-    def _lasting(self, update: Json, message: Json) -> Commands:
-        kind = kind_of(update)
-        yield from self._state(kind, "", kind, members_of(update, self._agent.version), message)
-
-    def _state(self, kind: str, native: str, title: str, members: Json, message: Json) -> Commands:
-        """Tell what is one activity a turn, and complete at any time."""
-        yield from self._activities.tell(
-            self._turn, kind, native, source=message, members=members, title=title, status="completed"
-        )
 
     def _session_state(self, update: Json, message: Json) -> Commands:
         """Map the state of a session of version 2: the turn ends when it is idle; its approvals tell the others."""
@@ -428,10 +338,10 @@ class AgentSession:
 
     def _any_update(self, update: Json, message: Json) -> Commands:
         kind = kind_of(update)
-        yield self._activities.record(self._turn, kind, kind, update, message)
+        yield self._activities.record(kind, kind, update, message)
 
     def _content(self, block: Any, message: Json) -> c.Command:
-        return self._activities.record(self._turn, "content", "content", block, message)
+        return self._activities.record("content", "content", block, message)
 
     # Requests
 
@@ -444,7 +354,7 @@ class AgentSession:
             call = as_object(params.get("toolCall", subject.get("toolCall")))
             native = as_text(call.get("toolCallId"), "")
             if native and self._activities.get("tool_call", native) is None:  # a call that is only asked for
-                yield from self._call(members_of(call, self._agent.version), request)
+                yield from self._activities.call(members_of(call, self._agent.version), request)
             told = self._activities.get("tool_call", native)
             detail = {k: v for k, v in params.items() if k not in ("sessionId", "title", "options", "toolCall")}
             if call:
@@ -479,7 +389,7 @@ class AgentSession:
         told = as_object(params)
         title = as_text(told.get("path"), as_text(told.get("command"), kind))
         if "id" not in request:
-            yield self._activities.record(self._turn, kind, title, {"params": params}, request)
+            yield self._activities.record(kind, title, {"params": params}, request)
             return
         members: Json = {"params": params}
         status: ActivityStatus = "running"
@@ -487,7 +397,7 @@ class AgentSession:
             members |= {k: v for k, v in answer.items() if k in ("result", "error")}
             status = "completed" if answer.get("error") is None else "failed"
         yield from self._activities.tell(
-            self._turn, kind, repr(request["id"]), source=request, members=members, title=title, status=status
+            kind, repr(request["id"]), source=request, members=members, title=title, status=status
         )
 
 
@@ -511,18 +421,9 @@ _UPDATES: dict[str, Callable[[AgentSession, Json, Json], Commands]] = {
     "user_message_chunk": AgentSession._message_chunk,
     "agent_message_chunk": AgentSession._message_chunk,
     "agent_thought_chunk": AgentSession._thought_chunk,
-    "tool_call": AgentSession._tool_call,
-    "tool_call_update": AgentSession._tool_call,
-    "plan": AgentSession._plan,
-    "usage_update": AgentSession._usage,
-    **dict.fromkeys(LASTING, AgentSession._lasting),
     # Version 2
     "user_message": AgentSession._whole_message,
     "agent_message": AgentSession._whole_message,
     "agent_thought": AgentSession._whole_thought,
-    "tool_call_content_chunk": AgentSession._tool_call_content,
-    "terminal_update": AgentSession._terminal,
-    "terminal_output_chunk": AgentSession._terminal,
-    "plan_update": AgentSession._plan,
     "state_update": AgentSession._session_state,
 }

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, Agent, AgentSession, Commands, Prompt
-from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
+from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, AgentSession, Commands, Prompt
+from treadle.agents.shapes import Agent, Json, as_list, as_object, as_text, fitting
 from treadle.domain import commands as c
 
 __all__ = ["BadRecording", "Frame", "SessionMapper", "read_frames"]
@@ -36,7 +36,7 @@ class Frame(Struct, frozen=True):
     """One recorded message. t: when, in seconds since the recording began or since 1970. dir: the sender. msg: the
     JSON-RPC message."""
 
-    t: float
+    t: Annotated[float, Meta(ge=-1e9, le=1e11)]
     dir: Literal["client", "agent"]
     msg: Json
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from treadle.domain.ids import ID_PATTERN, ActivityStatus
 
@@ -30,6 +31,13 @@ _ERROR_KINDS = {
     -32000: "auth_required",
 }
 MAX_BLOCKS = 1_000  # content blocks of one message
+
+
+class Agent(Struct):
+    """What an agent said of itself in `initialize`."""
+
+    name: str = "acp"
+    version: int = 1
 
 
 def as_object(value: Any) -> Json:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
-from treadle.core.engine import Engine
+from treadle.core.engine import Engine, Overloaded
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
@@ -185,8 +185,8 @@ class Import:
             try:
                 await self._create_thread(turn[0].thread_id)
                 await self._submit(commands)
-            except Rejected as error:
-                if error.kind == "idTaken":  # another import was faster
+            except (Rejected, Overloaded) as error:
+                if isinstance(error, Rejected) and error.kind == "idTaken":  # another import was faster
                     continue
                 self._report.failed.append(f"turn {turn[0].id!r} of thread {turn[0].thread_id!r}: {error}")
                 return
