@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "426d5f8cff6354784cb88033c042da16ee186770cd2b1a52f550208e9305ce14")
+PINNED = (1, "f710b719745e780920abd6d971e33c4c35c1e19c1873ff01da407e119c7c19b1")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:

@@ -13,7 +13,7 @@ WHEN NEW.event_type = 'ActivityRecorded' BEGIN
     (sequence, thread_id, id, turn_id, kind, title, status, base, size, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.kind',
           NEW.payload ->> '$.title', NEW.payload ->> '$.status', NEW.sequence,
-          coalesce(length(NEW.payload -> '$.detail'), 0), NEW.at, NEW.at)
+          coalesce(length(CAST(NEW.payload -> '$.detail' AS BLOB)), 0), NEW.at, NEW.at)
   ON CONFLICT (thread_id, id) DO UPDATE
   SET kind = excluded.kind, title = excluded.title, status = excluded.status, base = excluded.base,
       size = excluded.size, updated_at = excluded.updated_at;
@@ -29,7 +29,7 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   SELECT 'delete', sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO parts (entity, member, sequence, size)
-  SELECT a.sequence, m.key, a.base, length(m.value)
+  SELECT a.sequence, m.key, a.base, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a JOIN events AS e ON e.sequence = a.base, json_each(e.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id'
     AND m.key IS NOT NULL AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
@@ -38,7 +38,7 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
       status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at,
       size = size + coalesce((
-        SELECT sum(length(value)) FROM (
+        SELECT sum(length(CAST(value AS BLOB))) FROM (
           SELECT value FROM json_each(NEW.payload, '$.detail') UNION ALL SELECT value FROM json_each(NEW.payload, '$.append')
         )
       ), 0) - coalesce((
@@ -51,11 +51,11 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
   ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail'));
   INSERT INTO parts (entity, member, sequence, size)
-  SELECT a.sequence, m.key, NEW.sequence, length(m.value)
+  SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.type <> 'null'
   UNION ALL
-  SELECT a.sequence, m.key, NEW.sequence, length(m.value)
+  SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id';
   INSERT INTO activity_search (rowid, title, detail)
@@ -100,12 +100,12 @@ CREATE VIEW activity_texts AS
   FROM projection_activities AS a JOIN activity_details AS d ON d.sequence = a.sequence
   WHERE a.status IN ('completed', 'failed');
 
--- value: what lists and snapshots show, without a detail of more than 65,536 characters. whole: with it.
+-- value: what lists and snapshots show, without a detail of more than 65,536 bytes. whole: with it.
 CREATE VIEW activity_entities AS
   SELECT a.sequence, a.thread_id, a.id, a.turn_id, json_object(
     'sequence', a.sequence, 'id', a.id, 'threadId', a.thread_id, 'turnId', a.turn_id, 'kind', a.kind, 'title', a.title,
     'status', a.status, 'detail', iif(a.size > 65536, NULL, json(d.detail)),
-    'detailBytes', iif(a.size > 65536, length(CAST(d.detail AS BLOB)), NULL),
+    'detailBytes', iif(a.size > 65536, a.size, NULL),
     'createdAt', a.created_at, 'updatedAt', a.updated_at
   ) AS value, json_object(
     'sequence', a.sequence, 'id', a.id, 'threadId', a.thread_id, 'turnId', a.turn_id, 'kind', a.kind, 'title', a.title,

@@ -42,8 +42,10 @@ _LOG = "window/logMessage"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _DATE_IN_A_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MACHINE = re.compile(r"^[0-9a-f]{16}(?=\.)")  # of a runner
 _EXAMPLES: dict[str, Any] = {
     "logId": "5f0c8d1b7a3e4926b1d07c6e9a2f4835",
+    "machineId": "c2a9e07b5d814f36",
     "pid": 4243,
     "processId": 4242,
     "dataDir": "/home/ada/.local/share/treadle",
@@ -102,6 +104,7 @@ class Examples:
         if isinstance(value, str):
             value = _TIME.sub("2026-01-31T12:00:00.000Z", value)
             value = _DATE_IN_A_NAME.sub("20260131T120000.000000Z", value)
+            value = _MACHINE.sub(_EXAMPLES["machineId"], value)
             if self._data_dir is not None:
                 value = value.replace(self._data_dir, _EXAMPLES["dataDir"])
             return _UUID.sub(lambda match: self._uuid(match[0]), value)

@@ -91,8 +91,11 @@ class Activity(Entity, frozen=True, kw_only=True):
     kind: Annotated[str, note("A word of the client's choice: `tool_call`, `plan`, `thought`, …")]
     title: str
     status: ActivityStatus
-    detail: Annotated[Json, note("null if it has more than 65,536 characters: use `activity/read`")]
-    detail_bytes: Annotated[int | None, note("The size of a detail that was left out for its size, otherwise null")]
+    detail: Annotated[Json, note("null if it has more than 65,536 bytes: use `activity/read`")]
+    detail_bytes: Annotated[
+        int | None,
+        note("The size of a detail that was left out for its size, otherwise null. Approximate after updates"),
+    ]
     created_at: Timestamp
     updated_at: Timestamp
 

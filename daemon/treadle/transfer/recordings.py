@@ -199,7 +199,7 @@ class Import:
         create, key = self._threads[thread_id], ("thread", thread_id)
         found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         if found is not None and found.deleted:
-            raise Rejected("threadDeleted", "the thread was deleted")
+            raise Rejected("notFound", "the thread was deleted")
         if found is not None:
             return
         cwd = create.origin.cwd if create.origin else None

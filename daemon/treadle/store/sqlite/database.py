@@ -27,7 +27,7 @@ APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fi
 SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
 BUSY_TIMEOUT = 1.0  # seconds; callers retry after that
-PAGE_SIZE = int(__import__("os").environ.get("PS", 4096))
+PAGE_SIZE = int(os.environ.get("PS", "4096"))
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes of the WAL file after a WAL checkpoint
 
 
@@ -47,9 +47,14 @@ class SqliteConnection(aiosqlite.Connection):
     async def call(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function(connection, …)` on the connection's thread."""
-        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return result
+        """Run `function(connection, …)` on the connection's thread, which keeps no reference to it or to its result.
+
+        aiosqlite's thread would keep both until the next call: they may hold a command of many megabytes.
+        """
+        calls = [lambda: function(self._conn, *args, **kwargs)]
+        results: list[T] = []
+        await self._execute(lambda: results.append(calls.pop()()))  # type: ignore[no-untyped-call]
+        return results.pop()
 
 
 def require_in_place(path: Path, opened: tuple[int, int]) -> None:

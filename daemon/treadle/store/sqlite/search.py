@@ -93,8 +93,8 @@ def _matches(
 
     A word index has its matches in the order of the log alone, in which a history that was imported today is last.
     """
-    scan = query(f"search_{kind}")
-    last = connection.execute(scan, {**within, "since": since, "upto": upto, "among": None}).fetchall()
+    found = connection.execute(query(f"search_{kind}"), {**within, "since": since, "upto": upto, "among": None})
+    last = found.fetchall()
     if len(last) < MATCHES or within["thread"] is not None:
         return last
     before, after = last[-1][0], min(at for _, _, at, _ in last)
@@ -103,7 +103,8 @@ def _matches(
     if not ids:
         return last
     among = msgspec.json.encode(ids).decode()
-    return last + connection.execute(scan, {**within, "since": min(ids), "upto": before - 1, "among": among}).fetchall()
+    earlier = {**within, "since": min(ids), "upto": before - 1, "among": among}
+    return last + connection.execute(query(f"search_{kind}"), earlier).fetchall()
 
 
 def _hits(connection: sqlite3.Connection, asked: str, page: list[tuple[str, int, float]]) -> list[Hit]:
