@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "f710b719745e780920abd6d971e33c4c35c1e19c1873ff01da407e119c7c19b1")
+PINNED = (1, "8d29342a4aa6e0c32d4179a578e62d3f77bc61ba3d13c5f60fc096bb86df3b1b")
 
 
 def test_the_projections_have_a_new_version_when_their_text_changes() -> None:

@@ -22,7 +22,9 @@ WHEN NEW.event_type = 'ActivityRecorded' BEGIN
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
 
--- A detail that changes for the first time becomes one part for each of its members.
+-- A detail that changes for the first time becomes one part for each of its members. A member of many small parts is folded
+-- into one when the activity ends, because a read would look up each of them. Conditions on the event alone are tested once,
+-- before the tables are read.
 CREATE TRIGGER projection_activities_updated INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   INSERT INTO activity_search (activity_search, rowid, title, detail)
@@ -31,33 +33,51 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   INSERT INTO parts (entity, member, sequence, size)
   SELECT a.sequence, m.key, a.base, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a JOIN events AS e ON e.sequence = a.base, json_each(e.payload, '$.detail') AS m
-  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id'
-    AND m.key IS NOT NULL AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
+  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.key IS NOT NULL
+    AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence);
-  UPDATE projection_activities
-  SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
-      status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at,
-      size = size + coalesce((
-        SELECT sum(length(CAST(value AS BLOB))) FROM (
-          SELECT value FROM json_each(NEW.payload, '$.detail') UNION ALL SELECT value FROM json_each(NEW.payload, '$.append')
-        )
-      ), 0) - coalesce((
-        SELECT sum(p.size) FROM json_each(NEW.payload, '$.detail') AS m
-        JOIN parts AS p ON p.entity = projection_activities.sequence AND p.member = m.key
-      ), 0)
-  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   DELETE FROM parts
   WHERE entity = (
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
-  ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail'));
+  ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail')) AND NEW.payload -> '$.detail' IS NOT NULL;
   INSERT INTO parts (entity, member, sequence, size)
   SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.type <> 'null'
-  UNION ALL
+    AND NEW.payload -> '$.detail' IS NOT NULL;
+  INSERT INTO parts (entity, member, sequence, size)
   SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
   FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
-  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id';
+  WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND NEW.payload -> '$.append' IS NOT NULL;
+  UPDATE parts
+  SET text = (SELECT d.detail ->> ('$.' || parts.member) FROM activity_details AS d WHERE d.sequence = parts.entity),
+      size = (SELECT sum(size) FROM parts AS p WHERE p.entity = parts.entity AND p.member = parts.member)
+  WHERE entity = (
+    SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
+  ) AND NEW.payload ->> '$.status' IN ('completed', 'failed')
+    AND sequence = (SELECT max(sequence) FROM parts AS p WHERE p.entity = parts.entity AND p.member = parts.member)
+    AND (
+      SELECT count(*) > max(16, sum(size) / 256) FROM parts AS p
+      WHERE p.entity = parts.entity AND p.member = parts.member
+    );
+  DELETE FROM parts
+  WHERE entity = (
+    SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
+  ) AND NEW.payload ->> '$.status' IN ('completed', 'failed')
+    AND sequence < (
+      SELECT iif(p.text IS NULL, 0, p.sequence) FROM parts AS p
+      WHERE p.entity = parts.entity AND p.member = parts.member ORDER BY p.sequence DESC LIMIT 1
+    );
+  UPDATE projection_activities
+  SET kind = coalesce(NEW.payload ->> '$.kind', kind), title = coalesce(NEW.payload ->> '$.title', title),
+      status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at,
+      size = CASE
+        WHEN NEW.payload -> '$.detail' IS NOT NULL
+        THEN coalesce((SELECT sum(p.size) FROM parts AS p WHERE p.entity = projection_activities.sequence), 0)
+        WHEN NEW.payload -> '$.append' IS NOT NULL
+        THEN size + (SELECT sum(length(CAST(value AS BLOB))) FROM json_each(NEW.payload, '$.append'))
+        ELSE size END
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO activity_search (rowid, title, detail)
   SELECT sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -82,8 +102,10 @@ CREATE VIEW activity_details AS
       SELECT json_group_object(member, json(value)) FROM (
         SELECT member, iif(count(*) = 1, max(part), json_quote(group_concat(part ->> '$', ''))) AS value
         FROM (
-          SELECT p.entity, p.member,
-            coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member)) AS part
+          SELECT p.entity, p.member, iif(
+            p.text IS NOT NULL, json_quote(p.text),
+            coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member))
+          ) AS part
           FROM parts AS p CROSS JOIN events AS e ON e.sequence = p.sequence
         )
         WHERE entity = a.sequence

@@ -27,7 +27,6 @@ APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fi
 SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
 BUSY_TIMEOUT = 1.0  # seconds; callers retry after that
-PAGE_SIZE = int(os.environ.get("PS", "4096"))
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # bytes of the WAL file after a WAL checkpoint
 
 
@@ -132,7 +131,6 @@ def configure_writer(connection: sqlite3.Connection, path: Path, durability: Dur
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
         raise Refused(f"{path} belongs to another program: choose another --data-dir")
-    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # without effect once the database has tables
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
     connection.execute("PRAGMA synchronous = FULL" if durability == "full" else "PRAGMA synchronous = NORMAL")
