@@ -22,6 +22,7 @@ from treadle.server.app import Daemon, Options, Transport, run
 from treadle.server.handlers import methods_of
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.log import EventStore
 from treadle.store.sqlite.store import Store
@@ -160,13 +161,16 @@ def set_default(monkeypatch: pytest.MonkeyPatch, of: type, name: str, value: obj
 
 @asynccontextmanager
 async def serving(
-    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0
+    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0, **bounds: Any
 ) -> AsyncIterator[tuple[Wire, Daemon]]:
-    """A daemon in this process, behind real pipes, and its client; ends with the block, by end of input."""
+    """A daemon in this process, behind real pipes, and its client; ends with the block, by end of input.
+
+    bounds: those of `Options`.
+    """
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     options, transport = (
-        Options(data_dir=data_dir, durability="normal", linger=linger),
+        Options(data_dir=data_dir, durability="normal", linger=linger, **bounds),
         Transport(theirs_in, theirs_out),
     )
     daemon = Daemon(options, methods_of, transport.write, transport.writer)
@@ -227,9 +231,9 @@ async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, 
 
 
 @asynccontextmanager
-async def opened(data_dir: Path) -> AsyncIterator[Store]:
+async def opened(data_dir: Path, *, pages: PageBounds = PAGE_BOUNDS) -> AsyncIterator[Store]:
     """A store that is closed with the block, also where a test fails: its threads would keep the process."""
-    store = await Store.open(data_dir, durability="normal")
+    store = await Store.open(data_dir, durability="normal", pages=pages)
     try:
         yield store
     finally:

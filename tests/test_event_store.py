@@ -16,8 +16,9 @@ from support import opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
 from treadle.store.errors import NewerDatabase, StorageError
 from treadle.store.ports import CommandRecord
-from treadle.store.sqlite import log, migrations, projections
+from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.log import EventStore
 from treadle.store.sqlite.sql import Script, scripts
 from treadle.store.sqlite.store import Store
 
@@ -65,22 +66,22 @@ async def test_replay_from_leaves_out_what_came_before(store: Store) -> None:
         assert await replayed(store.events, after) == stored[after:]
 
 
-async def test_replay_goes_on_past_the_end_of_a_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "PAGE", 3)
+async def test_replay_goes_on_past_the_end_of_a_page(store: Store) -> None:
     stored = await store.events.append_all(setting(n) for n in range(9))
-    assert await replayed(store.events) == stored
-    assert await replayed(store.events, 2) == stored[2:]
+    events = EventStore(store.writer, page=3)
+    assert await replayed(events) == stored
+    assert await replayed(events, 2) == stored[2:]
 
 
-async def test_replay_holds_one_page_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "PAGE", 20)
+async def test_replay_holds_one_page_in_memory(store: Store) -> None:
+    events = EventStore(store.writer, page=20)
     size = 20_000
     for _ in range(20):
         await store.events.append_all(setting(n, "x" * size) for n in range(20))
     count = 0
     tracemalloc.start()
     try:
-        async for _stored in store.events.replay_all():
+        async for _stored in events.replay_all():
             count += 1
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -24,6 +24,7 @@ from treadle.contract.results import (
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
 from treadle.publish.touched import (
+    PAGE,
     STEP,
     EntityKey,
     Rows,
@@ -49,6 +50,23 @@ EVENTS_PAGE = 500  # events in one event/appended
 NOTIFICATION_BYTES = 1024 * 1024
 ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two looks at whether the pipe can take more
 RETRY = 1.0  # seconds until a read that failed is tried again
+
+
+class SubscriptionBounds(Struct, frozen=True):
+    """Bounds of the subscriptions of one client: see the constants above. page, step: those of `touched`."""
+
+    max_subscriptions: int = MAX_SUBSCRIPTIONS
+    max_resume: int = MAX_RESUME
+    max_resume_bytes: int = MAX_RESUME_BYTES
+    events_page: int = EVENTS_PAGE
+    notification_bytes: int = NOTIFICATION_BYTES
+    round_bytes: int = ROUND_BYTES
+    retry: float = RETRY
+    page: int = PAGE
+    step: int = STEP
+
+
+SUBSCRIPTION_BOUNDS: Final = SubscriptionBounds()
 
 Notify = Callable[[str, object], None]
 """Called with the method and the params of a notification."""
@@ -108,7 +126,9 @@ class Subscriptions:
         ready: Callable[[], Awaitable[None]],
         *,
         length: Callable[[str], int] = len,
+        bounds: SubscriptionBounds = SUBSCRIPTION_BOUNDS,
     ) -> None:
+        self.bounds = bounds
         self._store = store
         self._length = length
         self._notify = notify
@@ -151,7 +171,7 @@ class Subscriptions:
                     if str(error) != failure:  # once, not every second
                         log.warning("failed to read changes, will retry: %s", error)
                     failure = str(error)
-                    await asyncio.sleep(RETRY)
+                    await asyncio.sleep(self.bounds.retry)
 
     async def open(
         self,
@@ -190,7 +210,7 @@ class Subscriptions:
             begin = sequence if after is None else after
             subscription.place = Place(begin, begin)
             return SubscriptionOpened(subscription.id, log_id, begin, None, None)
-        changes = None if after is None else _changes_since(reads, subscription, after)
+        changes = None if after is None else _changes_since(reads, subscription, after, self.bounds)
         sent = {} if thread_id is None else open_messages(reads, thread_id, self._length)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
@@ -207,7 +227,7 @@ class Subscriptions:
     async def _publish(self) -> bool:
         """Send what changed, up to one round; return whether there is more."""
         everyone = list(self._open.values())
-        news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length))
+        news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length, self.bounds))
         for subscription, place, notifications in news:
             subscription.place = place
             if subscription.id in self._open:
@@ -220,59 +240,67 @@ Notifications = list[tuple[str, object]]
 News = tuple[Subscriber, Place, Notifications]
 
 
-def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[Change] | None:
+def _changes_since(
+    reads: Reads, subscription: Subscriber, after: int, bounds: SubscriptionBounds
+) -> list[Change] | None:
     """Whole upserts and removes for what the log named after a sequence; None where that is too much."""
     dirty: dict[EntityKey, None] = {}
-    for count, touched in enumerate(touched_after(reads, after, subscription.thread_id)):
-        if count == MAX_RESUME:
+    for count, touched in enumerate(touched_after(reads, after, subscription.thread_id, bounds.page)):
+        if count == bounds.max_resume:
             return None
         dirty.update(dict.fromkeys(subscription.wants(touched)))
     if subscription.topic == "thread" and not dirty:
         assert subscription.thread_id is not None
         reads.header(subscription.thread_id)
     keys, rows, size = list(dirty), Rows(reads), 0
-    for start in range(0, len(keys), STEP):
-        size += rows.load(keys[start : start + STEP])
-        if size > MAX_RESUME_BYTES:
+    for start in range(0, len(keys), bounds.step):
+        size += rows.load(keys[start : start + bounds.step])
+        if size > bounds.max_resume_bytes:
             return None
     changes = [rows.change(key) for key in keys]
     return changes + moved_in(reads, _removed(changes)) if subscription.topic == "index" else changes
 
 
-def _collect(reads: Reads, everyone: list[Subscriber], length: Callable[[str], int]) -> tuple[list[News], bool]:
+def _collect(
+    reads: Reads, everyone: list[Subscriber], length: Callable[[str], int], bounds: SubscriptionBounds
+) -> tuple[list[News], bool]:
     """What to tell, from one read transaction, those who are furthest behind first; whether there is more to tell.
 
     Moves nobody on: a read that fails half-way must lose nothing.
     """
-    sequence, rows, room = reads.sequence(), Rows(reads, length), ROUND_BYTES
+    sequence, rows, room = reads.sequence(), Rows(reads, page=bounds.page, length=length), bounds.round_bytes
     news: list[News] = []
     behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
         if room <= 0:
             break
         tell = _events if subscription.topic == "events" else _changes
-        place, notifications, size = tell(rows, subscription, sequence, room)
+        place, notifications, size = tell(rows, subscription, sequence, room, bounds)
         news.append((subscription, place, notifications))
         room -= size
     return news, len(news) < len(behind) or any(place.seen < sequence for _, place, _ in news)
 
 
-def _events(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _events(
+    rows: Rows, subscription: Subscriber, sequence: int, room: int, bounds: SubscriptionBounds
+) -> tuple[Place, Notifications, int]:
     """The next page of the log, and its size."""
-    events, after = rows.reads.events(subscription.thread_id, subscription.sequence, EVENTS_PAGE)
+    events, after = rows.reads.events(subscription.thread_id, subscription.sequence, bounds.events_page)
     upto = sequence if after is None else after
     found: list[Any] = [*events]
     appended = EventAppended(subscription.id, upto, found)
     return Place(upto, upto), [("event/appended", appended)] if events else [], sum(len(bytes(e)) for e in events)
 
 
-def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _changes(
+    rows: Rows, subscription: Subscriber, sequence: int, room: int, bounds: SubscriptionBounds
+) -> tuple[Place, Notifications, int]:
     """What a page of the log changed of what the subscription shows, and its size; it may be over `room` by a step."""
     place, seen, size = subscription.place, subscription.place.seen, 0
     dirty: dict[EntityKey, bool] = {}  # whether the whole of it is to be sent, or what was added to a text
     page = rows.touched(seen)
-    for start in range(0, len(page), STEP):
-        step, whole = page[start : start + STEP], []
+    for start in range(0, len(page), bounds.step):
+        step, whole = page[start : start + bounds.step], []
         for touched in step:
             for key in subscription.wants(touched):
                 if touched.is_delta and key.id in place.sent:
@@ -289,7 +317,7 @@ def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> 
     is_last, removed = seen == sequence, place.removed + _removed(changes)
     if is_last and subscription.topic == "index":
         changes += moved_in(rows.reads, removed)
-    parts = in_parts(changes, NOTIFICATION_BYTES)
+    parts = in_parts(changes, bounds.notification_bytes)
     if is_last and place.in_parts and not parts:
         parts.append([])  # what was told in earlier rounds was all
     notifications: Notifications = []

@@ -5,12 +5,21 @@ import binascii
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 MAX_BYTES: Final = 1024 * 1024  # of a page; a single row or turn that is larger comes alone
 LATEST: Final = 2**63 - 1
 INDEX_THREADS: Final = 500
 
+
+class PageBounds(Struct, frozen=True):
+    """max_bytes: of a page. index_threads: how many threads the snapshot of `index` holds."""
+
+    max_bytes: int = MAX_BYTES
+    index_threads: int = INDEX_THREADS
+
+
+PAGE_BOUNDS: Final = PageBounds()
 INVALID_CURSOR: Final = "invalid cursor: it was not issued by this list"
 
 

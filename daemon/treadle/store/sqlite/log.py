@@ -20,10 +20,11 @@ PAGE = 1_000  # events
 
 
 class EventStore:
-    """The log of one database, on a connection that may write."""
+    """The log of one database, on a connection that may write. page: how many events a replay reads at once."""
 
-    def __init__(self, connection: SqliteConnection) -> None:
+    def __init__(self, connection: SqliteConnection, *, page: int = PAGE) -> None:
         self._connection = connection
+        self._page = page
 
     async def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
         """Add events after sequence `expected`, and the answers of their commands, in one transaction.
@@ -64,10 +65,10 @@ class EventStore:
     async def replay_from(self, sequence: int) -> AsyncIterator[StoredEvent]:
         """Every event after `sequence`, read in pages; one page is held in memory."""
         while True:
-            rows = await self._connection.call(_page, sequence)
+            rows = await self._connection.call(_events_after, sequence, self._page)
             for sequence, payload in rows:
                 yield StoredEvent(sequence, decode(payload))
-            if len(rows) < PAGE:
+            if len(rows) < self._page:
                 return
 
 
@@ -145,8 +146,8 @@ def _load(connection: sqlite3.Connection, keys: list[Key], command_ids: list[str
     return Loaded(sequence, found, answers)
 
 
-def _page(connection: sqlite3.Connection, after: int) -> list[tuple[int, str]]:
-    return connection.execute(query("event_list"), {"after": after, "limit": PAGE}).fetchall()
+def _events_after(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str]]:
+    return connection.execute(query("event_list"), {"after": after, "limit": limit}).fetchall()
 
 
 def _json_array_of_strings(payloads: list[bytes]) -> bytes:

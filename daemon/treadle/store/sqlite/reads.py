@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from treadle.contract.results import IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.errors import NotFound
-from treadle.store.pages import INDEX_THREADS, LATEST, MAX_BYTES, encode_cursor, stored_event
+from treadle.store.pages import LATEST, encode_cursor, stored_event
 from treadle.store.sqlite.sql import query
 
 
@@ -25,14 +25,14 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
+def page(connection: sqlite3.Connection, name: str, limit: int, max_bytes: int, **parameters: Any) -> Page[Raw]:
     """One page of a query whose rows begin with (position, value)."""
     rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
     items: list[Raw] = []
     size, last = 0, None
     for position, value, *_ in rows:
         size += bytes_of(value)
-        if items and (len(items) == limit or size > MAX_BYTES):
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()  # an open cursor would hold the read transaction
             return Page(items, None if last is None else encode_cursor(last))
         items.append(Raw(value))
@@ -41,7 +41,12 @@ def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: An
 
 
 def thread_list(
-    connection: sqlite3.Connection, project_id: str | None, archived: bool | None, limit: int, before: int
+    connection: sqlite3.Connection,
+    project_id: str | None,
+    archived: bool | None,
+    limit: int,
+    before: int,
+    max_bytes: int,
 ) -> Page[Raw]:
     """Threads, the last changed first."""
     parameters: dict[str, Any] = {"before": before}
@@ -50,11 +55,11 @@ def thread_list(
         name, parameters["project"] = f"{name}_of_project", project_id
     if archived is not None:
         name, parameters["live"] = f"{name}_archived", not archived
-    return page(connection, name, limit, **parameters)
+    return page(connection, name, limit, max_bytes, **parameters)
 
 
 def events(
-    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int
+    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int, max_bytes: int
 ) -> tuple[list[Raw], int | None]:
     """Stored events after a sequence, and the sequence that the next page begins after."""
     name = "event_list" if thread_id is None else "event_list_of_thread"
@@ -63,7 +68,7 @@ def events(
     size, last = 0, after
     for sequence, payload in rows:
         size += bytes_of(payload)
-        if items and (len(items) == limit or size > MAX_BYTES):
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()
             return items, last
         items.append(stored_event(sequence, payload))
@@ -94,7 +99,9 @@ _WINDOW: Final = {
 """What a window of a thread holds, and the query that lists it, newest first."""
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
+def turns(
+    connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int, max_bytes: int
+) -> ThreadSnapshot:
     """What was last made in a thread before the sequence `before`, until the page is full or has `turn_limit` turns.
 
     A page holds one row at least, and may end within a turn: then it has the header of that turn as well, so that a
@@ -108,7 +115,7 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
     newest_first = heapq.merge(*itertools.starmap(_positions, listed.items()), key=itemgetter(0), reverse=True)
     for position, plural, value in newest_first:
         size += bytes_of(value)
-        if oldest != before and (size > MAX_BYTES or len(window["turns"]) == turn_limit):
+        if oldest != before and (size > max_bytes or len(window["turns"]) == turn_limit):
             has_older = True
             break
         window[plural].append(value)
@@ -148,10 +155,10 @@ def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
     return Raw(row[0])
 
 
-def index(connection: sqlite3.Connection) -> IndexSnapshot:
+def index(connection: sqlite3.Connection, thread_limit: int) -> IndexSnapshot:
     """What a sidebar shows."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
-    threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": INDEX_THREADS}).fetchall()
+    threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": thread_limit}).fetchall()
     return IndexSnapshot(
         sequence(connection), _json(value for _, value in projects), _json(value for _, value in threads)
     )
