@@ -1,4 +1,8 @@
-"""The one writer: what waits is decided one by one, appended at once, and answered the same for ever."""
+"""The one writer: what waits is decided one by one, appended at once, and answered the same for ever.
+
+Most of it runs on the store in memory. What needs a second process, a lock, a restart or a refusal runs on SQLite, with
+the fixtures `disk` and `on_disk`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from support import PATIENCE, opened, plain, replayed
+from memory_store import MemoryStore
+from support import PATIENCE, opened, plain
 from treadle.contract.results import BatchDispatched
 from treadle.core import engine as engine_module
 from treadle.core.engine import Engine, Overloaded
@@ -19,8 +24,9 @@ from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
+from treadle.domain.events import StoredEvent
 from treadle.store.errors import StorageError
-from treadle.store.ports import CommandRecord
+from treadle.store.ports import CommandRecord, DataDirectory
 from treadle.store.sqlite.runners import Runner
 from treadle.store.sqlite.store import Store
 
@@ -73,8 +79,14 @@ def decoded(events: list[Any]) -> list[dict[str, Any]]:
     return [msgspec.json.decode(event) for event in events]
 
 
+async def logged(store: DataDirectory, after: int = 0) -> list[StoredEvent]:
+    """The log after a sequence."""
+    events, _ = await store.read(lambda reads: reads.events(None, after, 1_000))
+    return [msgspec.json.decode(stored, type=StoredEvent) for stored in events]
+
+
 @asynccontextmanager
-async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
+async def running(store: DataDirectory, **options: Any) -> AsyncIterator[Engine]:
     engine = Engine(store, **{"linger": 0, **options})
     engine.start()
     try:
@@ -84,16 +96,37 @@ async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
+def store() -> MemoryStore:
+    """An empty log in memory, for the fixture `engine` as well."""
+    return MemoryStore()
+
+
+@pytest.fixture
 async def ready(engine: Engine) -> Engine:
     """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
     await answer(engine, *SETUP, atomic=True)
     return engine
 
 
+@pytest.fixture
+async def disk(data_dir: Path) -> AsyncIterator[Store]:
+    """An empty log on disk."""
+    async with opened(data_dir) as disk:
+        yield disk
+
+
+@pytest.fixture
+async def on_disk(disk: Store) -> AsyncIterator[Engine]:
+    """The same as `ready`, on disk."""
+    async with running(disk) as engine:
+        await answer(engine, *SETUP, atomic=True)
+        yield engine
+
+
 class Appends:
     """Sees every append: how many events, and how many answers to remember."""
 
-    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[int, int]] = []
         self.before: Callable[[], None] = lambda: None
         append = store.events.append
@@ -107,14 +140,14 @@ class Appends:
 
 
 @pytest.fixture
-def appends(store: Store, monkeypatch: pytest.MonkeyPatch) -> Appends:
+def appends(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Appends:
     return Appends(store, monkeypatch)
 
 
-async def some_turns(store: Store) -> None:
-    """Let the loop and the writing thread do what they can do without more from outside."""
+async def some_turns(store: DataDirectory) -> None:
+    """Let the engine do what it can do without more from outside."""
     for _ in range(10):
-        await store.writer.call(lambda db: None)
+        await store.read(lambda reads: None)
 
 
 # Group commit
@@ -132,14 +165,14 @@ async def test_commands_are_decided_in_their_order_each_after_the_one_before(eng
     assert len(appends.calls) == 1
 
 
-async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(store: Store, appends: Appends) -> None:
+async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(store: MemoryStore, appends: Appends) -> None:
     async with running(store, max_group=4) as engine:
         await outcomes([send(engine, setting(n)) for n in range(10)])
     assert [events for events, _ in appends.calls] == [4, 4, 2]
 
 
 async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
-    engine: Engine, store: Store, appends: Appends
+    engine: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     submissions = [send(engine, command) for command in (*SETUP[:2], rename("U"))]
     submissions.insert(2, send(engine, c.RenameThread(thread_id="none", title="X"), command_id="rejected"))
@@ -149,7 +182,7 @@ async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
     assert isinstance(rejected[0], NotFound)
     assert isinstance(rejected[1], Rejected)
     assert appends.calls == [(3, 0)]
-    assert [type(s.event).__name__ for s in await replayed(store.events)] == [
+    assert [type(s.event).__name__ for s in await logged(store)] == [
         "ProjectCreated",
         "ThreadCreated",
         "ThreadRenamed",
@@ -162,7 +195,7 @@ async def test_a_command_that_changes_nothing_is_answered_without_an_append(read
     assert appends.calls == []
 
 
-async def test_events_carry_the_time_of_the_engine(store: Store) -> None:
+async def test_events_carry_the_time_of_the_engine(store: MemoryStore) -> None:
     async with running(store, clock=lambda: "2001-02-03T04:05:06.789Z") as engine:
         [event] = decoded((await answer(engine, setting(1))).results[0].events)
         assert event["event"]["at"] == "2001-02-03T04:05:06.789Z"
@@ -178,7 +211,7 @@ async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
     assert ids == sorted(ids), "UUIDv7 rises"
 
 
-async def test_the_queue_has_an_end(store: Store) -> None:
+async def test_the_queue_has_an_end(store: MemoryStore) -> None:
     engine = Engine(store, linger=0, max_queue=3)
     waiting = [send(engine, setting(n)) for n in range(3)]
     assert engine.queued == 3
@@ -190,7 +223,7 @@ async def test_the_queue_has_an_end(store: Store) -> None:
     assert engine.queued == 0
 
 
-async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
+async def test_what_is_taken_back_in_time_does_not_happen(store: MemoryStore) -> None:
     engine = Engine(store, linger=0)
     first, second = send(engine, setting(1)), send(engine, setting(2))
     assert first.cancel()
@@ -198,7 +231,7 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
     await outcomes([second])
     assert not second.cancel(), "what has happened cannot be taken back"
     await engine.stop()
-    assert [s.event for s in await replayed(store.events)] == [
+    assert [s.event for s in await logged(store)] == [
         e.SettingChanged(
             key="key-2", value=True, at=decoded(second.future.result().results[0].events)[0]["event"]["at"]
         )
@@ -206,7 +239,7 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
 
 
 async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
-    store: Store,
+    store: MemoryStore,
 ) -> None:
     async with running(store, state_limit=1) as engine:
         for command in SETUP:
@@ -227,7 +260,7 @@ async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> No
     assert appends.calls == [(7, 0)]
 
 
-async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
+async def test_a_batch_is_rejected_whole(engine: Engine, store: MemoryStore) -> None:
     bad = [*SETUP, c.CompleteTurn(thread_id="t", id="another", stop_reason="end_turn")]
     submissions = [send(engine, setting(1)), send(engine, *bad, atomic=True), send(engine, *SETUP, atomic=True)]
     first, rejected, second = await outcomes(submissions)
@@ -251,7 +284,7 @@ async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | 
 # The same command twice
 
 
-async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: Store, appends: Appends) -> None:
+async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: MemoryStore, appends: Appends) -> None:
     first = await answer(ready, rename("U"), command_id="c")
     await answer(ready, rename("V"))
     again = await answer(ready, rename("U"), command_id="c")
@@ -289,7 +322,7 @@ async def _repeat(engine: Engine) -> list[BatchDispatched]:
     ]
 
 
-async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, store: Store) -> None:
+async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, store: MemoryStore) -> None:
     twins = [send(ready, c.CreateThread(project_id="p", title="New"), command_id="c") for _ in range(4)]
     got = await outcomes([*twins, send(ready, setting(1))])
     assert got[1:4] == [got[0]] * 3
@@ -317,7 +350,7 @@ async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
     assert (await answer(ready, end, command_id="c")).results[0].events
 
 
-async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, store: Store) -> None:
+async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, store: MemoryStore) -> None:
     given = await answer(ready, rename("U"), command_id="c")
     one, other, again = await outcomes(
         [send(ready, setting(1)), send(ready, rename("V"), command_id="c"), send(ready, rename("U"), command_id="c")]
@@ -338,19 +371,19 @@ async def test_two_commands_under_one_id_at_once_are_one_and_a_conflict(ready: E
 
 
 async def test_a_command_without_events_that_two_processes_send_at_once_is_answered_to_both(
-    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The log does not move, so that only the record of the command can tell the second that it came second.
     async with opened(data_dir) as other, running(other) as another:
-        append = store.events.append
+        append = disk.events.append
 
         async def late(expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
             monkeypatch.undo()
             await answer(another, rename("T"), command_id="c")
             return await append(expected, payloads, records)
 
-        monkeypatch.setattr(store.events, "append", late)
-        got = await answer(ready, rename("T"), command_id="c")
+        monkeypatch.setattr(disk.events, "append", late)
+        got = await answer(on_disk, rename("T"), command_id="c")
         assert got == await answer(another, rename("T"), command_id="c")
         assert sequences(got) == [[]]
 
@@ -404,12 +437,12 @@ async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -
 
 
 async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
-    ready: Engine, store: Store, appends: Appends
+    ready: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     texts = ["one", " ", "😀", "", "é", "two"]
     got = await outcomes([send(ready, delta(text)) for text in texts])
     assert appends.calls == [(1, 0)]
-    [stored] = await replayed(store.events, 6)
+    [stored] = await logged(store, 6)
     assert isinstance(stored.event, e.MessageAppended)
     assert stored.event.text == "".join(texts)
     for one in got:
@@ -417,8 +450,8 @@ async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
     assert decoded(got[0].results[0].events)[0]["event"]["text"] == "".join(texts)
 
 
-async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
-    stored = await replayed(store.events, after)
+async def texts_of(store: DataDirectory, after: int = 6) -> list[tuple[str, str]]:
+    stored = await logged(store, after)
     return [(s.event.id, s.event.text) for s in stored if isinstance(s.event, e.MessageAppended)]
 
 
@@ -435,13 +468,13 @@ async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
     ids=["another-message", "another-event", "a-version", "no-event", "a-rejection", "an-empty-one"],
 )
 async def test_deltas_are_merged_as_long_as_nothing_happens_between_them(
-    ready: Engine, store: Store, commands: list[c.Command], events: list[tuple[str, str]]
+    ready: Engine, store: MemoryStore, commands: list[c.Command], events: list[tuple[str, str]]
 ) -> None:
     await outcomes([send(ready, command) for command in commands])
     assert await texts_of(store) == events
 
 
-async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(ready: Engine, store: Store) -> None:
+async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(ready: Engine, store: MemoryStore) -> None:
     await answer(ready, c.CreateThread(thread_id="other", project_id="p", title="T"))
     await answer(ready, c.StartTurn(thread_id="other", id="u", prompt=""))
     message = c.AddMessage(thread_id="other", id="m", turn_id="u", role="assistant", text="", streaming=True)
@@ -450,18 +483,18 @@ async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(read
     assert await texts_of(store, after) == [("m", "a"), ("m", "b")]
 
 
-async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> None:
+async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: MemoryStore) -> None:
     await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), atomic=True), send(ready, delta("d"))])
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
 
 
-async def test_a_merged_delta_has_a_size(ready: Engine, store: Store) -> None:
+async def test_a_merged_delta_has_a_size(ready: Engine, store: MemoryStore) -> None:
     async with running(store, max_merged=4) as engine:
         await outcomes([send(engine, delta("xy")) for _ in range(5)])
     assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
 
 
-async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine, store: Store) -> None:
+async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine, store: MemoryStore) -> None:
     got = await outcomes(
         [send(ready, delta("a")), send(ready, c.CompleteMessage(thread_id="t", id="m")), send(ready, delta("b"))]
     )
@@ -471,7 +504,7 @@ async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine,
 
 @pytest.mark.parametrize("ending", ["another command", "a read", "an end"])
 async def test_a_delta_waits_for_company_until_something_else_comes(
-    store: Store, appends: Appends, ending: str
+    store: MemoryStore, appends: Appends, ending: str
 ) -> None:
     async with running(store, linger=3600.0) as engine:
         await answer(engine, *SETUP, atomic=True)
@@ -496,7 +529,7 @@ async def test_a_delta_waits_for_company_until_something_else_comes(
 
 
 async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wait(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Linger, "PAUSE", 3600.0)
     async with running(store, linger=0.001) as engine:
@@ -523,7 +556,7 @@ async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> 
             return done
 
         done = [*await work_together(work(left, "left"), work(right, "right"))]
-        log = {s.sequence: s.event for s in await replayed(one.events)}
+        log = {s.sequence: s.event for s in await logged(one)}
     assert list(log) == list(range(1, len(log) + 1))
     answered = {stored["sequence"] for _, got in done for stored in decoded(got.results[0].events)}
     assert answered == set(range(2, len(log) + 1)), "each event was the answer to somebody"
@@ -537,33 +570,33 @@ async def work_together(*work: Any) -> list[Any]:
         return [one for some in await asyncio.gather(*work) for one in some]
 
 
-async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
+async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
     with pytest.raises(NotFound):
-        await answer(ready, c.RenameThread(thread_id="new", title="X"))
+        await answer(on_disk, c.RenameThread(thread_id="new", title="X"))
     async with opened(data_dir) as other, running(other) as another:
         await answer(another, c.CreateThread(thread_id="new", project_id="p", title="New"))
-        assert sequences(await answer(ready, c.RenameThread(thread_id="new", title="X"))) == [[8]]
+        assert sequences(await answer(on_disk, c.RenameThread(thread_id="new", title="X"))) == [[8]]
         await answer(another, c.DeleteThread(thread_id="new"))
         with pytest.raises(NotFound):
-            await answer(ready, c.RenameThread(thread_id="new", title="Y"))
+            await answer(on_disk, c.RenameThread(thread_id="new", title="Y"))
 
 
-async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
-    assert sequences(await answer(ready, rename("T"))) == [[]]
+async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
+    assert sequences(await answer(on_disk, rename("T"))) == [[]]
     async with opened(data_dir) as other, running(other) as another:
         await answer(another, rename("U"))
-        assert sequences(await answer(ready, rename("T"))) == [[8]]
+        assert sequences(await answer(on_disk, rename("T"))) == [[8]]
         await answer(another, rename("V"), command_id="c")
         with pytest.raises(Conflict):
-            await answer(ready, setting(1), command_id="c")
-        assert sequences(await answer(ready, rename("V"), command_id="d")) == [[]]
+            await answer(on_disk, setting(1), command_id="c")
+        assert sequences(await answer(on_disk, rename("V"), command_id="d")) == [[]]
 
 
 async def test_an_append_that_comes_too_late_is_decided_anew(
-    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(data_dir) as other, running(other) as another:
-        append, late = store.events.append, iter([True, True])
+        append, late = disk.events.append, iter([True, True])
 
         async def slow(*arguments: Any) -> bool:
             if next(late, False):
@@ -571,64 +604,64 @@ async def test_an_append_that_comes_too_late_is_decided_anew(
                 await answer(another, setting(1, await other.events.sequence()))
             return await append(*arguments)
 
-        monkeypatch.setattr(store.events, "append", slow)
-        got = await outcomes([send(ready, rename("U", expected_version=6)), send(ready, setting(1, 8))])
+        monkeypatch.setattr(disk.events, "append", slow)
+        got = await outcomes([send(on_disk, rename("U", expected_version=6)), send(on_disk, setting(1, 8))])
     assert sequences(got[0]) == [[11]]
     assert sequences(got[1]) == [[12]]
 
 
-async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, ready: Engine) -> None:
+async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
-        got = await outcomes([send((ready, another)[n % 2], project) for n, project in enumerate(projects)])
+        got = await outcomes([send((on_disk, another)[n % 2], project) for n, project in enumerate(projects)])
     assert [isinstance(one, Rejected) for one in got].count(True) == 10
     for pair in zip(got[::2], got[1::2], strict=True):
         assert sum(isinstance(one, Rejected) and one.kind == "pathTaken" for one in pair) == 1
 
 
-async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path, ready: Engine, store: Store) -> None:
+async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path, on_disk: Engine, disk: Store) -> None:
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
-        waiting = send(ready, setting(1))
+        waiting = send(on_disk, setting(1))
         for _ in range(10):
-            await store.read(lambda db: None)
+            await disk.read(lambda db: None)
         assert not waiting.future.done()
         db.execute("ROLLBACK")
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
-async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path, ready: Engine, store: Store) -> None:
-    await store.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
+async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path, on_disk: Engine, disk: Store) -> None:
+    await disk.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
-        async with running(store, busy_patience=0.0) as hasty:
+        async with running(disk, busy_patience=0.0) as hasty:
             waiting = [send(hasty, setting(n)) for n in (1, 2)]
             assert all(isinstance(one, Overloaded) for one in await outcomes(waiting))
         db.execute("ROLLBACK")
-    assert sequences(await answer(ready, setting(1))) == [[7]]
+    assert sequences(await answer(on_disk, setting(1))) == [[7]]
 
 
 # What the database refuses
 
 
-async def test_a_command_that_the_database_refuses_takes_no_other_down(ready: Engine, store: Store) -> None:
-    await store.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
+async def test_a_command_that_the_database_refuses_takes_no_other_down(on_disk: Engine, disk: Store) -> None:
+    await disk.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
-    submissions = [send(ready, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
-    submissions += [send(ready, rename("none", expected_version=1)), send(ready, delta("a")), send(ready, delta("b"))]
+    submissions = [send(on_disk, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
+    submissions += [send(on_disk, one) for one in (rename("none", expected_version=1), delta("a"), delta("b"))]
     first, refused, second, rejected, *deltas = await outcomes(submissions)
     assert isinstance(refused, StorageError)
     assert "x" * 100 not in str(refused)
     assert isinstance(rejected, Conflict)
     assert [sequences(one) for one in (first, second, *deltas)] == [[[7]], [[8]], [[9]], [[10]]]
-    assert await texts_of(store) == [("m", "a"), ("m", "b")]
-    await store.writer.call(lambda db: db.setlimit(0, 1_000_000))
-    assert sequences(await answer(ready, setting(1, values[1]), command_id="c1")) == [[11]]
-    assert await answer(ready, setting(0, "small"), command_id="c0") == first
+    assert await texts_of(disk) == [("m", "a"), ("m", "b")]
+    await disk.writer.call(lambda db: db.setlimit(0, 1_000_000))
+    assert sequences(await answer(on_disk, setting(1, values[1]), command_id="c1")) == [[11]]
+    assert await answer(on_disk, setting(0, "small"), command_id="c0") == first
 
 
 async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
-    ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+    ready: Engine, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Any:
         raise ZeroDivisionError
@@ -644,18 +677,19 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
 
 
 async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
-    store: Store, engine: Engine, data_dir: Path, appends: Appends
+    disk: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, seen = data_dir / "runners", Runner(data_dir)
-    await answer(engine, *SETUP[:2], atomic=True)
-    assert not folder.exists()
-    gone: list[bool] = []
-    appends.before = lambda: gone.append(seen.is_gone(store.runner.name))
-    await answer(engine, SETUP[2])
+    appends, gone = Appends(disk, monkeypatch), list[bool]()
+    async with running(disk) as engine:
+        await answer(engine, *SETUP[:2], atomic=True)
+        assert not folder.exists()
+        appends.before = lambda: gone.append(seen.is_gone(disk.runner.name))
+        await answer(engine, SETUP[2])
     assert gone == [False]
-    [turn] = [s.event for s in await replayed(store.events) if isinstance(s.event, e.TurnStarted)]
-    assert turn.runner == store.runner.name
-    store.runner.release()
+    [turn] = [s.event for s in await logged(disk) if isinstance(s.event, e.TurnStarted)]
+    assert turn.runner == disk.runner.name
+    disk.runner.release()
     assert seen.is_gone(turn.runner)
     assert list(folder.iterdir()) == []
 
