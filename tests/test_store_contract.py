@@ -47,6 +47,8 @@ TURN = c.StartTurn(thread_id="t", id="u", prompt="Do", message_id="prompt")
 END = c.CompleteTurn(thread_id="t", id="u", stop_reason="end")
 BEGUN: list[c.Command] = [PROJECT, THREAD, TURN]
 """Events 1 to 4: the project, the thread, the turn and its prompt."""
+MANY = 100
+"""Pages. No list here has as many."""
 
 
 @pytest.fixture
@@ -104,14 +106,18 @@ def ids(values: object) -> list[str]:
     return [value.get("id") or value["key"] for value in decoded(values)]
 
 
+def pages_of(list_page: Callable[[Any], Page[Any]], start: Any) -> list[Page[Any]]:
+    """Every page of a list."""
+    pages = [list_page(start)]
+    while (cursor := pages[-1].next_cursor) is not None:
+        assert len(pages) < MANY, "the list has no end"
+        pages.append(list_page(decode_cursor(cursor, start)))
+    return pages
+
+
 def listed(list_page: Callable[[Any], Page[Any]], start: Any) -> list[list[str]]:
     """The ids on each page of a list."""
-    found, page = [], list_page(start)
-    while True:
-        found.append(ids(page.items))
-        if page.next_cursor is None:
-            return found
-        page = list_page(decode_cursor(page.next_cursor, start))
+    return [ids(page.items) for page in pages_of(list_page, start)]
 
 
 # The log
@@ -719,15 +725,9 @@ def of_thread(reads: Reads, thread: str) -> dict[str, Any] | None:
 def windows_of(reads: Reads, thread: str, limit: int) -> list[Any]:
     windows = [reads.thread(thread, limit, LATEST)]
     while windows[-1].before_cursor is not None:
+        assert len(windows) < MANY, "the thread has no end"
         windows.append(reads.thread(thread, limit, decode_cursor(windows[-1].before_cursor, LATEST)))
     return windows
-
-
-def pages_of(list_page: Callable[[Any], Page[Any]], start: Any) -> list[Page[Any]]:
-    pages = [list_page(start)]
-    while (cursor := pages[-1].next_cursor) is not None:
-        pages.append(list_page(decode_cursor(cursor, start)))
-    return pages
 
 
 def keys_of(events: list[e.AnyEvent]) -> list[Key]:
