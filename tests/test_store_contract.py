@@ -271,7 +271,8 @@ async def test_threads_are_listed_last_changed_first_by_project_and_archive(
 
 async def test_turns_and_checkpoints_of_a_thread_are_listed_newest_first(store: DataDirectory, engine: Engine) -> None:
     await do(engine, PROJECT, THREAD, c.CreateThread(thread_id="other", project_id="p", title="T"))
-    await do(engine, c.StartTurn(thread_id="other", prompt=""))
+    elsewhere = c.CreateCheckpoint(thread_id="other", git_ref="refs/x", message="")
+    await do(engine, c.StartTurn(thread_id="other", prompt=""), elsewhere)
     for n in range(3):
         turn = c.StartTurn(thread_id="t", id=f"u{n}", prompt="")
         await do(engine, turn, checkpoint(f"c{n}"), c.InterruptTurn(thread_id="t", id=f"u{n}", reason="why"))
@@ -468,10 +469,10 @@ async def test_an_activity_that_is_recorded_again_keeps_its_place(store: DataDir
 async def test_threads_are_found_by_the_beginning_of_their_id(store: DataDirectory, engine: Engine) -> None:
     await do(engine, PROJECT)
     await do(
-        engine, *(c.CreateThread(thread_id=id, project_id="p", title="T") for id in ("ab2", "b", "ab1", "ab3", "a"))
+        engine, *(c.CreateThread(thread_id=id, project_id="p", title="T") for id in ("ab2", "b", "ab1", "abzz", "a"))
     )
     await do(engine, c.DeleteThread(thread_id="ab2"))
-    assert await store.read(lambda reads: reads.threads_with_prefix("ab", 9)) == ["ab1", "ab3"]
+    assert await store.read(lambda reads: reads.threads_with_prefix("ab", 9)) == ["ab1", "abzz"]
     assert await store.read(lambda reads: reads.threads_with_prefix("", 2)) == ["a", "ab1"]
     assert await store.read(lambda reads: reads.threads_with_prefix("c", 9)) == []
 
@@ -490,6 +491,7 @@ async def test_changes_name_the_entity_of_each_event(store: DataDirectory, engin
     found = await store.read(lambda reads: reads.changes(0, None, 9))
     assert [one for one in found if one.event_type != "ThreadCreated"] == all_of_them
     assert found[1][:3] == (2, "ThreadCreated", "t")
+    assert await store.read(lambda reads: reads.changes(3, None, 9)) == all_of_them[2:]
     assert await store.read(lambda reads: reads.changes(2, "t", 1)) == all_of_them[1:2]
     assert await store.read(lambda reads: reads.changes(3, "t", 9)) == all_of_them[2:3]
 
@@ -525,6 +527,7 @@ async def test_pending_approvals_are_those_without_an_answer_oldest_first(store:
     of_thread = PendingApproval(10, "t", "q2", "May it?", "Title", OPTIONS_JSON)
     assert await store.read(lambda reads: reads.pending_approvals(None)) == [of_other, of_thread]
     assert await store.read(lambda reads: reads.pending_approvals({"t", "none"})) == [of_thread]
+    assert await store.read(lambda reads: reads.pending_approvals({"other"})) == [of_other]
     assert await store.read(lambda reads: reads.pending_approvals(set())) == []
     await do(engine, END)
     assert await store.read(lambda reads: reads.pending_approvals(None)) == [of_other]
@@ -546,11 +549,13 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
 async def test_a_transcript_has_the_items_between_two_sequences_in_the_order_in_which_they_were_made(
     store: DataDirectory, engine: Engine
 ) -> None:
-    await do(engine, *BEGUN, activity("a"), approval("q"), message("m", "x" * 70_000), checkpoint("c"), END)
+    large = "x" * 70_000
+    tool = activity("a", status="completed", detail=large)
+    await do(engine, *BEGUN, tool, approval("q"), message("m", large), checkpoint("c"), END)
     await do(engine, c.StartTurn(thread_id="t", id="v", prompt="Again", message_id="again"))
     turns = await store.read(lambda reads: reads.turns_after("t", 0, 9))
     (first, _), (second, value) = turns
-    assert (first, second, msgspec.json.decode(value)["id"]) == (3, 12, "v")
+    assert (first, second, msgspec.json.decode(value)["id"]) == (3, 11, "v")
     assert await store.read(lambda reads: reads.turns_after("t", 0, 1)) == turns[:1]
     assert await store.read(lambda reads: reads.turns_after("t", first, 9)) == turns[1:]
     items = await store.read(lambda reads: reads.transcript("t", first, second))
@@ -562,7 +567,7 @@ async def test_a_transcript_has_the_items_between_two_sequences_in_the_order_in_
         (7, "message", "m"),
         (8, "checkpoint", "c"),
     ]
-    assert len(msgspec.json.decode(items[3].value)["text"]) == 70_000
+    assert msgspec.json.decode(items[1].value)["detail"] == msgspec.json.decode(items[3].value)["text"] == large
 
 
 async def test_entities_and_events_are_counted(store: DataDirectory, engine: Engine) -> None:
