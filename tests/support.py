@@ -22,7 +22,8 @@ from treadle.server.app import Daemon, Options, Transport, run
 from treadle.server.handlers import methods_of
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
-from treadle.store.ports import Log
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
+from treadle.store.ports import DataDirectory, Log
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.store import Store
 
@@ -160,13 +161,16 @@ def set_default(monkeypatch: pytest.MonkeyPatch, of: type, name: str, value: obj
 
 @asynccontextmanager
 async def serving(
-    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0
+    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0, **bounds: Any
 ) -> AsyncIterator[tuple[Wire, Daemon]]:
-    """Run a daemon in this process, behind real pipes, with a client. When the block ends, its input is closed."""
+    """Run a daemon in this process, behind real pipes, with a client. When the block ends, its input is closed.
+
+    bounds: those of `Options`.
+    """
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     options, transport = (
-        Options(data_dir=data_dir, durability="normal", linger=linger),
+        Options(data_dir=data_dir, durability="normal", linger=linger, **bounds),
         Transport(theirs_in, theirs_out),
     )
     daemon = Daemon(options, methods_of, transport.write, transport.writer)
@@ -230,9 +234,9 @@ async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, 
 
 
 @asynccontextmanager
-async def opened(data_dir: Path) -> AsyncIterator[Store]:
+async def opened(data_dir: Path, *, pages: PageBounds = PAGE_BOUNDS) -> AsyncIterator[Store]:
     """Open a store and close it after the block, even if the test fails: its threads would keep the process alive."""
-    store = await Store.open(data_dir, durability="normal")
+    store = await Store.open(data_dir, durability="normal", pages=pages)
     try:
         yield store
     finally:
@@ -255,7 +259,7 @@ def plain(data_dir: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-async def replayed(store: Store, after: int = 0) -> list[StoredEvent]:
+async def replayed(store: DataDirectory, after: int = 0) -> list[StoredEvent]:
     """The events of the log after a sequence."""
     found: list[StoredEvent] = []
     page: int | None = after
@@ -265,11 +269,11 @@ async def replayed(store: Store, after: int = 0) -> list[StoredEvent]:
     return found
 
 
-async def log_sequence(store: Store) -> int:
+async def log_sequence(store: DataDirectory) -> int:
     return await store.read(lambda reads: reads.sequence())
 
 
-async def append_all(store: Store, events: Iterable[AnyEvent]) -> list[StoredEvent]:
+async def append_all(store: DataDirectory, events: Iterable[AnyEvent]) -> list[StoredEvent]:
     """Append all of the events or none at the current end of the log."""
     batch = list(events)
     payloads = [encode(event) for event in batch]

@@ -679,17 +679,15 @@ async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) ->
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
         await scenery(client)
         subscription = await client.subscribe("thread", thread_id="t")
-
-        async def follow() -> None:
-            async for _ in client.follow("t"):
-                pass
-
-        following = [asyncio.create_task(subscription.next()), asyncio.create_task(follow())]
-        waiting = asyncio.create_task(append(client, "x"))  # last: a read that came later would end its linger
+        changes = aiter(client.follow("t"))
+        await anext(changes)  # the snapshot: it sends no other request, which would end the linger of the delta
+        waiting = [asyncio.create_task(append(client, "x")), asyncio.create_task(subscription.next())]
+        waiting.append(asyncio.ensure_future(anext(changes)))
+        await asyncio.sleep(0)  # the delta is written when its task begins
         with pytest.raises(RemoteError):
-            await client.call("no/such/method")  # what came before it was read
+            await client.call("no/such/method")  # its answer shows that the delta was read
         client.process.send_signal(signal.SIGKILL)
-        for task in (waiting, *following):
+        for task in waiting:
             with pytest.raises(Disconnected):
                 await task
         # And all that comes later.

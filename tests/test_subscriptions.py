@@ -12,15 +12,16 @@ import pytest
 
 from support import PATIENCE, log_sequence, opened, plain, serving
 from treadle.client.replica import OutOfStep, Replica
+from treadle.contract import errors
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
 from treadle.publish import subscriptions
-from treadle.publish import touched as changes
-from treadle.publish.subscriptions import Subscriptions
+from treadle.publish.subscriptions import SUBSCRIPTION_BOUNDS, SubscriptionBounds, Subscriptions
 from treadle.publish.watch import Watch
 from treadle.store.errors import StorageError
+from treadle.store.pages import PageBounds
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.store import Store
 
@@ -76,11 +77,11 @@ class Held:
 class Client:
     """The subscriptions of one client, whose pipe takes something as long as `takes` is set."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bounds: SubscriptionBounds) -> None:
         self.store = store
         self.takes = asyncio.Event()
         self.takes.set()
-        self.subscriptions = Subscriptions(store, self._notified, self._ready)
+        self.subscriptions = Subscriptions(store, self._notified, self._ready, bounds=bounds)
         self.engine = Engine(store, linger=0, published=self.subscriptions.appended)
         self.held: dict[str, Held] = {}
         self.calls = 0
@@ -127,8 +128,8 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(store: Store) -> AsyncIterator[Client]:
-    client = Client(store)
+async def client_of(store: Store, bounds: SubscriptionBounds = SUBSCRIPTION_BOUNDS) -> AsyncIterator[Client]:
+    client = Client(store, bounds)
     client.engine.start()
     publishing = asyncio.create_task(client.subscriptions.run())
     try:
@@ -141,9 +142,20 @@ async def client_of(store: Store) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def client(store: Store) -> AsyncIterator[Client]:
+def bounds() -> SubscriptionBounds:
+    """The bounds of a daemon. A test that needs others is parametrized with `bounded`."""
+    return SUBSCRIPTION_BOUNDS
+
+
+def bounded(**bounds: Any) -> pytest.MarkDecorator:
+    """The fixture `client` with smaller bounds."""
+    return pytest.mark.parametrize("bounds", [SubscriptionBounds(**bounds)], ids=[""])
+
+
+@pytest.fixture
+async def client(store: Store, bounds: SubscriptionBounds) -> AsyncIterator[Client]:
     """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
-    async with client_of(store) as client:
+    async with client_of(store, bounds) as client:
         await client.do(*SETUP)
         yield client
 
@@ -271,8 +283,8 @@ async def test_events_can_be_followed_for_one_thread(client: Client) -> None:
     assert of_thread.events == [8, 10]
 
 
-async def test_events_come_in_pages_without_a_gap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "EVENTS_PAGE", 3)
+@bounded(events_page=3)
+async def test_events_come_in_pages_without_a_gap(client: Client) -> None:
     held = await client.open("events", after=0)
     await client.at_once(*(c.ChangeSetting(key="k", value=n) for n in range(10)))
     await client.all_told()
@@ -281,10 +293,8 @@ async def test_events_come_in_pages_without_a_gap(client: Client, monkeypatch: p
     assert [params["sequence"] for params in held.told] == [params["events"][-1]["sequence"] for params in held.told]
 
 
-async def test_a_notification_that_would_be_large_comes_in_parts(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscriptions, "NOTIFICATION_BYTES", 1000)
+@bounded(notification_bytes=1000)
+async def test_a_notification_that_would_be_large_comes_in_parts(client: Client) -> None:
     settings = await client.open("settings")
     client.takes.clear()
     await client.do(*(c.ChangeSetting(key=f"k{n}", value="x" * 400) for n in range(10)))
@@ -331,10 +341,10 @@ async def test_nothing_is_read_for_a_client_whose_pipe_is_full(client: Client, m
     await client.all_told()
 
 
+@bounded(retry=0.0)
 async def test_a_read_that_fails_is_tried_again_and_nothing_is_lost(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriptions, "RETRY", 0.0)
     one, settings, events = [
         await client.open("thread", thread_id="t"),
         await client.open("settings"),
@@ -389,6 +399,19 @@ async def test_a_subscription_that_is_closed_is_told_nothing_more(client: Client
     assert len(client.subscriptions) == 1
 
 
+async def test_no_more_subscriptions_are_opened_than_the_client_was_told(data_dir: Path) -> None:
+    bounds = SubscriptionBounds(max_subscriptions=2)
+    async with serving(data_dir, initialize=False, subscriptions=bounds) as (wire, _):
+        told = await wire.call("initialize", {})
+        assert told["capabilities"]["limits"]["maxSubscriptions"] == 2
+        replies = [
+            await wire.reply(id) for id in [wire.send("subscription/open", {"topic": "index"}) for _ in range(3)]
+        ]
+        assert [reply["error"]["code"] for reply in replies if "error" in reply] == [errors.OVERLOADED]
+        await wire.call("subscription/close", {"subscriptionId": "sub-1"})
+        await wire.call("subscription/open", {"topic": "index"})
+
+
 async def test_a_thread_that_there_is_not_cannot_be_followed(client: Client) -> None:
     await client.do(thread(2), c.DeleteThread(thread_id="t2"), rename("U"))
     for thread_id in ("none", "t2"):
@@ -433,27 +456,31 @@ async def test_who_comes_back_to_what_did_not_change_is_told_nothing(client: Cli
         assert (back.opened["type"], back.opened["changes"], back.opened["sequence"]) == ("changes", [], 6)
 
 
-@pytest.mark.parametrize("why", ["the log is another", "the log is shorter", "too much has changed"])
-async def test_who_comes_back_too_late_gets_a_snapshot(
-    client: Client, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+@pytest.mark.parametrize(
+    ("why", "bounds"),
+    [
+        ("the log is another", SUBSCRIPTION_BOUNDS),
+        ("the log is shorter", SUBSCRIPTION_BOUNDS),
+        ("too much has changed", SubscriptionBounds(max_resume=3)),
+        ("what has changed is too large", SubscriptionBounds(max_resume_bytes=100)),
+    ],
+)
+async def test_who_comes_back_too_late_gets_a_snapshot(client: Client, why: str) -> None:
     options: dict[str, Any] = {"after": 2}
     if why == "the log is another":
         options["log_id"] = "of another log"
     elif why == "the log is shorter":
         options["after"] = 7
-    else:
-        monkeypatch.setattr(subscriptions, "MAX_RESUME", 3)
     for topic in ("index", "thread"):
         held = await client.open(topic, thread_id="t" if topic == "thread" else None, **options)
         assert held.opened["type"] == "snapshot"
         assert held.opened["snapshot"]["threads"][0]["id"] == "t"
-    if why != "too much has changed":
+    if why.startswith("the log"):
         assert (await client.open("events", **options)).opened["sequence"] == 6
 
 
-async def test_marks_are_read_in_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "PAGE", 2)
+@bounded(page=2)
+async def test_marks_are_read_in_pages(client: Client) -> None:
     one = await client.open("thread", thread_id="t", after=0)
     assert {change["value"]["id"] for change in one.opened["changes"]} == {"t", "u", "prompt", "m", "n"}
 
@@ -461,33 +488,30 @@ async def test_marks_are_read_in_pages(client: Client, monkeypatch: pytest.Monke
 # The window
 
 
-async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reads, "INDEX_THREADS", 3)
-    monkeypatch.setattr(changes, "INDEX_THREADS", 3)
-    await client.do(*(thread(n) for n in range(8)))
-    index = await client.open("index")
-    assert list(index.replica.entities["thread"]) == ["t5", "t6", "t7"]
+async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(data_dir: Path) -> None:
+    async with opened(data_dir, pages=PageBounds(index_threads=3)) as store, client_of(store) as client:
+        await client.do(*SETUP, *(thread(n) for n in range(8)))
+        index = await client.open("index")
+        assert list(index.replica.entities["thread"]) == ["t5", "t6", "t7"]
 
-    async def holds_the_window(held: Held) -> None:
-        await client.all_told()
-        window = (await fresh(client, "index")).entities["thread"]
-        assert len(window) == 3
-        for id, value in window.items():
-            assert held.replica.entities["thread"][id] == value
+        async def holds_the_window(held: Held) -> None:
+            await client.all_told()
+            window = (await fresh(client, "index")).entities["thread"]
+            assert len(window) == 3
+            for id, value in window.items():
+                assert held.replica.entities["thread"][id] == value
 
-    await client.do(c.DeleteThread(thread_id="t6"))
-    await holds_the_window(index)
-    client.takes.clear()
-    await client.do(c.DeleteThread(thread_id="t5"), thread(8), c.DeleteThread(thread_id="t7"), rename("U"))
-    client.takes.set()
-    await holds_the_window(index)
-    client.subscriptions.close(index.id)
-    await client.do(c.DeleteThread(thread_id="t8"), c.DeleteThread(thread_id="t4"))
-    back = await client.open("index", index.replica, after=index.replica.sequence)
-    assert back.opened["type"] == "changes"
-    await holds_the_window(back)
+        await client.do(c.DeleteThread(thread_id="t6"))
+        await holds_the_window(index)
+        client.takes.clear()
+        await client.do(c.DeleteThread(thread_id="t5"), thread(8), c.DeleteThread(thread_id="t7"), rename("U"))
+        client.takes.set()
+        await holds_the_window(index)
+        client.subscriptions.close(index.id)
+        await client.do(c.DeleteThread(thread_id="t8"), c.DeleteThread(thread_id="t4"))
+        back = await client.open("index", index.replica, after=index.replica.sequence)
+        assert back.opened["type"] == "changes"
+        await holds_the_window(back)
 
 
 async def test_older_turns_than_the_window_are_not_in_a_snapshot_but_told_when_they_change(client: Client) -> None:

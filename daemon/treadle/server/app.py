@@ -19,7 +19,7 @@ from treadle.core.engine import Engine, Overloaded
 from treadle.core.recovery import Recovery
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Durability
-from treadle.publish.subscriptions import Subscriptions
+from treadle.publish.subscriptions import SUBSCRIPTION_BOUNDS, SubscriptionBounds, Subscriptions
 from treadle.publish.watch import Watch
 from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
@@ -28,7 +28,7 @@ from treadle.server.progress import Waiting
 from treadle.server.session import Method, Session
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
-from treadle.store.pages import BadCursor
+from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
 
@@ -42,12 +42,17 @@ ENDING = 2.0  # seconds until a step of the shutdown times out once no client wa
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged."""
+    """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged.
+
+    subscriptions, pages: their bounds.
+    """
 
     data_dir: Path
     durability: Durability = "full"
     max_message_bytes: int = MAX_MESSAGE_BYTES
     linger: float = 0.05
+    subscriptions: SubscriptionBounds = SUBSCRIPTION_BOUNDS
+    pages: PageBounds = PAGE_BOUNDS
 
 
 class Services:
@@ -137,13 +142,17 @@ class Daemon:
     async def _open(self) -> None:
         options = self.options
         try:
-            store = await Store.open(options.data_dir, durability=options.durability, progress=self._tell_progress)
+            store = await Store.open(
+                options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
+            )
         except OSError as error:
             why = explained(error)
             raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
         if self.client.progress:
             self._waiting = Waiting(self.peer, self.session.notify)
-        subscriptions = Subscriptions(store, self.session.notify, self._output_ready, length=self.client.length)
+        subscriptions = Subscriptions(
+            store, self.session.notify, self._output_ready, length=self.client.length, bounds=options.subscriptions
+        )
         engine = Engine(
             store, linger=options.linger, published=self._appended, waiting=self._waiting or (lambda waits: None)
         )

@@ -31,7 +31,6 @@ from treadle.contract.params import (
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
-from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
 from treadle.server.app import Daemon, Services
 from treadle.server.handshake import Handshake, method
 from treadle.server.session import Method, Then
@@ -224,8 +223,9 @@ class Methods:
             raise errors.invalid_params("the topic `thread` is of one thread", "$.params.threadId")
         if params.topic in ("index", "settings") and params.thread_id is not None:
             raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
-        if len(daemon.subscriptions) + self._opening >= MAX_SUBSCRIPTIONS:
-            raise errors.overloaded(f"{MAX_SUBSCRIPTIONS} subscriptions are open: close some", 1000)
+        most = daemon.subscriptions.bounds.max_subscriptions
+        if len(daemon.subscriptions) + self._opening >= most:
+            raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
         self.daemon.watch()
         self._opening += 1
         try:

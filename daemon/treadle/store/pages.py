@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct
 
 T = TypeVar("T")
 
@@ -15,6 +15,15 @@ LATEST: Final = 2**63 - 1
 Position = Annotated[int, Meta(ge=0, le=LATEST)]
 INDEX_THREADS: Final = 500
 
+
+class PageBounds(Struct, frozen=True):
+    """max_bytes: of a page. index_threads: the number of threads in the snapshot of `index`."""
+
+    max_bytes: int = MAX_BYTES
+    index_threads: int = INDEX_THREADS
+
+
+PAGE_BOUNDS: Final = PageBounds()
 INVALID_CURSOR: Final = "invalid cursor: it was not issued by this list"
 
 

@@ -15,6 +15,7 @@ from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSn
 from treadle.domain.entities import Hit
 from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
+from treadle.store.pages import PageBounds
 
 T = TypeVar("T")
 
@@ -103,7 +104,10 @@ class LogSpan(NamedTuple):
 
 
 class Reads(Protocol):
-    """One read transaction. Valid only within the function that it is passed to."""
+    """One read transaction. Valid only within the function that it is passed to. bounds: of its pages."""
+
+    @property
+    def bounds(self) -> PageBounds: ...
 
     def sequence(self) -> int:
         """The sequence of the last event; 0 for an empty log."""

@@ -12,7 +12,7 @@ from msgspec import Raw
 from treadle.contract.results import IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import ThreadSort
-from treadle.store.pages import INDEX_THREADS, LATEST, MAX_BYTES, Position, decode_cursor, encode_cursor, stored_event
+from treadle.store.pages import LATEST, Position, decode_cursor, encode_cursor, stored_event
 from treadle.store.sqlite.sql import query
 
 AFTER_TIMES: Final = "~"  # sorts after every time
@@ -28,18 +28,18 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
+def page(connection: sqlite3.Connection, name: str, limit: int, max_bytes: int, **parameters: Any) -> Page[Raw]:
     """One page of a query whose rows start with (position, value)."""
-    return _page(connection.execute(query(name), {**parameters, "limit": limit + 1}), limit)
+    return _page(connection.execute(query(name), {**parameters, "limit": limit + 1}), limit, max_bytes)
 
 
-def _page(rows: sqlite3.Cursor, limit: int, place: Callable[[Any], Any] = itemgetter(0)) -> Page[Raw]:
+def _page(rows: sqlite3.Cursor, limit: int, max_bytes: int, place: Callable[[Any], Any] = itemgetter(0)) -> Page[Raw]:
     """One page of rows whose second column is the value. place: the columns that a cursor holds."""
     items: list[Raw] = []
     size, last = 0, None
     for row in rows:
         size += bytes_of(row[1])
-        if items and (len(items) == limit or size > MAX_BYTES):
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()  # an open cursor would hold the read transaction
             return Page(items, encode_cursor(place(last)))
         items.append(Raw(row[1]))
@@ -57,6 +57,7 @@ def thread_list(
     session: str | None = None,
     limit: int,
     cursor: str | None = None,
+    max_bytes: int,
 ) -> Page[Raw]:
     """Threads, most recently changed first, or with the latest `updatedAt` first. Raises BadCursor."""
     by_time, updated = sort == "updatedAt", AFTER_TIMES
@@ -70,11 +71,12 @@ def thread_list(
         name = f"thread_list{'' if project_id is None else '_of_project'}{'_by_time' if by_time else ''}"
     asked = {"project": project_id, "archived": archived, "tool": tool, "session": session}
     bounds = {"by_time": by_time, "updated": updated, "before": before, "limit": limit + 1}
-    return _page(connection.execute(query(name), asked | bounds), limit, itemgetter(2, 0) if by_time else itemgetter(0))
+    place = itemgetter(2, 0) if by_time else itemgetter(0)
+    return _page(connection.execute(query(name), asked | bounds), limit, max_bytes, place)
 
 
 def events(
-    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int
+    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int, max_bytes: int
 ) -> tuple[list[Raw], int | None]:
     """Stored events after a sequence, and the sequence after which the next page starts; None on the last page."""
     name = "event_list" if thread_id is None else "event_list_of_thread"
@@ -83,7 +85,7 @@ def events(
     size, last = 0, after
     for sequence, payload, actor in rows:
         size += bytes_of(payload)
-        if items and (len(items) == limit or size > MAX_BYTES):
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()
             return items, last
         items.append(stored_event(sequence, payload, actor))
@@ -114,7 +116,9 @@ _WINDOW: Final = {
 """The lists in a window of a thread, each with its query, newest first."""
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
+def turns(
+    connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int, max_bytes: int
+) -> ThreadSnapshot:
     """The newest turns of a thread and their contents, created before the sequence `before`. Raises NotFound.
 
     The page ends when it is full or has `turn_limit` turns, and has at least one row. If it ends within a turn, it also
@@ -128,7 +132,7 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
     newest_first = heapq.merge(*itertools.starmap(_positions, listed.items()), key=itemgetter(0), reverse=True)
     for position, plural, value in newest_first:
         size += bytes_of(value)
-        if oldest != before and (size > MAX_BYTES or len(window["turns"]) == turn_limit):
+        if oldest != before and (size > max_bytes or len(window["turns"]) == turn_limit):
             has_older = True
             break
         window[plural].append(value)
@@ -168,10 +172,10 @@ def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
     return Raw(row[0])
 
 
-def index(connection: sqlite3.Connection) -> IndexSnapshot:
+def index(connection: sqlite3.Connection, thread_limit: int) -> IndexSnapshot:
     """The snapshot of the topic `index`: all projects and the most recently changed threads."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
-    threads = newest_threads(connection, INDEX_THREADS)
+    threads = newest_threads(connection, thread_limit)
     return IndexSnapshot(sequence(connection), _json(value for _, value in projects), threads)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.ports import Log, Reads
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.append_queue import AppendQueue
@@ -41,8 +42,8 @@ class Store:
     """Implements DataDirectory.
 
     reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
-    log_id: identifies the log. rebuilt: the number of events that the projections were rebuilt from when the store was
-    opened; None if they were current.
+    log_id: identifies the log. pages: bounds of pages. rebuilt: the number of events that the projections were rebuilt
+    from when the store was opened; None if they were current.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Store:
         present: FileLock,
         log_id: str,
         machine: Machine,
+        pages: PageBounds,
     ) -> None:
         self.data_dir = data_dir
         self.path = data_dir / FILE_NAME
@@ -62,8 +64,9 @@ class Store:
         self.runner = Runner(data_dir, machine)
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
+        self.pages = pages
         self.rebuilt: int | None = None
-        self.reads = ReadQueue(reader)
+        self.reads = ReadQueue(reader, pages)
         self._searches: asyncio.Task[ReadQueue] | None = None
         self._closing = False
         self._present = present
@@ -75,6 +78,7 @@ class Store:
         *,
         durability: Durability = "full",
         progress: projections.Progress = lambda done, total: None,
+        pages: PageBounds = PAGE_BOUNDS,
     ) -> "Store":
         """Open or create the database, apply migrations, and rebuild outdated projections, which `progress` reports.
 
@@ -85,7 +89,7 @@ class Store:
         opening = FileLock(data_dir / OPENING)
         async with opening.held(on_wait=lambda: log.info("waiting for another treadle process to open %s", data_dir)):
             opening.require_that_it_locks()
-            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
+            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress, pages))
             try:
                 with translated():
                     return await asyncio.shield(opened)
@@ -95,7 +99,9 @@ class Store:
                 raise
 
     @classmethod
-    async def _open(cls, data_dir: Path, durability: Durability, progress: projections.Progress) -> "Store":
+    async def _open(
+        cls, data_dir: Path, durability: Durability, progress: projections.Progress, pages: PageBounds
+    ) -> "Store":
         present = FileLock(data_dir / PRESENT)
         writer = await open_or_create_db(data_dir, durability=durability)
         try:
@@ -108,7 +114,7 @@ class Store:
             await writer.close()
             present.release()
             raise
-        store = cls(data_dir, durability, writer, reader, present, log_id, machine)
+        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages)
         store.rebuilt = rebuilt
         return store
 
@@ -158,7 +164,7 @@ class Store:
         if connection.inode != self.writer.inode:  # the file was replaced, which a reader would not notice
             await connection.close()
             self.writer.require_in_place()
-        return ReadQueue(connection)
+        return ReadQueue(connection, self.pages)
 
     def is_rebuilding(self) -> bool:
         """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""
@@ -188,8 +194,9 @@ class Store:
 class ReadQueue:
     """A queue of reads. Reads that arrive while others run share the next hop to the thread and its transaction."""
 
-    def __init__(self, connection: SqliteConnection) -> None:
+    def __init__(self, connection: SqliteConnection, bounds: PageBounds) -> None:
         self._connection = connection
+        self._bounds = bounds
         self._waiting: dict[asyncio.Future[Any], Callable[[SqliteReads], Any]] = {}
         self._running: asyncio.Task[None] | None = None
 
@@ -216,8 +223,9 @@ class ReadQueue:
             while self._waiting:
                 batch = [(future, function) for future, function in self._waiting.items() if not future.done()]
                 self._waiting.clear()
+                functions = [function for _, function in batch]
                 try:
-                    results = await self._connection.call(_read_together, [function for _, function in batch])
+                    results = await self._connection.call(_read_together, functions, self._bounds)
                 except (sqlite3.Error, StorageError, ValueError) as error:  # ValueError: the connection is closed
                     results = [error] * len(batch)
                 for (future, _), result in zip(batch, results, strict=True):
@@ -233,12 +241,14 @@ class ReadQueue:
             self._running = None
 
 
-def _read_together(connection: sqlite3.Connection, functions: list[Callable[[SqliteReads], Any]]) -> list[Any]:
+def _read_together(
+    connection: sqlite3.Connection, functions: list[Callable[[SqliteReads], Any]], bounds: PageBounds
+) -> list[Any]:
     results: list[Any] = []
     connection.execute("BEGIN")
     try:
         position(connection)
-        reads = SqliteReads(connection)
+        reads = SqliteReads(connection, bounds)
         for function in functions:
             try:
                 results.append(function(reads))
