@@ -1,4 +1,4 @@
-"""Recorded Agent Client Protocol sessions become commands that the decider takes, and nothing of them is lost."""
+"""Recorded Agent Client Protocol sessions become commands that the decider accepts, and nothing in them is lost."""
 
 import binascii
 import re
@@ -141,7 +141,7 @@ def recording() -> list[Frame]:
     return list(read_frames(RECORDING))
 
 
-def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[Frame]) -> None:
+def test_a_recorded_session_becomes_the_expected_commands(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert Counter(type(command).__name__ for command in commands) == {
         "CreateThread": 1,
@@ -157,7 +157,7 @@ def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[F
     }
 
 
-def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(recording: list[Frame]) -> None:
+def test_the_thread_gets_the_session_id_and_the_first_prompt_as_title(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert commands[0] == c.CreateThread(
         thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
@@ -173,7 +173,7 @@ def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(re
     )
 
 
-def test_the_assistants_text_is_that_of_the_recordings_chunks(recording: list[Frame]) -> None:
+def test_assistant_messages_contain_the_text_of_all_recorded_chunks(recording: list[Frame]) -> None:
     chunks: dict[str, str] = {}
     for each in recording:
         told = each.msg.get("params", {}).get("update", {})
@@ -183,7 +183,7 @@ def test_the_assistants_text_is_that_of_the_recordings_chunks(recording: list[Fr
     assert len(chunks) == 8
 
 
-def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(recording: list[Frame]) -> None:
+def test_tool_calls_end_with_the_reported_status_and_the_detail_of_all_updates(recording: list[Frame]) -> None:
     told: dict[str, Json] = {}
     for each in recording:
         fields = dict(each.msg.get("params", {}).get("update", {}))
@@ -205,7 +205,7 @@ def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(r
     }
 
 
-def test_its_approvals_are_answered_although_both_sides_number_their_requests_alike(recording: list[Frame]) -> None:
+def test_approvals_are_resolved_when_both_sides_use_the_same_request_ids(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert [a.id for a in of(c.RequestApproval, commands)] == [f"approval-{n}" for n in range(1, 9)]
     assert [(a.id, a.outcome) for a in of(c.ResolveApproval, commands)] == [
@@ -229,11 +229,11 @@ def test_every_update_of_the_recording_that_tells_something_new_asks_for_somethi
     assert mapper.end() == []
 
 
-def test_the_same_recording_gives_the_same_commands_again(recording: list[Frame]) -> None:
+def test_mapping_a_recording_twice_gives_the_same_commands(recording: list[Frame]) -> None:
     assert mapped(*recording) == mapped(*recording)
 
 
-def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording: list[Frame]) -> None:
+def test_a_recording_truncated_anywhere_still_gives_accepted_commands(recording: list[Frame]) -> None:
     for length in range(0, len(recording), 7):
         commands = mapped(*recording[:length])
         ends = of(c.CompleteTurn, commands) + of(c.InterruptTurn, commands)
@@ -243,7 +243,7 @@ def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording:
 # Reading
 
 
-def test_a_bad_line_is_named_by_its_number() -> None:
+def test_an_error_gives_the_number_of_the_invalid_line() -> None:
     good = b'{"t": 0, "dir": "client", "msg": {}}'
     with pytest.raises(BadRecording, match=r"^line 3 is not a frame of a recording: "):
         list(read_frames([good, b"\n", b'{"t": 0, "dir": "client"', good]))
@@ -254,16 +254,16 @@ def test_a_bad_line_is_named_by_its_number() -> None:
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b'"\xff"', b"[" * 100_000, b"[]", b"null"])
-def test_a_line_of_anything_else_is_a_bad_line(line: bytes) -> None:
+def test_a_line_that_is_not_a_frame_is_rejected(line: bytes) -> None:
     with pytest.raises(BadRecording, match="line 1"):
         list(read_frames([line]))
 
 
-def test_blank_lines_are_nothing() -> None:
+def test_blank_lines_are_ignored() -> None:
     assert list(read_frames([b"", b"\n", b"  \r\n"])) == []
 
 
-def test_a_nul_that_a_tool_printed_is_read_as_a_replacement_character() -> None:
+def test_nul_characters_are_read_as_replacement_characters() -> None:
     lines = [rb'{"t": 0, "dir": "agent", "msg": {"text": "a\u0000\u0000\\u0000\\\u0000"}}']
     assert next(read_frames(lines)).msg == {"text": "a\ufffd\ufffd\\u0000\\\ufffd"}
 
@@ -271,7 +271,7 @@ def test_a_nul_that_a_tool_printed_is_read_as_a_replacement_character() -> None:
 # Turns
 
 
-def test_a_thread_waits_for_the_first_prompt_and_its_first_line() -> None:
+def test_a_thread_is_created_at_the_first_prompt_and_titled_by_its_first_line() -> None:
     mapper = SessionMapper("project")
     assert mapper.feed(frame("client", {"method": "session/new", "params": {"cwd": "/"}}, 1)) == []
     assert mapper.feed(answer(1, sessionId=SESSION)) == []
@@ -280,17 +280,17 @@ def test_a_thread_waits_for_the_first_prompt_and_its_first_line() -> None:
     assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80, origin=origin)
 
 
-def test_an_empty_prompt_makes_a_new_session() -> None:
+def test_a_thread_with_an_empty_first_prompt_is_titled_new_session() -> None:
     assert of(c.CreateThread, mapped(prompt("")))[0].title == "New session"
 
 
-def test_the_first_thread_has_the_id_and_title_that_were_given() -> None:
+def test_the_first_thread_gets_the_given_id_and_title() -> None:
     other = frame("client", {"method": "session/prompt", "params": {"sessionId": "b", "prompt": []}}, 2)
     threads = of(c.CreateThread, mapped(prompt(), other, thread_id="mine", title="Mine"))
     assert [(t.thread_id, t.title) for t in threads] == [("mine", "Mine"), ("b", "New session")]
 
 
-def test_a_session_id_that_is_no_treadle_id_is_replaced_always_alike() -> None:
+def test_an_invalid_session_id_is_always_replaced_by_the_same_thread_id() -> None:
     mapper, another = SessionMapper("project"), SessionMapper("project")
     told = frame("client", {"method": "session/prompt", "params": {"sessionId": "/a b/ü", "prompt": []}}, 1)
     thread_id = mapper.feed(told)[0].thread_id  # type: ignore[attr-defined]
@@ -298,7 +298,7 @@ def test_a_session_id_that_is_no_treadle_id_is_replaced_always_alike() -> None:
     assert another.feed(told)[0].thread_id == thread_id  # type: ignore[attr-defined]
 
 
-def test_several_sessions_are_threads_beside_each_other() -> None:
+def test_interleaved_sessions_become_separate_threads() -> None:
     def in_b(each: Frame) -> Frame:
         return Frame(0, each.dir, {**each.msg, "params": {**each.msg["params"], "sessionId": "b"}})
 
@@ -365,24 +365,24 @@ def test_a_cancelled_prompt_interrupts_its_turn() -> None:
         ("broken", "the agent failed", None),
     ],
 )
-def test_a_prompt_that_is_answered_with_an_error_fails_its_turn(error: Any, told: str, kind: str | None) -> None:
+def test_a_prompt_answered_with_an_error_fails_its_turn(error: Any, told: str, kind: str | None) -> None:
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
     assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told, kind=kind)]
 
 
-def test_a_prompt_whose_request_was_cancelled_interrupts_its_turn() -> None:
+def test_a_request_cancelled_error_interrupts_the_turn() -> None:
     error = {"code": -32800, "message": "Request cancelled"}
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
     ended = c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled", confirmed=True)
     assert commands[2:] == [ended]
 
 
-def test_a_turn_that_runs_at_the_end_is_interrupted() -> None:
+def test_a_turn_still_running_at_the_end_of_the_recording_is_interrupted() -> None:
     commands = mapped(prompt(), chunk("so far"))
     assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="no end in the recording")
 
 
-def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None:
+def test_a_prompt_sent_during_a_turn_starts_its_own_turn_afterwards() -> None:
     commands = mapped(prompt("A", 1), prompt("B", 2), chunk("a"), answer(1), chunk("b"), answer(2))
     assert [type(command).__name__ for command in commands[1:]] == [
         "StartTurn",
@@ -394,7 +394,7 @@ def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None
     ]
 
 
-def test_prompts_that_are_answered_in_another_order_keep_theirs() -> None:
+def test_prompts_answered_out_of_order_keep_their_stop_reasons() -> None:
     commands = mapped(prompt("A", 1), prompt("B", 2), answer(2, stopReason="refusal"), answer(1))
     assert [(t.id, t.stop_reason) for t in of(c.CompleteTurn, commands)] == [
         ("turn-1", "end_turn"),
@@ -402,14 +402,14 @@ def test_prompts_that_are_answered_in_another_order_keep_theirs() -> None:
     ]
 
 
-def test_answers_to_nothing_that_was_asked_are_nothing() -> None:
+def test_responses_without_a_request_are_ignored() -> None:
     assert mapped(answer(7), answer(7, "client"), frame("client", {"method": "initialize"}, 7)) == []
 
 
 # Messages
 
 
-def test_chunks_of_one_message_are_appended_and_another_one_completes_it() -> None:
+def test_chunks_are_appended_to_their_message_until_another_message_starts() -> None:
     commands = mapped(prompt(), chunk("a", "m1"), chunk("b", "m1"), chunk("c", "m2"))
     assert commands[2:-1] == [
         c.AddMessage(thread_id=SESSION, id="m1", turn_id="turn-1", role="assistant", text="a", streaming=True),
@@ -419,12 +419,12 @@ def test_chunks_of_one_message_are_appended_and_another_one_completes_it() -> No
     ]
 
 
-def test_a_message_goes_on_after_a_tool_call() -> None:
+def test_a_message_continues_after_a_tool_call() -> None:
     commands = mapped(prompt(), chunk("a", "m"), update("tool_call", toolCallId="t", title="T"), chunk("b", "m"))
     assert texts(commands) == {"m": "ab"}
 
 
-def test_chunks_without_a_message_id_are_one_message_until_another_kind_of_update() -> None:
+def test_chunks_without_a_message_id_form_one_message_until_another_kind_of_update() -> None:
     commands = mapped(
         prompt(), chunk("a"), chunk("b"), update("tool_call", toolCallId="t", title="T"), chunk("c"), answer()
     )
@@ -432,19 +432,19 @@ def test_chunks_without_a_message_id_are_one_message_until_another_kind_of_updat
     assert [m.id for m in of(c.CompleteMessage, commands)] == ["message-1"]
 
 
-def test_a_message_that_comes_back_after_its_end_is_another_one() -> None:
+def test_reusing_the_id_of_a_completed_message_starts_a_new_message() -> None:
     commands = mapped(
         prompt(), chunk("a", "m"), chunk("b", "n"), chunk("c", "m"), answer(), prompt("", 2), chunk("d", "m")
     )
     assert texts(commands) == {"m": "a", "n": "b", "m-2": "c", "m-3": "d"}
 
 
-def test_a_message_id_that_is_no_treadle_id_is_replaced() -> None:
+def test_an_invalid_message_id_is_replaced() -> None:
     commands = mapped(prompt(), chunk("a", "a b"), chunk("b", "a b"), chunk("c", ""))
     assert list(texts(commands).values()) == ["ab", "c"]
 
 
-def test_what_the_user_said_elsewhere_is_the_users_message() -> None:
+def test_user_message_chunks_become_a_user_message() -> None:
     commands = mapped(prompt("Do it"), chunk("Stop", "u", "user_message_chunk"), chunk("Why?", "u"))
     assert [(m.id, m.role, m.text) for m in of(c.AddMessage, commands)] == [
         ("u", "user", "Stop"),
@@ -452,18 +452,18 @@ def test_what_the_user_said_elsewhere_is_the_users_message() -> None:
     ]
 
 
-def test_an_agent_that_repeats_the_prompt_does_not_say_it_twice() -> None:
+def test_a_prompt_echoed_by_the_agent_is_not_recorded_twice() -> None:
     commands = mapped(prompt("Do it"), chunk("Do it", kind="user_message_chunk"), chunk("Done"))
     assert [m.role for m in of(c.AddMessage, commands)] == ["assistant"]
 
 
-def test_what_is_said_as_the_prompt_was_by_the_agent_or_once_more_is_a_message() -> None:
+def test_only_the_first_echo_of_a_prompt_is_skipped() -> None:
     echo = chunk("Do it", kind="user_message_chunk")
     commands = mapped(prompt("Do it"), chunk("Do it"), echo, echo)
     assert [m.role for m in of(c.AddMessage, commands)] == ["assistant", "user"]
 
 
-def test_a_thought_of_another_message_completes_the_one_before() -> None:
+def test_a_thought_with_another_message_id_completes_the_previous_message() -> None:
     commands = mapped(prompt(), chunk("a", "m"), chunk("b", "n", "agent_thought_chunk"), chunk("c", "m"))
     assert texts(commands) == {"m": "a", "m-2": "c"}
     assert [m.id for m in of(c.CompleteMessage, commands)] == ["m"]
@@ -513,7 +513,7 @@ def test_a_thought_is_appended_to_as_it_comes() -> None:
     assert isinstance(commands[-1], c.CompleteTurn)
 
 
-def test_a_thought_ends_when_something_else_begins() -> None:
+def test_a_thought_ends_when_a_message_chunk_follows() -> None:
     commands = mapped(
         prompt(),
         chunk("a", "m", "agent_thought_chunk"),
@@ -544,12 +544,12 @@ def test_a_thought_ends_when_something_else_begins() -> None:
         (None, "pending"),
     ],
 )
-def test_a_tool_calls_status_is_told_in_treadles_words(told: str | None, status: str) -> None:
+def test_tool_call_statuses_are_mapped_to_activity_statuses(told: str | None, status: str) -> None:
     (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title="T", status=told)), "tool_call")
     assert call.status == status
 
 
-def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
+def test_a_tool_call_update_changes_only_the_fields_it_contains() -> None:
     commands = mapped(
         prompt(),
         update("tool_call", toolCallId="t", title="T", kind="edit", rawInput={"a": 1}, _meta={"x": 1}),
@@ -588,12 +588,12 @@ def test_an_update_that_tells_nothing_new_asks_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("title", ["", None, 7, ["T"]])
-def test_a_tool_call_without_a_title_is_shown_by_its_id(title: Any) -> None:
+def test_a_tool_call_without_a_title_is_titled_by_its_id(title: Any) -> None:
     (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title=title)))
     assert call.title == "t"
 
 
-def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detail() -> None:
+def test_an_invalid_tool_call_id_is_replaced_and_kept_in_the_detail() -> None:
     one, two = activities(
         mapped(
             prompt(),
@@ -606,7 +606,7 @@ def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detai
     assert two.detail["toolCallId"] == "a/b"
 
 
-def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -> None:
+def test_a_tool_call_that_continues_in_the_next_turn_gets_a_new_activity() -> None:
     commands = mapped(
         prompt("A", 1),
         update("tool_call", toolCallId="t", title="Serve", status="in_progress"),
@@ -621,7 +621,7 @@ def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -
     ]
 
 
-def test_a_tool_call_with_the_id_of_a_finished_one_is_another() -> None:
+def test_reusing_the_id_of_a_finished_tool_call_starts_a_new_activity() -> None:
     call = update("tool_call", toolCallId="t", title="One", status="completed", rawInput=1)
     commands = mapped(
         prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two", rawInput=2)
@@ -629,7 +629,7 @@ def test_a_tool_call_with_the_id_of_a_finished_one_is_another() -> None:
     assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "rawInput": 2})
 
 
-def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
+def test_plan_and_usage_each_have_one_activity_per_turn() -> None:
     entries = [{"content": "Look", "priority": "high", "status": "pending"}]
     turn = [update("plan", entries=[]), update("usage_update", used=1, size=9), update("plan", entries=entries)]
     commands = mapped(prompt("A", 1), *turn, answer(1), prompt("B", 2), *turn, answer(2))
@@ -666,12 +666,12 @@ def test_an_update_of_another_kind_is_kept_whole() -> None:
     assert first.id != second.id
 
 
-def test_an_update_without_a_kind_is_kept_too() -> None:
+def test_an_update_without_a_kind_is_kept() -> None:
     (activity,) = activities(mapped(prompt(), agent("session/update", update={"a": 1})))
     assert (activity.kind, activity.detail) == ("update", {"a": 1})
 
 
-def test_updates_between_turns_are_recorded_at_the_start_of_the_next() -> None:
+def test_updates_between_turns_are_recorded_at_the_start_of_the_next_turn() -> None:
     commands = mapped(
         update("available_commands_update", n=1), prompt("A", 1), answer(1), chunk("late", "m"), prompt("B", 2)
     )
@@ -686,7 +686,7 @@ def test_updates_between_turns_are_recorded_at_the_start_of_the_next() -> None:
     ]
 
 
-def test_updates_after_the_last_turn_get_one_of_their_own() -> None:
+def test_updates_after_the_last_turn_get_a_turn_of_their_own() -> None:
     commands = mapped(prompt(), answer(), update("session_info_update", title="Retry"))
     started, recorded, completed = commands[-3:]
     assert isinstance(started, c.StartTurn)
@@ -695,7 +695,7 @@ def test_updates_after_the_last_turn_get_one_of_their_own() -> None:
     assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "outside-1", "outside_turn")
 
 
-def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
+def test_the_conversation_of_a_loaded_session_becomes_turns() -> None:
     commands = mapped(
         client("session/load", 1, cwd="/", mcpServers=[]),
         update("current_mode_update", currentModeId="ask"),
@@ -722,7 +722,7 @@ def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
     assert [t.stop_reason for t in of(c.CompleteTurn, commands)] == ["outside_turn", "outside_turn", "end_turn"]
 
 
-def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> None:
+def test_a_loaded_session_without_a_new_prompt_keeps_its_conversation() -> None:
     commands = mapped(
         client("session/load", 1),
         chunk("First", kind="user_message_chunk"),
@@ -737,7 +737,7 @@ def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> Non
 # Requests
 
 
-def test_requests_with_the_same_id_in_both_directions_are_two() -> None:
+def test_requests_with_the_same_id_in_both_directions_are_distinct() -> None:
     commands = mapped(prompt("A", 3), ask(3), answer(3, "client", outcome={"outcome": "selected", "optionId": "once"}))
     assert [type(command).__name__ for command in commands[1:]] == [
         "StartTurn",
@@ -755,12 +755,12 @@ def test_requests_with_the_same_id_in_both_directions_are_two() -> None:
     ]
 
 
-def test_an_id_that_is_text_is_not_the_number_it_looks_like() -> None:
+def test_a_string_request_id_does_not_match_the_same_number() -> None:
     commands = mapped(prompt("A", 3), answer("3"), answer(3))
     assert len(of(c.CompleteTurn, commands)) == 1
 
 
-def test_a_question_has_its_options_and_the_tool_call() -> None:
+def test_a_permission_request_becomes_an_approval_with_options_and_tool_call() -> None:
     (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5)))
     assert asked == c.RequestApproval(
         thread_id=SESSION,
@@ -807,7 +807,7 @@ def test_a_question_that_the_agent_withdraws_is_cancelled() -> None:
     assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
 
 
-def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
+def test_an_untitled_permission_request_takes_the_title_of_its_tool_call() -> None:
     ask_untitled = agent("session/request_permission", 5, toolCall={"toolCallId": "t", "title": None}, options=[])
     commands = mapped(prompt(), ask_untitled, update("tool_call", toolCallId="t", title="Write a.py"), ask_untitled)
     assert [a.title for a in of(c.RequestApproval, commands)] == ["t", "Write a.py"]
@@ -822,13 +822,13 @@ def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
         {"error": {"code": -32603, "message": "closed"}},
     ],
 )
-def test_a_question_without_a_choice_is_cancelled(reply: Json) -> None:
+def test_a_permission_response_without_a_choice_cancels_the_approval(reply: Json) -> None:
     commands = mapped(prompt(), ask(5), frame("client", reply, 5))
     assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
 
 
 @pytest.mark.parametrize("option", ["", "x" * 200, "Allow all: *"])
-def test_an_option_id_of_any_length_can_be_chosen(option: str) -> None:
+def test_an_option_with_a_long_or_invalid_id_can_be_chosen(option: str) -> None:
     commands = mapped(
         prompt(),
         ask(5, options=(option, "b")),
@@ -838,18 +838,18 @@ def test_an_option_id_of_any_length_can_be_chosen(option: str) -> None:
     assert resolved.outcome == asked.options[0].id
 
 
-def test_an_option_that_is_offered_twice_is_one() -> None:
+def test_a_duplicate_option_is_offered_once() -> None:
     (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5, options=("once", "once"))))
     assert [option.id for option in asked.options] == ["once"]
 
 
-def test_an_answer_that_comes_after_its_turn_changes_nothing() -> None:
+def test_a_permission_response_after_the_end_of_its_turn_is_ignored() -> None:
     late = answer(5, "client", outcome={"outcome": "selected", "optionId": "once"})
     assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), late)) == []
     assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), prompt("B", 2), late)) == []
 
 
-def test_a_question_between_turns_is_asked_and_answered_in_the_next() -> None:
+def test_a_permission_request_between_turns_is_recorded_in_the_next_turn() -> None:
     commands = mapped(
         client("session/load", 1),
         ask(5),
@@ -867,7 +867,7 @@ def test_a_question_between_turns_is_asked_and_answered_in_the_next() -> None:
         ({"error": {"code": -32000, "message": "no"}}, "failed"),
     ],
 )
-def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: Json, status: str) -> None:
+def test_other_agent_requests_become_activities_that_end_with_the_response(reply: Json, status: str) -> None:
     commands = mapped(prompt("A", 8), agent("fs/read_text_file", 8, path="/a.py"), frame("client", reply, 8))
     asked, answered = activities(commands)
     params = {"sessionId": SESSION, "path": "/a.py"}
@@ -884,7 +884,7 @@ def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: 
     )
 
 
-def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() -> None:
+def test_the_result_of_a_request_answered_after_its_turn_is_in_the_next_turn() -> None:
     asked, late = agent("terminal/create", 8, command="ls"), answer(8, "client", terminalId="x")
     commands = mapped(prompt("A", 1), asked, answer(1), late, prompt("B", 2))
     assert [(a.turn_id, a.title, a.status) for a in activities(commands)] == [
@@ -893,13 +893,13 @@ def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() 
     ]
 
 
-def test_a_request_that_names_no_session_is_of_the_one_spoken_of_last() -> None:
+def test_a_request_without_a_session_id_belongs_to_the_latest_session() -> None:
     nameless = frame("agent", {"method": "elicitation/create", "params": {"message": "?"}}, 9)
     assert mapped(nameless) == []
     assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["elicitation/create"]
 
 
-def test_a_notification_that_is_no_update_is_kept_but_json_rpcs_own() -> None:
+def test_extension_notifications_are_kept_and_protocol_notifications_are_dropped() -> None:
     commands = mapped(prompt(), agent("_vendor/ping", n=1), agent("$/cancel_request", requestId=1))
     assert [(a.kind, a.status) for a in activities(commands)] == [("_vendor/ping", "completed")]
 

@@ -1,4 +1,4 @@
-"""The one writer: what waits is decided one by one, appended at once, and answered the same for ever.
+"""The only writer: queued commands are decided in order, appended together, and a repeated one gets the same answer.
 
 Most tests run on the store in memory. Those that need a second process, a lock, a restart or an error of the database
 run on SQLite, with the fixtures `disk` and `on_disk`.
@@ -162,25 +162,25 @@ async def some_turns(store: DataDirectory) -> None:
 # Group commit
 
 
-async def test_what_waits_is_appended_at_once(engine: Engine, appends: Appends) -> None:
+async def test_queued_commands_are_appended_in_one_group_commit(engine: Engine, appends: Appends) -> None:
     got = await outcomes([send(engine, setting(n)) for n in range(300)])
     assert [sequences(one) for one in got] == [[[n + 1]] for n in range(300)]
     assert appends.calls == [(300, 0)]
 
 
-async def test_commands_are_decided_in_their_order_each_after_the_one_before(engine: Engine, appends: Appends) -> None:
+async def test_each_command_is_decided_against_the_result_of_the_previous_one(engine: Engine, appends: Appends) -> None:
     got = await outcomes([send(engine, command) for command in SETUP])
     assert [sequences(one) for one in got] == [[[1]], [[2]], [[3, 4]], [[5]], [[6]]]
     assert len(appends.calls) == 1
 
 
-async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(store: MemoryStore, appends: Appends) -> None:
+async def test_a_group_commit_has_a_maximum_size(store: MemoryStore, appends: Appends) -> None:
     async with running(store, max_group=4) as engine:
         await outcomes([send(engine, setting(n)) for n in range(10)])
     assert [events for events, _ in appends.calls] == [4, 4, 2]
 
 
-async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
+async def test_a_rejected_command_leaves_no_trace_and_does_not_affect_others(
     engine: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     submissions = [send(engine, command) for command in (*SETUP[:2], rename("U"))]
@@ -198,13 +198,13 @@ async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
     ]
 
 
-async def test_a_command_that_changes_nothing_is_answered_without_an_append(ready: Engine, appends: Appends) -> None:
+async def test_a_command_that_changes_nothing_does_not_append(ready: Engine, appends: Appends) -> None:
     got = await answer(ready, rename("T"))
     assert (got.sequence, sequences(got)) == (6, [[]])
     assert appends.calls == []
 
 
-async def test_events_carry_the_time_of_the_engine(store: MemoryStore) -> None:
+async def test_events_have_the_time_of_the_engine_clock(store: MemoryStore) -> None:
     async with running(store, clock=lambda: "2001-02-03T04:05:06.789Z") as engine:
         [event] = decoded((await answer(engine, setting(1))).results[0].events)
         assert event["event"]["at"] == "2001-02-03T04:05:06.789Z"
@@ -257,14 +257,14 @@ async def test_text_that_says_when_it_happened_is_not_merged_with_other_text(rea
     assert len({event for one in made for [event] in sequences(one)}) == 3
 
 
-async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
+async def test_missing_ids_are_generated_in_increasing_order(ready: Engine) -> None:
     made = await outcomes([send(ready, c.CreateThread(project_id="p", title="New")) for _ in range(3)])
     ids = [decoded(one.results[0].events)[0]["event"]["threadId"] for one in made]
     assert len(set(ids)) == 3
     assert ids == sorted(ids), "UUIDv7 rises"
 
 
-async def test_the_queue_has_an_end(store: MemoryStore) -> None:
+async def test_commands_beyond_the_queue_limit_are_refused(store: MemoryStore) -> None:
     engine = Engine(store, linger=0, max_queue=3)
     waiting = [send(engine, setting(n)) for n in range(3)]
     assert engine.queued == 3
@@ -276,7 +276,7 @@ async def test_the_queue_has_an_end(store: MemoryStore) -> None:
     assert engine.queued == 0
 
 
-async def test_what_is_taken_back_in_time_does_not_happen(store: MemoryStore) -> None:
+async def test_a_cancelled_queued_command_is_not_executed(store: MemoryStore) -> None:
     engine = Engine(store, linger=0)
     first, second = send(engine, setting(1)), send(engine, setting(2))
     assert first.cancel()
@@ -291,7 +291,7 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: MemoryStore) ->
     ]
 
 
-async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
+async def test_state_evicted_from_memory_is_loaded_again(
     store: MemoryStore,
 ) -> None:
     async with running(store, state_limit=1) as engine:
@@ -305,7 +305,7 @@ async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
 # Batches of commands
 
 
-async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> None:
+async def test_an_accepted_batch_is_appended_as_one(engine: Engine, appends: Appends) -> None:
     got = await answer(engine, *SETUP, rename("T"), rename("U"), atomic=True)
     assert sequences(got) == [[1], [2], [3, 4], [5], [6], [], [7]]
     assert [result.sequence for result in got.results] == [1, 2, 4, 5, 6, 6, 7]
@@ -313,7 +313,7 @@ async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> No
     assert appends.calls == [(7, 0)]
 
 
-async def test_a_batch_is_rejected_whole(engine: Engine, store: MemoryStore) -> None:
+async def test_one_rejected_command_rejects_the_whole_batch(engine: Engine, store: MemoryStore) -> None:
     bad = [*SETUP, c.CompleteTurn(thread_id="t", id="another", stop_reason="end_turn")]
     submissions = [send(engine, setting(1)), send(engine, *bad, atomic=True), send(engine, *SETUP, atomic=True)]
     first, rejected, second = await outcomes(submissions)
@@ -323,7 +323,7 @@ async def test_a_batch_is_rejected_whole(engine: Engine, store: MemoryStore) -> 
 
 
 @pytest.mark.parametrize("command_id", [None, "empty"])
-async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | None) -> None:
+async def test_an_empty_batch_is_accepted(engine: Engine, command_id: str | None) -> None:
     await answer(engine, setting(1))
     neighbours = [send(engine, setting(2)), send(engine, atomic=True, command_id=command_id), send(engine, setting(3))]
     first, empty, second = await outcomes(neighbours)
@@ -334,10 +334,12 @@ async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | 
     )
 
 
-# The same command twice
+# Repeated commands
 
 
-async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: MemoryStore, appends: Appends) -> None:
+async def test_a_repeated_command_id_gets_the_stored_answer(
+    ready: Engine, store: MemoryStore, appends: Appends
+) -> None:
     first = await answer(ready, rename("U"), command_id="c")
     await answer(ready, rename("V"))
     again = await answer(ready, rename("U"), command_id="c")
@@ -347,7 +349,7 @@ async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: M
     assert await log_sequence(store) == 8
 
 
-async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_from_another_process(
+async def test_a_repeated_command_id_gets_the_stored_answer_across_restarts_and_processes(
     data_dir: Path,
 ) -> None:
     async with opened(data_dir) as store, running(store) as engine:
@@ -375,7 +377,7 @@ async def _repeat(engine: Engine) -> list[BatchDispatched]:
     ]
 
 
-async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, store: MemoryStore) -> None:
+async def test_concurrent_duplicates_of_a_command_are_executed_once(ready: Engine, store: MemoryStore) -> None:
     twins = [send(ready, c.CreateThread(project_id="p", title="New"), command_id="c") for _ in range(4)]
     got = await outcomes([*twins, send(ready, setting(1))])
     assert got[1:4] == [got[0]] * 3
@@ -383,7 +385,7 @@ async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, st
     assert await log_sequence(store) == 8
 
 
-async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
+async def test_each_merged_delta_is_recorded_under_its_own_command_id(data_dir: Path) -> None:
     async with opened(data_dir) as store, running(store) as engine:
         await answer(engine, *SETUP, atomic=True)
         given = await outcomes([send(engine, delta(text), command_id=f"c{text}") for text in "abc"])
@@ -394,7 +396,7 @@ async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
         assert decoded(given[1].results[0].events)[0]["event"]["text"] == "abc"
 
 
-async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
+async def test_a_rejected_command_id_can_be_reused(ready: Engine) -> None:
     end = c.CompleteTurn(thread_id="t", id="v", stop_reason="end")
     with pytest.raises(NotFound):
         await answer(ready, end, command_id="c")
@@ -403,7 +405,7 @@ async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
     assert (await answer(ready, end, command_id="c")).results[0].events
 
 
-async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, store: MemoryStore) -> None:
+async def test_a_different_command_with_the_same_id_is_a_conflict(ready: Engine, store: MemoryStore) -> None:
     given = await answer(ready, rename("U"), command_id="c")
     one, other, again = await outcomes(
         [send(ready, setting(1)), send(ready, rename("V"), command_id="c"), send(ready, rename("U"), command_id="c")]
@@ -417,13 +419,13 @@ async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, st
         await answer(ready, rename("U"), command_id="c", atomic=True)
 
 
-async def test_two_commands_under_one_id_at_once_are_one_and_a_conflict(ready: Engine) -> None:
+async def test_of_two_concurrent_commands_with_one_id_the_second_is_a_conflict(ready: Engine) -> None:
     first, second = await outcomes([send(ready, rename(title), command_id="c") for title in "UV"])
     assert sequences(first) == [[7]]
     assert isinstance(second, Conflict)
 
 
-async def test_a_command_without_events_that_two_processes_send_at_once_is_answered_to_both(
+async def test_a_no_op_command_sent_by_two_processes_at_once_is_answered_to_both(
     data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The log does not move, so that only the record of the command can tell the second that it came second.
@@ -440,7 +442,7 @@ async def test_a_command_without_events_that_two_processes_send_at_once_is_answe
         assert sequences(got) == [[]]
 
 
-def test_a_digest_is_of_what_was_asked_whatever_the_order_and_the_envelope() -> None:
+def test_a_command_digest_ignores_member_order_command_id_and_expected_version() -> None:
     asked = {"type": "RenameThread", "threadId": "t", "title": "é", "detail": {"b": [1, 1.5], "a": None}}
     other_order = {"detail": {"a": None, "b": [1, 1.5]}, "title": "é", "threadId": "t", "type": "RenameThread"}
     assert digest(asked) == digest(other_order) == digest({**asked, "commandId": "c", "expectedVersion": 3})
@@ -456,7 +458,7 @@ def test_a_digest_is_of_what_was_asked_whatever_the_order_and_the_envelope() -> 
 # expectedVersion
 
 
-async def test_an_unexpected_version_is_a_conflict_that_says_both(ready: Engine) -> None:
+async def test_a_version_conflict_reports_expected_and_actual_version(ready: Engine) -> None:
     assert (await answer(ready, rename("U", expected_version=6))).sequence == 7
     with pytest.raises(Conflict) as caught:
         await answer(ready, rename("V", expected_version=6))
@@ -472,14 +474,14 @@ async def test_streamed_text_does_not_change_the_version(ready: Engine) -> None:
     assert (await answer(ready, delta("more", expected_version=9))).sequence == 10
 
 
-async def test_a_command_that_is_repeated_needs_its_version_no_more(ready: Engine) -> None:
+async def test_a_repeated_command_is_answered_whatever_version_it_expects(ready: Engine) -> None:
     given = await answer(ready, rename("U", expected_version=6), command_id="c")
     assert await answer(ready, rename("U", expected_version=6), command_id="c") == given
     assert await answer(ready, rename("U", expected_version=7), command_id="c") == given
     assert await answer(ready, rename("U"), command_id="c") == given
 
 
-async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -> None:
+async def test_of_two_commands_expecting_the_same_version_the_second_is_a_conflict(ready: Engine) -> None:
     first, second = await outcomes([send(ready, rename(title, expected_version=6)) for title in "UV"])
     assert sequences(first) == [[7]]
     assert isinstance(second, Conflict)
@@ -488,7 +490,7 @@ async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -
 # Streamed text
 
 
-async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
+async def test_consecutive_deltas_are_merged_into_one_event(
     ready: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     texts = ["one", " ", "😀", "", "é", "two"]
@@ -519,14 +521,14 @@ async def texts_of(store: DataDirectory, after: int = 6) -> list[tuple[str, str]
     ],
     ids=["another-message", "another-event", "a-version", "no-event", "a-rejection", "an-empty-one"],
 )
-async def test_deltas_are_merged_as_long_as_nothing_happens_between_them(
+async def test_deltas_are_merged_unless_another_command_is_between_them(
     ready: Engine, store: MemoryStore, commands: list[c.Command], events: list[tuple[str, str]]
 ) -> None:
     await outcomes([send(ready, command) for command in commands])
     assert await texts_of(store) == events
 
 
-async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(ready: Engine, store: MemoryStore) -> None:
+async def test_deltas_of_two_threads_with_the_same_message_id_are_not_merged(ready: Engine, store: MemoryStore) -> None:
     await answer(ready, c.CreateThread(thread_id="other", project_id="p", title="T"))
     await answer(ready, c.StartTurn(thread_id="other", id="u", prompt=""))
     message = c.AddMessage(thread_id="other", id="m", turn_id="u", role="assistant", text="", streaming=True)
@@ -540,13 +542,13 @@ async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: MemoryStor
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
 
 
-async def test_a_merged_delta_has_a_size(ready: Engine, store: MemoryStore) -> None:
+async def test_a_merged_delta_has_a_maximum_size(ready: Engine, store: MemoryStore) -> None:
     async with running(store, max_merged=4) as engine:
         await outcomes([send(engine, delta("xy")) for _ in range(5)])
     assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
 
 
-async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine, store: MemoryStore) -> None:
+async def test_deltas_after_the_end_of_a_message_are_rejected(ready: Engine, store: MemoryStore) -> None:
     got = await outcomes(
         [send(ready, delta("a")), send(ready, c.CompleteMessage(thread_id="t", id="m")), send(ready, delta("b"))]
     )
@@ -554,8 +556,8 @@ async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine,
     assert await texts_of(store) == [("m", "a")]
 
 
-@pytest.mark.parametrize("ending", ["another command", "a read", "an end"])
-async def test_a_delta_waits_for_company_until_something_else_comes(
+@pytest.mark.parametrize("ending", ["another command", "a read", "a stop"])
+async def test_deltas_linger_until_another_command_a_read_or_a_stop(
     store: MemoryStore, appends: Appends, ending: str
 ) -> None:
     async with running(store, linger=3600.0) as engine:
@@ -580,7 +582,7 @@ async def test_a_delta_waits_for_company_until_something_else_comes(
     assert await texts_of(store) == [("m", "ab"), ("n", "c")]
 
 
-async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wait(
+async def test_after_a_linger_without_more_text_the_next_delta_does_not_linger(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Linger, "PAUSE", 3600.0)
@@ -592,10 +594,10 @@ async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wai
     assert await texts_of(store) == [("m", "a"), ("m", "b")]
 
 
-# Several processes on one directory
+# Several processes on one data directory
 
 
-async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> None:
+async def test_two_engines_append_to_one_log_and_nothing_is_lost(data_dir: Path) -> None:
     async with opened(data_dir) as one, opened(data_dir) as two, running(one) as left, running(two) as right:
         await answer(left, c.CreateProject(id="p", name="P", path="/p"))
 
@@ -622,7 +624,7 @@ async def work_together(*work: Any) -> list[Any]:
         return [one for some in await asyncio.gather(*work) for one in some]
 
 
-async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
+async def test_rejections_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
     with pytest.raises(NotFound):
         await answer(on_disk, c.RenameThread(thread_id="new", title="X"))
     async with opened(data_dir) as other, running(other) as another:
@@ -633,7 +635,7 @@ async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, on_disk: 
             await answer(on_disk, c.RenameThread(thread_id="new", title="Y"))
 
 
-async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
+async def test_no_ops_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
     assert sequences(await answer(on_disk, rename("T"))) == [[]]
     async with opened(data_dir) as other, running(other) as another:
         await answer(another, rename("U"))
@@ -644,7 +646,7 @@ async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, 
         assert sequences(await answer(on_disk, rename("V"), command_id="d")) == [[]]
 
 
-async def test_an_append_that_comes_too_late_is_decided_anew(
+async def test_commands_are_decided_again_when_another_process_appended_first(
     data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(data_dir) as other, running(other) as another:
@@ -664,7 +666,7 @@ async def test_an_append_that_comes_too_late_is_decided_anew(
     assert sequences(got[1]) == [[12]]
 
 
-async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, on_disk: Engine) -> None:
+async def test_a_project_path_taken_by_another_process_first_is_rejected(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
         got = await outcomes([send((on_disk, another)[n % 2], project) for n, project in enumerate(projects)])
@@ -673,7 +675,9 @@ async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, o
         assert sum(isinstance(one, Rejected) and one.kind == "pathTaken" for one in pair) == 1
 
 
-async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path, on_disk: Engine, disk: Store) -> None:
+async def test_an_append_waits_while_another_program_holds_the_lock(
+    data_dir: Path, on_disk: Engine, disk: Store
+) -> None:
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
         waiting = send(on_disk, setting(1))
@@ -684,7 +688,9 @@ async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path,
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
-async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path, on_disk: Engine, disk: Store) -> None:
+async def test_commands_are_refused_when_the_lock_is_held_too_long(
+    data_dir: Path, on_disk: Engine, disk: Store
+) -> None:
     await disk.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
@@ -695,10 +701,10 @@ async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path
     assert sequences(await answer(on_disk, setting(1))) == [[7]]
 
 
-# What the database refuses
+# Errors of the database
 
 
-async def test_a_command_that_the_database_refuses_takes_no_other_down(on_disk: Engine, disk: Store) -> None:
+async def test_a_command_that_the_database_refuses_fails_alone(on_disk: Engine, disk: Store) -> None:
     await disk.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
     submissions = [send(on_disk, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
@@ -714,7 +720,7 @@ async def test_a_command_that_the_database_refuses_takes_no_other_down(on_disk: 
     assert await answer(on_disk, setting(0, "small"), command_id="c0") == first
 
 
-async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
+async def test_the_engine_keeps_running_after_an_unexpected_exception(
     ready: Engine, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Any:
@@ -727,10 +733,10 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
     assert sequences(await answer(ready, setting(1))) == [[7]]
 
 
-# Who runs a turn
+# Runners
 
 
-async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
+async def test_the_runner_lock_is_held_before_the_first_turn_is_appended(
     disk: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, seen = data_dir / "runners", Runner(data_dir, disk.runner.machine)

@@ -1,4 +1,4 @@
-"""`project/open`: a folder finds its project, however it is called and wherever it has gone."""
+"""`project/open`: finding the project of a folder, by any of its paths and after it was moved."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def open_(client: Wire, path: Path) -> Any:
     return await client.call("project/open", {"path": str(path)})
 
 
-async def test_a_folder_without_a_project_gets_one_by_its_name_and_keeps_it(data_dir: Path, work: Path) -> None:
+async def test_opening_a_folder_creates_a_project_with_its_name_once(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         first = await open_(client, work / "app")
         assert (first["created"], first["moved"]) == (True, False)
@@ -56,7 +56,7 @@ async def test_a_folder_without_a_project_gets_one_by_its_name_and_keeps_it(data
     ],
     ids=["below", "dots", "link", "below a link", "link below"],
 )
-async def test_it_is_the_same_project_from_below_and_through_links(
+async def test_a_project_is_found_from_subfolders_and_through_symlinks(
     data_dir: Path, work: Path, called: Callable[[Path], Path]
 ) -> None:
     (work / "link").symlink_to(work / "app")
@@ -67,7 +67,7 @@ async def test_it_is_the_same_project_from_below_and_through_links(
         assert found == {"project": project, "created": False, "moved": False}
 
 
-async def test_a_project_whose_path_is_a_link_is_found_by_what_it_leads_to(data_dir: Path, work: Path) -> None:
+async def test_a_project_whose_path_is_a_symlink_is_found_by_its_target(data_dir: Path, work: Path) -> None:
     (work / "link").symlink_to(work / "app")
     async with serving(data_dir) as (client, _):
         command = {"type": "CreateProject", "id": "p", "name": "p", "path": str(work / "link")}
@@ -76,7 +76,7 @@ async def test_a_project_whose_path_is_a_link_is_found_by_what_it_leads_to(data_
             assert (await open_(client, path))["project"]["id"] == "p"
 
 
-async def test_the_nearest_project_above_is_the_one(data_dir: Path, work: Path) -> None:
+async def test_a_folder_belongs_to_its_nearest_enclosing_project(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         inner = (await open_(client, work / "app" / "src"))["project"]
         outer = (await open_(client, work / "app"))["project"]
@@ -87,7 +87,7 @@ async def test_the_nearest_project_above_is_the_one(data_dir: Path, work: Path) 
         assert (await open_(client, work / "apple"))["created"]
 
 
-async def test_a_folder_that_was_moved_is_found_from_below_and_the_project_learns_where_it_is(
+async def test_opening_a_subfolder_of_a_moved_folder_updates_the_path_of_its_project(
     data_dir: Path, work: Path
 ) -> None:
     if not marks(work):
@@ -101,9 +101,7 @@ async def test_a_folder_that_was_moved_is_found_from_below_and_the_project_learn
         assert not (await open_(client, work / "moved"))["moved"]
 
 
-async def test_a_copy_is_a_project_of_its_own_and_what_was_there_first_stays_what_it_is(
-    data_dir: Path, work: Path
-) -> None:
+async def test_a_copied_folder_gets_its_own_project(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         first = (await open_(client, work / "app"))["project"]
         shutil.copytree(work / "app", work / "copy")  # with the mark
@@ -112,7 +110,7 @@ async def test_a_copy_is_a_project_of_its_own_and_what_was_there_first_stays_wha
         assert (await open_(client, work / "app"))["project"] == first
 
 
-async def test_the_mark_of_a_deleted_project_and_of_another_log_mean_nothing(data_dir: Path, work: Path) -> None:
+async def test_marks_of_deleted_projects_and_of_other_logs_are_ignored(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         first = (await open_(client, work / "app"))["project"]
         await client.call("command/dispatch", {"type": "DeleteProject", "id": first["id"]})
@@ -127,14 +125,14 @@ async def test_the_mark_of_a_deleted_project_and_of_another_log_mean_nothing(dat
     ("path", "kind"),
     [("app", "pathNotAbsolute"), ("~", "pathNotAbsolute"), ("/no/such/folder", "pathIsNoFolder")],
 )
-async def test_what_is_no_folder_is_no_project(data_dir: Path, path: str, kind: str) -> None:
+async def test_a_path_that_is_not_a_folder_is_refused(data_dir: Path, path: str, kind: str) -> None:
     async with serving(data_dir) as (client, _):
         error = (await client.reply(client.send("project/open", {"path": path})))["error"]
         assert error["data"]["kind"] == kind
         assert (await client.call("project/list"))["items"] == []
 
 
-async def test_a_file_a_dead_link_and_a_circle_of_links_are_no_folders(data_dir: Path, work: Path) -> None:
+async def test_files_dangling_symlinks_and_symlink_loops_are_refused(data_dir: Path, work: Path) -> None:
     (work / "file").write_text("")
     (work / "dead").symlink_to(work / "nothing")
     (work / "circle").symlink_to(work / "circle")
@@ -144,7 +142,7 @@ async def test_a_file_a_dead_link_and_a_circle_of_links_are_no_folders(data_dir:
             assert error["data"]["kind"] == "pathIsNoFolder"
 
 
-async def test_a_path_that_no_system_call_takes_or_json_cannot_say_is_refused(data_dir: Path, work: Path) -> None:
+async def test_a_path_that_is_too_long_or_not_utf8_is_refused(data_dir: Path, work: Path) -> None:
     latin = work / os.fsdecode(b"caf\xe9")
     latin.mkdir()
     (work / "link").symlink_to(latin)
@@ -157,7 +155,7 @@ async def test_a_path_that_no_system_call_takes_or_json_cannot_say_is_refused(da
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
-async def test_a_project_that_cannot_be_seen_is_not_taken_for_one_that_has_gone(data_dir: Path, work: Path) -> None:
+async def test_a_project_without_read_permission_is_not_treated_as_moved(data_dir: Path, work: Path) -> None:
     if not marks(work):
         pytest.skip("no extended attributes here")
     async with serving(data_dir) as (client, _):
@@ -174,7 +172,7 @@ async def test_a_project_that_cannot_be_seen_is_not_taken_for_one_that_has_gone(
             (work / "app").chmod(0o700)
 
 
-async def test_many_daemons_that_open_one_folder_at_once_make_one_project(data_dir: Path, work: Path) -> None:
+async def test_daemons_that_open_one_folder_at_once_create_one_project(data_dir: Path, work: Path) -> None:
     async with (
         spawned(data_dir) as (one, _),
         spawned(data_dir) as (two, _),
@@ -186,14 +184,14 @@ async def test_many_daemons_that_open_one_folder_at_once_make_one_project(data_d
         assert [answer["created"] for answer in found].count(True) == 1
 
 
-def test_where_a_mark_cannot_be_left_the_folder_is_as_it_was(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marking_a_folder_without_extended_attributes_does_nothing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "setxattr", raising=False)  # as on macOS
     monkeypatch.delattr(os, "getxattr", raising=False)
     folders.mark(work, "log", "project")
     assert folders.marked(work, "log") is None
 
 
-# One folder under two spellings
+# Two Unicode forms of one path
 
 
 CAFE = "Cafe\u0301", "Caf\u00e9"
@@ -201,9 +199,7 @@ CAFE = "Cafe\u0301", "Caf\u00e9"
 
 
 @pytest.mark.parametrize(("first", "second"), [CAFE, CAFE[::-1]], ids=["decomposed first", "composed first"])
-async def test_a_path_composed_and_decomposed_is_one_project_and_kept_as_first_written(
-    data_dir: Path, first: str, second: str
-) -> None:
+async def test_unicode_composed_and_decomposed_paths_are_one_project(data_dir: Path, first: str, second: str) -> None:
     async with serving(data_dir) as (client, _):
         command = {"type": "CreateProject", "id": "p", "name": "p", "path": f"/tmp/{first}/é"}
         await client.call("command/dispatch", command)
@@ -219,7 +215,7 @@ async def test_a_path_composed_and_decomposed_is_one_project_and_kept_as_first_w
         await client.call("command/dispatch", {"type": "CreateProject", "name": "q", "path": f"/tmp/{second}/é"})
 
 
-async def test_a_folder_is_found_by_the_other_spelling_of_its_project(data_dir: Path, work: Path) -> None:
+async def test_a_folder_is_found_by_the_other_unicode_form_of_its_path(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         (work / CAFE[0] / "src").mkdir(parents=True)
         project = (await open_(client, work / CAFE[0]))["project"]
@@ -228,7 +224,7 @@ async def test_a_folder_is_found_by_the_other_spelling_of_its_project(data_dir: 
             assert await open_(client, path) == {"project": project, "created": False, "moved": False}
 
 
-def test_one_folder_under_two_paths_is_one_project(work: Path) -> None:
+def test_a_bind_mounted_folder_is_the_same_project(work: Path) -> None:
     # As on a file system that ignores case or Unicode's forms: a mount shows the folder under a second path.
     (work / "seen").mkdir()
     program = (
@@ -248,12 +244,12 @@ def test_one_folder_under_two_paths_is_one_project(work: Path) -> None:
     assert "project_id='p', moved=False" in done.stdout, done.stderr
 
 
-# An old path that is used again
+# Reused paths
 
 
 @pytest.mark.parametrize("order", [("q1.bak", "q1"), ("q1", "q1.bak")], ids=" then ".join)
 @pytest.mark.parametrize("below", ["", "src"])
-async def test_a_new_folder_at_an_old_path_is_a_new_project_and_the_old_one_keeps_its_history(
+async def test_a_new_folder_at_the_path_of_a_moved_one_gets_a_new_project(
     data_dir: Path, work: Path, order: tuple[str, str], below: str
 ) -> None:
     if not marks(work):
@@ -274,7 +270,7 @@ async def test_a_new_folder_at_an_old_path_is_a_new_project_and_the_old_one_keep
         assert len((await client.call("project/list"))["items"]) == 2
 
 
-async def test_a_folder_that_was_deleted_and_made_again_keeps_its_history(data_dir: Path, work: Path) -> None:
+async def test_a_deleted_and_recreated_folder_keeps_its_project(data_dir: Path, work: Path) -> None:
     async with serving(data_dir) as (client, _):
         project = (await open_(client, work / "app"))["project"]
         shutil.rmtree(work / "app")
@@ -282,7 +278,7 @@ async def test_a_folder_that_was_deleted_and_made_again_keeps_its_history(data_d
         assert await open_(client, work / "app") == {"project": project, "created": False, "moved": False}
 
 
-async def test_two_projects_that_changed_places_stay_at_their_paths(data_dir: Path, work: Path) -> None:
+async def test_two_projects_whose_folders_swapped_places_stay_at_their_paths(data_dir: Path, work: Path) -> None:
     (work / "other").mkdir()
     async with serving(data_dir) as (client, _):
         app, other = [(await open_(client, work / name))["project"] for name in ("app", "other")]
@@ -293,7 +289,7 @@ async def test_two_projects_that_changed_places_stay_at_their_paths(data_dir: Pa
         assert (await open_(client, work / "other"))["project"] == other
 
 
-def test_without_extended_attributes_a_path_says_whose_a_folder_is(work: Path) -> None:
+def test_without_extended_attributes_a_folder_is_identified_by_its_path(work: Path) -> None:
     program = """if True:
         import os, sys
         from treadle.workspace.folders import find, mark, marked

@@ -1,4 +1,4 @@
-"""A turn belongs to the daemon that runs it, for as long as the kernel says that this daemon lives, and no longer."""
+"""A turn belongs to the daemon that runs it, exactly as long as the daemon's lock is held."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def looking(daemon: wire.Daemon) -> Iterator[None]:
     daemon.notification("event/appended", tells)
 
 
-async def test_the_turn_of_a_daemon_that_dies_beside_others_is_interrupted_by_one_of_them_once(
+async def test_the_turn_of_a_killed_daemon_is_interrupted_once_by_another_daemon(
     data_dir: Path, record_property: Any
 ) -> None:
     done = await storms.kill_beside(data_dir, daemons=5, kills=4)
@@ -78,7 +78,7 @@ async def test_the_turn_of_a_daemon_that_dies_beside_others_is_interrupted_by_on
     assert done.problems == []
 
 
-def test_a_daemon_that_is_stopped_keeps_its_turn_and_goes_on_with_it(data_dir: Path) -> None:
+def test_a_daemon_paused_by_sigstop_keeps_its_turn(data_dir: Path) -> None:
     with wire.serving(data_dir) as stopped, wire.serving(data_dir) as other:
         begin(stopped)
         stopped.process.send_signal(signal.SIGSTOP)
@@ -95,7 +95,7 @@ def test_a_daemon_that_is_stopped_keeps_its_turn_and_goes_on_with_it(data_dir: P
 
 
 @pytest.mark.parametrize("moment", [0, 4_000_000_000], ids=["1970", "2096"])
-def test_no_time_that_a_lock_file_has_makes_its_daemon_gone(data_dir: Path, moment: int) -> None:
+def test_the_timestamp_of_a_lock_file_does_not_matter(data_dir: Path, moment: int) -> None:
     with wire.serving(data_dir) as daemon, wire.serving(data_dir) as other:
         begin(daemon)
         with looking(other):
@@ -106,7 +106,7 @@ def test_no_time_that_a_lock_file_has_makes_its_daemon_gone(data_dir: Path, mome
 
 
 @needs("faketime")
-def test_no_clock_that_jumps_makes_a_daemon_gone(data_dir: Path, tmp_path: Path) -> None:
+def test_a_clock_jump_does_not_interrupt_a_running_turn(data_dir: Path, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     environment = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     command = ("faketime", "-f", "+0", "env", "-u", "FAKETIME", *wire.TREADLE, "serve")
@@ -137,7 +137,7 @@ ALONE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user"))
 
 
 @pytest.mark.skipif(not can_have_process_ids(), reason="no namespace of process ids may be made here")
-def test_a_process_id_that_is_used_again_is_neither_the_one_that_died_nor_the_one_that_lives(data_dir: Path) -> None:
+def test_a_reused_process_id_does_not_confuse_dead_and_live_daemons(data_dir: Path) -> None:
     first = (*ALONE, *wire.TREADLE, "serve")  # each is process 1
     with wire.serving(data_dir) as watching, wire.spawn(data_dir, command=first) as lives:
         lives.initialize()
@@ -156,9 +156,7 @@ def test_a_process_id_that_is_used_again_is_neither_the_one_that_died_nor_the_on
                 assert thread not in interruptions(data_dir)
 
 
-def test_a_copy_of_a_directory_in_use_runs_nothing_and_leaves_the_original_alone(
-    data_dir: Path, tmp_path: Path
-) -> None:
+def test_copying_a_data_directory_in_use_does_not_affect_the_original(data_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with wire.serving(data_dir) as daemon:
         begin(daemon)
@@ -239,7 +237,7 @@ async def test_the_turn_of_another_machine_is_left_to_it(data_dir: Path) -> None
     assert "t" not in interruptions(data_dir)
 
 
-def test_lock_files_do_not_pile_up_however_daemons_end(data_dir: Path) -> None:
+def test_lock_files_do_not_accumulate_however_daemons_end(data_dir: Path) -> None:
     for ending in ("exit", "end of input", "SIGTERM", "SIGKILL", "SIGKILL"):
         with wire.spawn(data_dir) as daemon:
             daemon.initialize()

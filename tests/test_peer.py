@@ -1,4 +1,4 @@
-"""What the daemon asks its client: dialogs for approvals, and progress. The client is pygls' own, or a bare wire."""
+"""Requests from the daemon to its client: dialogs for approvals, and progress. The client is pygls or a raw pipe."""
 
 import asyncio
 import itertools
@@ -84,7 +84,7 @@ def resolved(daemon: Daemon, id: str) -> None:
     )
 
 
-def test_the_chosen_action_resolves_the_approval_of_another_process(data_dir: Path) -> None:
+def test_the_chosen_action_resolves_an_approval_of_another_process(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a")
@@ -96,7 +96,7 @@ def test_the_chosen_action_resolves_the_approval_of_another_process(data_dir: Pa
         assert requests(editor) == []
 
 
-def test_options_of_equal_names_are_told_apart(data_dir: Path) -> None:
+def test_options_with_the_same_name_get_distinct_titles(data_dir: Path) -> None:
     options = [{"id": id, "name": "Allow", "kind": "allow_once"} for id in ("x", "y", "Allow")]
     with two(data_dir) as (agent, editor):
         follow(editor)
@@ -109,7 +109,7 @@ def test_options_of_equal_names_are_told_apart(data_dir: Path) -> None:
         assert outcome(agent, "a") == ("resolved", "y")
 
 
-def test_a_thread_followed_twice_is_asked_about_once_and_what_was_pending_too(data_dir: Path) -> None:
+def test_an_approval_is_shown_once_even_with_two_subscriptions_to_its_thread(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         approval(agent, "before")
         follow(editor)
@@ -137,7 +137,7 @@ def test_a_dismissed_dialog_leaves_the_approval_pending(data_dir: Path, result: 
 
 
 @pytest.mark.parametrize("how", ["resolved", "cancelled", "turn", "thread", "unfollowed"])
-def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data_dir: Path, how: str) -> None:
+def test_an_approval_that_ends_elsewhere_closes_its_dialog(data_dir: Path, how: str) -> None:
     with two(data_dir) as (agent, editor):
         subscription = follow(editor)
         approval(agent, "a")
@@ -161,7 +161,7 @@ def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data
         assert requests(editor) == []
 
 
-def test_all_asks_without_a_subscription(data_dir: Path) -> None:
+def test_approvals_all_shows_dialogs_without_a_subscription(data_dir: Path) -> None:
     with asked(data_dir, "all") as editor:
         editor.dispatch("CreateProject", id="p", name="p", path="/p")
         turn(editor)
@@ -183,7 +183,7 @@ def test_all_asks_without_a_subscription(data_dir: Path) -> None:
         {"capabilities": SHOWS, "initializationOptions": {"approvals": False}},
     ],
 )
-def test_without_both_no_dialog_is_shown(data_dir: Path, params: Any) -> None:
+def test_no_dialog_is_shown_unless_the_client_supports_and_requests_it(data_dir: Path, params: Any) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize(**params)
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -193,7 +193,7 @@ def test_without_both_no_dialog_is_shown(data_dir: Path, params: Any) -> None:
         assert requests(daemon) == []
 
 
-def test_dialogs_are_bounded(data_dir: Path) -> None:
+def test_the_number_of_open_dialogs_is_limited(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         for i in range(20):
             approval(agent, f"a{i}")
@@ -204,7 +204,7 @@ def test_dialogs_are_bounded(data_dir: Path) -> None:
         assert requests(editor) == []
 
 
-def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
+def test_without_pygls_everything_but_dialogs_works(data_dir: Path) -> None:
     program = "import sys; sys.modules['pygls'] = None; from treadle import cli; cli.main(['serve', *sys.argv[1:]])"
     with spawn(data_dir, command=(sys.executable, "-c", program)) as daemon:
         daemon.initialize(capabilities=SHOWS, initializationOptions={"approvals": "all"})
@@ -219,7 +219,7 @@ def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [None, {}])
-def test_a_wait_for_a_rebuild_elsewhere_is_shown_as_progress(data_dir: Path, result: Any) -> None:
+def test_waiting_for_a_rebuild_by_another_process_is_shown_as_progress(data_dir: Path, result: Any) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize(capabilities={"window": {"workDoneProgress": True}})
         with rebuilding(data_dir):
@@ -244,7 +244,7 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("encoding", UNITS)
-def test_offsets_are_in_the_negotiated_units(data_dir: Path, encoding: str) -> None:
+def test_offsets_use_the_negotiated_position_encoding(data_dir: Path, encoding: str) -> None:
     with spawn(data_dir, "--linger-ms", "0") as daemon:
         offered = {"general": {"positionEncodings": ["utf-7", encoding]}}
         assert daemon.initialize(capabilities=offered)["capabilities"]["positionEncoding"] == encoding
@@ -304,7 +304,7 @@ async def language_client(data_dir: Path, choose: str | None) -> AsyncIterator[t
     await client.stop()  # type: ignore[no-untyped-call]
 
 
-async def test_pygls_as_the_client_answers_a_dialog(data_dir: Path) -> None:
+async def test_a_pygls_client_can_answer_a_dialog(data_dir: Path) -> None:
     async with asyncio.timeout(PATIENCE), language_client(data_dir, "Reject") as (client, shown):
 
         async def dispatch(type: str, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""The read model is what the log says: event by event, after a rebuild, and as `verify` sees it."""
+"""The projections match the log: after each event, after a rebuild, and according to `verify`."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ from treadle.store.sqlite.store import Store
 PINNED = (1, "8d29342a4aa6e0c32d4179a578e62d3f77bc61ba3d13c5f60fc096bb86df3b1b")
 
 
-def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
+def test_changed_projections_need_a_new_version() -> None:
     now = (projections.VERSION, projections.checksum())
     assert now == PINNED, (
         "sql/projections or the event types have changed. If a released treadle has filled databases with the text "
@@ -64,7 +64,7 @@ def effect(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) 
     return changes
 
 
-async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, data_dir: Path) -> None:
+async def test_each_event_changes_only_the_expected_rows(store: Store, data_dir: Path) -> None:
     assert {type(event) for event, _ in HISTORY} == set(e.EVENTS)
     with plain(data_dir) as db:
         before = tables(db)
@@ -75,7 +75,7 @@ async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, da
             before = after
 
 
-async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_one_batch_gives_the_same_rows_as_single_appends(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, (event for event, _ in HISTORY))
     with plain(data_dir) as db:
         at_once = tables(db)
@@ -86,7 +86,7 @@ async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: 
         assert tables(db) == at_once
 
 
-async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_dir: Path) -> None:
+async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, data_dir: Path) -> None:
     of_thread = [event for event in LIVE if isinstance(event, e.ThreadEvent)]
     other = [msgspec.structs.replace(event, thread_id="t2") for event in of_thread]
     both = [event for pair in zip(of_thread, other, strict=True) for event in pair]
@@ -109,7 +109,7 @@ async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_d
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-async def test_a_rebuild_gives_the_rows_that_were_written_live(
+async def test_a_rebuild_gives_the_same_rows_as_live_writes(
     store: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(projections, "SLICE", size)
@@ -133,7 +133,7 @@ def verified(data_dir: Path, tmp_path: Path) -> list[projections.Difference]:
     return differences
 
 
-async def test_verify_finds_nothing_where_nothing_is_wrong(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_verify_finds_no_differences_in_intact_projections(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, LIVE)
     assert verified(data_dir, tmp_path) == []
 
@@ -152,7 +152,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_a_changed_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [before] = _first(db, table)
@@ -164,7 +164,7 @@ async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path,
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_a_missing_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [gone] = _first(db, table)
@@ -173,7 +173,7 @@ async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, 
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_an_extra_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [model] = _first(db, table)
@@ -201,14 +201,14 @@ def _is(row: dict[str, Any]) -> str:
     return " AND ".join(f"{name} IS :{name}" for name in row)
 
 
-async def test_verify_names_no_more_rows_than_can_be_read(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_verify_limits_the_number_of_reported_rows(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, (e.SettingChanged(key=f"k{n}", value=n, at=at(0)) for n in range(60)))
     with plain(data_dir) as db:
         db.execute("DELETE FROM settings")
     assert len(verified(data_dir, tmp_path)) == 20
 
 
-async def test_the_commands_verify_and_rebuild_find_and_mend(
+async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with opened(data_dir) as store:
@@ -250,7 +250,7 @@ TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sq
 
 
 @pytest.mark.parametrize("script", scripts("projections"), ids=lambda script: script.name)
-async def test_a_projection_reads_and_writes_its_own_tables_alone(store: Store, data_dir: Path, script: Any) -> None:
+async def test_a_projection_reads_and_writes_only_its_own_tables(store: Store, data_dir: Path, script: Any) -> None:
     own = {script.name} | BESIDE.get(script.name, set())
     triggers = set(re.findall(r"CREATE TRIGGER (\w+)", script.text))
     touched: set[tuple[str, str]] = set()
@@ -274,7 +274,7 @@ NAMING = [script for script in scripts("projections") if script.name != "project
 
 
 @pytest.mark.parametrize("script", NAMING, ids=lambda script: script.name)
-def test_the_head_of_a_projection_names_the_events_that_it_folds(script: Any) -> None:
+def test_the_header_comment_of_a_projection_names_the_events_it_folds(script: Any) -> None:
     head = " ".join(line for line in script.text.split("\n\n")[0].splitlines())
     folded = set(
         re.findall(r"'(\w+)'", " ".join(re.findall(r"WHEN NEW\.event_type(.*?)BEGIN", script.text, re.DOTALL)))
@@ -282,8 +282,8 @@ def test_the_head_of_a_projection_names_the_events_that_it_folds(script: Any) ->
     assert {word for word in re.findall(r"\w+", head) if word in e.EVENT_TYPES} == folded & e.EVENT_TYPES
 
 
-def test_no_trigger_makes_a_table_of_types_for_each_event_that_does_not_concern_it() -> None:
-    """SQLite makes an ephemeral table of IN with more than two values (sqlite3FindInIndex), each time it is asked."""
+def test_no_trigger_condition_has_an_in_list_of_more_than_two_values() -> None:
+    """SQLite builds an ephemeral table for IN with more than two values (sqlite3FindInIndex), at every evaluation."""
     conditions = [
         condition
         for script in scripts("projections")
@@ -293,7 +293,7 @@ def test_no_trigger_makes_a_table_of_types_for_each_event_that_does_not_concern_
     assert [c for c in conditions if any(len(values.split(",")) > 2 for values in re.findall(r"IN \((.*?)\)", c))] == []
 
 
-def test_every_projection_has_its_file_and_every_table_its_projection() -> None:
+def test_every_projection_has_a_file_and_every_table_a_projection() -> None:
     assert {script.name for script in scripts("projections")} | {"parts"} == set(projections.TABLES)
     text = "".join(script.text for script in scripts("migrations"))
     assert set(re.findall(r"CREATE TABLE (\w+)", text)) - set(projections.TABLES) == {
@@ -312,7 +312,7 @@ BIG = {"integer": 12345678901234567890123, "float": 1e300, "small": -1.5e-300, "
 BIG_JSON = '{"integer":12345678901234567890123,"float":1e300,"small":-1.5e-300,"one":1.0,"max":18446744073709551615}'
 
 
-async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None:
+async def test_numbers_of_any_size_are_read_back_unchanged(data_dir: Path) -> None:
     async with serving(data_dir) as (wire, daemon):
 
         async def dispatch(**command: Any) -> None:

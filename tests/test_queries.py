@@ -1,6 +1,6 @@
-"""No read and no append slows down as history grows: each finds its rows by an index, in the order that it wants.
+"""No read or append slows down as history grows: an index gives each its rows in the right order.
 
-Nobody runs ANALYZE on a user's database, so neither does this: SQLite plans without statistics.
+Nothing runs ANALYZE on a user's database, so these tests do not either: SQLite plans without statistics.
 """
 
 import ast
@@ -85,7 +85,7 @@ def db(filled: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name: str) -> None:
+def test_queries_neither_scan_nor_sort_growing_tables(db: sqlite3.Connection, name: str) -> None:
     for step in plan(db, QUERIES[name]):
         if (name, step) in ALLOWED:
             continue
@@ -101,14 +101,14 @@ def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name
 
 
 @pytest.mark.parametrize("name", [n for n in QUERIES if re.search(r":(ids|keys)\b", QUERIES[n]) and n not in SEARCHES])
-def test_a_query_by_ids_finds_each_by_its_whole_key(db: sqlite3.Connection, name: str) -> None:
+def test_queries_by_id_look_up_each_row_by_its_full_key(db: sqlite3.Connection, name: str) -> None:
     steps = [step for step in plan(db, QUERIES[name]) if "VIRTUAL TABLE" in step or "SEARCH" in step]
     assert "VIRTUAL TABLE" in steps[0], "the ids are the outer loop"
     assert re.search(r"\((thread_id=\? AND )?(id|key|path|command_id)=\?\)", steps[1]), steps
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_every_index_is_used_by_a_query(db: sqlite3.Connection, index: str) -> None:
+def test_every_index_is_unique_or_used_by_a_query(db: sqlite3.Connection, index: str) -> None:
     used = [name for name, text in QUERIES.items() if any(re.search(rf"\b{index}\b", step) for step in plan(db, text))]
     unique = db.execute("SELECT sql LIKE 'CREATE UNIQUE%' FROM sqlite_schema WHERE name = ?", (index,)).fetchone()[0]
     assert used or unique
@@ -205,7 +205,7 @@ async def small_and_large(tmp_path: Path) -> Any:
         counted.db.close()
 
 
-async def test_an_append_takes_as_long_in_a_long_history_as_in_a_short_one(
+async def test_appends_cost_the_same_in_a_long_history_as_in_a_short_one(
     small_and_large: tuple[Counted, Counted],
 ) -> None:
     small, large = small_and_large
@@ -215,7 +215,7 @@ async def test_an_append_takes_as_long_in_a_long_history_as_in_a_short_one(
             assert many < few * SLACK, event
 
 
-async def test_a_query_takes_as_long_in_a_long_history_as_in_a_short_one(
+async def test_queries_cost_the_same_in_a_long_history_as_in_a_short_one(
     small_and_large: tuple[Counted, Counted],
 ) -> None:
     small, large = small_and_large
@@ -270,7 +270,7 @@ def _strings(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
+def test_every_query_file_is_used_and_every_used_query_has_a_file() -> None:
     trees = [ast.parse(path.read_text("utf-8")) for path in Path(treadle.__path__[0]).rglob("*.py")]
     named = {
         node.args[0].value
@@ -291,7 +291,7 @@ def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_says_what_it_is_for_and_is_one_statement(name: str) -> None:
+def test_a_query_file_has_a_comment_and_one_statement(name: str) -> None:
     lines = QUERIES[name].splitlines()
     assert lines[0].startswith("-- ")
     statement = "\n".join(line for line in lines if not line.startswith("--"))

@@ -1,8 +1,8 @@
-"""Whatever is asked, in whatever order: every client holds what a fresh read gives, and that is what the log says.
+"""After any sequence of commands, every replica equals a fresh read, and both match the log.
 
-Sequences of commands, possible and impossible ones, go over a pipe to a daemon whose subscriptions are followed, while
-another process writes now and then. After each step everything that is kept twice is compared: the answers with the
-log, the state that decisions are made against with the projections, these with a replay, and each replica with a read.
+Random sequences of valid and invalid commands go over a pipe to a daemon with subscribers, while another process
+writes now and then. After each step everything that is stored twice is compared: the answers with the log, the
+engine's state with the projections, the projections with a replay, and each replica with a read.
 """
 
 import asyncio
@@ -460,7 +460,7 @@ SHARES: dict[int, dict[str, Any]] = {1: {}, 2: {}, 3: TIGHT, 4: TIGHTER}
 
 
 @pytest.mark.parametrize(("number", "bounds"), SHARES.items())
-def test_every_client_holds_what_a_fresh_read_gives(
+def test_every_replica_equals_a_fresh_read(
     number: int, bounds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if bounds:

@@ -1,4 +1,4 @@
-"""A client is a replica: a snapshot, then what changed, in order, with no gap and nothing twice."""
+"""A subscriber gets a snapshot, then the changes, in order, without gaps or duplicates."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -168,10 +168,10 @@ async def fresh(client: Client, topic: Topic, **options: Any) -> Replica:
     return replica
 
 
-# What is told
+# Notifications
 
 
-async def test_a_snapshot_holds_what_the_topic_shows(client: Client) -> None:
+async def test_a_snapshot_has_the_content_of_its_topic(client: Client) -> None:
     index, one = await client.open("index"), await client.open("thread", thread_id="t")
     assert [p["id"] for p in index.opened["snapshot"]["projects"]] == ["p"]
     assert [t["status"] for t in index.opened["snapshot"]["threads"]] == ["running"]
@@ -185,7 +185,7 @@ async def test_a_snapshot_holds_what_the_topic_shows(client: Client) -> None:
     }
 
 
-async def test_each_topic_is_told_what_is_its_own(client: Client) -> None:
+async def test_each_topic_gets_only_its_own_changes(client: Client) -> None:
     index, one, settings, events = [
         await client.open("index"),
         await client.open("thread", thread_id="t"),
@@ -200,7 +200,7 @@ async def test_each_topic_is_told_what_is_its_own(client: Client) -> None:
     assert events.events == [7, 8, 9, 10]
 
 
-async def test_text_that_streams_is_told_as_what_was_added(client: Client) -> None:
+async def test_streamed_text_is_sent_as_appends(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     for text in ("é", "😀𝄞", "x"):
         await client.do(delta(text))
@@ -214,7 +214,7 @@ async def test_text_that_streams_is_told_as_what_was_added(client: Client) -> No
     assert one.replica.entities["message"]["m"]["text"] == "é😀𝄞x"
 
 
-async def test_a_message_that_was_open_before_goes_on_at_its_length(client: Client) -> None:
+async def test_appends_to_an_already_open_message_start_at_its_length(client: Client) -> None:
     await client.do(delta("é😀"), delta("more", "n"))
     one = await client.open("thread", thread_id="t")
     await client.do(delta("!"), delta("?", "n"))
@@ -223,7 +223,7 @@ async def test_a_message_that_was_open_before_goes_on_at_its_length(client: Clie
     assert one.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_message_that_ends_is_told_whole(client: Client) -> None:
+async def test_a_completed_message_is_sent_as_an_upsert(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     client.takes.clear()
     await client.do(delta("some"), delta("other", "n"), c.CompleteMessage(thread_id="t", id="m"), delta("more", "n"))
@@ -236,7 +236,7 @@ async def test_a_message_that_ends_is_told_whole(client: Client) -> None:
     assert one.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_message_that_is_new_and_streams_is_told_whole_once(client: Client) -> None:
+async def test_a_new_streaming_message_is_sent_as_one_upsert(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     client.takes.clear()
     new = c.AddMessage(thread_id="t", id="new", turn_id="u", role="assistant", text="1", streaming=True)
@@ -250,14 +250,14 @@ async def test_a_message_that_is_new_and_streams_is_told_whole_once(client: Clie
     assert one.changes[-1] == {"type": "append", "entity": "message", "id": "new", "text": "3", "offset": 2}
 
 
-async def test_streamed_text_alone_does_not_wake_the_index(client: Client) -> None:
+async def test_streamed_text_does_not_notify_index_subscribers(client: Client) -> None:
     index, events = await client.open("index"), await client.open("events")
     await client.do(delta("a"), delta("b"))
     await client.all_told()
     assert (index.told, events.events) == ([], [7, 8])
 
 
-async def test_what_is_deleted_is_removed_with_all_that_was_in_it(client: Client) -> None:
+async def test_deleting_a_thread_removes_everything_in_it(client: Client) -> None:
     index, one = await client.open("index"), await client.open("thread", thread_id="t")
     await client.do(c.DeleteThread(thread_id="t"))
     await client.all_told()
@@ -268,7 +268,7 @@ async def test_what_is_deleted_is_removed_with_all_that_was_in_it(client: Client
     assert not any(index.replica.entities.values())
 
 
-async def test_two_subscriptions_are_told_the_same_in_the_order_of_their_opening(client: Client) -> None:
+async def test_two_subscriptions_get_the_same_changes_in_order_of_opening(client: Client) -> None:
     first, second = await client.open("thread", thread_id="t"), await client.open("thread", thread_id="t")
     await client.do(delta("a"), rename("U"))
     await client.all_told()
@@ -284,7 +284,7 @@ async def test_events_can_be_followed_for_one_thread(client: Client) -> None:
 
 
 @bounded(events_page=3)
-async def test_events_come_in_pages_without_a_gap(client: Client) -> None:
+async def test_events_are_sent_in_pages_without_gaps(client: Client) -> None:
     held = await client.open("events", after=0)
     await client.at_once(*(c.ChangeSetting(key="k", value=n) for n in range(10)))
     await client.all_told()
@@ -294,7 +294,7 @@ async def test_events_come_in_pages_without_a_gap(client: Client) -> None:
 
 
 @bounded(notification_bytes=1000)
-async def test_a_notification_that_would_be_large_comes_in_parts(client: Client) -> None:
+async def test_a_large_notification_is_sent_in_parts(client: Client) -> None:
     settings = await client.open("settings")
     client.takes.clear()
     await client.do(*(c.ChangeSetting(key=f"k{n}", value="x" * 400) for n in range(10)))
@@ -305,10 +305,10 @@ async def test_a_notification_that_would_be_large_comes_in_parts(client: Client)
     assert settings.replica.entities == (await fresh(client, "settings")).entities
 
 
-# Who is slow
+# Slow clients
 
 
-async def test_changes_merge_while_a_client_is_slow(client: Client) -> None:
+async def test_changes_are_merged_while_a_client_is_slow(client: Client) -> None:
     one, index = await client.open("thread", thread_id="t"), await client.open("index")
     client.takes.clear()
     await client.do(*(rename(str(n)) for n in range(50)), *(delta(str(n)) for n in range(50)))
@@ -321,7 +321,9 @@ async def test_changes_merge_while_a_client_is_slow(client: Client) -> None:
     assert [params["sequence"] for params in (*one.told, *index.told)] == [106, 106]
 
 
-async def test_nothing_is_read_for_a_client_whose_pipe_is_full(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_changes_are_read_for_a_client_whose_pipe_is_full(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await client.open("thread", thread_id="t")
     await client.all_told()
     collected = 0
@@ -342,9 +344,7 @@ async def test_nothing_is_read_for_a_client_whose_pipe_is_full(client: Client, m
 
 
 @bounded(retry=0.0)
-async def test_a_read_that_fails_is_tried_again_and_nothing_is_lost(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_read_is_retried_and_nothing_is_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     one, settings, events = [
         await client.open("thread", thread_id="t"),
         await client.open("settings"),
@@ -375,7 +375,7 @@ async def test_a_read_that_fails_is_tried_again_and_nothing_is_lost(
 # Opening, closing, resuming
 
 
-async def test_nothing_is_told_before_the_answer_is_out_and_nothing_is_missed(client: Client) -> None:
+async def test_notifications_start_after_the_answer_and_miss_nothing(client: Client) -> None:
     answer, begin = await client.subscriptions.open("thread", thread_id="t")
     held = client.held[answer.subscription_id] = Held(msgspec.json.decode(msgspec.json.encode(answer)))
     await client.do(rename("U"), delta("a"))
@@ -387,7 +387,7 @@ async def test_nothing_is_told_before_the_answer_is_out_and_nothing_is_missed(cl
     assert held.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_subscription_that_is_closed_is_told_nothing_more(client: Client) -> None:
+async def test_a_closed_subscription_gets_no_more_notifications(client: Client) -> None:
     one, other = await client.open("index"), await client.open("index")
     client.subscriptions.close(one.id)
     await client.do(rename("U"))
@@ -412,7 +412,7 @@ async def test_no_more_subscriptions_are_opened_than_the_client_was_told(data_di
         await wire.call("subscription/open", {"topic": "index"})
 
 
-async def test_a_thread_that_there_is_not_cannot_be_followed(client: Client) -> None:
+async def test_subscribing_to_a_missing_thread_gives_not_found(client: Client) -> None:
     await client.do(thread(2), c.DeleteThread(thread_id="t2"), rename("U"))
     for thread_id in ("none", "t2"):
         for after in (None, 9):
@@ -423,7 +423,7 @@ async def test_a_thread_that_there_is_not_cannot_be_followed(client: Client) -> 
 
 
 @pytest.mark.parametrize("topic", ["index", "thread", "settings"])
-async def test_who_comes_back_is_told_what_changed(client: Client, topic: Topic) -> None:
+async def test_resubscribing_gives_only_what_changed(client: Client, topic: Topic) -> None:
     options: dict[str, Any] = {"thread_id": "t"} if topic == "thread" else {}
     await client.do(delta("before"), thread(2), c.ChangeSetting(key="k", value=1))
     first = await client.open(topic, **options)
@@ -442,7 +442,7 @@ async def test_who_comes_back_is_told_what_changed(client: Client, topic: Topic)
     assert back.replica.entities == (await fresh(client, topic, **options)).entities
 
 
-async def test_who_comes_back_to_a_thread_that_is_gone_is_told_so(client: Client) -> None:
+async def test_resubscribing_to_a_deleted_thread_removes_everything(client: Client) -> None:
     first = await client.open("thread", thread_id="t")
     await client.do(c.DeleteThread(thread_id="t"))
     await client.all_told()
@@ -450,7 +450,7 @@ async def test_who_comes_back_to_a_thread_that_is_gone_is_told_so(client: Client
     assert not any(back.replica.entities.values())
 
 
-async def test_who_comes_back_to_what_did_not_change_is_told_nothing(client: Client) -> None:
+async def test_resubscribing_to_an_unchanged_topic_gives_no_changes(client: Client) -> None:
     for topic, options in (("index", {}), ("settings", {}), ("thread", {"thread_id": "t"})):
         back = await client.open(topic, after=6, **options)  # type: ignore[arg-type]
         assert (back.opened["type"], back.opened["changes"], back.opened["sequence"]) == ("changes", [], 6)
@@ -459,17 +459,17 @@ async def test_who_comes_back_to_what_did_not_change_is_told_nothing(client: Cli
 @pytest.mark.parametrize(
     ("why", "bounds"),
     [
-        ("the log is another", SUBSCRIPTION_BOUNDS),
-        ("the log is shorter", SUBSCRIPTION_BOUNDS),
-        ("too much has changed", SubscriptionBounds(max_resume=3)),
+        ("another log", SUBSCRIPTION_BOUNDS),
+        ("a shorter log", SUBSCRIPTION_BOUNDS),
+        ("too many changes", SubscriptionBounds(max_resume=3)),
         ("what has changed is too large", SubscriptionBounds(max_resume_bytes=100)),
     ],
 )
-async def test_who_comes_back_too_late_gets_a_snapshot(client: Client, why: str) -> None:
+async def test_resubscribing_too_late_gives_a_snapshot(client: Client, why: str) -> None:
     options: dict[str, Any] = {"after": 2}
-    if why == "the log is another":
+    if why == "another log":
         options["log_id"] = "of another log"
-    elif why == "the log is shorter":
+    elif why == "a shorter log":
         options["after"] = 7
     for topic in ("index", "thread"):
         held = await client.open(topic, thread_id="t" if topic == "thread" else None, **options)
@@ -480,15 +480,15 @@ async def test_who_comes_back_too_late_gets_a_snapshot(client: Client, why: str)
 
 
 @bounded(page=2)
-async def test_marks_are_read_in_pages(client: Client) -> None:
+async def test_changes_since_a_sequence_are_read_in_pages(client: Client) -> None:
     one = await client.open("thread", thread_id="t", after=0)
     assert {change["value"]["id"] for change in one.opened["changes"]} == {"t", "u", "prompt", "m", "n"}
 
 
-# The window
+# Windows
 
 
-async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(data_dir: Path) -> None:
+async def test_a_thread_that_enters_the_index_window_is_sent(data_dir: Path) -> None:
     async with opened(data_dir, pages=PageBounds(index_threads=3)) as store, client_of(store) as client:
         await client.do(*SETUP, *(thread(n) for n in range(8)))
         index = await client.open("index")
@@ -514,7 +514,7 @@ async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(data_dir
         await holds_the_window(back)
 
 
-async def test_older_turns_than_the_window_are_not_in_a_snapshot_but_told_when_they_change(client: Client) -> None:
+async def test_turns_outside_the_snapshot_window_are_sent_when_they_change(client: Client) -> None:
     mark = c.CreateCheckpoint(thread_id="t", id="old", git_ref="r", message="")
     await client.do(mark, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"))
     await client.do(c.StartTurn(thread_id="t", id="v", prompt="Again", message_id="again"))
@@ -533,7 +533,7 @@ async def test_older_turns_than_the_window_are_not_in_a_snapshot_but_told_when_t
 
 
 @pytest.mark.parametrize("by", ["inotify", "looking"])
-async def test_what_another_process_appends_is_told(
+async def test_appends_by_another_process_are_noticed(
     data_dir: Path, client: Client, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     if by == "looking":
@@ -559,7 +559,7 @@ async def test_what_another_process_appends_is_told(
     watch.stop()
 
 
-async def test_two_daemons_on_one_directory_tell_each_other(data_dir: Path) -> None:
+async def test_two_daemons_on_one_data_directory_notify_each_others_subscribers(data_dir: Path) -> None:
     async with serving(data_dir) as (left, _), serving(data_dir) as (right, _):
         await left.call("subscription/open", {"topic": "index"})
         await right.call("subscription/open", {"topic": "index"})
@@ -572,7 +572,7 @@ async def test_two_daemons_on_one_directory_tell_each_other(data_dir: Path) -> N
             assert told == ["p0", "p1", "p2", "p3", "p4"]
 
 
-async def test_a_rebuild_while_a_client_follows_changes_nothing_for_it(client: Client) -> None:
+async def test_a_rebuild_does_not_affect_subscribers(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     await client.do(delta("before "))
     await client.all_told()
@@ -586,7 +586,7 @@ async def test_a_rebuild_while_a_client_follows_changes_nothing_for_it(client: C
 # The replica
 
 
-def test_a_replica_finds_out_that_something_was_lost() -> None:
+def test_a_replica_detects_lost_changes() -> None:
     replica = Replica()
     replica.load({"sequence": 1, "messages": [{"sequence": 1, "id": "m", "text": "😀"}]})
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "a", "offset": 1}], 2)
@@ -597,7 +597,7 @@ def test_a_replica_finds_out_that_something_was_lost() -> None:
     assert replica.sequence == 2
 
 
-async def test_reading_the_database_from_outside_shows_the_same(client: Client, data_dir: Path) -> None:
+async def test_a_direct_database_read_equals_the_replica(client: Client, data_dir: Path) -> None:
     one = await client.open("thread", thread_id="t")
     await client.do(delta("text"))
     await client.all_told()

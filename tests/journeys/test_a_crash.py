@@ -9,7 +9,7 @@ from treadle.client import Disconnected, connect
 from treadle.domain import commands as c
 
 
-async def test_a_killed_daemon_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+async def test_a_killed_daemon_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     async with connect(tmp_path / "data") as client:
         await client.dispatch(c.CreateProject(id="p", name="Shop", path="/work/shop"))
         await client.dispatch(c.CreateThread(thread_id="t", project_id="p", title="Checkout"))

@@ -17,7 +17,7 @@ def call(data_dir: Path, method: str, params: dict[str, Any]) -> Any:
     return json.loads(treadle("call", "--data-dir", str(data_dir), method, json.dumps(params)))
 
 
-def test_a_script_records_work_reads_it_and_moves_it_to_another_machine(tmp_path: Path) -> None:
+def test_a_script_records_work_reads_it_back_and_moves_it_to_another_machine(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
 
     # Each call runs its own daemon, and sees what the previous calls did.

@@ -6,7 +6,7 @@ from treadle.client import connect
 from treadle.domain import commands as c
 
 
-async def test_words_of_a_message_find_the_thread_that_it_is_in(tmp_path: Path) -> None:
+async def test_searching_for_words_of_a_message_finds_its_thread(tmp_path: Path) -> None:
     async with connect(tmp_path / "data") as client:
         await client.dispatch(c.CreateProject(id="p", name="Shop", path="/work/shop"))
         for thread, prompt in (("t1", "Why is the checkout slow?"), ("t2", "Add a retry to the payment client")):

@@ -1,4 +1,4 @@
-"""An editor's day: open a folder, ask, watch the answer stream in, approve a command, close, and find it all again."""
+"""An editor's day: open a folder, ask, watch the answer stream in, approve a command, close, find it again."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from treadle.domain import commands as c
 from treadle.domain.commands import ApprovalOption
 
 
-async def test_an_editor_shows_a_thread_while_an_agent_works_in_it(tmp_path: Path) -> None:
+async def test_an_editor_shows_a_thread_while_an_agent_works_on_it(tmp_path: Path) -> None:
     workspace = tmp_path / "shop"
     workspace.mkdir()
 
