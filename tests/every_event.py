@@ -190,8 +190,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {
             "projection_threads t": thread(15),
             "projection_activities t tool": {"title": "ls -a", "size": 29, "updated_at": at(15)},
-            "parts 14 n 14": part(14, "n", 14, 12),
-            "parts 14 out 14": part(14, "out", 14, 1),
+            "parts 14 n 14": part(14, "n", 14, 17),
+            "parts 14 out 14": part(14, "out", 14, 10),
             "parts 14 out 15": part(14, "out", 15, 1),
         },
     ),
@@ -199,9 +199,9 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.ActivityUpdated(id="tool", thread_id="t", status="pending", detail={"n": None, "exit": 1}, at=at(16)),
         {
             "projection_threads t": thread(16),
-            "projection_activities t tool": {"status": "pending", "size": 18, "updated_at": at(16)},
+            "projection_activities t tool": {"status": "pending", "size": 21, "updated_at": at(16)},
             "parts 14 n 14": None,
-            "parts 14 exit 16": part(14, "exit", 16, 1),
+            "parts 14 exit 16": part(14, "exit", 16, 9),
         },
     ),
     (
@@ -227,8 +227,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.ActivityUpdated(id="tool", thread_id="t", kind="read", detail={"exit": 0}, at=at(18)),
         {
             "projection_threads t": thread(18),
-            "projection_activities t tool": {"kind": "read", "size": 1, "updated_at": at(18)},
-            "parts 14 exit 18": part(14, "exit", 18, 1),
+            "projection_activities t tool": {"kind": "read", "size": 10, "updated_at": at(18)},
+            "parts 14 exit 18": part(14, "exit", 18, 9),
         },
     ),
     (

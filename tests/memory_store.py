@@ -29,7 +29,7 @@ from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds, Position, decode_cursor, encode_cursor, stored_event
 
 T = TypeVar("T")
-CUT = 65_536  # code points of a text, or of the JSON of a detail, in lists and snapshots
+CUT = 65_536  # code points of a text, or bytes of the JSON of content or a detail, in lists and snapshots
 ITEMS = {"message": "messages", "activity": "activities", "approval": "approvals", "checkpoint": "checkpoints"}
 IN_THREAD = {"turn": "turns", **ITEMS}
 PLURALS = {"project": "projects", "thread": "threads", **IN_THREAD, "setting": "settings"}
@@ -196,7 +196,7 @@ def shown(entity: Any) -> str:
                 entity = msgspec.structs.replace(entity, text=text[:CUT], text_bytes=len(text.encode()))
             if content is not None and (size := len(msgspec.json.encode(content))) > CUT:
                 entity = msgspec.structs.replace(entity, content=None, content_bytes=size)
-        case Activity(detail=detail) if len((json := msgspec.json.encode(detail)).decode()) > CUT:
+        case Activity(detail=detail) if len(json := msgspec.json.encode(detail)) > CUT:
             entity = msgspec.structs.replace(entity, detail=None, detail_bytes=len(json))
     return json_of(entity)
 

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +182,11 @@ def test_an_activity_in_the_database_and_in_the_state_is_what_its_commands_made_
             assert bool(events) == (as_text(expected[command.id]) != as_text(was))
             assert as_text(log.state[("activity", "t", command.id)]) == as_text(expected[command.id])
             assert as_text(log.activity(command.id)) == as_text(expected[command.id])
+        sizes = """
+            SELECT size, coalesce(length(CAST(json(detail) AS BLOB)), 0)
+            FROM projection_activities JOIN activity_details USING (sequence)
+        """
+        assert all(size == actual for size, actual in log.db.execute(sizes))
         projections.rebuild(log.db)
         assert [as_text(log.activity(id)) for id in expected] == [as_text(expected[id]) for id in expected]
         log.db.execute("INSERT INTO activity_search (activity_search, rank) VALUES ('integrity-check', 0)")
@@ -204,6 +210,26 @@ def test_a_tool_call_that_is_told_as_pending_running_and_completed_holds_its_out
         (size,) = log.db.execute("SELECT sum(length(payload)) FROM events").fetchone()
         assert len(output) < size < len(output) + 2_000
         assert log.db.execute("SELECT count(*) FROM parts WHERE text IS NOT NULL").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("count", [3, 15, 16, 40, 400])
+def test_a_member_of_many_small_parts_is_folded_when_the_activity_ends_and_again(count: int) -> None:
+    with in_turn() as log:
+        detail = {"kept": 1, "out": "\n"}
+        tool: dict[str, Any] = {"thread_id": "t", "turn_id": "u", "id": "x", "kind": "tool_call", "title": "ls"}
+        log.dispatch(c.RecordActivity(**tool, status="running", detail=detail))
+        for _ in range(2):
+            for n in range(count):
+                detail = {**detail, "out": f"{detail['out']}line {n} é\n"}
+                log.dispatch(c.UpdateActivity(thread_id="t", id="x", detail=detail))
+            log.dispatch(c.UpdateActivity(thread_id="t", id="x", status="completed"))
+            held, (parts,) = log.activity("x"), log.db.execute("SELECT count(*) FROM parts").fetchone()
+            assert held is not None
+            assert held.detail == detail
+            assert parts == 2 if count > 15 else parts <= 17
+            log.dispatch(c.UpdateActivity(thread_id="t", id="x", status="running"))
+        (size,) = log.db.execute("SELECT size FROM projection_activities").fetchone()
+        assert size == len(msgspec.json.encode(detail))
 
 
 MESSAGES = st.sampled_from(["m", "n"])

@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "8d29342a4aa6e0c32d4179a578e62d3f77bc61ba3d13c5f60fc096bb86df3b1b")
+PINNED = (1, "7da00fe74fef3fd1fc2b33f003d082aa963a804dba4fe1ed8b35f7be34b20abb")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -242,7 +242,7 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 BESIDE = {
     "projection_threads": {"thread_search"},
     "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
-    "projection_activities": {"parts", "activity_search", "activity_texts", "events"},
+    "projection_activities": {"parts", "activity_search", "activity_texts", "activity_details", "events"},
 }
 """What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
 

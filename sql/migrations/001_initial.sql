@@ -157,7 +157,7 @@ CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status =
 -- Where the log holds the text of a message and the members of an activity's detail, so that each text is stored once. An
 -- entity without parts is whole in the event at its `base`, which for a message is its own sequence.
 -- entity: the sequence of the row in projection_messages or projection_activities. member: of the detail; '' for a message.
--- sequence: the event that holds the part. size: of the member's value, in bytes. text: of many parts that were folded into
+-- sequence: the event that holds the part. size: what it adds to the detail, in bytes. text: of many parts that were folded into
 -- one, else NULL.
 CREATE TABLE parts (
   entity   INTEGER NOT NULL,
@@ -177,7 +177,7 @@ CREATE TABLE projection_activities (
   title      TEXT NOT NULL,
   status     TEXT NOT NULL,
   base       INTEGER NOT NULL, -- the event that last recorded it whole
-  size       INTEGER NOT NULL, -- of the detail, in bytes; after updates, of the values in it
+  size       INTEGER NOT NULL, -- of the detail, in bytes
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   UNIQUE (thread_id, id)

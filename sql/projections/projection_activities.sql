@@ -24,14 +24,14 @@ END;
 
 -- A detail that changes for the first time becomes one part for each of its members. A member of many small parts is folded
 -- into one when the activity ends, because a read would look up each of them. Conditions on the event alone are tested once,
--- before the tables are read.
+-- before the tables are read. The size of a member that is set is that of `"name":value,`.
 CREATE TRIGGER projection_activities_updated INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   INSERT INTO activity_search (activity_search, rowid, title, detail)
   SELECT 'delete', sequence, title, detail FROM activity_texts
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO parts (entity, member, sequence, size)
-  SELECT a.sequence, m.key, a.base, length(CAST(m.value AS BLOB))
+  SELECT a.sequence, m.key, a.base, length(CAST(e.payload -> ('$.detail.' || m.key) AS BLOB)) + length(m.key) + 4
   FROM projection_activities AS a JOIN events AS e ON e.sequence = a.base, json_each(e.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.key IS NOT NULL
     AND coalesce(NEW.payload -> '$.detail', NEW.payload -> '$.append') IS NOT NULL
@@ -41,12 +41,13 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
   ) AND member IN (SELECT key FROM json_each(NEW.payload, '$.detail')) AND NEW.payload -> '$.detail' IS NOT NULL;
   INSERT INTO parts (entity, member, sequence, size)
-  SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
+  SELECT a.sequence, m.key, NEW.sequence,
+    length(CAST(NEW.payload -> ('$.detail.' || m.key) AS BLOB)) + length(m.key) + 4
   FROM projection_activities AS a, json_each(NEW.payload, '$.detail') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND m.type <> 'null'
     AND NEW.payload -> '$.detail' IS NOT NULL;
   INSERT INTO parts (entity, member, sequence, size)
-  SELECT a.sequence, m.key, NEW.sequence, length(CAST(m.value AS BLOB))
+  SELECT a.sequence, m.key, NEW.sequence, length(CAST(NEW.payload -> ('$.append.' || m.key) AS BLOB)) - 2
   FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND NEW.payload -> '$.append' IS NOT NULL;
   UPDATE parts
@@ -73,9 +74,11 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
       status = coalesce(NEW.payload ->> '$.status', status), updated_at = NEW.at,
       size = CASE
         WHEN NEW.payload -> '$.detail' IS NOT NULL
-        THEN coalesce((SELECT sum(p.size) FROM parts AS p WHERE p.entity = projection_activities.sequence), 0)
+        THEN 1 + coalesce((SELECT sum(p.size) FROM parts AS p WHERE p.entity = projection_activities.sequence), 0)
         WHEN NEW.payload -> '$.append' IS NOT NULL
-        THEN size + (SELECT sum(length(CAST(value AS BLOB))) FROM json_each(NEW.payload, '$.append'))
+        THEN size + (
+          SELECT sum(length(CAST(NEW.payload -> ('$.append.' || key) AS BLOB)) - 2) FROM json_each(NEW.payload, '$.append')
+        )
         ELSE size END
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
   INSERT INTO activity_search (rowid, title, detail)

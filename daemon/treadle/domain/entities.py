@@ -74,7 +74,7 @@ class Message(Entity, frozen=True, kw_only=True):
         note("The size of the whole text if `text` is cut, otherwise null. `message/read` returns all of it"),
     ]
     content: Annotated[
-        list[Json] | None, note("The content blocks, if it has any; null if they have more than 65,536 characters")
+        list[Json] | None, note("The content blocks, if it has any; null if they have more than 65,536 bytes")
     ]
     content_bytes: Annotated[int | None, note("The size of content that was left out for its size, otherwise null")]
     status: Literal["streaming", "complete"]
@@ -92,10 +92,7 @@ class Activity(Entity, frozen=True, kw_only=True):
     title: str
     status: ActivityStatus
     detail: Annotated[Json, note("null if it has more than 65,536 bytes: use `activity/read`")]
-    detail_bytes: Annotated[
-        int | None,
-        note("The size of a detail that was left out for its size, otherwise null. Approximate after updates"),
-    ]
+    detail_bytes: Annotated[int | None, note("The size of a detail that was left out for its size, otherwise null")]
     created_at: Timestamp
     updated_at: Timestamp
 
