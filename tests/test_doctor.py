@@ -177,7 +177,7 @@ DAYS = {
         "has migration 999_later, written by a newer version of treadle",
     ),
     "an edited migration": Day(
-        lambda d: change(d, "UPDATE schema_migrations SET checksum = 'x'"), "schema", "restore the file"
+        lambda d: change(d, "UPDATE schema_migrations SET checksum = 'x'"), "schema", "`treadle export FILE`"
     ),
     "a gap in the log": Day(
         lambda d: change(d, without_trigger("events_refuse_delete"), "DELETE FROM events WHERE sequence = 7"),
