@@ -12,6 +12,7 @@ import pytest
 
 from support import CHECKOUT, opened, output_of
 from treadle.core.engine import Engine
+from treadle.store.ports import DataDirectory
 from treadle.store.sqlite.store import Store
 
 
@@ -29,7 +30,7 @@ async def store(data_dir: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def engine(store: Store) -> AsyncIterator[Engine]:
+async def engine(store: DataDirectory) -> AsyncIterator[Engine]:
     """An engine that takes commands, and does not linger."""
     engine = Engine(store, linger=0)
     engine.start()

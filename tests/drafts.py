@@ -16,7 +16,10 @@ NOTHING = (NOBODY, NOBODY)
 # Astral and combining characters, what JSON escapes, a line separator: offsets are code points.
 TEXTS = st.text(alphabet='aé😀𝄞\u0301\n"\\\u2028\x7f', max_size=5)
 VALUES: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 1, 1.0, 12345678901234567890123, 1e300, "é", [], {"b": [None, -0.5], "a": {}}]
+    [
+        *(None, True, 1, 1.0, 12345678901234567890123, 1e300, "é", [], {}),
+        *({"b": [None, -0.5], "a": {}}, {"a": "é"}, {"a": "é\n", "c-d": 2**64}, {"a.b": 1, '"': None}),
+    ]
 )
 
 
@@ -32,12 +35,23 @@ class Draft(NamedTuple):
 
 
 OF_PROJECT = (c.UpdateProject, c.DeleteProject, c.CreateThread)
-OF_THREAD = (c.RenameThread, c.ArchiveThread, c.UnarchiveThread, c.DeleteThread, c.CreateCheckpoint, c.StartTurn)
-OF_TURN = (c.CompleteTurn, c.FailTurn, c.InterruptTurn, c.AddMessage, c.RecordActivity, c.RequestApproval)
+OF_THREAD = (
+    c.RenameThread,
+    c.ArchiveThread,
+    c.UnarchiveThread,
+    c.DeleteThread,
+    c.CreateCheckpoint,
+    c.FailCheckpoint,
+    c.StartTurn,
+)
+OF_TURN = (
+    *(c.CompleteTurn, c.FailTurn, c.CancelTurn, c.InterruptTurn),
+    *(c.AddMessage, c.RecordActivity, c.UpdateActivity, c.RequestApproval),
+)
 OF_MESSAGE = (c.AppendMessage, c.CompleteMessage)
 
 # What makes more possible, and what streams, comes more often than what ends it.
-OFTEN = [*OF_TURN[3:], *OF_TURN[3:], c.CreateThread, c.StartTurn, c.AppendMessage, c.AppendMessage, c.AppendMessage]
+OFTEN = [*OF_TURN[4:], *OF_TURN[4:], c.CreateThread, c.StartTurn, c.AppendMessage, c.AppendMessage, c.AppendMessage]
 KINDS = [*c.COMMANDS, *OFTEN]
 SMALL = st.integers(0, 7)
 DRAFTS = st.builds(Draft, st.sampled_from(KINDS), SMALL, SMALL, TEXTS, VALUES, st.booleans())
@@ -99,6 +113,8 @@ class Known:
             kind = c.AddMessage
         if kind is c.ResolveApproval and not self.pending:
             kind = c.RequestApproval
+        if kind is c.UpdateActivity and not self.activities:
+            kind = c.RecordActivity
         if kind is c.RestoreCheckpoint and not self.checkpoints:
             kind = c.CreateCheckpoint
         if kind in OF_TURN and not self.running:
@@ -145,6 +161,8 @@ class Known:
                 return asked | turn | {"stopReason": text or "end", "usage": draft.value}
             case c.FailTurn:
                 return asked | {"threadId": in_turn, "id": of_turn["turnId"], "error": text}
+            case c.CancelTurn:
+                return asked | {"threadId": in_turn, "id": of_turn["turnId"], "by": text or None}
             case c.InterruptTurn:
                 id = of_turn["turnId"] if draft.flag else None
                 return asked | {"threadId": in_turn, "id": id, "reason": text or None}
@@ -162,6 +180,10 @@ class Known:
                     of_turn = {"turnId": self.running.get(again[0], NOBODY)}
                 status = ("pending", "running", "completed", "failed")[other % 4]
                 return asked | of_turn | {"kind": "k", "title": text, "status": status, "detail": draft.value}
+            case c.UpdateActivity:
+                members = draft.value if isinstance(draft.value, dict) else {"a": draft.value}
+                changes = {"title": text or None, "detail": members if draft.flag else None}
+                return asked | named(pick(self.activities, which, NOTHING)) | changes
             case c.RequestApproval:
                 options = [{"id": str(n), "name": text, "kind": "k"} for n in (1, 1 if other == 6 else 2)]
                 return asked | of_turn | {"title": text, "options": options, "detail": draft.value}
@@ -170,6 +192,8 @@ class Known:
             case c.CreateCheckpoint:
                 turn = {"turnId": self.running[thread]} if draft.flag and thread in self.running else {}
                 return asked | turn | {"threadId": thread, "gitRef": text or "r", "message": text}
+            case c.FailCheckpoint:
+                return asked | {"threadId": thread, "reason": text}
             case c.RestoreCheckpoint:
                 return asked | named(pick(self.checkpoints, which, NOTHING))
             case c.ChangeSetting:

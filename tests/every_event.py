@@ -3,7 +3,7 @@
 from typing import Any
 
 from treadle.domain import events as e
-from treadle.domain.events import OfferedOption
+from treadle.domain.events import GivenOrigin, OfferedOption
 
 
 def at(second: int) -> str:
@@ -27,11 +27,18 @@ def turn(sequence: int, id: str) -> Row:
         "status": "running",
         "stop_reason": None,
         "reason": None,
+        "by": None,
+        "confirmed": None,
         "error": None,
+        "error_kind": None,
         "usage": None,
         "started_at": at(sequence),
         "ended_at": None,
     }
+
+
+def part(entity: int, member: str, sequence: int, size: int | None = None) -> Row:
+    return {"entity": entity, "member": member, "sequence": sequence, "size": size, "text": None}
 
 
 def thread(sequence: int, **changed: object) -> Row:
@@ -48,6 +55,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "id": "p",
                 "name": "P",
                 "path": "/p",
+                "remote": None,
                 "created_at": at(1),
                 "updated_at": at(1),
                 "deleted": 0,
@@ -59,11 +67,13 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {"projection_projects p": {"name": "Q", "updated_at": at(2)}},
     ),
     (
-        e.ProjectUpdated(id="p", path="/q", at=at(3)),
-        {"projection_projects p": {"path": "/q", "updated_at": at(3)}},
+        e.ProjectUpdated(id="p", path="/q", remote="example.org/q", at=at(3)),
+        {"projection_projects p": {"path": "/q", "remote": "example.org/q", "updated_at": at(3)}},
     ),
     (
-        e.ThreadCreated(thread_id="t", project_id="p", title="T", at=at(4)),
+        e.ThreadCreated(
+            thread_id="t", project_id="p", title="T", origin=GivenOrigin(tool="codex", session_id="s1"), at=at(4)
+        ),
         {
             "projection_threads t": {
                 "sequence": 4,
@@ -71,7 +81,10 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "project_id": "p",
                 "title": "T",
                 "version": 4,
-                "running": 0,
+                "origin": '{"tool":"codex","sessionId":"s1"}',
+                "origin_tool": "codex",
+                "origin_session": "s1",
+                "turn_status": None,
                 "pending_approvals": 0,
                 "created_at": at(4),
                 "updated_at": at(4),
@@ -85,10 +98,12 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     (e.ThreadUnarchived(thread_id="t", at=at(7)), {"projection_threads t": thread(7, archived_at=None)}),
     (
         e.TurnStarted(id="one", thread_id="t", runner="daemon", at=at(8)),
-        {"projection_threads t": thread(8, running=1), "projection_turns t one": turn(8, "one")},
+        {"projection_threads t": thread(8, turn_status="running"), "projection_turns t one": turn(8, "one")},
     ),
     (
-        e.MessageAdded(id="prompt", thread_id="t", turn_id="one", role="user", text="Do", streaming=False, at=at(9)),
+        e.MessageAdded(
+            id="prompt", thread_id="t", turn_id="one", role="user", content=[{"type": "text", "text": "Do"}], at=at(9)
+        ),
         {
             "projection_threads t": thread(9),
             "projection_messages t prompt": {
@@ -97,8 +112,9 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "id": "prompt",
                 "turn_id": "one",
                 "role": "user",
-                "text": "Do",
                 "status": "complete",
+                "text_bytes": None,
+                "content_bytes": 29,
                 "created_at": at(9),
                 "completed_at": at(9),
             },
@@ -110,14 +126,16 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         ),
         {
             "projection_threads t": thread(10),
+            "parts 10  10": part(10, "", 10),
             "projection_messages t answer": {
                 "sequence": 10,
                 "thread_id": "t",
                 "id": "answer",
                 "turn_id": "one",
                 "role": "assistant",
-                "text": "A",
                 "status": "streaming",
+                "text_bytes": None,
+                "content_bytes": None,
                 "created_at": at(10),
                 "completed_at": None,
             },
@@ -126,19 +144,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     # A token costs a token: neither the message's row nor the thread's is written.
     (
         e.MessageAppended(id="answer", thread_id="t", text="é😀", at=at(11)),
-        {"message_chunks 10 11": {"message": 10, "sequence": 11, "text": "é😀"}},
+        {"parts 10  11": part(10, "", 11)},
     ),
     (
         e.MessageAppended(id="answer", thread_id="t", text="!", at=at(12)),
-        {"message_chunks 10 12": {"message": 10, "sequence": 12, "text": "!"}},
+        {"parts 10  12": part(10, "", 12)},
     ),
     (
         e.MessageCompleted(id="answer", thread_id="t", at=at(13)),
         {
             "projection_threads t": thread(13),
-            "projection_messages t answer": {"text": "Aé😀!", "status": "complete", "completed_at": at(13)},
-            "message_chunks 10 11": None,
-            "message_chunks 10 12": None,
+            "projection_messages t answer": {"status": "complete", "completed_at": at(13)},
         },
     ),
     (
@@ -149,7 +165,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             kind="tool_call",
             title="ls",
             status="running",
-            detail={"n": [1, 1.5, None]},
+            detail={"n": [1, 1.5, None], "out": "a"},
             at=at(14),
         ),
         {
@@ -162,35 +178,67 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "kind": "tool_call",
                 "title": "ls",
                 "status": "running",
-                "detail": '{"n":[1,1.5,null]}',
+                "base": 14,
+                "size": 28,
                 "created_at": at(14),
                 "updated_at": at(14),
             },
         },
     ),
     (
-        e.ActivityRecorded(
-            id="tool", thread_id="t", turn_id="one", kind="edit", title="ls -l", status="completed", at=at(15)
-        ),
+        e.ActivityUpdated(id="tool", thread_id="t", title="ls -a", append={"out": "b"}, at=at(15)),
         {
             "projection_threads t": thread(15),
+            "projection_activities t tool": {"title": "ls -a", "size": 29, "updated_at": at(15)},
+            "parts 14 n 14": part(14, "n", 14, 17),
+            "parts 14 out 14": part(14, "out", 14, 10),
+            "parts 14 out 15": part(14, "out", 15, 1),
+        },
+    ),
+    (
+        e.ActivityUpdated(id="tool", thread_id="t", status="pending", detail={"n": None, "exit": 1}, at=at(16)),
+        {
+            "projection_threads t": thread(16),
+            "projection_activities t tool": {"status": "pending", "size": 21, "updated_at": at(16)},
+            "parts 14 n 14": None,
+            "parts 14 exit 16": part(14, "exit", 16, 9),
+        },
+    ),
+    (
+        e.ActivityRecorded(
+            id="tool", thread_id="t", turn_id="one", kind="edit", title="ls -l", status="completed", at=at(17)
+        ),
+        {
+            "projection_threads t": thread(17),
             "projection_activities t tool": {
                 "kind": "edit",
                 "title": "ls -l",
                 "status": "completed",
-                "detail": None,
-                "updated_at": at(15),
+                "base": 17,
+                "size": 0,
+                "updated_at": at(17),
             },
+            "parts 14 exit 16": None,
+            "parts 14 out 14": None,
+            "parts 14 out 15": None,
+        },
+    ),
+    (
+        e.ActivityUpdated(id="tool", thread_id="t", kind="read", detail={"exit": 0}, at=at(18)),
+        {
+            "projection_threads t": thread(18),
+            "projection_activities t tool": {"kind": "read", "size": 10, "updated_at": at(18)},
+            "parts 14 exit 18": part(14, "exit", 18, 9),
         },
     ),
     (
         e.ApprovalRequested(
-            id="ask", thread_id="t", turn_id="one", title="May it?", options=OPTIONS, detail="x", at=at(16)
+            id="ask", thread_id="t", turn_id="one", title="May it?", options=OPTIONS, detail="x", at=at(19)
         ),
         {
-            "projection_threads t": thread(16, pending_approvals=1),
+            "projection_threads t": thread(19, pending_approvals=1),
             "projection_approvals t ask": {
-                "sequence": 16,
+                "sequence": 19,
                 "thread_id": "t",
                 "id": "ask",
                 "turn_id": "one",
@@ -199,17 +247,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "detail": '"x"',
                 "status": "pending",
                 "outcome": None,
-                "created_at": at(16),
+                "created_at": at(19),
                 "resolved_at": None,
             },
         },
     ),
     (
-        e.ApprovalRequested(id="ask again", thread_id="t", turn_id="one", title="Really?", options=OPTIONS, at=at(17)),
+        e.ApprovalRequested(id="ask again", thread_id="t", turn_id="one", title="Really?", options=OPTIONS, at=at(20)),
         {
-            "projection_threads t": thread(17, pending_approvals=2),
+            "projection_threads t": thread(20, pending_approvals=2),
             "projection_approvals t ask again": {
-                "sequence": 17,
+                "sequence": 20,
                 "thread_id": "t",
                 "id": "ask again",
                 "turn_id": "one",
@@ -218,137 +266,173 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "detail": None,
                 "status": "pending",
                 "outcome": None,
-                "created_at": at(17),
+                "created_at": at(20),
                 "resolved_at": None,
             },
         },
     ),
     (
-        e.ApprovalResolved(id="ask", thread_id="t", outcome="yes", at=at(18)),
+        e.ApprovalResolved(id="ask", thread_id="t", outcome="yes", at=at(21)),
         {
-            "projection_threads t": thread(18, pending_approvals=1),
-            "projection_approvals t ask": {"status": "resolved", "outcome": "yes", "resolved_at": at(18)},
+            "projection_threads t": thread(21, pending_approvals=1),
+            "projection_approvals t ask": {"status": "resolved", "outcome": "yes", "resolved_at": at(21)},
         },
     ),
     (
-        e.ApprovalResolved(id="ask again", thread_id="t", outcome=None, at=at(19)),
+        e.ApprovalResolved(id="ask again", thread_id="t", outcome=None, at=at(22)),
         {
-            "projection_threads t": thread(19, pending_approvals=0),
-            "projection_approvals t ask again": {"status": "cancelled", "resolved_at": at(19)},
+            "projection_threads t": thread(22, pending_approvals=0),
+            "projection_approvals t ask again": {"status": "cancelled", "resolved_at": at(22)},
         },
     ),
     (
-        e.CheckpointCreated(id="before", thread_id="t", git_ref="refs/x", message="Before", at=at(20)),
+        e.CheckpointCreated(
+            id="before",
+            thread_id="t",
+            git_ref="refs/x",
+            message="Before",
+            commit="c" * 40,
+            tree="d" * 40,
+            phase="before",
+            at=at(23),
+        ),
         {
-            "projection_threads t": thread(20),
+            "projection_threads t": thread(23),
             "checkpoints t before": {
-                "sequence": 20,
+                "sequence": 23,
                 "thread_id": "t",
                 "id": "before",
                 "turn_id": None,
                 "git_ref": "refs/x",
                 "message": "Before",
-                "created_at": at(20),
+                "git_commit": "c" * 40,
+                "tree": "d" * 40,
+                "phase": "before",
+                "created_at": at(23),
                 "restored_at": None,
             },
         },
     ),
     (
-        e.CheckpointCreated(id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", at=at(21)),
+        e.CheckpointCreated(id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", at=at(24)),
         {
-            "projection_threads t": thread(21),
+            "projection_threads t": thread(24),
             "checkpoints t in": {
-                "sequence": 21,
+                "sequence": 24,
                 "thread_id": "t",
                 "id": "in",
                 "turn_id": "one",
                 "git_ref": "refs/y",
                 "message": "",
-                "created_at": at(21),
+                "git_commit": None,
+                "tree": None,
+                "phase": "manual",
+                "created_at": at(24),
                 "restored_at": None,
             },
         },
     ),
     (
-        e.CheckpointRestored(id="before", thread_id="t", at=at(22)),
-        {"projection_threads t": thread(22), "checkpoints t before": {"restored_at": at(22)}},
+        e.CheckpointRestored(id="before", thread_id="t", at=at(25)),
+        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25)}},
     ),
     (
-        e.TurnCompleted(id="one", thread_id="t", stop_reason="end_turn", usage={"tokens": 7}, at=at(23)),
+        e.CheckpointFailed(thread_id="t", turn_id="one", reason="no git", at=at(26)),
+        {"projection_threads t": thread(26)},
+    ),
+    (
+        e.TurnCompleted(id="one", thread_id="t", stop_reason="end_turn", usage={"tokens": 7}, at=at(27)),
         {
-            "projection_threads t": thread(23, running=0),
+            "projection_threads t": thread(27, turn_status=None),
             "projection_turns t one": {
                 "status": "completed",
                 "stop_reason": "end_turn",
                 "usage": '{"tokens":7}',
-                "ended_at": at(23),
+                "ended_at": at(27),
             },
         },
     ),
     (
-        e.TurnStarted(id="two", thread_id="t", runner="daemon", at=at(24)),
-        {"projection_threads t": thread(24, running=1), "projection_turns t two": turn(24, "two")},
+        e.TurnStarted(id="two", thread_id="t", runner="daemon", at=at(28)),
+        {"projection_threads t": thread(28, turn_status="running"), "projection_turns t two": turn(28, "two")},
     ),
     (
-        e.TurnFailed(id="two", thread_id="t", error="It broke", at=at(25)),
+        e.TurnFailed(id="two", thread_id="t", error="It broke", kind="network", at=at(29)),
         {
-            "projection_threads t": thread(25, running=0),
-            "projection_turns t two": {"status": "failed", "error": "It broke", "ended_at": at(25)},
+            "projection_threads t": thread(29, turn_status=None),
+            "projection_turns t two": {
+                "status": "failed",
+                "error": "It broke",
+                "error_kind": "network",
+                "ended_at": at(29),
+            },
         },
     ),
     (
-        e.TurnStarted(id="three", thread_id="t", runner="daemon", at=at(26)),
-        {"projection_threads t": thread(26, running=1), "projection_turns t three": turn(26, "three")},
+        e.TurnStarted(id="three", thread_id="t", runner="daemon", at=at(30)),
+        {"projection_threads t": thread(30, turn_status="running"), "projection_turns t three": turn(30, "three")},
     ),
     (
-        e.TurnInterrupted(id="three", thread_id="t", reason="stopped", at=at(27)),
+        e.TurnCancelling(id="three", thread_id="t", by="user", at=at(31)),
+        {"projection_threads t": thread(31, turn_status="cancelling")},
+    ),
+    (
+        e.TurnInterrupted(id="three", thread_id="t", reason="stopped", by="user", confirmed=True, at=at(32)),
         {
-            "projection_threads t": thread(27, running=0),
-            "projection_turns t three": {"status": "interrupted", "reason": "stopped", "ended_at": at(27)},
+            "projection_threads t": thread(32, turn_status=None),
+            "projection_turns t three": {
+                "status": "interrupted",
+                "reason": "stopped",
+                "by": "user",
+                "confirmed": 1,
+                "ended_at": at(32),
+            },
         },
     ),
     (
-        e.SettingChanged(key="theme", value={"dark": True}, at=at(28)),
-        {"settings theme": {"key": "theme", "value": '{"dark":true}', "updated_at": at(28)}},
+        e.SettingChanged(key="theme", value={"dark": True}, at=at(33)),
+        {"settings theme": {"key": "theme", "sequence": 33, "value": '{"dark":true}', "updated_at": at(33)}},
     ),
     (
-        e.SettingChanged(key="theme", value=False, at=at(29)),
-        {"settings theme": {"value": "false", "updated_at": at(29)}},
+        e.SettingChanged(key="theme", value=False, at=at(34)),
+        {"settings theme": {"value": "false", "updated_at": at(34)}},
     ),
-    (e.SettingChanged(key="theme", value=None, at=at(30)), {"settings theme": None}),
+    (e.SettingChanged(key="theme", value=None, at=at(35)), {"settings theme": None}),
     (
-        e.TurnStarted(id="four", thread_id="t", runner="daemon", at=at(31)),
-        {"projection_threads t": thread(31, running=1), "projection_turns t four": turn(31, "four")},
+        e.TurnStarted(id="four", thread_id="t", runner="daemon", at=at(36)),
+        {"projection_threads t": thread(36, turn_status="running"), "projection_turns t four": turn(36, "four")},
     ),
     (
-        e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(32)),
+        e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(37)),
         {
-            "projection_threads t": thread(32),
+            "projection_threads t": thread(37),
+            "parts 37  37": part(37, "", 37),
             "projection_messages t open": {
-                "sequence": 32,
+                "sequence": 37,
                 "thread_id": "t",
                 "id": "open",
                 "turn_id": "four",
                 "role": "system",
-                "text": "",
                 "status": "streaming",
-                "created_at": at(32),
+                "text_bytes": None,
+                "content_bytes": None,
+                "created_at": at(37),
                 "completed_at": None,
             },
         },
     ),
     (
-        e.MessageAppended(id="open", thread_id="t", text="left", at=at(33)),
-        {"message_chunks 32 33": {"message": 32, "sequence": 33, "text": "left"}},
+        e.MessageAppended(id="open", thread_id="t", text="left", at=at(38)),
+        {"parts 37  38": part(37, "", 38)},
     ),
     (
-        e.SettingChanged(key="size", value=12, at=at(34)),
-        {"settings size": {"key": "size", "value": "12", "updated_at": at(34)}},
+        e.SettingChanged(key="size", value=12, at=at(39)),
+        {"settings size": {"key": "size", "sequence": 39, "value": "12", "updated_at": at(39)}},
     ),
     (
-        e.ThreadDeleted(thread_id="t", at=at(35)),
+        e.ThreadDeleted(thread_id="t", at=at(40)),
         {
-            "projection_threads t": thread(35, deleted=1),
+            "projection_threads t": thread(40, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -356,7 +440,12 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             "projection_messages t prompt": None,
             "projection_messages t answer": None,
             "projection_messages t open": None,
-            "message_chunks 32 33": None,
+            "parts 10  10": None,
+            "parts 10  11": None,
+            "parts 10  12": None,
+            "parts 14 exit 18": None,
+            "parts 37  37": None,
+            "parts 37  38": None,
             "projection_activities t tool": None,
             "projection_approvals t ask": None,
             "projection_approvals t ask again": None,
@@ -365,8 +454,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(36)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(36)}},
+        e.ProjectDeleted(id="p", at=at(41)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(41)}},
     ),
 ]
 LIVE = [event for event, _ in HISTORY[:-2]]

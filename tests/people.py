@@ -3,6 +3,7 @@
 import os
 import subprocess
 import termios
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,34 @@ def converse(
     do("AddMessage", turnId="turn-2", id="m-2", role="assistant", text="Working", streaming=True)
     do("AppendMessage", id="m-2", text=" on it")
     do("CompleteTurn", id="turn-2", stopReason="end_turn", usage={"inputTokens": 1200, "outputTokens": 90})
+
+
+def pipelined(daemon: wire.Daemon, thread: str, turn: str, times: Iterable[str] = ()) -> list[str]:
+    """A turn that is written at once, with the times that its commands carry; what it shows, in order."""
+    place = {"threadId": thread, "turnId": turn}
+    said = [f"{turn}: {word}" for word in ("one", "two", "three", "four", "five", "six")]
+    commands: list[dict[str, Any]] = [
+        {"type": "StartTurn", "threadId": thread, "id": turn, "prompt": said[0]},
+        {"type": "AddMessage", **place, "role": "assistant", "text": said[1]},
+        {"type": "RecordActivity", **place, "kind": "tool_call", "title": said[2], "status": "completed"},
+        {"type": "AddMessage", **place, "role": "assistant", "text": said[3]},
+        {"type": "RecordActivity", **place, "kind": "tool_call", "title": said[4], "status": "completed"},
+        {"type": "AddMessage", **place, "role": "assistant", "text": said[5]},
+        {"type": "CompleteTurn", "threadId": thread, "id": turn, "stopReason": "end_turn"},
+    ]
+    for command, at in zip(commands, times, strict=False):
+        command["at"] = at
+    requests = [
+        {"jsonrpc": "2.0", "id": f"{turn}-{n}", "method": "command/dispatch", "params": command}
+        for n, command in enumerate(commands)
+    ]
+    daemon.send_together(requests)
+    answers = [daemon.answer(request["id"]) for request in requests]
+    assert all("result" in answer for answer in answers), answers
+    return said
+
+
+BACKWARDS = [f"2026-01-31T12:00:{60 - n:02}.000Z" for n in range(1, 8)]
 
 
 def some_work(data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""What several tests need: a daemon in this process over real pipes, a client that speaks the wire, plain sqlite3."""
+"""Helpers for tests: a daemon in this process over real pipes, a client for the wire format, plain sqlite3."""
 
 import asyncio
 import itertools
@@ -22,17 +22,18 @@ from treadle.server.app import Daemon, Options, Transport, run
 from treadle.server.handlers import methods_of
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused
-from treadle.store.ports import Log
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
+from treadle.store.ports import DataDirectory, Log
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.store import Store
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0
-"""Seconds after which what is awaited counts as lost. Nothing waits for this long unless it has failed."""
+"""The timeout of every wait, in seconds. It is only reached if the test fails."""
 
 
 def needs(program: str) -> pytest.MarkDecorator:
-    """Skips a test where a program is missing that tests/install gets; in CI it runs, and fails."""
+    """Skip a test if a program is missing that tests/install installs. In CI the test runs, and fails."""
     missing = shutil.which(program) is None and "CI" not in os.environ
     return pytest.mark.skipif(missing, reason=f"{program} is not installed: tests/install does that on Debian")
 
@@ -40,7 +41,7 @@ def needs(program: str) -> pytest.MarkDecorator:
 def output_of(
     *command: str, cwd: Path | None = None, text: str | None = None, env: Mapping[str, str] | None = None
 ) -> str:
-    """What the command prints; it must succeed. env: variables beside those of this process."""
+    """Run a command, which must succeed; return what it prints. env: variables besides those of this process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
     environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", **(env or {})}
     done = subprocess.run(
@@ -51,10 +52,10 @@ def output_of(
 
 
 class Wire:
-    """A client over two descriptors, which it closes. Keeps all that comes, so that a test can count it.
+    """A client over two descriptors, which it closes. Keeps everything that it receives, so that a test can count it.
 
-    replies: the answers by id, each request's in a list that should be one long. notifications: in their order.
-    bodies: the answers as they came, where each came alone.
+    replies: the answers by id, in a list per request, which should have one item. notifications: in order of arrival.
+    bodies: the frame bodies of the answers; for answers in a batch, the body of the whole batch.
     """
 
     def __init__(self, stdin: int, stdout: int, framing: Framing = Framing.LINES) -> None:
@@ -70,34 +71,34 @@ class Wire:
         self._reading = asyncio.create_task(self._read())
 
     def write(self, body: bytes) -> None:
-        """One frame, whatever is in it."""
+        """Send one frame with any content."""
         self._writer.write(frame(self._framing, body))
 
     def send(self, method: str, params: Any = None) -> int:
-        """A request; its id."""
+        """Send a request; return its id."""
         id = next(self._ids)
         self.write(msgspec.json.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}))
         return id
 
     def notify(self, method: str, params: Any = None) -> None:
-        """A notification."""
+        """Send a notification."""
         self.write(msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params or {}}))
 
     async def reply(self, id: int) -> dict[str, Any]:
-        """The whole answer to a request."""
+        """Wait for the answer to a request; return all of it."""
         async with asyncio.timeout(PATIENCE):
             while not self.replies[id]:
                 await self._more()
         return self.replies[id][0]
 
     async def call(self, method: str, params: Any = None) -> Any:
-        """The result of a request; an AssertionError with the error, where it got one."""
+        """Send a request; return its result. Raises AssertionError with the error if it got one."""
         reply = await self.reply(self.send(method, params))
         assert "result" in reply, reply
         return reply["result"]
 
     async def until(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The params of the first notification that it is true of."""
+        """Wait for a notification; return the params of the first one for which `found` is true."""
         seen = 0
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -108,17 +109,17 @@ class Wire:
                 await self._more()
 
     async def ended(self) -> None:
-        """Return when the daemon has closed its end."""
+        """Wait until the daemon has closed its end."""
         async with asyncio.timeout(PATIENCE):
             await self._reading
 
     async def close_input(self) -> None:
-        """Tell the daemon that nothing more comes."""
+        """Close the input of the daemon, once everything is written."""
         await self._writer.flush_and_close(PATIENCE)
         os.close(self._descriptors.pop(0))
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         self._reader.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
@@ -152,7 +153,7 @@ class Wire:
 
 
 def set_default(monkeypatch: pytest.MonkeyPatch, of: type, name: str, value: object) -> None:
-    """Give a keyword argument of a class another default. One that does not exist fails the test."""
+    """Change the default of a keyword argument of a class. The test fails if there is no such argument."""
     defaults = of.__init__.__kwdefaults__  # type: ignore[misc]
     assert defaults is not None and name in defaults, f"{of.__name__} has no argument {name}"  # noqa: PT018
     monkeypatch.setitem(defaults, name, value)
@@ -160,13 +161,16 @@ def set_default(monkeypatch: pytest.MonkeyPatch, of: type, name: str, value: obj
 
 @asynccontextmanager
 async def serving(
-    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0
+    data_dir: Path, *, framing: Framing = Framing.LINES, initialize: bool = True, linger: float = 0.0, **bounds: Any
 ) -> AsyncIterator[tuple[Wire, Daemon]]:
-    """A daemon in this process, behind real pipes, and its client; ends with the block, by end of input."""
+    """Run a daemon in this process, behind real pipes, with a client. When the block ends, its input is closed.
+
+    bounds: those of `Options`.
+    """
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     options, transport = (
-        Options(data_dir=data_dir, durability="normal", linger=linger),
+        Options(data_dir=data_dir, durability="normal", linger=linger, **bounds),
         Transport(theirs_in, theirs_out),
     )
     daemon = Daemon(options, methods_of, transport.write, transport.writer)
@@ -191,7 +195,10 @@ async def serving(
 async def spawned_on_pipes(
     data_dir: Path, *arguments: str
 ) -> AsyncIterator[tuple[int, int, asyncio.subprocess.Process]]:
-    """A daemon in a process of its own, and the descriptors to read from it and write to it, which are the block's."""
+    """Run a daemon in its own process; yield the descriptors to read from it and to write to it.
+
+    The block must close the descriptors.
+    """
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     process = await asyncio.create_subprocess_exec(
@@ -213,7 +220,7 @@ async def spawned_on_pipes(
 
 @asynccontextmanager
 async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, asyncio.subprocess.Process]]:
-    """A daemon in a process of its own, and its client; killed with the block, unless it has ended by then."""
+    """Run a daemon in its own process, with a client. When the block ends, the daemon is killed if it still runs."""
     async with spawned_on_pipes(data_dir, *arguments) as (source, to, process):
         wire = Wire(to, source)
         try:
@@ -227,9 +234,9 @@ async def spawned(data_dir: Path, *arguments: str) -> AsyncIterator[tuple[Wire, 
 
 
 @asynccontextmanager
-async def opened(data_dir: Path) -> AsyncIterator[Store]:
-    """A store that is closed with the block, also where a test fails: its threads would keep the process."""
-    store = await Store.open(data_dir, durability="normal")
+async def opened(data_dir: Path, *, pages: PageBounds = PAGE_BOUNDS) -> AsyncIterator[Store]:
+    """Open a store and close it after the block, even if the test fails: its threads would keep the process alive."""
+    store = await Store.open(data_dir, durability="normal", pages=pages)
     try:
         yield store
     finally:
@@ -237,7 +244,7 @@ async def opened(data_dir: Path) -> AsyncIterator[Store]:
 
 
 async def refused(data_dir: Path) -> str:
-    """Why the data directory cannot be opened; it must not be possible."""
+    """The reason why the data directory is refused. Fails if it can be opened."""
     try:
         async with opened(data_dir):
             raise AssertionError("it was opened")
@@ -247,13 +254,13 @@ async def refused(data_dir: Path) -> str:
 
 @contextmanager
 def plain(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The database as any other program sees it."""
+    """A plain sqlite3 connection: the database as any other program sees it."""
     with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as connection:
         yield connection
 
 
-async def replayed(store: Store, after: int = 0) -> list[StoredEvent]:
-    """The log after a sequence."""
+async def replayed(store: DataDirectory, after: int = 0) -> list[StoredEvent]:
+    """The events of the log after a sequence."""
     found: list[StoredEvent] = []
     page: int | None = after
     while page is not None:
@@ -262,12 +269,12 @@ async def replayed(store: Store, after: int = 0) -> list[StoredEvent]:
     return found
 
 
-async def log_sequence(store: Store) -> int:
+async def log_sequence(store: DataDirectory) -> int:
     return await store.read(lambda reads: reads.sequence())
 
 
-async def append_all(store: Store, events: Iterable[AnyEvent]) -> list[StoredEvent]:
-    """Add all of the events or none, wherever the log ends by now."""
+async def append_all(store: DataDirectory, events: Iterable[AnyEvent]) -> list[StoredEvent]:
+    """Append all of the events or none at the current end of the log."""
     batch = list(events)
     payloads = [encode(event) for event in batch]
 
@@ -281,5 +288,5 @@ async def append_all(store: Store, events: Iterable[AnyEvent]) -> list[StoredEve
 
 
 def rows(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
-    """Every row of a table, in a fixed order."""
+    """All rows of a table, in a fixed order."""
     return sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)

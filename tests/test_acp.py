@@ -1,5 +1,7 @@
-"""Recorded Agent Client Protocol sessions become commands that the decider takes, and nothing of them is lost."""
+"""Recorded Agent Client Protocol sessions become commands that the decider accepts, and nothing in them is lost."""
 
+import binascii
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_fr
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve, initial_state, names
+from treadle.domain.detail import changed
 
 RECORDING = Path(__file__).parent / "recordings" / "opencode-retry-helper.jsonl"
 SESSION = "ses_1"
@@ -58,7 +61,30 @@ def mapped(*frames: Frame, **of_the_thread: str) -> list[c.Command]:
     mapper = SessionMapper("project", **of_the_thread)
     commands = [command for each in frames for command in mapper.feed(each)] + mapper.end()
     decided(commands)
-    return commands
+    return numbered(commands)
+
+
+def numbered(commands: list[c.Command]) -> list[c.Command]:
+    """The commands with ids that are easy to read: `turn-1` for `turn-` and a digest."""
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+
+    def name(id: Any) -> Any:
+        found = re.fullmatch(r"(.+)-[0-9a-f]{16}(-\d+)?", str(id))
+        if found is None:
+            return id
+        if id not in names:
+            counts[found[1]] += 1
+            names[id] = f"{found[1]}-{counts[found[1]]}"
+        return names[id]
+
+    return [
+        msgspec.structs.replace(
+            command,
+            **{f: name(getattr(command, f)) for f in ("id", "turn_id", "message_id") if hasattr(command, f)},
+        )
+        for command in commands
+    ]
 
 
 def decided(commands: list[c.Command]) -> list[e.Event]:
@@ -78,7 +104,24 @@ def of(kind: type[Any], commands: list[c.Command]) -> list[Any]:
 
 
 def activities(commands: list[c.Command], kind: str | None = None) -> list[c.RecordActivity]:
-    return [a for a in of(c.RecordActivity, commands) if kind in (None, a.kind)]
+    """Each activity as a whole, once for every command that tells of it."""
+    now: dict[str, c.RecordActivity] = {}
+    told = []
+    for command in commands:
+        if isinstance(command, c.RecordActivity):
+            now[str(command.id)] = command
+        elif isinstance(command, c.UpdateActivity):
+            before = now[command.id]
+            now[command.id] = msgspec.structs.replace(
+                before,
+                title=before.title if command.title is None else command.title,
+                status=command.status or before.status,
+                detail=changed(before.detail, command.detail or {}, {}),
+            )
+        else:
+            continue
+        told.append(now[str(command.id)])
+    return [a for a in told if kind in (None, a.kind)]
 
 
 def texts(commands: list[c.Command]) -> dict[str, str]:
@@ -98,7 +141,7 @@ def recording() -> list[Frame]:
     return list(read_frames(RECORDING))
 
 
-def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[Frame]) -> None:
+def test_a_recorded_session_becomes_the_expected_commands(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert Counter(type(command).__name__ for command in commands) == {
         "CreateThread": 1,
@@ -106,17 +149,21 @@ def test_a_recorded_session_becomes_the_commands_that_it_holds(recording: list[F
         "AddMessage": 8,
         "AppendMessage": 242 - 8,
         "CompleteMessage": 6,
-        "RecordActivity": 8 + 24 + 2 * 4 + 2,
+        "RecordActivity": 8 + 4 + 2,
+        "UpdateActivity": 24 - 4 + 4,
         "RequestApproval": 8,
         "ResolveApproval": 8,
         "CompleteTurn": 2,
     }
 
 
-def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(recording: list[Frame]) -> None:
+def test_the_thread_gets_the_session_id_and_the_first_prompt_as_title(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert commands[0] == c.CreateThread(
-        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV", project_id="project", title="Add a retry helper with a test"
+        thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
+        project_id="project",
+        title="Add a retry helper with a test",
+        origin=c.Origin(tool="OpenCode", session_id="ses_df927a4e3ffeIAcdtHqOk4sjKV", cwd="/workspace/demo"),
     )
     assert commands[1] == c.StartTurn(
         thread_id="ses_df927a4e3ffeIAcdtHqOk4sjKV",
@@ -126,7 +173,7 @@ def test_its_thread_is_named_after_the_session_and_titled_by_the_first_prompt(re
     )
 
 
-def test_the_assistants_text_is_that_of_the_recordings_chunks(recording: list[Frame]) -> None:
+def test_assistant_messages_contain_the_text_of_all_recorded_chunks(recording: list[Frame]) -> None:
     chunks: dict[str, str] = {}
     for each in recording:
         told = each.msg.get("params", {}).get("update", {})
@@ -136,21 +183,21 @@ def test_the_assistants_text_is_that_of_the_recordings_chunks(recording: list[Fr
     assert len(chunks) == 8
 
 
-def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(recording: list[Frame]) -> None:
+def test_tool_calls_end_with_the_reported_status_and_the_detail_of_all_updates(recording: list[Frame]) -> None:
     told: dict[str, Json] = {}
     for each in recording:
         fields = dict(each.msg.get("params", {}).get("update", {}))
         if fields.pop("sessionUpdate", "").startswith("tool_call"):
-            told.setdefault(fields["toolCallId"], {}).update(fields)
+            told.setdefault(fields["toolCallId"], {}).update(
+                {name: value for name, value in fields.items() if name not in ("title", "status")}
+            )
     last = {a.id: a for a in activities(mapped(*recording), "tool_call")}
     assert {id: a.detail for id, a in last.items()} == told
     assert {a.status for a in last.values()} == {"completed"}
     assert last["call_1795411176164116"].title == "retry.py"
     assert set(last["call_1795411176164116"].detail) == {
         "toolCallId",
-        "title",
         "kind",
-        "status",
         "locations",
         "rawInput",
         "content",
@@ -158,7 +205,7 @@ def test_every_tool_call_ends_as_the_agent_said_with_all_that_its_updates_told(r
     }
 
 
-def test_its_approvals_are_answered_although_both_sides_number_their_requests_alike(recording: list[Frame]) -> None:
+def test_approvals_are_resolved_when_both_sides_use_the_same_request_ids(recording: list[Frame]) -> None:
     commands = mapped(*recording)
     assert [a.id for a in of(c.RequestApproval, commands)] == [f"approval-{n}" for n in range(1, 9)]
     assert [(a.id, a.outcome) for a in of(c.ResolveApproval, commands)] == [
@@ -168,20 +215,25 @@ def test_its_approvals_are_answered_although_both_sides_number_their_requests_al
     assert of(c.CompleteTurn, commands)[0].usage == {"inputTokens": 1200, "outputTokens": 90, "totalTokens": 1290}
 
 
-def test_every_update_of_the_recording_asks_for_something(recording: list[Frame]) -> None:
+def test_every_update_of_the_recording_that_tells_something_new_asks_for_something(recording: list[Frame]) -> None:
     mapper = SessionMapper("project")
+    told: dict[str, Json] = {}
     for each in recording:
         commands = mapper.feed(each)
         if each.msg.get("method") == "session/update":
-            assert commands, each
+            update = each.msg["params"]["update"]
+            call = told.setdefault(update.get("toolCallId"), {})
+            is_new = call != {**call, **update, "sessionUpdate": None}
+            call |= {**update, "sessionUpdate": None}
+            assert bool(commands) == (is_new or "toolCallId" not in update), each
     assert mapper.end() == []
 
 
-def test_the_same_recording_gives_the_same_commands_again(recording: list[Frame]) -> None:
+def test_mapping_a_recording_twice_gives_the_same_commands(recording: list[Frame]) -> None:
     assert mapped(*recording) == mapped(*recording)
 
 
-def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording: list[Frame]) -> None:
+def test_a_recording_truncated_anywhere_still_gives_accepted_commands(recording: list[Frame]) -> None:
     for length in range(0, len(recording), 7):
         commands = mapped(*recording[:length])
         ends = of(c.CompleteTurn, commands) + of(c.InterruptTurn, commands)
@@ -191,7 +243,7 @@ def test_a_recording_cut_anywhere_still_gives_commands_that_are_taken(recording:
 # Reading
 
 
-def test_a_bad_line_is_named_by_its_number() -> None:
+def test_an_error_gives_the_number_of_the_invalid_line() -> None:
     good = b'{"t": 0, "dir": "client", "msg": {}}'
     with pytest.raises(BadRecording, match=r"^line 3 is not a frame of a recording: "):
         list(read_frames([good, b"\n", b'{"t": 0, "dir": "client"', good]))
@@ -202,16 +254,16 @@ def test_a_bad_line_is_named_by_its_number() -> None:
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b'"\xff"', b"[" * 100_000, b"[]", b"null"])
-def test_a_line_of_anything_else_is_a_bad_line(line: bytes) -> None:
+def test_a_line_that_is_not_a_frame_is_rejected(line: bytes) -> None:
     with pytest.raises(BadRecording, match="line 1"):
         list(read_frames([line]))
 
 
-def test_blank_lines_are_nothing() -> None:
+def test_blank_lines_are_ignored() -> None:
     assert list(read_frames([b"", b"\n", b"  \r\n"])) == []
 
 
-def test_a_nul_that_a_tool_printed_is_read_as_a_replacement_character() -> None:
+def test_nul_characters_are_read_as_replacement_characters() -> None:
     lines = [rb'{"t": 0, "dir": "agent", "msg": {"text": "a\u0000\u0000\\u0000\\\u0000"}}']
     assert next(read_frames(lines)).msg == {"text": "a\ufffd\ufffd\\u0000\\\ufffd"}
 
@@ -219,25 +271,26 @@ def test_a_nul_that_a_tool_printed_is_read_as_a_replacement_character() -> None:
 # Turns
 
 
-def test_a_thread_waits_for_the_first_prompt_and_its_first_line() -> None:
+def test_a_thread_is_created_at_the_first_prompt_and_titled_by_its_first_line() -> None:
     mapper = SessionMapper("project")
     assert mapper.feed(frame("client", {"method": "session/new", "params": {"cwd": "/"}}, 1)) == []
     assert mapper.feed(answer(1, sessionId=SESSION)) == []
     thread, _ = mapper.feed(prompt(f"\n  {'x' * 100}\nmore"))
-    assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80)
+    origin = c.Origin(tool="acp", session_id=SESSION, cwd="/")
+    assert thread == c.CreateThread(thread_id=SESSION, project_id="project", title="x" * 80, origin=origin)
 
 
-def test_an_empty_prompt_makes_a_new_session() -> None:
+def test_a_thread_with_an_empty_first_prompt_is_titled_new_session() -> None:
     assert of(c.CreateThread, mapped(prompt("")))[0].title == "New session"
 
 
-def test_the_first_thread_has_the_id_and_title_that_were_given() -> None:
+def test_the_first_thread_gets_the_given_id_and_title() -> None:
     other = frame("client", {"method": "session/prompt", "params": {"sessionId": "b", "prompt": []}}, 2)
     threads = of(c.CreateThread, mapped(prompt(), other, thread_id="mine", title="Mine"))
     assert [(t.thread_id, t.title) for t in threads] == [("mine", "Mine"), ("b", "New session")]
 
 
-def test_a_session_id_that_is_no_treadle_id_is_replaced_always_alike() -> None:
+def test_an_invalid_session_id_is_always_replaced_by_the_same_thread_id() -> None:
     mapper, another = SessionMapper("project"), SessionMapper("project")
     told = frame("client", {"method": "session/prompt", "params": {"sessionId": "/a b/ü", "prompt": []}}, 1)
     thread_id = mapper.feed(told)[0].thread_id  # type: ignore[attr-defined]
@@ -245,7 +298,7 @@ def test_a_session_id_that_is_no_treadle_id_is_replaced_always_alike() -> None:
     assert another.feed(told)[0].thread_id == thread_id  # type: ignore[attr-defined]
 
 
-def test_several_sessions_are_threads_beside_each_other() -> None:
+def test_interleaved_sessions_become_separate_threads() -> None:
     def in_b(each: Frame) -> Frame:
         return Frame(0, each.dir, {**each.msg, "params": {**each.msg["params"], "sessionId": "b"}})
 
@@ -257,51 +310,79 @@ def test_several_sessions_are_threads_beside_each_other() -> None:
     assert [t.thread_id for t in of(c.CompleteTurn, commands)] == ["b", SESSION]
 
 
-def test_a_prompts_blocks_that_are_no_text_are_shown_by_what_or_where_they_are_and_kept() -> None:
-    image = {"type": "image", "mimeType": "image/png", "data": "AAAA"}
-    file = {"type": "resource", "resource": {"uri": "file:///a.py", "text": "pass"}}
-    link = {"type": "resource_link", "name": "b", "uri": "file:///b.py"}
-    commands = mapped(client("session/prompt", 1, prompt=[{"type": "text", "text": "Look:"}, image, file, link]))
-    assert of(c.StartTurn, commands)[0].prompt == "Look:\n[image]\nfile:///a.py\nfile:///b.py"
-    assert [(a.title, a.detail) for a in activities(commands, "content")] == [
-        ("[image]", image),
-        ("file:///a.py", file),
+def test_a_prompt_with_other_blocks_than_text_keeps_them_all_as_they_came() -> None:
+    blocks = [
+        {"type": "text", "text": "Look:"},
+        {"type": "image", "mimeType": "image/png", "data": "AAAA"},
+        {"type": "resource", "resource": {"uri": "file:///a.py", "text": "pass"}},
+        {"type": "resource_link", "name": "b", "uri": "file:///b.py"},
     ]
+    commands = mapped(client("session/prompt", 1, prompt=blocks))
+    assert [(t.prompt, t.content) for t in of(c.StartTurn, commands)] == [("", blocks)]
+    assert [t.title for t in of(c.CreateThread, commands)] == ["Look:"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [([{"type": "image"}], "[image]"), ([{"type": "resource", "resource": {"uri": "file:///a.py"}}], "file:///a.py")],
+)
+def test_a_prompt_without_text_is_named_by_what_or_where_it_is(prompt: Any, title: str) -> None:
+    assert of(c.CreateThread, mapped(client("session/prompt", 1, prompt=prompt)))[0].title == title
+
+
+def test_what_is_no_block_of_a_prompt_is_kept_as_a_text() -> None:
+    commands = mapped(client("session/prompt", 1, prompt=["a", None, {"type": "text", "text": 7}]))
+    assert [block["text"] for block in of(c.StartTurn, commands)[0].content] == [
+        '"a"',
+        "null",
+        '{"type":"text","text":7}',
+    ]
+
+
+def test_a_prompt_of_very_many_blocks_keeps_the_last_ones_in_one() -> None:
+    block = {"type": "image"}
+    content = of(c.StartTurn, mapped(client("session/prompt", 1, prompt=[block] * 1002)))[0].content
+    assert (len(content), content[-1]["type"], msgspec.json.decode(content[-1]["text"])) == (1000, "text", [block] * 3)
 
 
 def test_a_cancelled_prompt_interrupts_its_turn() -> None:
     commands = mapped(prompt(), client("session/cancel"), answer(stopReason="cancelled"))
-    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="cancelled")]
+    assert commands[2:] == [
+        c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="cancelled", by="client", confirmed=True)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "told", "kind"),
     [
-        ({"code": -32603, "message": "Internal error"}, "Internal error"),
+        ({"code": -32603, "message": "Internal error"}, "Internal error", "internal_error"),
+        ({"code": 500, "message": "no"}, "no", "500"),
         (
             {"code": -32603, "message": "Internal error", "data": {"details": "quota"}},
             'Internal error: {"details":"quota"}',
+            "internal_error",
         ),
-        ("broken", "the agent failed"),
+        ("broken", "the agent failed", None),
     ],
 )
-def test_a_prompt_that_is_answered_with_an_error_fails_its_turn(error: Any, told: str) -> None:
+def test_a_prompt_answered_with_an_error_fails_its_turn(error: Any, told: str, kind: str | None) -> None:
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
-    assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told)]
+    assert commands[2:] == [c.FailTurn(thread_id=SESSION, id="turn-1", error=told, kind=kind)]
 
 
-def test_a_prompt_whose_request_was_cancelled_interrupts_its_turn() -> None:
+def test_a_request_cancelled_error_interrupts_the_turn() -> None:
     error = {"code": -32800, "message": "Request cancelled"}
     commands = mapped(prompt(), frame("agent", {"error": error}, 1))
-    assert commands[2:] == [c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled")]
+    ended = c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="Request cancelled", confirmed=True)
+    assert commands[2:] == [ended]
 
 
-def test_a_turn_that_runs_at_the_end_is_interrupted() -> None:
+def test_a_turn_still_running_at_the_end_of_the_recording_is_interrupted() -> None:
     commands = mapped(prompt(), chunk("so far"))
-    assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="the recording ends here")
+    assert commands[-1] == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="no end in the recording")
 
 
-def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None:
+def test_a_prompt_sent_during_a_turn_starts_its_own_turn_afterwards() -> None:
     commands = mapped(prompt("A", 1), prompt("B", 2), chunk("a"), answer(1), chunk("b"), answer(2))
     assert [type(command).__name__ for command in commands[1:]] == [
         "StartTurn",
@@ -313,7 +394,7 @@ def test_a_prompt_that_did_not_wait_gets_its_turn_after_the_one_before() -> None
     ]
 
 
-def test_prompts_that_are_answered_in_another_order_keep_theirs() -> None:
+def test_prompts_answered_out_of_order_keep_their_stop_reasons() -> None:
     commands = mapped(prompt("A", 1), prompt("B", 2), answer(2, stopReason="refusal"), answer(1))
     assert [(t.id, t.stop_reason) for t in of(c.CompleteTurn, commands)] == [
         ("turn-1", "end_turn"),
@@ -321,14 +402,14 @@ def test_prompts_that_are_answered_in_another_order_keep_theirs() -> None:
     ]
 
 
-def test_answers_to_nothing_that_was_asked_are_nothing() -> None:
+def test_responses_without_a_request_are_ignored() -> None:
     assert mapped(answer(7), answer(7, "client"), frame("client", {"method": "initialize"}, 7)) == []
 
 
 # Messages
 
 
-def test_chunks_of_one_message_are_appended_and_another_one_completes_it() -> None:
+def test_chunks_are_appended_to_their_message_until_another_message_starts() -> None:
     commands = mapped(prompt(), chunk("a", "m1"), chunk("b", "m1"), chunk("c", "m2"))
     assert commands[2:-1] == [
         c.AddMessage(thread_id=SESSION, id="m1", turn_id="turn-1", role="assistant", text="a", streaming=True),
@@ -338,12 +419,12 @@ def test_chunks_of_one_message_are_appended_and_another_one_completes_it() -> No
     ]
 
 
-def test_a_message_goes_on_after_a_tool_call() -> None:
+def test_a_message_continues_after_a_tool_call() -> None:
     commands = mapped(prompt(), chunk("a", "m"), update("tool_call", toolCallId="t", title="T"), chunk("b", "m"))
     assert texts(commands) == {"m": "ab"}
 
 
-def test_chunks_without_a_message_id_are_one_message_until_another_kind_of_update() -> None:
+def test_chunks_without_a_message_id_form_one_message_until_another_kind_of_update() -> None:
     commands = mapped(
         prompt(), chunk("a"), chunk("b"), update("tool_call", toolCallId="t", title="T"), chunk("c"), answer()
     )
@@ -351,19 +432,19 @@ def test_chunks_without_a_message_id_are_one_message_until_another_kind_of_updat
     assert [m.id for m in of(c.CompleteMessage, commands)] == ["message-1"]
 
 
-def test_a_message_that_comes_back_after_its_end_is_another_one() -> None:
+def test_reusing_the_id_of_a_completed_message_starts_a_new_message() -> None:
     commands = mapped(
         prompt(), chunk("a", "m"), chunk("b", "n"), chunk("c", "m"), answer(), prompt("", 2), chunk("d", "m")
     )
     assert texts(commands) == {"m": "a", "n": "b", "m-2": "c", "m-3": "d"}
 
 
-def test_a_message_id_that_is_no_treadle_id_is_replaced() -> None:
+def test_an_invalid_message_id_is_replaced() -> None:
     commands = mapped(prompt(), chunk("a", "a b"), chunk("b", "a b"), chunk("c", ""))
     assert list(texts(commands).values()) == ["ab", "c"]
 
 
-def test_what_the_user_said_elsewhere_is_the_users_message() -> None:
+def test_user_message_chunks_become_a_user_message() -> None:
     commands = mapped(prompt("Do it"), chunk("Stop", "u", "user_message_chunk"), chunk("Why?", "u"))
     assert [(m.id, m.role, m.text) for m in of(c.AddMessage, commands)] == [
         ("u", "user", "Stop"),
@@ -371,46 +452,68 @@ def test_what_the_user_said_elsewhere_is_the_users_message() -> None:
     ]
 
 
-def test_an_agent_that_repeats_the_prompt_does_not_say_it_twice() -> None:
+def test_a_prompt_echoed_by_the_agent_is_not_recorded_twice() -> None:
     commands = mapped(prompt("Do it"), chunk("Do it", kind="user_message_chunk"), chunk("Done"))
     assert [m.role for m in of(c.AddMessage, commands)] == ["assistant"]
 
 
-def test_what_is_said_as_the_prompt_was_by_the_agent_or_once_more_is_a_message() -> None:
+def test_only_the_first_echo_of_a_prompt_is_skipped() -> None:
     echo = chunk("Do it", kind="user_message_chunk")
     commands = mapped(prompt("Do it"), chunk("Do it"), echo, echo)
     assert [m.role for m in of(c.AddMessage, commands)] == ["assistant", "user"]
 
 
-def test_a_thought_of_another_message_completes_the_one_before() -> None:
+def test_a_thought_with_another_message_id_completes_the_previous_message() -> None:
     commands = mapped(prompt(), chunk("a", "m"), chunk("b", "n", "agent_thought_chunk"), chunk("c", "m"))
     assert texts(commands) == {"m": "a", "m-2": "c"}
     assert [m.id for m in of(c.CompleteMessage, commands)] == ["m"]
 
 
 @pytest.mark.parametrize("kind", ["agent_message_chunk", "agent_thought_chunk", "user_message_chunk"])
-@pytest.mark.parametrize(
-    "content",
-    [{"type": "image", "data": "A"}, {"type": "later", "text": "x"}, {"type": "text", "text": 7}, "text", None],
-)
-def test_content_that_is_no_text_is_kept_as_an_activity(kind: str, content: Any) -> None:
+@pytest.mark.parametrize("content", [{"type": "text", "text": 7}, "text", 3])
+def test_content_that_is_no_block_is_kept_as_an_activity(kind: str, content: Any) -> None:
     commands = mapped(prompt(), update(kind, content=content))
     assert [a.detail for a in activities(commands, "content")] == [content]
+
+
+def test_a_block_that_is_no_text_is_a_message_between_those_before_and_after() -> None:
+    image = {"type": "image", "data": "A"}
+    commands = mapped(
+        prompt(),
+        chunk("a", "m"),
+        update("agent_message_chunk", content=image, messageId="m"),
+        chunk("b", "m"),
+        answer(),
+    )
+    assert [(m.id, m.role, m.text, m.content) for m in of(c.AddMessage, commands)] == [
+        ("m", "assistant", "a", None),
+        ("m-2", "assistant", "", [image]),
+        ("m-3", "assistant", "b", None),
+    ]
+
+
+def test_text_that_a_retry_repeats_is_kept_as_it_came() -> None:
+    commands = mapped(prompt(), chunk("half an", "m"), chunk("half an answer", "m"), answer())
+    assert texts(commands) == {"m": "half anhalf an answer"}
+    commands = mapped(prompt(), chunk("half an", "m"), chunk("half an answer", "n"), answer())
+    assert texts(commands) == {"m": "half an", "n": "half an answer"}
 
 
 # Activities
 
 
-def test_a_thought_is_written_when_it_has_doubled_and_at_its_end() -> None:
-    commands = mapped(prompt(), *[chunk("x", kind="agent_thought_chunk")] * 1000, answer())
+def test_a_thought_is_appended_to_as_it_comes() -> None:
+    commands = mapped(prompt(), *[chunk("x", kind="agent_thought_chunk")] * 100, answer())
     thoughts = activities(commands, "thought")
     assert {a.id for a in thoughts} == {"thought-1"}
-    assert [a.status for a in thoughts] == ["running"] * 10 + ["completed"]
-    assert [len(a.detail["text"]) for a in thoughts] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
+    assert [a.status for a in thoughts] == ["running"] * 100 + ["completed"]
+    assert thoughts[-1].detail == {"text": "x" * 100}
+    written = sum(len(e.encode(event)) for event in decided(commands))
+    assert written < 100 * 200, "only what was added is written"
     assert isinstance(commands[-1], c.CompleteTurn)
 
 
-def test_a_thought_ends_when_something_else_begins() -> None:
+def test_a_thought_ends_when_a_message_chunk_follows() -> None:
     commands = mapped(
         prompt(),
         chunk("a", "m", "agent_thought_chunk"),
@@ -441,12 +544,12 @@ def test_a_thought_ends_when_something_else_begins() -> None:
         (None, "pending"),
     ],
 )
-def test_a_tool_calls_status_is_told_in_treadles_words(told: str | None, status: str) -> None:
+def test_tool_call_statuses_are_mapped_to_activity_statuses(told: str | None, status: str) -> None:
     (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title="T", status=told)), "tool_call")
     assert call.status == status
 
 
-def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
+def test_a_tool_call_update_changes_only_the_fields_it_contains() -> None:
     commands = mapped(
         prompt(),
         update("tool_call", toolCallId="t", title="T", kind="edit", rawInput={"a": 1}, _meta={"x": 1}),
@@ -456,22 +559,41 @@ def test_a_tool_calls_update_changes_what_it_names_and_nothing_else() -> None:
     assert (last.id, last.title, last.status) == ("t", "T", "completed")
     assert last.detail == {
         "toolCallId": "t",
-        "title": "T",
         "kind": "edit",
         "rawInput": {"a": 1},
         "_meta": {"x": 1},
-        "status": "completed",
         "rawOutput": {"b": 2},
     }
+    assert of(c.UpdateActivity, commands) == [
+        c.UpdateActivity(thread_id=SESSION, id="t", status="completed", detail={"rawOutput": {"b": 2}})
+    ]
+
+
+def test_a_status_that_treadle_has_no_word_for_is_kept_until_the_next() -> None:
+    commands = mapped(
+        prompt(),
+        update("tool_call", toolCallId="t", title="T", status="paused"),
+        update("tool_call_update", toolCallId="t", status="completed"),
+    )
+    assert [(a.status, a.detail) for a in activities(commands)] == [
+        ("running", {"toolCallId": "t", "status": "paused"}),
+        ("completed", {"toolCallId": "t"}),
+    ]
+
+
+def test_an_update_that_tells_nothing_new_asks_for_nothing() -> None:
+    call = update("tool_call_update", toolCallId="t", status="in_progress", rawInput={"a": 1})
+    commands = mapped(prompt(), call, call, answer(), prompt("B", 2), call, answer(2))
+    assert len(activities(commands)) == 1
 
 
 @pytest.mark.parametrize("title", ["", None, 7, ["T"]])
-def test_a_tool_call_without_a_title_is_shown_by_its_id(title: Any) -> None:
+def test_a_tool_call_without_a_title_is_titled_by_its_id(title: Any) -> None:
     (call,) = activities(mapped(prompt(), update("tool_call", toolCallId="t", title=title)))
     assert call.title == "t"
 
 
-def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detail() -> None:
+def test_an_invalid_tool_call_id_is_replaced_and_kept_in_the_detail() -> None:
     one, two = activities(
         mapped(
             prompt(),
@@ -484,7 +606,7 @@ def test_a_tool_call_id_that_is_no_treadle_id_is_replaced_and_stays_in_the_detai
     assert two.detail["toolCallId"] == "a/b"
 
 
-def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -> None:
+def test_a_tool_call_that_continues_in_the_next_turn_gets_a_new_activity() -> None:
     commands = mapped(
         prompt("A", 1),
         update("tool_call", toolCallId="t", title="Serve", status="in_progress"),
@@ -499,13 +621,15 @@ def test_a_tool_call_that_goes_on_in_the_next_turn_is_another_activity_there() -
     ]
 
 
-def test_a_tool_call_with_the_id_of_a_finished_one_is_another() -> None:
+def test_reusing_the_id_of_a_finished_tool_call_starts_a_new_activity() -> None:
     call = update("tool_call", toolCallId="t", title="One", status="completed", rawInput=1)
-    commands = mapped(prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two"))
-    assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "title": "Two"})
+    commands = mapped(
+        prompt("A", 1), call, answer(1), prompt("B", 2), update("tool_call", toolCallId="t", title="Two", rawInput=2)
+    )
+    assert [(a.id, a.detail) for a in activities(commands)][-1] == ("t-2", {"toolCallId": "t", "rawInput": 2})
 
 
-def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
+def test_plan_and_usage_each_have_one_activity_per_turn() -> None:
     entries = [{"content": "Look", "priority": "high", "status": "pending"}]
     turn = [update("plan", entries=[]), update("usage_update", used=1, size=9), update("plan", entries=entries)]
     commands = mapped(prompt("A", 1), *turn, answer(1), prompt("B", 2), *turn, answer(2))
@@ -523,21 +647,31 @@ def test_a_plan_and_the_usage_are_one_activity_a_turn() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["available_commands_update", "current_mode_update", "config_option_update", "session_info_update", "x/new kind"],
+    ["available_commands_update", "current_mode_update", "config_option_update", "session_info_update"],
 )
-def test_any_other_update_is_kept_whole(kind: str) -> None:
+def test_a_state_of_the_session_that_is_told_again_costs_nothing(kind: str) -> None:
+    state, other = update(kind, list=["a"] * 100), update(kind, list=["b"])
+    commands = mapped(prompt("A", 1), state, state, answer(1), prompt("B", 2), state, answer(2), prompt("C", 3), other)
+    assert [(a.kind, a.status, a.turn_id, a.detail) for a in activities(commands)] == [
+        (kind, "completed", "turn-1", {"list": ["a"] * 100}),
+        (kind, "completed", "turn-3", {"list": ["b"]}),
+    ]
+
+
+def test_an_update_of_another_kind_is_kept_whole() -> None:
+    kind = "x/new kind"
     first, second = activities(mapped(prompt(), update(kind, a=1), update(kind, b=[None])))
     assert (first.kind, first.status, first.detail) == (kind, "completed", {"sessionUpdate": kind, "a": 1})
     assert second.detail == {"sessionUpdate": kind, "b": [None]}
     assert first.id != second.id
 
 
-def test_an_update_without_a_kind_is_kept_too() -> None:
+def test_an_update_without_a_kind_is_kept() -> None:
     (activity,) = activities(mapped(prompt(), agent("session/update", update={"a": 1})))
     assert (activity.kind, activity.detail) == ("update", {"a": 1})
 
 
-def test_updates_between_turns_are_recorded_at_the_start_of_the_next() -> None:
+def test_updates_between_turns_are_recorded_at_the_start_of_the_next_turn() -> None:
     commands = mapped(
         update("available_commands_update", n=1), prompt("A", 1), answer(1), chunk("late", "m"), prompt("B", 2)
     )
@@ -552,16 +686,16 @@ def test_updates_between_turns_are_recorded_at_the_start_of_the_next() -> None:
     ]
 
 
-def test_updates_after_the_last_turn_get_one_of_their_own() -> None:
+def test_updates_after_the_last_turn_get_a_turn_of_their_own() -> None:
     commands = mapped(prompt(), answer(), update("session_info_update", title="Retry"))
     started, recorded, completed = commands[-3:]
     assert isinstance(started, c.StartTurn)
     assert isinstance(recorded, c.RecordActivity)
     assert isinstance(completed, c.CompleteTurn)
-    assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "turn-2", "outside_turn")
+    assert (started.prompt, recorded.turn_id, completed.stop_reason) == ("", "outside-1", "outside_turn")
 
 
-def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
+def test_the_conversation_of_a_loaded_session_becomes_turns() -> None:
     commands = mapped(
         client("session/load", 1, cwd="/", mcpServers=[]),
         update("current_mode_update", currentModeId="ask"),
@@ -578,17 +712,17 @@ def test_a_loaded_sessions_conversation_becomes_its_turns() -> None:
     assert of(c.CreateThread, commands)[0].title == "First"
     assert [t.prompt for t in of(c.StartTurn, commands)] == ["First\nquestion", "Second question", "Third"]
     assert [(m.turn_id, m.text) for m in of(c.AddMessage, commands)] == [
-        ("turn-1", "First answer"),
-        ("turn-2", "Second answer"),
+        ("outside-1", "First answer"),
+        ("outside-2", "Second answer"),
     ]
     assert [(a.turn_id, a.kind) for a in activities(commands)] == [
-        ("turn-1", "current_mode_update"),
-        ("turn-1", "tool_call"),
+        ("outside-1", "current_mode_update"),
+        ("outside-1", "tool_call"),
     ]
     assert [t.stop_reason for t in of(c.CompleteTurn, commands)] == ["outside_turn", "outside_turn", "end_turn"]
 
 
-def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> None:
+def test_a_loaded_session_without_a_new_prompt_keeps_its_conversation() -> None:
     commands = mapped(
         client("session/load", 1),
         chunk("First", kind="user_message_chunk"),
@@ -596,31 +730,37 @@ def test_a_loaded_session_that_is_not_prompted_has_its_conversation_too() -> Non
         chunk("Second", kind="user_message_chunk"),
     )
     assert [t.prompt for t in of(c.StartTurn, commands)] == ["First", "Second"]
-    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-1", "turn-2"]
-    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["turn-1"]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["outside-1", "outside-2"]
+    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["outside-1"]
 
 
 # Requests
 
 
-def test_requests_with_the_same_id_in_both_directions_are_two() -> None:
+def test_requests_with_the_same_id_in_both_directions_are_distinct() -> None:
     commands = mapped(prompt("A", 3), ask(3), answer(3, "client", outcome={"outcome": "selected", "optionId": "once"}))
     assert [type(command).__name__ for command in commands[1:]] == [
         "StartTurn",
+        "RecordActivity",
         "RequestApproval",
         "ResolveApproval",
         "InterruptTurn",
     ]
     other = mapped(prompt("A", 3), ask(3), answer(3, "agent"))
-    assert [type(command).__name__ for command in other[1:]] == ["StartTurn", "RequestApproval", "CompleteTurn"]
+    assert [type(command).__name__ for command in other[1:]] == [
+        "StartTurn",
+        "RecordActivity",
+        "RequestApproval",
+        "CompleteTurn",
+    ]
 
 
-def test_an_id_that_is_text_is_not_the_number_it_looks_like() -> None:
+def test_a_string_request_id_does_not_match_the_same_number() -> None:
     commands = mapped(prompt("A", 3), answer("3"), answer(3))
     assert len(of(c.CompleteTurn, commands)) == 1
 
 
-def test_a_question_has_its_options_and_the_tool_call() -> None:
+def test_a_permission_request_becomes_an_approval_with_options_and_tool_call() -> None:
     (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5)))
     assert asked == c.RequestApproval(
         thread_id=SESSION,
@@ -635,7 +775,39 @@ def test_a_question_has_its_options_and_the_tool_call() -> None:
     )
 
 
-def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
+def test_a_tool_call_that_is_only_asked_for_is_an_activity() -> None:
+    call = {
+        "toolCallId": "t",
+        "title": "Write a.py",
+        "kind": "edit",
+        "status": "pending",
+        "content": [{"type": "diff"}],
+    }
+    commands = mapped(
+        prompt(),
+        agent("session/request_permission", 5, toolCall=call, options=[]),
+        update("tool_call_update", toolCallId="t", status="completed"),
+        agent("session/request_permission", 6, toolCall=call, options=[]),
+    )
+    detail = {"toolCallId": "t", "kind": "edit", "content": [{"type": "diff"}]}
+    assert [(a.id, a.title, a.status, a.detail) for a in activities(commands)] == [
+        ("t", "Write a.py", "pending", detail),
+        ("t", "Write a.py", "completed", detail),
+    ], "and asking for one that was announced does not change it"
+
+
+def test_a_question_that_the_agent_withdraws_is_cancelled() -> None:
+    commands = mapped(
+        prompt(),
+        ask(5),
+        frame("agent", {"method": "$/cancel_request", "params": {"requestId": 5}}),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": "once"}),
+        answer(),
+    )
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
+
+
+def test_an_untitled_permission_request_takes_the_title_of_its_tool_call() -> None:
     ask_untitled = agent("session/request_permission", 5, toolCall={"toolCallId": "t", "title": None}, options=[])
     commands = mapped(prompt(), ask_untitled, update("tool_call", toolCallId="t", title="Write a.py"), ask_untitled)
     assert [a.title for a in of(c.RequestApproval, commands)] == ["t", "Write a.py"]
@@ -650,13 +822,13 @@ def test_a_question_without_a_title_has_that_of_its_tool_call() -> None:
         {"error": {"code": -32603, "message": "closed"}},
     ],
 )
-def test_a_question_without_a_choice_is_cancelled(reply: Json) -> None:
+def test_a_permission_response_without_a_choice_cancels_the_approval(reply: Json) -> None:
     commands = mapped(prompt(), ask(5), frame("client", reply, 5))
     assert [a.outcome for a in of(c.ResolveApproval, commands)] == [None]
 
 
 @pytest.mark.parametrize("option", ["", "x" * 200, "Allow all: *"])
-def test_an_option_id_of_any_length_can_be_chosen(option: str) -> None:
+def test_an_option_with_a_long_or_invalid_id_can_be_chosen(option: str) -> None:
     commands = mapped(
         prompt(),
         ask(5, options=(option, "b")),
@@ -666,18 +838,18 @@ def test_an_option_id_of_any_length_can_be_chosen(option: str) -> None:
     assert resolved.outcome == asked.options[0].id
 
 
-def test_an_option_that_is_offered_twice_is_one() -> None:
+def test_a_duplicate_option_is_offered_once() -> None:
     (asked,) = of(c.RequestApproval, mapped(prompt(), ask(5, options=("once", "once"))))
     assert [option.id for option in asked.options] == ["once"]
 
 
-def test_an_answer_that_comes_after_its_turn_changes_nothing() -> None:
+def test_a_permission_response_after_the_end_of_its_turn_is_ignored() -> None:
     late = answer(5, "client", outcome={"outcome": "selected", "optionId": "once"})
     assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), late)) == []
     assert of(c.ResolveApproval, mapped(prompt("A", 1), ask(5), answer(1), prompt("B", 2), late)) == []
 
 
-def test_a_question_between_turns_is_asked_and_answered_in_the_next() -> None:
+def test_a_permission_request_between_turns_is_recorded_in_the_next_turn() -> None:
     commands = mapped(
         client("session/load", 1),
         ask(5),
@@ -695,7 +867,7 @@ def test_a_question_between_turns_is_asked_and_answered_in_the_next() -> None:
         ({"error": {"code": -32000, "message": "no"}}, "failed"),
     ],
 )
-def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: Json, status: str) -> None:
+def test_other_agent_requests_become_activities_that_end_with_the_response(reply: Json, status: str) -> None:
     commands = mapped(prompt("A", 8), agent("fs/read_text_file", 8, path="/a.py"), frame("client", reply, 8))
     asked, answered = activities(commands)
     params = {"sessionId": SESSION, "path": "/a.py"}
@@ -705,10 +877,14 @@ def test_any_other_request_of_the_agents_is_an_activity_until_its_answer(reply: 
         "running",
         {"params": params},
     )
-    assert (answered.id, answered.status, answered.detail) == (asked.id, status, {"params": params, **reply})
+    assert (answered.id, answered.status, answered.detail) == (
+        asked.id,
+        status,
+        {"params": params, **{name: value for name, value in reply.items() if value is not None}},
+    )
 
 
-def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() -> None:
+def test_the_result_of_a_request_answered_after_its_turn_is_in_the_next_turn() -> None:
     asked, late = agent("terminal/create", 8, command="ls"), answer(8, "client", terminalId="x")
     commands = mapped(prompt("A", 1), asked, answer(1), late, prompt("B", 2))
     assert [(a.turn_id, a.title, a.status) for a in activities(commands)] == [
@@ -717,12 +893,264 @@ def test_a_request_that_is_answered_after_its_turn_has_its_result_in_the_next() 
     ]
 
 
-def test_a_request_that_names_no_session_is_of_the_one_spoken_of_last() -> None:
+def test_a_request_without_a_session_id_belongs_to_the_latest_session() -> None:
     nameless = frame("agent", {"method": "elicitation/create", "params": {"message": "?"}}, 9)
     assert mapped(nameless) == []
     assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["elicitation/create"]
 
 
-def test_a_notification_that_is_no_update_is_kept_but_json_rpcs_own() -> None:
+def test_extension_notifications_are_kept_and_protocol_notifications_are_dropped() -> None:
     commands = mapped(prompt(), agent("_vendor/ping", n=1), agent("$/cancel_request", requestId=1))
     assert [(a.kind, a.status) for a in activities(commands)] == [("_vendor/ping", "completed")]
+
+
+# Identity
+
+
+def test_ids_come_from_what_was_said_and_not_from_its_place() -> None:
+    said = [prompt("A", 1), chunk("a"), update("x", a=1), update("plan", entries=[]), ask(7), answer(1)]
+    other = [prompt("B", 2), chunk("b"), answer(2)]
+
+    def ids(*frames: Frame) -> set[str]:
+        mapper = SessionMapper("project")
+        commands = [command for each in frames for command in mapper.feed(each)]
+        return {str(getattr(command, "id", "")) for command in commands} | {
+            command.message_id for command in commands if isinstance(command, c.StartTurn) and command.message_id
+        }
+
+    assert ids(*said) < ids(*other, *said)
+    assert len(ids(*said)) == 8, "the thread, a turn, its prompt, a message, the activities x, plan, call, an approval"
+
+
+def test_what_is_said_twice_alike_is_two() -> None:
+    commands = mapped(prompt("A", 1), update("x"), update("x"), answer(1), prompt("A", 1), answer(1))
+    assert len({t.id for t in of(c.StartTurn, commands)}) == 2
+    assert len({a.id for a in activities(commands)}) == 2
+
+
+def test_another_connection_ends_the_turn_of_the_one_before() -> None:
+    hello = frame("client", {"method": "initialize", "params": {"protocolVersion": 1}}, 0)
+    commands = mapped(
+        hello,
+        prompt("A", 1),
+        update("tool_call", toolCallId="t", status="in_progress"),
+        hello,
+        prompt("B", 1),
+        answer(1),
+    )
+    assert [(t.id, t.reason, t.confirmed) for t in of(c.InterruptTurn, commands)] == [
+        ("turn-1", "the connection to the agent ended", None)
+    ]
+    assert [t.id for t in of(c.CompleteTurn, commands)] == ["turn-2"]
+
+
+# Version 2
+
+
+def version_2(*frames: Frame) -> list[c.Command]:
+    return mapped(
+        frame("client", {"method": "initialize", "params": {"protocolVersion": 2}}, 0),
+        frame("agent", {"result": {"protocolVersion": 2, "info": {"name": "Agent"}}}, 0),
+        *frames,
+    )
+
+
+def state(state: str, **fields: Any) -> Frame:
+    return update("state_update", state=state, **fields)
+
+
+IDLE = state("idle", stopReason="end_turn")
+
+
+def test_in_version_2_a_turn_ends_when_the_agent_is_idle() -> None:
+    usage = {"totalTokens": 7}
+    commands = version_2(
+        prompt("A", 1),
+        answer(1, messageId="u"),
+        state("running"),
+        chunk("a", "m"),
+        state("requires_action"),
+        state("running"),
+        state("idle", stopReason="max_tokens", usage=usage),
+        state("idle"),
+        prompt("B", 2),
+        chunk("b", "n"),
+        answer(2, messageId="v"),
+        IDLE,
+    )
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["A", "B"]
+    assert [(m.turn_id, m.text) for m in of(c.AddMessage, commands)] == [("turn-1", "a"), ("turn-2", "b")]
+    assert [(t.id, t.stop_reason, t.usage) for t in of(c.CompleteTurn, commands)] == [
+        ("turn-1", "max_tokens", usage),
+        ("turn-2", "end_turn", None),
+    ]
+    assert activities(commands) == []
+    assert of(c.CreateThread, commands)[0].origin.tool == "Agent"
+
+
+def test_in_version_2_a_cancelled_turn_says_who_cancelled_it() -> None:
+    commands = version_2(
+        prompt(), client("session/cancel"), state("idle", stopReason="cancelled"), prompt("B", 2), IDLE
+    )
+    (interrupted,) = of(c.InterruptTurn, commands)
+    assert (interrupted.by, interrupted.confirmed) == ("client", True)
+
+
+def test_in_version_2_a_prompt_that_is_refused_fails_its_turn() -> None:
+    commands = version_2(prompt("A", 1), frame("agent", {"error": {"code": -32000, "message": "log in"}}, 1))
+    assert [(t.error, t.kind) for t in of(c.FailTurn, commands)] == [("log in", "auth_required")]
+
+
+def test_in_version_2_a_prompt_during_a_turn_is_a_message_in_it() -> None:
+    echo = update("user_message", messageId="u2", content=[{"type": "text", "text": "faster"}])
+    commands = version_2(
+        prompt("A", 1), chunk("a", "m"), prompt("faster", 2), answer(2, messageId="u2"), echo, chunk("b", "n"), IDLE
+    )
+    assert len(of(c.StartTurn, commands)) == 1
+    assert [(m.role, m.text) for m in of(c.AddMessage, commands)] == [
+        ("assistant", "a"),
+        ("user", "faster"),
+        ("assistant", "b"),
+    ]
+
+
+def test_in_version_2_an_agent_starts_to_work_by_itself() -> None:
+    commands = version_2(prompt("A", 1), IDLE, state("running"), chunk("woke up", "m"), IDLE)
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["A", ""]
+    assert [m.turn_id for m in of(c.AddMessage, commands)] == ["turn-2"]
+
+
+def test_in_version_2_a_turn_without_an_end_is_interrupted() -> None:
+    assert [t.reason for t in of(c.InterruptTurn, version_2(prompt("A", 1), answer(1), chunk("a", "m")))] == [
+        "no end in the recording"
+    ]
+
+
+def whole(kind: str, id: str, *texts: str) -> Frame:
+    return update(kind, messageId=id, content=[{"type": "text", "text": text} for text in texts])
+
+
+def test_a_whole_message_adds_to_its_chunks_and_chunks_add_to_it() -> None:
+    commands = version_2(
+        prompt(),
+        whole("user_message", "u", "Do it"),
+        chunk("a", "m"),
+        whole("agent_message", "m", "a", "b"),
+        whole("agent_message", "m", "ab"),
+        chunk("c", "m"),
+        update("agent_message", messageId="m"),
+        whole("agent_message", "n", "x"),
+        IDLE,
+    )
+    assert texts(commands) == {"m": "abc", "n": "x"}
+
+
+def test_a_whole_message_that_says_something_else_stands_beside_the_first() -> None:
+    image = {"type": "image", "data": "A"}
+    commands = version_2(
+        prompt(),
+        whole("agent_message", "m", "a"),
+        whole("agent_message", "m", "b"),
+        update("agent_message", messageId="n", content=[{"type": "text", "text": "c"}, image]),
+        IDLE,
+    )
+    assert [(m.id, m.text, m.content) for m in of(c.AddMessage, commands)] == [
+        ("m", "a", None),
+        ("m-2", "b", None),
+        ("n", "", [{"type": "text", "text": "c"}, image]),
+    ]
+
+
+def test_a_whole_thought_replaces_what_was_thought_so_far() -> None:
+    commands = version_2(prompt(), chunk("a", "t", "agent_thought_chunk"), whole("agent_thought", "t", "b"), IDLE)
+    assert [(a.id, a.status, a.detail) for a in activities(commands)] == [
+        ("t", "running", {"text": "a"}),
+        ("t", "running", {"text": "b"}),
+        ("t", "completed", {"text": "b"}),
+    ]
+
+
+def test_in_version_2_null_removes_a_member_of_a_tool_call() -> None:
+    commands = version_2(
+        prompt(),
+        update("tool_call_update", toolCallId="t", title="T", rawInput=1, rawOutput=2),
+        update("tool_call_update", toolCallId="t", rawInput=None),
+        IDLE,
+    )
+    assert activities(commands)[-1].detail == {"toolCallId": "t", "rawOutput": 2}
+
+
+def test_in_version_2_the_content_of_a_tool_call_comes_piece_by_piece() -> None:
+    piece = {"type": "content", "content": {"type": "text", "text": "x"}}
+    commands = version_2(prompt(), *[update("tool_call_content_chunk", toolCallId="t", content=piece)] * 3, IDLE)
+    assert activities(commands)[-1].detail == {"toolCallId": "t", "content": [piece] * 3}
+
+
+def test_a_terminal_of_the_agent_is_an_activity_with_its_output_as_text() -> None:
+    def base64(data: bytes) -> str:
+        return binascii.b2a_base64(data, newline=False).decode()
+
+    commands = version_2(
+        prompt(),
+        update("terminal_update", terminalId="t", command="make", cwd="/a"),
+        update("terminal_output_chunk", terminalId="t", data=base64("n\0 €".encode()[:-1])),
+        update("terminal_output_chunk", terminalId="t", data=base64("€".encode()[-1:])),
+        update("terminal_output_chunk", terminalId="t", data="no base64"),
+        update("terminal_update", terminalId="t", output={"data": base64(b"all")}, exitStatus={"exitCode": 2}),
+        IDLE,
+    )
+    told = activities(commands, "terminal")
+    assert {(a.id, a.title) for a in told} == {("terminal-t", "make")}
+    assert [(a.status, a.detail.get("output")) for a in told] == [
+        ("running", None),
+        ("running", "n\ufffd "),
+        ("running", "n\ufffd €"),
+        ("running", "n\ufffd €no base64"),
+        ("failed", "all"),
+    ]
+    assert told[-1].detail["cwd"] == "/a"
+
+
+def test_a_plan_of_version_2_has_its_entries() -> None:
+    entries = [{"content": "Look", "status": "pending"}]
+    commands = version_2(
+        prompt(), update("plan_update", plan={"planId": "p", "type": "items", "entries": entries}), IDLE
+    )
+    assert [(a.kind, a.detail["entries"]) for a in activities(commands)] == [("plan", entries)]
+
+
+def test_a_question_of_version_2_has_a_title_of_its_own() -> None:
+    call = {"toolCallId": "t", "title": "make", "status": "pending"}
+    commands = version_2(
+        prompt(),
+        agent(
+            "session/request_permission",
+            5,
+            title="Run it?",
+            description="It may take long",
+            subject={"type": "tool_call", "toolCall": call},
+            options=[{"optionId": "yes", "name": "Yes", "kind": "allow_once"}],
+        ),
+        answer(5, "client", outcome={"outcome": "selected", "optionId": "yes"}),
+        agent("session/request_permission", 6, title="Open it?", subject={"type": "url", "url": "x"}, options=[]),
+        IDLE,
+    )
+    assert [(a.title, a.detail) for a in of(c.RequestApproval, commands)] == [
+        ("Run it?", {**call, "description": "It may take long"}),
+        ("Open it?", {"subject": {"type": "url", "url": "x"}}),
+    ]
+    assert [(a.id, a.title) for a in activities(commands)] == [("t", "make")]
+    assert [a.outcome for a in of(c.ResolveApproval, commands)] == ["yes"]
+
+
+def test_the_recording_of_version_2_has_its_work_in_the_turn_of_its_prompt() -> None:
+    commands = mapped(*read_frames(RECORDING.with_name("codex-greeting-acp-v2.jsonl")))
+    assert [t.prompt for t in of(c.StartTurn, commands)] == ["script=demo please", "script=slow please"]
+    assert Counter((a.kind, a.turn_id) for a in of(c.RecordActivity, commands)) == {
+        ("thought", "turn-1"): 1,
+        ("tool_call", "turn-1"): 3,
+        ("terminal", "turn-1"): 3,
+        **{(kind, f"turn-{n}"): 1 for kind in ("notice", "session_info_update", "usage") for n in (1, 2)},
+    }
+    assert [(t.id, t.stop_reason) for t in of(c.CompleteTurn, commands)] == [("turn-1", "end_turn")]
+    assert [(t.id, t.reason, t.by) for t in of(c.InterruptTurn, commands)] == [("turn-2", "cancelled", "client")]

@@ -1,4 +1,4 @@
-"""Back-pressure: whatever comes in, and however fast, queues are bounded, and past them is a clear answer."""
+"""Backpressure: however much comes in, queues are bounded, and requests beyond them get a clear error."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ COST = 64  # MiB
 
 
 @linux
-async def test_a_flood_of_requests_without_reading_costs_little_and_each_is_answered_once(
+async def test_a_flood_of_requests_is_answered_once_each_in_bounded_memory(
     data_dir: Path, record_property: Any
 ) -> None:
     done = await storms.flood(data_dir, requests=100_000)
@@ -28,7 +28,7 @@ async def test_a_flood_of_requests_without_reading_costs_little_and_each_is_answ
 
 
 @linux
-def test_a_flood_of_large_answers_without_reading_costs_little(data_dir: Path) -> None:
+def test_a_flood_of_unread_large_answers_uses_bounded_memory(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         for n in range(100):
             daemon.dispatch("ChangeSetting", key=f"k{n}", value="x" * 10_000)  # 1 MB a page, 500 MB in all
@@ -43,7 +43,7 @@ def test_a_flood_of_large_answers_without_reading_costs_little(data_dir: Path) -
         assert storms.memory(daemon.process.pid)[1] - before <= COST
 
 
-def test_past_the_queue_of_commands_is_an_error_that_says_when_to_try_again(data_dir: Path) -> None:
+def test_commands_beyond_the_queue_limit_are_refused_with_a_retry_delay(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         batches = 25
         commands = [{"type": "ChangeSetting", "key": "k", "value": n} for n in range(1000)]
@@ -66,8 +66,8 @@ def test_past_the_queue_of_commands_is_an_error_that_says_when_to_try_again(data
         daemon.dispatch("ChangeSetting", key="after", value=1)
 
 
-def test_what_is_refused_with_retry_after_succeeds_when_it_is_sent_again(data_dir: Path) -> None:
-    """A JSON-RPC batch whose answers would be larger than 16 MiB has the rest of them refused."""
+def test_a_request_refused_with_a_retry_delay_succeeds_when_resent(data_dir: Path) -> None:
+    """In a JSON-RPC batch, requests are refused once the answers exceed 16 MiB."""
     with wire.serving(data_dir) as daemon:
         for n in range(100):
             daemon.dispatch("ChangeSetting", key=f"k{n}", value="x" * 10_000)

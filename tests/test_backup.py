@@ -1,4 +1,4 @@
-"""`treadle backup` copies what is there at one moment while daemons write; `treadle restore` is the way back."""
+"""`treadle backup` makes a consistent copy while daemons write, and `treadle restore` puts it back."""
 
 import asyncio
 import json
@@ -81,13 +81,13 @@ def value_of(data_dir: Path) -> Any:
 # Backup
 
 
-def test_a_backup_is_of_the_moment_at_which_it_began_however_much_is_written_meanwhile(
+def test_a_backup_is_a_snapshot_of_its_start_despite_concurrent_writes(
     data_dir: Path, target: Path, tmp_path: Path
 ) -> None:
     with wire.serving(data_dir) as one, wire.serving(data_dir) as two:
         work = Work(one)
         work.begin()
-        for _ in range(12):
+        for _ in range(24):
             work.add(500_000)
         before = live_log(data_dir)
         steps = []
@@ -108,9 +108,7 @@ def test_a_backup_is_of_the_moment_at_which_it_began_however_much_is_written_mea
     assert_whole(target, tmp_path)
 
 
-def test_a_backup_from_the_command_line_while_two_daemons_write_is_whole(
-    data_dir: Path, target: Path, tmp_path: Path
-) -> None:
+def test_a_backup_made_while_two_daemons_write_is_consistent(data_dir: Path, target: Path, tmp_path: Path) -> None:
     with wire.serving(data_dir) as one, wire.serving(data_dir) as two:
         work = Work(one)
         work.begin()
@@ -134,7 +132,7 @@ def test_a_backup_from_the_command_line_while_two_daemons_write_is_whole(
     assert_whole(target, tmp_path)
 
 
-def test_a_backup_never_takes_the_name_of_a_file_that_is_there(data_dir: Path, target: Path) -> None:
+def test_a_backup_does_not_overwrite_an_existing_file(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     target.write_text("mine")
     with pytest.raises(Refused, match="already exists: choose a new name"):
@@ -142,19 +140,19 @@ def test_a_backup_never_takes_the_name_of_a_file_that_is_there(data_dir: Path, t
     assert target.read_text() == "mine"
 
 
-def test_a_backup_of_nothing_is_refused(data_dir: Path, target: Path) -> None:
+def test_a_backup_without_a_database_is_refused(data_dir: Path, target: Path) -> None:
     with pytest.raises(Refused, match="no treadle database in"):
         back_up(data_dir, target)
     assert not target.exists()
 
 
-def test_a_backup_into_no_folder_is_refused(data_dir: Path, tmp_path: Path) -> None:
+def test_a_backup_into_a_missing_folder_is_refused(data_dir: Path, tmp_path: Path) -> None:
     setting(data_dir, "old")
     with pytest.raises(Refused, match="it does not exist: check"):
         back_up(data_dir, tmp_path / "nowhere" / "copy.db")
 
 
-def test_a_backup_of_a_damaged_database_is_refused_and_leaves_nothing(data_dir: Path, tmp_path: Path) -> None:
+def test_a_backup_of_a_damaged_database_is_refused_and_leaves_no_file(data_dir: Path, tmp_path: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -170,7 +168,7 @@ def test_a_backup_of_a_damaged_database_is_refused_and_leaves_nothing(data_dir: 
 
 
 @own_file_system
-def test_a_backup_onto_a_full_disk_is_refused_and_leaves_nothing(data_dir: Path, tmp_path: Path) -> None:
+def test_a_backup_to_a_full_disk_is_refused_and_leaves_no_file(data_dir: Path, tmp_path: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -185,7 +183,7 @@ def test_a_backup_onto_a_full_disk_is_refused_and_leaves_nothing(data_dir: Path,
     assert done.stdout == ""
 
 
-def test_a_backup_waits_for_no_restore(data_dir: Path, target: Path) -> None:
+def test_a_backup_is_refused_during_a_restore(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     present = FileLock(data_dir / "present.lock")
     present.acquire()
@@ -212,7 +210,7 @@ def lines_of_kills(function: str, data_dir: Path, file: Path, stride: int) -> li
 
 
 @linux
-def test_a_backup_that_is_killed_at_any_step_leaves_no_half_file_under_the_name(data_dir: Path, target: Path) -> None:
+def test_a_backup_killed_at_any_step_leaves_no_partial_file(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     lines = lines_of_kills("back_up", data_dir, target, 13)
     for step, database, file, *_ in lines:
@@ -235,7 +233,7 @@ def refused(data_dir: Path, source: Path) -> Refused:
     return error.value
 
 
-def test_what_was_restored_is_there_and_what_was_there_before_is_kept(
+def test_a_restore_replaces_the_database_and_keeps_the_previous_one(
     data_dir: Path, target: Path, tmp_path: Path
 ) -> None:
     setting(data_dir, "old")
@@ -255,7 +253,7 @@ def test_what_was_restored_is_there_and_what_was_there_before_is_kept(
     assert {path.stat().st_mode & 0o777 for path in data_dir.iterdir() if path.is_file()} == {0o600}
 
 
-def test_a_copy_is_restored_where_there_was_nothing(data_dir: Path, target: Path, tmp_path: Path) -> None:
+def test_a_backup_can_be_restored_into_a_new_data_directory(data_dir: Path, target: Path, tmp_path: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     elsewhere = tmp_path / "new home" / "data"
@@ -265,7 +263,7 @@ def test_a_copy_is_restored_where_there_was_nothing(data_dir: Path, target: Path
     assert elsewhere.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_a_killed_daemon_had_not_taken_out_of_its_wal_is_kept_too(data_dir: Path, target: Path) -> None:
+def test_a_restore_keeps_what_a_killed_daemon_left_in_the_wal(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     with wire.spawn(data_dir) as daemon:
@@ -279,7 +277,7 @@ def test_what_a_killed_daemon_had_not_taken_out_of_its_wal_is_kept_too(data_dir:
     assert value_of(data_dir) == "old"
 
 
-def test_a_damaged_database_is_kept_with_its_wal_and_replaced(data_dir: Path, target: Path) -> None:
+def test_a_restore_replaces_a_damaged_database_and_keeps_it_with_its_wal(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     with wire.spawn(data_dir) as daemon:
@@ -295,7 +293,7 @@ def test_a_damaged_database_is_kept_with_its_wal_and_replaced(data_dir: Path, ta
     assert value_of(data_dir) == "old"
 
 
-def test_a_client_that_knows_the_old_log_gets_a_snapshot_of_the_restored_one(data_dir: Path, target: Path) -> None:
+def test_a_client_of_the_previous_log_gets_a_snapshot_after_a_restore(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     with wire.serving(data_dir) as daemon:
@@ -314,7 +312,7 @@ def test_a_client_that_knows_the_old_log_gets_a_snapshot_of_the_restored_one(dat
         assert daemon.finish() == 0
 
 
-def test_two_restores_of_one_copy_are_two_logs(data_dir: Path, target: Path, tmp_path: Path) -> None:
+def test_each_restore_of_a_backup_gets_its_own_log_id(data_dir: Path, target: Path, tmp_path: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     ids = set()
@@ -327,17 +325,32 @@ def test_two_restores_of_one_copy_are_two_logs(data_dir: Path, target: Path, tmp
     assert len(ids) == 3
 
 
-def test_turns_that_ran_when_the_copy_was_made_are_interrupted(data_dir: Path, target: Path) -> None:
+def test_turns_that_ran_when_the_copy_was_made_are_interrupted_here_and_on_another_machine(
+    data_dir: Path, target: Path, tmp_path: Path
+) -> None:
     with wire.serving(data_dir) as daemon:
-        Work(daemon).begin()
+        machines = {daemon.result("daemon/status")["machineId"]}
+        work = Work(daemon)
+        work.begin()
         back_up(data_dir, target)
+        restore(elsewhere := tmp_path / "elsewhere", target)
+        with wire.serving(elsewhere) as other:
+            assert statuses(other) == ["interrupted"]
+            machines.add(other.result("daemon/status")["machineId"])
+        assert work.add() is None
+        assert statuses(daemon) == ["running"]
     restore(data_dir, target)
     with wire.serving(data_dir) as daemon:
-        turns = daemon.result("turn/list", {"threadId": "t"})["items"]
-        assert [turn["status"] for turn in turns] == ["interrupted"]
+        assert statuses(daemon) == ["interrupted"]
+        machines.add(daemon.result("daemon/status")["machineId"])
+    assert len(machines) == 3
 
 
-def test_a_restore_is_refused_while_a_daemon_is_there(data_dir: Path, target: Path) -> None:
+def statuses(daemon: wire.Daemon) -> list[str]:
+    return [turn["status"] for turn in daemon.result("turn/list", {"threadId": "t"})["items"]]
+
+
+def test_a_restore_is_refused_while_a_daemon_is_running(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     with wire.serving(data_dir) as daemon:
@@ -404,11 +417,11 @@ def torn(copy: Path) -> None:
 
 SPOILS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "no file": (Path.unlink, "databaseRefused", "does not exist"),
-    "a text": (text, "databaseCorrupt", "not a database"),
-    "nothing": (lambda copy: copy.write_bytes(b""), "databaseRefused", "is not a treadle database"),
-    "another program's": (foreign, "databaseRefused", "is not a treadle database"),
-    "torn": (torn, "databaseCorrupt", "damaged"),
-    "cut off": (lambda copy: os.truncate(copy, copy.stat().st_size // 2), "databaseCorrupt", "damaged"),
+    "a text file": (text, "databaseCorrupt", "not a database"),
+    "an empty file": (lambda copy: copy.write_bytes(b""), "databaseRefused", "is not a treadle database"),
+    "another program's database": (foreign, "databaseRefused", "is not a treadle database"),
+    "a torn page": (torn, "databaseCorrupt", "damaged"),
+    "a truncated file": (lambda copy: os.truncate(copy, copy.stat().st_size // 2), "databaseCorrupt", "damaged"),
     "a newer treadle's projections": (
         spoiled(lambda db: db.execute("UPDATE meta SET value = '99' WHERE key = 'projectionVersion'")),
         "databaseNewer",
@@ -423,7 +436,7 @@ SPOILS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "kind", "says"), SPOILS.values(), ids=SPOILS)
-def test_a_copy_that_is_not_whole_or_not_ours_is_refused(
+def test_restoring_a_damaged_newer_or_foreign_file_is_refused(
     data_dir: Path, target: Path, spoil: Callable[[Path], Any], kind: str, says: str
 ) -> None:
     setting(data_dir, "old")
@@ -437,7 +450,7 @@ def test_a_copy_that_is_not_whole_or_not_ours_is_refused(
     assert value_of(data_dir) == "new"
 
 
-def test_an_older_treadles_copy_is_restored_and_brought_up_to_date(data_dir: Path, target: Path) -> None:
+def test_a_backup_from_an_older_treadle_can_be_restored_and_upgraded(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     spoiled(lambda db: db.execute("UPDATE meta SET value = '0' WHERE key = 'projectionVersion'"))(target)
@@ -449,7 +462,7 @@ def test_an_older_treadles_copy_is_restored_and_brought_up_to_date(data_dir: Pat
 
 
 @own_file_system
-def test_a_restore_onto_a_full_disk_is_refused_and_changes_nothing(data_dir: Path, target: Path) -> None:
+def test_a_restore_to_a_full_disk_is_refused_and_changes_nothing(data_dir: Path, target: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -479,7 +492,7 @@ def test_a_restore_onto_a_full_disk_is_refused_and_changes_nothing(data_dir: Pat
 
 @linux
 @pytest.mark.parametrize("with_wal", [True, False])
-def test_a_restore_that_is_killed_at_any_step_leaves_the_old_database_or_the_new_one(
+def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new_database(
     data_dir: Path, tmp_path: Path, with_wal: bool
 ) -> None:
     with wire.spawn(data_dir) as daemon:
@@ -502,7 +515,7 @@ def test_a_restore_that_is_killed_at_any_step_leaves_the_old_database_or_the_new
         assert step == "end" or found[-1] == 'again "new"', step
 
 
-def test_the_header_of_a_copy_says_whose_it_is(data_dir: Path, target: Path) -> None:
+def test_a_backup_has_the_application_id_in_its_header(data_dir: Path, target: Path) -> None:
     setting(data_dir, "old")
     back_up(data_dir, target)
     assert int.from_bytes(target.read_bytes()[68:72], "big") == APPLICATION_ID

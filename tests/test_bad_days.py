@@ -1,5 +1,5 @@
-"""The database's bad days: each is told with what to do, nothing refused is there, nothing acknowledged is lost, and
-the same daemon goes on when the cause is gone."""
+"""Full disks, damaged files and foreign locks: each error says what to do, nothing refused is stored, nothing
+acknowledged is lost, and the same daemon recovers when the cause is gone."""
 
 import errno
 import fcntl
@@ -113,7 +113,7 @@ def error_at_start(daemon: wire.Daemon) -> dict[str, Any]:
 
 
 @own_file_system
-def test_on_a_full_disk_writes_are_refused_reads_go_on_and_so_do_writes_once_there_is_room(data_dir: Path) -> None:
+def test_a_full_disk_refuses_writes_but_not_reads_until_space_is_freed(data_dir: Path) -> None:
     data_dir.mkdir()
     with durable(data_dir, "tmpfs", data_dir, 8 << 20) as daemon:
         daemon.initialize()
@@ -154,7 +154,7 @@ def fill(path: Path) -> None:
 
 
 @own_file_system
-def test_a_turn_that_cannot_be_locked_for_want_of_room_is_refused_and_starts_once_there_is_some(data_dir: Path) -> None:
+def test_a_turn_is_refused_when_its_lock_file_does_not_fit_on_the_disk(data_dir: Path) -> None:
     data_dir.mkdir()
     with durable(data_dir, "tmpfs", data_dir, 8 << 20) as daemon:
         daemon.initialize()
@@ -170,7 +170,7 @@ def test_a_turn_that_cannot_be_locked_for_want_of_room_is_refused_and_starts_onc
 
 
 @own_file_system
-def test_a_start_on_a_full_disk_says_so_and_the_same_daemon_starts_once_there_is_room(data_dir: Path) -> None:
+def test_a_start_on_a_full_disk_is_refused_until_space_is_freed(data_dir: Path) -> None:
     data_dir.mkdir()
     with durable(data_dir, "tmpfs", data_dir, 8192) as daemon:
         error = error_at_start(daemon)
@@ -186,7 +186,7 @@ def test_a_start_on_a_full_disk_says_so_and_the_same_daemon_starts_once_there_is
 
 
 @linux
-def test_a_failed_write_to_the_disk_is_not_acknowledged_and_the_next_one_may_succeed(data_dir: Path) -> None:
+def test_a_failed_write_is_not_acknowledged_and_a_later_one_can_succeed(data_dir: Path) -> None:
     with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
@@ -207,7 +207,7 @@ def test_a_failed_write_to_the_disk_is_not_acknowledged_and_the_next_one_may_suc
 
 
 @linux
-def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path) -> None:
+def test_a_failed_write_leaves_nothing_behind_after_a_kill(data_dir: Path) -> None:
     with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
@@ -220,7 +220,7 @@ def test_what_a_failed_write_left_half_done_is_gone_after_a_kill(data_dir: Path)
 
 
 @needs("strace")
-def test_a_sync_that_fails_is_not_acknowledged_and_the_next_one_may_succeed(data_dir: Path) -> None:
+def test_a_write_whose_fsync_fails_is_not_acknowledged_and_a_later_one_can_succeed(data_dir: Path) -> None:
     with durable(data_dir) as daemon:
         daemon.initialize()
         work = Work(daemon)
@@ -246,7 +246,7 @@ def test_a_sync_that_fails_is_not_acknowledged_and_the_next_one_may_succeed(data
 
 
 @linux
-def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(data_dir: Path) -> None:
+def test_a_daemon_that_exits_while_writes_fail_leaves_its_turns_to_the_next_daemon(data_dir: Path) -> None:
     with durable(data_dir, "file-size", 1_000_000) as daemon:
         daemon.initialize()
         work = Work(daemon)
@@ -267,9 +267,7 @@ def test_a_daemon_that_ends_while_the_disk_fails_leaves_its_turns_to_the_next(da
 @linux
 @pytest.mark.parametrize("name", [".", FILE_NAME, "opening.lock", "present.lock"])
 @pytest.mark.parametrize("bits", [0o500, 0o000])
-def test_what_may_not_be_written_is_named_and_the_same_daemon_starts_once_it_may(
-    data_dir: Path, name: str, bits: int
-) -> None:
+def test_a_read_only_file_is_named_in_the_error_until_it_is_writable(data_dir: Path, name: str, bits: int) -> None:
     with wire.serving(data_dir) as daemon:
         Work(daemon).begin()
     path = data_dir / name
@@ -290,7 +288,7 @@ def test_what_may_not_be_written_is_named_and_the_same_daemon_starts_once_it_may
 
 
 @linux
-def test_a_turn_whose_lock_may_not_be_made_is_refused_alone(data_dir: Path) -> None:
+def test_only_the_turn_is_refused_when_its_lock_file_cannot_be_created(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
@@ -309,7 +307,7 @@ def test_a_turn_whose_lock_may_not_be_made_is_refused_alone(data_dir: Path) -> N
         assert daemon.finish() == 0
 
 
-# A file that is none of ours, or damaged
+# Foreign and damaged files
 
 
 @contextmanager
@@ -318,7 +316,7 @@ def foreign(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def test_a_file_that_is_no_database_is_refused_untouched(data_dir: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_left_unchanged(data_dir: Path) -> None:
     data_dir.mkdir()
     path = data_dir / FILE_NAME
     path.write_bytes(b"Dear diary, " * 1000)
@@ -331,7 +329,7 @@ def test_a_file_that_is_no_database_is_refused_untouched(data_dir: Path) -> None
     assert path.read_bytes() == b"Dear diary, " * 1000
 
 
-def test_another_programs_database_is_refused_untouched(data_dir: Path) -> None:
+def test_a_database_of_another_program_is_refused_and_left_unchanged(data_dir: Path) -> None:
     data_dir.mkdir()
     path = data_dir / FILE_NAME
     with foreign(path) as db:
@@ -374,12 +372,12 @@ def tear(data_dir: Path, page: int) -> None:
         file.write(b"\xa5" * 4096)
 
 
-def test_a_torn_page_is_told_by_what_reads_or_writes_it_and_by_nothing_else(data_dir: Path) -> None:
+def test_a_torn_page_fails_only_the_requests_that_touch_it(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
-        for _ in range(50):
-            work.add(1000)
+        for _ in range(250):
+            work.add(10)
         daemon.dispatch("ChangeSetting", key="k", value=1)
     messages = pages_of(data_dir, "projection_messages")
     assert len(messages) > 4
@@ -401,7 +399,7 @@ def test_a_torn_page_is_told_by_what_reads_or_writes_it_and_by_nothing_else(data
         assert daemon.finish() == 0
 
 
-def test_a_log_whose_last_page_is_torn_is_neither_read_nor_appended_to(data_dir: Path) -> None:
+def test_a_log_with_a_torn_last_page_is_neither_read_nor_appended_to(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -424,7 +422,7 @@ INDEX = {"topic": "index"}
 
 
 @pytest.mark.parametrize("cut", [1, 5_000, 20_000])
-def test_a_log_ahead_that_was_cut_off_gives_what_was_committed_before_the_cut(data_dir: Path, cut: int) -> None:
+def test_a_truncated_wal_keeps_what_was_committed_before_the_cut(data_dir: Path, cut: int) -> None:
     with durable(data_dir) as daemon:
         daemon.initialize()
         work = Work(daemon)
@@ -474,7 +472,7 @@ def locking(data_dir: Path, *statements: str) -> Iterator[None]:
 EXCLUSIVE = ("BEGIN EXCLUSIVE",)
 
 
-def test_a_write_waits_for_a_lock_that_is_let_go_and_reads_do_not_wait(data_dir: Path) -> None:
+def test_a_write_waits_for_a_lock_to_be_released_and_reads_do_not(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -487,9 +485,7 @@ def test_a_write_waits_for_a_lock_that_is_let_go_and_reads_do_not_wait(data_dir:
         work.check(daemon)
 
 
-async def test_a_lock_that_outlasts_patience_is_an_error_that_may_be_tried_again(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lock_held_too_long_is_a_retryable_error(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
     support.set_default(monkeypatch, Engine, "busy_patience", 0.0)
     change = {"type": "ChangeSetting", "key": "k", "value": 1}
@@ -504,7 +500,7 @@ async def test_a_lock_that_outlasts_patience_is_an_error_that_may_be_tried_again
         assert (await client.call("command/dispatch", change))["sequence"] == 1
 
 
-async def test_a_database_that_another_program_has_for_itself_is_refused_until_it_lets_go(
+async def test_a_database_in_exclusive_locking_mode_is_refused_until_it_is_released(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wire.serving(data_dir) as daemon:
@@ -519,7 +515,7 @@ async def test_a_database_that_another_program_has_for_itself_is_refused_until_i
         await client.call("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
 
 
-async def test_a_file_system_without_locks_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_system_without_file_locking_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -532,9 +528,7 @@ async def test_a_file_system_without_locks_is_refused(data_dir: Path, monkeypatc
         await client.call("initialize", {})
 
 
-async def test_a_file_system_whose_locks_do_not_lock_is_refused(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_system_with_ineffective_locks_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with support.serving(data_dir, initialize=False) as (client, _):
         with monkeypatch.context() as patch:
             patch.setattr(fcntl, "flock", lambda descriptor, operation: None)
@@ -544,10 +538,10 @@ async def test_a_file_system_whose_locks_do_not_lock_is_refused(
         await client.call("initialize", {})
 
 
-# A folder that goes away
+# A data directory that is moved or replaced
 
 
-def test_a_database_that_was_moved_away_is_not_written_to(data_dir: Path, tmp_path: Path) -> None:
+def test_a_moved_database_is_not_written_to(data_dir: Path, tmp_path: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()
@@ -561,7 +555,7 @@ def test_a_database_that_was_moved_away_is_not_written_to(data_dir: Path, tmp_pa
         work.check()
 
 
-def test_a_database_that_was_replaced_under_the_daemon_is_not_written_to(data_dir: Path, tmp_path: Path) -> None:
+def test_a_database_replaced_under_a_running_daemon_is_not_written_to(data_dir: Path, tmp_path: Path) -> None:
     with wire.serving(data_dir) as daemon:
         work = Work(daemon)
         work.begin()

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+import wire
+from people import BACKWARDS, pipelined
 from support import spawned_on_pipes
 from treadle.client import (
     AppendChange,
@@ -51,7 +53,7 @@ from treadle.domain.commands import (
     ResolveApproval,
     StartTurn,
 )
-from treadle.domain.entities import Message, Setting, Thread, Turn
+from treadle.domain.entities import Activity, Message, Setting, Thread, Turn
 from treadle.domain.events import SettingChanged
 from treadle.publish.subscriptions import NOTIFICATION_BYTES
 
@@ -90,7 +92,7 @@ async def as_there(client: Client, subscription: Subscription) -> bool:
 
 
 @pytest.mark.parametrize("framing", Framing)
-async def test_a_client_calls_and_is_answered(data_dir: Path, framing: Framing) -> None:
+async def test_a_client_can_dispatch_a_command_and_read_the_result(data_dir: Path, framing: Framing) -> None:
     async with connected(data_dir, *NORMAL, framing=framing) as client:
         assert (client.info.server_info.name, client.info.protocol_version) == ("treadle", 1)
         answer = await client.dispatch(ChangeSetting(key="k", value={"a": [1, "🧵"]}))
@@ -98,13 +100,13 @@ async def test_a_client_calls_and_is_answered(data_dir: Path, framing: Framing) 
         assert isinstance(event, SettingChanged)
         assert (answer.sequence, event.key, event.value) == (1, "k", {"a": [1, "🧵"]})
         page = await client.setting_list(limit=5)
-        assert page.items == [Setting(key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
+        assert page.items == [Setting(sequence=1, key="k", value={"a": [1, "🧵"]}, updated_at=event.at)]
         assert page.next_cursor is None
         assert await client.end() == 0
     assert client.process.returncode == 0
 
 
-async def test_every_method_that_the_daemon_tells_of_is_one_of_the_client(data_dir: Path) -> None:
+async def test_the_client_has_every_method_of_the_daemon(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         document = await client.rpc_discover()
     methods = {method["name"] for method in document["methods"] if "result" in method}
@@ -116,7 +118,7 @@ async def test_every_method_that_the_daemon_tells_of_is_one_of_the_client(data_d
     assert methods == {endpoint.name for endpoint in ENDPOINTS}
 
 
-async def test_every_read_gives_structs(data_dir: Path) -> None:
+async def test_every_read_returns_structs(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         assert [project.id for project in (await client.project_list()).items] == ["p"]
@@ -130,7 +132,7 @@ async def test_every_read_gives_structs(data_dir: Path) -> None:
         assert (await client.daemon_status()).sequence == 5
 
 
-async def test_a_batch_of_commands_is_done_together(data_dir: Path) -> None:
+async def test_a_batch_of_commands_is_dispatched_as_one(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         commands = [ChangeSetting(key=key, value=1) for key in "ab"]
         answer = await client.dispatch_batch(commands=commands, command_id="once")
@@ -138,7 +140,7 @@ async def test_a_batch_of_commands_is_done_together(data_dir: Path) -> None:
         assert await client.dispatch_batch(commands=commands, command_id="once") == answer
 
 
-async def test_answers_find_their_requests_and_what_is_sent_in_order_is_done_in_order(data_dir: Path) -> None:
+async def test_concurrent_requests_run_in_order_and_get_their_own_answers(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         answers = await asyncio.gather(*(client.dispatch(ChangeSetting(key="k", value=i)) for i in range(300)))
         assert [stored.sequence for answer in answers for stored in answer.events] == list(range(1, 301))
@@ -148,7 +150,7 @@ async def test_answers_find_their_requests_and_what_is_sent_in_order_is_done_in_
     assert client.connection.is_gone
 
 
-async def test_an_error_is_raised_with_all_that_it_says(data_dir: Path) -> None:
+async def test_an_error_answer_is_raised_with_code_kind_and_data(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         with pytest.raises(RemoteError) as caught:
             await client.dispatch(DeleteProject(id="none"))
@@ -157,7 +159,7 @@ async def test_an_error_is_raised_with_all_that_it_says(data_dir: Path) -> None:
         assert str(caught.value) == "project 'none' not found (-32011)"
 
 
-async def test_a_database_that_is_refused_is_raised_by_connect(data_dir: Path) -> None:
+async def test_connect_raises_when_the_database_is_refused(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "treadle.db").write_text("my shopping list")
     with pytest.raises(RemoteError, match=r"treadle\.db") as caught:
@@ -166,27 +168,27 @@ async def test_a_database_that_is_refused_is_raised_by_connect(data_dir: Path) -
     assert caught.value.code == -32803
 
 
-async def test_hello_can_be_said_by_hand(data_dir: Path) -> None:
+async def test_initialize_can_be_called_manually(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, initialize=False) as client:
         with pytest.raises(RemoteError, match="not initialized"):
             await client.daemon_status()
         assert (await client.initialize()).protocol_version == 1
 
 
-async def test_without_a_data_directory_it_is_the_users(tmp_path: Path) -> None:
+async def test_the_default_data_directory_is_the_users(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "share")}
     async with asyncio.timeout(PATIENCE), connect(env=env) as client:
         assert Path((await client.daemon_status()).data_dir).is_relative_to(tmp_path)
 
 
-async def test_a_message_can_be_of_many_mebibytes(data_dir: Path) -> None:
+async def test_a_message_of_several_mebibytes_can_be_sent(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         value = "🧵" * (2 * 1024 * 1024)
         await client.dispatch(ChangeSetting(key="k", value=value))
         assert (await client.setting_list()).items[0].value == value
 
 
-async def test_a_message_that_is_too_large_is_an_error_of_its_call_alone(data_dir: Path) -> None:
+async def test_a_message_over_the_size_limit_fails_only_its_own_call(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, "--max-message-bytes", "1000") as client:
         large, small = (asyncio.create_task(client.dispatch(ChangeSetting(key="k", value=v))) for v in ("x" * 1000, 1))
         with pytest.raises(RemoteError) as caught:
@@ -195,7 +197,7 @@ async def test_a_message_that_is_too_large_is_an_error_of_its_call_alone(data_di
         assert (await small).sequence == 1
 
 
-async def test_a_call_that_is_cancelled_is_taken_back(data_dir: Path) -> None:
+async def test_cancelling_a_call_cancels_the_request(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
         await scenery(client)
         lingering = asyncio.create_task(append(client, "never"))
@@ -209,7 +211,7 @@ async def test_a_call_that_is_cancelled_is_taken_back(data_dir: Path) -> None:
         assert (await client.thread_read(thread_id="t")).messages[-1].text == "kept"
 
 
-def test_what_has_its_default_is_not_sent() -> None:
+def test_fields_with_their_default_value_are_not_sent() -> None:
     command = RequestApproval(
         thread_id="t", turn_id="u", title="?", options=[ApprovalOption(id="o", name="O", kind="k")]
     )
@@ -232,16 +234,16 @@ GOLDEN = msgspec.json.decode((Path(__file__).parent / "golden" / "commands.json"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.__name__))
-def test_a_command_is_read_as_it_was_sent(command: type[Command]) -> None:
+def test_a_command_survives_encoding_and_decoding(command: type[Command]) -> None:
     for form in GOLDEN[command.__name__].values():
         sent = msgspec.convert(form, command)
         assert msgspec.convert(sparse(sent), command) == sent
 
 
-# Given pipes
+# Connecting to a running daemon
 
 
-async def test_a_daemon_that_runs_is_talked_to_over_descriptors(data_dir: Path) -> None:
+async def test_a_client_can_connect_to_a_running_daemon_over_file_descriptors(data_dir: Path) -> None:
     async with asyncio.timeout(PATIENCE), spawned_on_pipes(data_dir, *NORMAL) as (source, to, process):
         async with connect(pipes=(source, to)) as client:
             await client.dispatch(ChangeSetting(key="k", value=1))
@@ -250,7 +252,7 @@ async def test_a_daemon_that_runs_is_talked_to_over_descriptors(data_dir: Path) 
         assert await process.wait() == 0  # its input was closed with the block
 
 
-async def test_a_daemon_that_runs_is_talked_to_over_streams(data_dir: Path) -> None:
+async def test_a_client_can_connect_to_a_running_daemon_over_streams(data_dir: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), *NORMAL),
         stdin=asyncio.subprocess.PIPE,
@@ -264,7 +266,7 @@ async def test_a_daemon_that_runs_is_talked_to_over_streams(data_dir: Path) -> N
         assert await process.wait() == 0
 
 
-async def test_a_daemon_that_runs_is_talked_to_over_a_socket(data_dir: Path) -> None:
+async def test_a_client_can_connect_to_a_running_daemon_over_a_socket(data_dir: Path) -> None:
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), *NORMAL),
@@ -278,14 +280,14 @@ async def test_a_daemon_that_runs_is_talked_to_over_a_socket(data_dir: Path) -> 
         assert await process.wait() == 0
 
 
-async def test_a_socket_is_not_taken_for_two_pipes() -> None:
+async def test_a_socket_passed_as_two_pipes_is_rejected() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(ValueError, match="open_connection"):
         async with connect(pipes=(ours.fileno(), ours.fileno())):
             pass
 
 
-async def test_a_daemon_behind_pipes_is_given_no_options(data_dir: Path) -> None:
+async def test_daemon_options_are_rejected_when_connecting_over_pipes(data_dir: Path) -> None:
     with pytest.raises(ValueError, match="runs already"):
         async with connect(data_dir, pipes=(0, 1)):
             pass
@@ -329,10 +331,10 @@ HELLO = {
     "protocolVersion": 1,
     "logId": "l",
 }
-SETTING = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
-    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "archivedAt": None, "version": 1},
-    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z"},
+    **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
+    **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 
 
@@ -345,7 +347,7 @@ async def with_later(later: Later) -> AsyncIterator[Client]:
         await serving
 
 
-async def test_what_only_a_later_release_knows_is_passed_over() -> None:
+async def test_fields_types_and_entities_of_a_later_release_are_ignored() -> None:
     happened = {"type": "SettingChanged", "at": "2026-01-31T12:00:00.000Z", "key": "k", "value": 1, "why": "new"}
     events = [{"sequence": 7, "event": happened}, {"sequence": 8, "event": {"type": "ThreadPinned", "pin": 1}}]
     members = ("threads", "turns", "messages", "activities", "approvals", "checkpoints")
@@ -379,14 +381,14 @@ async def test_what_only_a_later_release_knows_is_passed_over() -> None:
     assert later.asked[-1] == "subscription/close"
 
 
-async def test_a_daemon_that_speaks_a_later_version_of_the_protocol_is_warned_of() -> None:
+async def test_a_later_protocol_version_of_the_daemon_gives_a_warning() -> None:
     with pytest.warns(UserWarning, match="speaks version 2 of the protocol, this client knows 1"):
         async with with_later(Later(initialize=HELLO | {"protocolVersion": 2})) as client:
             assert client.info.protocol_version == 2
 
 
 @pytest.mark.parametrize("said", [b"Content-Length: 5\r\n\r\nhello", b"Content-Length: 1\r\n\r\n7", b"Hello?\r\n\r\n"])
-async def test_a_daemon_that_cannot_be_understood_is_a_clear_disconnection(said: bytes) -> None:
+async def test_invalid_output_from_the_daemon_raises_disconnected(said: bytes) -> None:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=theirs)
     ours.send(said)
@@ -396,7 +398,7 @@ async def test_a_daemon_that_cannot_be_understood_is_a_clear_disconnection(said:
     ours.close()
 
 
-async def test_who_writes_waits_while_the_daemon_takes_no_more() -> None:
+async def test_a_write_waits_while_the_daemon_does_not_read() -> None:
     ours, theirs = socket.socketpair()
     async with asyncio.timeout(PATIENCE):
         async with connect(pipes=await asyncio.open_connection(sock=theirs), initialize=False) as client:
@@ -438,7 +440,7 @@ async def test_a_subscription_keeps_a_replica(data_dir: Path, framing: Framing) 
             await subscription.close()
 
 
-async def test_events_come_one_notification_after_the_other(data_dir: Path) -> None:
+async def test_a_subscription_returns_event_notifications_one_by_one(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         subscription = await client.subscribe("events", after_sequence=0)
@@ -450,7 +452,7 @@ async def test_events_come_one_notification_after_the_other(data_dir: Path) -> N
         assert [stored["sequence"] for stored in found] == [1, 2, 3, 4, 5]
 
 
-async def test_a_replica_that_was_kept_is_brought_up_to_date(data_dir: Path) -> None:
+async def test_resubscribing_with_a_kept_replica_brings_it_up_to_date(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         before = await client.subscribe("thread", thread_id="t")
@@ -473,7 +475,7 @@ async def test_a_replica_that_was_kept_is_brought_up_to_date(data_dir: Path) -> 
         assert await as_there(client, other)
 
 
-async def test_what_is_of_no_subscription_is_kept_apart() -> None:
+async def test_notifications_without_a_subscription_go_to_their_own_inbox() -> None:
     warning = {"method": "window/logMessage", "params": {"type": 2, "message": "beware"}}
     async with with_later(Later(subscription_open=None, told=[warning])) as client:
         await client.call("subscription/open")
@@ -484,7 +486,7 @@ async def test_what_is_of_no_subscription_is_kept_apart() -> None:
         }
 
 
-# A consumer that is slow
+# Slow consumers
 
 
 HELD, MOST = 64 * 1024, 8 * 1024 * 1024
@@ -522,7 +524,7 @@ async def paused(client: Client) -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_is_not_taken_is_left_in_the_pipe(data_dir: Path) -> None:
+async def test_unread_notifications_are_left_in_the_pipe(data_dir: Path) -> None:
     async with bounded(data_dir) as client:
         subscription = await client.subscribe("events", after_sequence=0)
         await paused(client)
@@ -536,7 +538,7 @@ async def test_what_is_not_taken_is_left_in_the_pipe(data_dir: Path) -> None:
         assert largest <= HELD + NOTIFICATION_BYTES + (1 << 18), "one read, and what it completed"
 
 
-async def test_a_consumer_may_call_while_its_own_inbox_is_full(data_dir: Path) -> None:
+async def test_a_consumer_can_make_calls_while_its_own_inbox_is_full(data_dir: Path) -> None:
     async with bounded(data_dir) as client:
         subscription = await client.subscribe("events", after_sequence=0)
         await paused(client)
@@ -548,7 +550,7 @@ async def test_a_consumer_may_call_while_its_own_inbox_is_full(data_dir: Path) -
             await client.setting_list(limit=1)
 
 
-async def test_a_task_may_wait_for_one_subscription_while_another_is_full(data_dir: Path) -> None:
+async def test_a_task_can_wait_for_one_subscription_while_the_inbox_of_another_is_full(data_dir: Path) -> None:
     async with bounded(data_dir) as client:
         full = await client.subscribe("events", after_sequence=0)
         settings = await client.subscribe("settings")
@@ -558,7 +560,7 @@ async def test_a_task_may_wait_for_one_subscription_while_another_is_full(data_d
         assert (await full.next())["events"][0]["sequence"] == 1
 
 
-async def test_a_subscription_that_is_too_far_behind_is_opened_again(data_dir: Path) -> None:
+async def test_a_subscription_too_far_behind_raises_out_of_step(data_dir: Path) -> None:
     async with bounded(data_dir, most=HELD) as client:
         behind = await client.subscribe("thread", thread_id="t")
         done = await append(client, LARGE * 10)
@@ -574,13 +576,13 @@ async def test_a_subscription_that_is_too_far_behind_is_opened_again(data_dir: P
         assert client.connection.flow.held == 0
 
 
-async def test_a_client_ends_its_daemon_while_an_inbox_is_full(data_dir: Path) -> None:
+async def test_a_client_can_shut_down_its_daemon_while_an_inbox_is_full(data_dir: Path) -> None:
     async with bounded(data_dir) as client:
         await client.subscribe("events", after_sequence=0)
         await paused(client)
 
 
-async def test_notifications_of_no_subscription_need_not_be_taken() -> None:
+async def test_unread_notifications_without_a_subscription_are_dropped_oldest_first() -> None:
     warnings = [{"method": "window/logMessage", "params": {"type": 2, "message": f"{i}"}} for i in range(1000)]
     async with with_later(Later(subscription_open=None, told=warnings, daemon_status=7)) as client:
         await client.call("subscription/open")
@@ -590,10 +592,10 @@ async def test_notifications_of_no_subscription_need_not_be_taken() -> None:
         assert newest == [f"{i}" for i in range(1000 - NEWEST, 1000)]
 
 
-# Following
+# Following a thread
 
 
-async def test_a_thread_is_followed_from_its_snapshot_to_its_end(data_dir: Path) -> None:
+async def test_following_a_thread_gives_its_snapshot_then_changes_until_it_is_deleted(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         following = client.follow("t")
@@ -618,7 +620,7 @@ async def test_a_thread_is_followed_from_its_snapshot_to_its_end(data_dir: Path)
         assert (await client.daemon_status()).queues.subscriptions == 0
 
 
-async def test_the_changes_of_one_notification_are_told_as_they_were(data_dir: Path) -> None:
+async def test_follow_yields_each_message_as_it_was_at_that_change(data_dir: Path) -> None:
     # The replica has all of them at once; what is told first does not hold what is told next.
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
@@ -637,7 +639,7 @@ async def test_the_changes_of_one_notification_are_told_as_they_were(data_dir: P
                 break
 
 
-async def test_the_subscription_is_closed_when_the_loop_is_left(data_dir: Path) -> None:
+async def test_leaving_a_follow_loop_closes_the_subscription(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         async for change in client.follow("t"):
@@ -648,7 +650,7 @@ async def test_the_subscription_is_closed_when_the_loop_is_left(data_dir: Path) 
         assert (await client.daemon_status()).queues.subscriptions == 0
 
 
-async def test_who_follows_again_with_what_was_kept_is_told_what_changed_since(data_dir: Path) -> None:
+async def test_following_again_with_a_kept_replica_gives_only_the_changes_since(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         await scenery(client)
         replica = Replica()
@@ -663,31 +665,29 @@ async def test_who_follows_again_with_what_was_kept_is_told_what_changed_since(d
         assert replica.all(Message)["m"].text == "meanwhile"
 
 
-async def test_a_thread_that_is_not_there_cannot_be_followed(data_dir: Path) -> None:
+async def test_following_a_missing_thread_raises_not_found(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         with pytest.raises(RemoteError, match="thread 'none' not found"):
             async for _ in client.follow("none"):
                 pass
 
 
-# The daemon is gone
+# The daemon exits
 
 
-async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) -> None:
+async def test_all_waiting_calls_fail_when_the_daemon_dies(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
         await scenery(client)
         subscription = await client.subscribe("thread", thread_id="t")
-
-        async def follow() -> None:
-            async for _ in client.follow("t"):
-                pass
-
-        following = [asyncio.create_task(subscription.next()), asyncio.create_task(follow())]
-        waiting = asyncio.create_task(append(client, "x"))  # last: a read that came later would end its linger
+        changes = aiter(client.follow("t"))
+        await anext(changes)  # the snapshot: it sends no other request, which would end the linger of the delta
+        waiting = [asyncio.create_task(append(client, "x")), asyncio.create_task(subscription.next())]
+        waiting.append(asyncio.ensure_future(anext(changes)))
+        await asyncio.sleep(0)  # the delta is written when its task begins
         with pytest.raises(RemoteError):
-            await client.call("no/such/method")  # what came before it was read
+            await client.call("no/such/method")  # its answer shows that the delta was read
         client.process.send_signal(signal.SIGKILL)
-        for task in (waiting, *following):
+        for task in waiting:
             with pytest.raises(Disconnected):
                 await task
         # And all that comes later.
@@ -706,7 +706,7 @@ async def test_when_the_daemon_is_gone_all_that_waits_is_told(data_dir: Path) ->
     assert client.process.returncode == -signal.SIGKILL
 
 
-async def test_what_was_answered_before_the_daemon_went_is_not_lost() -> None:
+async def test_answers_received_before_the_daemon_died_are_not_lost() -> None:
     source, said = os.pipe()
     heard, to = os.pipe()
     os.close(heard)  # it reads no more
@@ -720,16 +720,16 @@ async def test_what_was_answered_before_the_daemon_went_is_not_lost() -> None:
             await unanswered
 
 
-async def test_a_daemon_that_is_gone_can_be_shut_down(data_dir: Path) -> None:
+async def test_shutting_down_a_daemon_that_has_already_exited_succeeds(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL) as client:
         client.process.send_signal(signal.SIGTERM)
         assert await client.end() == 0
 
 
-# What a type checker sees
+# Type checking
 
 
-def test_a_wrong_call_is_a_type_error_and_a_right_one_has_the_type_of_its_result(tmp_path: Path) -> None:
+def test_calls_are_type_checked_by_mypy(tmp_path: Path) -> None:
     checked, program = Path(__file__).parent / "client_types.py", tmp_path / "program.py"
     [text] = re.findall(r"^```python run\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
     program.write_text(text, "utf-8")
@@ -750,12 +750,13 @@ def test_a_wrong_call_is_a_type_error_and_a_right_one_has_the_type_of_its_result
 
 
 def upsert(entity: str, **value: Any) -> dict[str, Any]:
-    return {"type": "upsert", "entity": entity, "value": value}
+    return {"type": "upsert", "entity": entity, "value": {"sequence": 1, **value}}
 
 
-def test_a_replica_takes_each_kind_of_change() -> None:
+def test_a_replica_applies_each_kind_of_change() -> None:
     replica = Replica()
-    replica.load({"sequence": 3, "threads": [{"id": "t", "title": "a"}], "settings": [{"key": "k", "value": 1}]})
+    thread, setting = {"sequence": 1, "id": "t", "title": "a"}, {"sequence": 2, "key": "k", "value": 1}
+    replica.load({"sequence": 3, "threads": [thread], "settings": [setting]})
     replica.apply([upsert("thread", id="t", title="b"), upsert("message", id="m", threadId="t", text="one")], 5)
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "🧵", "offset": 3}], 6)
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "!", "offset": 4}], 7)
@@ -765,22 +766,52 @@ def test_a_replica_takes_each_kind_of_change() -> None:
     assert replica.sequence == 8
     held = {entity: values for entity, values in replica.entities.items() if values}
     assert held == {
-        "thread": {"t": {"id": "t", "title": "b"}},
-        "message": {"m": {"id": "m", "threadId": "t", "text": "one🧵!"}},
+        "thread": {"t": {"sequence": 1, "id": "t", "title": "b"}},
+        "message": {"m": {"sequence": 1, "id": "m", "threadId": "t", "text": "one🧵!"}},
     }
     replica.apply([{"type": "remove", "entity": "thread", "id": "t"}], 9)
     assert not any(replica.entities.values())
 
 
+def test_a_replica_is_sorted_by_sequence_whatever_the_order_of_its_changes() -> None:
+    replica = Replica()
+    settings = [{"sequence": 2, "key": "a"}, {"sequence": 1, "key": "b"}, {"sequence": 4, "key": "c"}]
+    replica.load({"sequence": 4, "settings": settings})
+    assert list(replica.entities["setting"]) == ["b", "a", "c"]
+    replica.apply([upsert("setting", sequence=6, key="d"), upsert("setting", sequence=5, key="e")], 6)
+    assert list(replica.entities["setting"]) == ["b", "a", "c", "e", "d"]
+    replica.apply([upsert("setting", sequence=2, key="a", value=1), upsert("setting", sequence=7, key="b")], 7)
+    assert list(replica.entities["setting"]) == ["a", "c", "e", "d", "b"]
+
+
+async def test_a_turn_is_in_the_order_of_its_commands(data_dir: Path) -> None:
+    def shown(replica: Replica) -> list[str]:
+        entities: list[Message | Activity] = [*replica.all(Message).values(), *replica.all(Activity).values()]
+        entities.sort(key=lambda entity: entity.sequence)
+        return [entity.text if isinstance(entity, Message) else entity.title for entity in entities]
+
+    async with connected(data_dir, *NORMAL) as client:
+        await client.dispatch(CreateProject(id="p", name="p", path="/p"))
+        await client.dispatch(CreateThread(thread_id="t", project_id="p", title="T"))
+        live = await client.subscribe("thread", thread_id="t")
+        said: list[str] = []
+        with wire.serving(data_dir) as other:
+            for turn, times in (("u", []), ("v", BACKWARDS)):
+                said += await asyncio.to_thread(pipelined, other, "t", turn, times)
+            sequence = other.result("daemon/status")["sequence"]
+        assert shown(await live.until(sequence)) == said
+        assert shown((await client.subscribe("thread", thread_id="t")).replica) == said
+
+
 @pytest.mark.parametrize(("id", "offset"), [("m", 2), ("m", 4), ("none", 0)])
-def test_a_replica_notices_that_something_is_missing(id: str, offset: int) -> None:
+def test_a_replica_raises_out_of_step_when_a_change_is_missing(id: str, offset: int) -> None:
     replica = Replica()
     replica.apply([upsert("message", id="m", threadId="t", text="one")], 1)
     with pytest.raises(OutOfStep):
         replica.apply([{"type": "append", "entity": "message", "id": id, "text": "x", "offset": offset}], 2)
 
 
-def test_appending_to_a_replica_is_linear_in_the_text() -> None:
+def test_appending_to_a_replica_takes_linear_time() -> None:
     def seconds(count: int) -> float:
         replica = Replica()
         replica.apply([upsert("message", id="m", threadId="t", text="")], 1)
@@ -797,7 +828,7 @@ def test_appending_to_a_replica_is_linear_in_the_text() -> None:
     assert large < 16 * 3 * small  # quadratic: 256 times
 
 
-def test_a_replica_joins_what_was_appended_whatever_comes_next() -> None:
+def test_a_replica_joins_appended_text_before_the_next_operation() -> None:
     def grown() -> Replica:
         replica = Replica()
         replica.apply([upsert("message", id="m", threadId="t", text="one")], 1)
@@ -827,20 +858,20 @@ def test_a_replica_joins_what_was_appended_whatever_comes_next() -> None:
     assert replica.entities["message"] == {}
 
 
-def test_a_snapshot_takes_the_place_of_what_was_held() -> None:
+def test_a_snapshot_replaces_the_content_of_a_replica() -> None:
     replica = Replica()
-    replica.load({"sequence": 9, "projects": [{"id": "p"}], "threads": [{"id": "t"}]})
-    replica.load({"sequence": 4, "projects": [], "threads": [{"id": "u"}]})
+    replica.load({"sequence": 9, "projects": [{"sequence": 1, "id": "p"}], "threads": [{"sequence": 2, "id": "t"}]})
+    replica.load({"sequence": 4, "projects": [], "threads": [{"sequence": 3, "id": "u"}]})
     assert (replica.sequence, replica.entities["project"], list(replica.entities["thread"])) == (4, {}, ["u"])
 
 
-def test_a_replica_passes_over_entities_that_it_does_not_know() -> None:
+def test_a_replica_ignores_unknown_kinds_of_entity() -> None:
     replica = Replica()
     replica.apply([upsert("pin", id=1), {"type": "remove", "entity": "pin", "id": 1}], 3)
     assert replica.sequence == 3
 
 
-def test_a_replica_gives_its_entities_as_structs() -> None:
+def test_a_replica_returns_its_entities_as_structs() -> None:
     replica = Replica()
     replica.load({"sequence": 3, "threads": [THREAD], "settings": [SETTING]})
     assert replica.all(Thread)["t"].title == "T"

@@ -1,4 +1,4 @@
-"""JSON-RPC messages in and out: what is taken, what is refused and under which id, and that nothing ever raises."""
+"""JSON-RPC messages in and out: what is accepted, what is rejected with which id, and that decoding never raises."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -72,7 +72,7 @@ def call(params: str, id: str | None = "7") -> str:
     return '{"jsonrpc":"2.0","method":"m",' + (f'"id":{id},' if id else "") + f'"params":{params}}}'
 
 
-# What is taken
+# Valid messages
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def call(params: str, id: str | None = "7") -> str:
         (call('["\\\\\\\\ud800"]'), ("request", "7", "m", '["\\\\\\\\ud800"]')),
     ],
 )  # fmt: skip
-def test_a_message_is_told_by_its_members(body: str, message: Shown) -> None:
+def test_a_message_is_classified_by_its_members(body: str, message: Shown) -> None:
     assert decoded(body) == message
 
 
@@ -120,7 +120,7 @@ def test_a_message_is_told_by_its_members(body: str, message: Shown) -> None:
         ("9" * 5000, b"9" * 5000),
     ],
 )
-def test_an_id_is_kept_as_it_came_and_has_a_key_that_compares(id: str, key: object) -> None:
+def test_an_id_is_echoed_byte_for_byte_and_has_a_comparable_key(id: str, key: object) -> None:
     request = decode_body(call("{}", id).encode())
     assert isinstance(request, Request)
     assert bytes(request.id) == id.encode()
@@ -130,17 +130,17 @@ def test_an_id_is_kept_as_it_came_and_has_a_key_that_compares(id: str, key: obje
     assert encode_response(request.id, 0) == b'{"jsonrpc":"2.0","id":%b,"result":0}' % id.encode()
 
 
-def test_an_answers_key_is_that_of_the_request_it_answers() -> None:
+def test_a_response_has_the_same_key_as_its_request() -> None:
     answer = decode_body(b'{"jsonrpc":"2.0","id":5.0,"result":1}')
     assert isinstance(answer, Response)
     assert answer.key == 5
 
 
-def test_an_id_that_is_no_text_is_its_own_key() -> None:
+def test_an_id_with_a_lone_surrogate_is_its_own_key() -> None:
     assert id_key(msgspec.Raw(b'"\\ud800"')) == b'"\\ud800"'
 
 
-# What is refused
+# Invalid messages
 
 DEEP = "[" * MAX_DEPTH + "]" * MAX_DEPTH
 BOMB = "[" * 100_000 + "]" * 100_000
@@ -233,12 +233,12 @@ MALFORMED: list[tuple[str | bytes, Shown]] = [
 
 
 @pytest.mark.parametrize(("body", "answer"), MALFORMED, ids=range(len(MALFORMED)))
-def test_what_is_wrong_is_answered_under_the_id_that_can_be_told(body: str | bytes, answer: Shown) -> None:
+def test_an_invalid_message_is_answered_with_its_id_if_readable(body: str | bytes, answer: Shown) -> None:
     assert decoded(body) == answer
 
 
 @pytest.mark.parametrize(("body", "answer"), MALFORMED, ids=range(len(MALFORMED)))
-def test_what_is_wrong_in_a_batch_is_answered_in_its_place(body: str | bytes, answer: Shown) -> None:
+def test_an_invalid_message_in_a_batch_is_answered_at_its_position(body: str | bytes, answer: Shown) -> None:
     raw = body.encode() if isinstance(body, str) else body
     good = call("{}", "1").encode()
     if answer == PARSE:
@@ -259,31 +259,31 @@ def test_what_is_wrong_in_a_batch_is_answered_in_its_place(body: str | bytes, an
         ('{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', "$", "a string contains a lone surrogate"),
     ],
 )
-def test_a_request_that_cannot_be_decoded_is_told_why(body: str, path: str, reason: str) -> None:
+def test_an_undecodable_request_is_answered_with_path_and_reason(body: str, path: str, reason: str) -> None:
     found = decode_body(body.encode())
     assert isinstance(found, Invalid)
     assert found.error.data == {"kind": "invalidParams", "path": path, "reason": reason}
 
 
-def test_a_parse_error_says_where() -> None:
+def test_a_parse_error_gives_the_position() -> None:
     found = decode_body(b'{"a":01}')
     assert isinstance(found, Invalid)
     assert found.error.data == {"kind": "parseError", "reason": "JSON is malformed: invalid number (byte 6)"}
 
 
 @pytest.mark.parametrize("params", ['["\\ud800"]', '["\\u0000"]', DEEP, BOMB])
-def test_what_has_no_answer_is_not_answered_because_its_params_cannot_be_decoded(params: str) -> None:
+def test_undecodable_params_of_a_notification_or_response_are_not_answered(params: str) -> None:
     assert decoded(call(params, None)) == ("notification", "m", params)
     assert decoded('{"jsonrpc":"2.0","id":1,"result":' + params + "}") == ("response", "1", params, None)
 
 
-def test_a_notifications_name_can_always_be_written_to_a_log() -> None:
+def test_a_notification_method_can_always_be_logged() -> None:
     found = decode_body(b'{"jsonrpc":"2.0","method":"a\\ud800"}')
     assert isinstance(found, Notification)
     assert found.method == "a?"
 
 
-def test_the_deepest_nesting_is_taken_and_one_level_more_is_not() -> None:
+def test_nesting_beyond_the_depth_limit_is_rejected() -> None:
     assert decoded(call(DEEP[1:-1])) == ("request", "7", "m", DEEP[1:-1])
     assert decoded(call(DEEP)) == (INVALID_PARAMS, "7")
     in_batch = DEEP[2:-2]
@@ -294,7 +294,7 @@ def test_the_deepest_nesting_is_taken_and_one_level_more_is_not() -> None:
 @pytest.mark.parametrize(
     "params", ["[" + "[]," * 300 + "[]]", '["' + "[{" * 300 + '"]', '["\\"' + "[" * 300 + '\\\\"]']
 )
-def test_many_brackets_that_do_not_nest_are_taken(params: str) -> None:
+def test_many_brackets_without_deep_nesting_are_accepted(params: str) -> None:
     assert decoded(call(params)) == ("request", "7", "m", params)
 
 
@@ -356,14 +356,14 @@ SPEC_EXAMPLES: list[tuple[str, Shown | list[Shown]]] = [
 
 
 @pytest.mark.parametrize(("body", "messages"), SPEC_EXAMPLES, ids=range(len(SPEC_EXAMPLES)))
-def test_the_examples_of_the_specification(body: str, messages: Shown | list[Shown]) -> None:
+def test_the_examples_of_the_specification_are_decoded_as_documented(body: str, messages: Shown | list[Shown]) -> None:
     assert decoded(body) == messages
 
 
-# What goes out
+# Text that is not valid Unicode
 
 
-def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() -> None:
+def test_only_text_that_is_not_valid_unicode_is_escaped() -> None:
     path = b"/caf\xe9/\xc3\xa9".decode("utf-8", "surrogateescape")
     result = {"rows": [msgspec.Raw(b'{"n":1.50}')], path: (path, Project(**PROJECT, path=path)), "high": "\ud83d"}
     body = encode_response(msgspec.Raw(b"1e999"), result)
@@ -380,8 +380,15 @@ def test_text_that_is_not_unicode_is_escaped_and_everything_else_is_as_it_was() 
     assert error == {"code": 1, "message": escaped, "data": {"kind": "x", "path": escaped}}
 
 
-PROJECT = {"id": "p", "name": "p", "created_at": "now", "updated_at": "now"}
-PROJECT_JSON = {"id": "p", "name": "p", "createdAt": "now", "updatedAt": "now"}
+PROJECT: dict[str, Any] = {
+    "sequence": 1,
+    "id": "p",
+    "name": "p",
+    "remote": None,
+    "created_at": "now",
+    "updated_at": "now",
+}
+PROJECT_JSON = {"sequence": 1, "id": "p", "name": "p", "remote": None, "createdAt": "now", "updatedAt": "now"}
 
 
 # Params
@@ -439,14 +446,14 @@ PARAMS = msgspec.json.Decoder(Params)
          "maximum recursion depth exceeded while deserializing an object"),
     ],
 )  # fmt: skip
-def test_params_that_do_not_fit_are_told_where_and_why(params: str, path: str, reason: str) -> None:
+def test_invalid_params_are_reported_with_path_and_reason(params: str, path: str, reason: str) -> None:
     with pytest.raises(RpcError) as caught:
         decode_params(msgspec.Raw(params.encode()), PARAMS)
     assert caught.value.code == INVALID_PARAMS
     assert caught.value.data == {"kind": "invalidParams", "path": path, "reason": reason}
 
 
-def test_a_mistake_is_found_in_a_command_of_a_batch() -> None:
+def test_an_error_in_a_batched_command_is_reported_with_its_path() -> None:
     decoder = msgspec.json.Decoder(DispatchBatchParams)
     good = '{"type":"ArchiveThread","threadId":"t"}'
     for command, path in {
@@ -464,7 +471,7 @@ def test_a_mistake_is_found_in_a_command_of_a_batch() -> None:
         assert caught.value.data["path"] == f"$.params.commands[1]{path}"
 
 
-def test_a_mistake_among_very_many_members_or_items_is_answered_without_looking_at_each() -> None:
+def test_an_error_among_very_many_members_is_reported_without_checking_each() -> None:
     members = ",".join(f'"m{n}":1' for n in range(200_000))
     with pytest.raises(RpcError) as caught:
         decode_params(msgspec.Raw(f'{{"title":"a",{members}}}'.encode()), PARAMS)
@@ -474,7 +481,7 @@ def test_a_mistake_among_very_many_members_or_items_is_answered_without_looking_
     assert caught.value.data["path"] == "$.params.commands"
 
 
-# What is tolerated
+# Null and members that LSP clients add
 
 SENT_BY_CLIENTS: list[Any] = [
     *(endpoint.params for endpoint in ENDPOINTS if endpoint.params is not DISPATCH.params),
@@ -490,7 +497,7 @@ def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return ({"type": tag} if tag else {}) | {name: samples.get(name, "x") for name in names}
 
 
-def test_an_optional_member_that_is_null_has_its_default_everywhere() -> None:
+def test_null_for_any_optional_member_means_its_default() -> None:
     seen = 0
     for struct in SENT_BY_CLIENTS:
         decoder = msgspec.json.Decoder(struct)
@@ -503,7 +510,7 @@ def test_an_optional_member_that_is_null_has_its_default_everywhere() -> None:
     assert seen > 60
 
 
-def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_member() -> None:
+def test_null_is_kept_if_the_type_allows_it_and_rejected_for_a_required_member() -> None:
     decoder = msgspec.json.Decoder(AnyCommand)
     resolved = decode_params(
         msgspec.Raw(b'{"type":"ResolveApproval","threadId":"t","id":"a","outcome":null,"_meta":1}'), decoder
@@ -511,11 +518,11 @@ def test_null_keeps_its_meaning_where_it_has_one_and_is_refused_for_a_required_m
     assert isinstance(resolved, ResolveApproval)
     assert resolved.outcome is None
     with pytest.raises(RpcError) as caught:
-        decode_params(msgspec.Raw(b'{"type":"StartTurn","threadId":"t","prompt":null}'), decoder)
-    assert caught.value.data["path"] == "$.params.prompt"
+        decode_params(msgspec.Raw(b'{"type":"RenameThread","threadId":"t","title":null}'), decoder)
+    assert caught.value.data["path"] == "$.params.title"
 
 
-def test_null_in_a_command_of_a_batch_is_the_default() -> None:
+def test_null_in_a_batched_command_means_the_default() -> None:
     text = b'{"commandId":null,"commands":[{"type":"DeleteProject","id":"p","cascade":null}],"_meta":{}}'
     params = decode_params(msgspec.Raw(text), msgspec.json.Decoder(DispatchBatchParams))
     assert params.commands == [DeleteProject(id="p", cascade=False)]
@@ -534,18 +541,18 @@ def test_members_that_lsp_clients_add_to_any_params_are_ignored() -> None:
             assert caught.value.data["path"] == "$.params.meta"
 
 
-def test_missing_params_are_an_empty_object() -> None:
+def test_missing_params_are_read_as_an_empty_object() -> None:
     assert decode_params(None, msgspec.json.Decoder(Optional)).limit == 50
     with pytest.raises(RpcError, match=r"missing required member `title` \(at \$\.params\.title\)"):
         decode_params(None, PARAMS)
 
 
-def test_params_that_fit_are_decoded() -> None:
+def test_valid_params_are_decoded() -> None:
     found = decode_params(msgspec.Raw(b'{"title":"a","commands":[{"threadId":"t"}],"detail":{"x":1.5}}'), PARAMS)
     assert found == Params("a", "a", [Inner("t")], {"x": 1.5})
 
 
-def test_a_reason_does_not_repeat_what_was_sent_at_any_length() -> None:
+def test_an_error_reason_does_not_repeat_a_long_value() -> None:
     with pytest.raises(RpcError) as caught:
         decode_params(msgspec.Raw(b'{"title":"a","kind":"' + b"x" * 100_000 + b'"}'), PARAMS)
     assert caught.value.data["path"] == "$.params.kind"
@@ -555,7 +562,7 @@ def test_a_reason_does_not_repeat_what_was_sent_at_any_length() -> None:
 # Encoding
 
 
-def test_answers_and_calls_are_written_in_the_order_of_the_specification() -> None:
+def test_members_are_encoded_in_the_order_of_the_specification() -> None:
     one = msgspec.Raw(b"1")
     assert encode_response(one, Optional(3)) == b'{"jsonrpc":"2.0","id":1,"result":{"limit":3}}'
     assert encode_response(one, None) == b'{"jsonrpc":"2.0","id":1,"result":null}'
@@ -567,7 +574,7 @@ def test_answers_and_calls_are_written_in_the_order_of_the_specification() -> No
     assert encode_batch([b"1", b"2"]) == b"[1,2]"
 
 
-def test_an_error_is_written_with_its_kind() -> None:
+def test_an_error_is_encoded_with_its_kind() -> None:
     assert encode_error(NULL_ID, internal_error()) == (
         b'{"jsonrpc":"2.0","id":null,'
         b'"error":{"code":-32603,"message":"Internal error","data":{"kind":"internalError"}}}'
@@ -584,12 +591,12 @@ def test_an_error_is_written_with_its_kind() -> None:
 
 
 @given(st.text())
-def test_whatever_an_error_says_can_be_written(word: str) -> None:
+def test_an_error_with_any_reason_can_be_encoded(word: str) -> None:
     error = invalid_params(word, "$.params")
     assert json.loads(encode_error(NULL_ID, error))["error"]["data"]["reason"] == word
 
 
-# Whatever comes
+# Any input
 
 SCALARS = st.one_of(
     st.none(),
@@ -638,7 +645,7 @@ def check_message(message: Message, sent: object) -> None:
 
 @given(MESSAGES | VALUES, st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_any_json_is_a_message_or_is_refused_under_its_own_id(value: object, ascii: bool) -> None:
+def test_any_json_is_a_message_or_is_rejected_with_its_own_id(value: object, ascii: bool) -> None:
     body = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
     found = decode_body(body)
     if not grammar.is_utf8(body):
@@ -654,7 +661,7 @@ def test_any_json_is_a_message_or_is_refused_under_its_own_id(value: object, asc
 
 @given(st.lists(MESSAGES, min_size=1, max_size=5))
 @settings(max_examples=150, deadline=None)
-def test_a_batch_gives_for_each_item_what_the_item_gives_alone(values: list[object]) -> None:
+def test_each_item_of_a_batch_is_decoded_as_if_it_were_alone(values: list[object]) -> None:
     bodies = [json.dumps(value).encode() for value in values]
     assert decoded(encode_batch(bodies)) == [decoded(body) for body in bodies]
 
@@ -669,7 +676,7 @@ TOKENS = [
 @given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join).map(str.encode) | st.binary(max_size=40))
 @settings(max_examples=600, deadline=None)
 @example(("[" * 1200 + "]" * 1200).encode())
-def test_any_bytes_are_answered_and_parse_errors_are_those_of_the_grammar(body: bytes) -> None:
+def test_any_bytes_give_a_parse_error_exactly_when_they_are_not_json(body: bytes) -> None:
     found = decode_body(body)
     is_parse_error = isinstance(found, Invalid) and found.error.code == PARSE_ERROR
     assert is_parse_error is not is_json(body)
@@ -698,7 +705,7 @@ def refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-# The walk that never recurses, against decoders that do
+# The non-recursive walk, compared with recursive decoders
 
 
 def mutated(value: object, cut: tuple[int, int], insert: str) -> str:
@@ -709,13 +716,13 @@ def mutated(value: object, cut: tuple[int, int], insert: str) -> str:
 
 @given(st.builds(mutated, VALUES, st.tuples(st.integers(0), st.integers(0, 2)), st.sampled_from(["", *TOKENS[:-5]])))
 @settings(max_examples=600, deadline=None)
-def test_the_walk_takes_what_the_standard_library_takes(body: str) -> None:
+def test_the_walk_accepts_exactly_the_json_of_the_standard_library(body: str) -> None:
     assert is_walked(body.encode()) is is_json(body.encode())
 
 
 @given(st.dictionaries(st.text(max_size=3), VALUES, max_size=5) | st.lists(VALUES, max_size=5) | SCALARS)
 @settings(max_examples=300, deadline=None)
-def test_the_walk_gives_the_texts_of_what_is_one_level_down(value: object) -> None:
+def test_the_walk_returns_the_text_of_each_top_level_member_or_item(value: object) -> None:
     body = json.dumps(value, indent=1)
     value = json.loads(body)
     found = grammar.walk(body.encode(), frozenset(value) if isinstance(value, dict) else frozenset(), 3)
@@ -731,7 +738,7 @@ def test_the_walk_gives_the_texts_of_what_is_one_level_down(value: object) -> No
 
 @given(VALUES)
 @settings(max_examples=300, deadline=None)
-def test_flaws_are_found_where_they_are(value: object) -> None:
+def test_nul_lone_surrogates_and_deep_nesting_are_detected(value: object) -> None:
     body = json.dumps(value).encode()
     strings = list(strings_in(value))
     assert grammar.holds_nul(body) is any("\x00" in string for string in strings)

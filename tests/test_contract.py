@@ -1,4 +1,4 @@
-"""The protocol for programs: the documents are valid, true of what is sent, and what is checked in is up to date."""
+"""The machine-readable protocol: its documents are valid, match what is sent, and are up to date."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import contract
 from support import needs
 from test_rpc_golden import METHODS, golden_errors
 from treadle.contract.kinds import KINDS
-from treadle.contract.methods import FROM_CLIENT, PAGE_BYTES, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, PAGE_BYTES, TO_CLIENT
 from treadle.contract.openrpc import openrpc
 from treadle.contract.schema import json_schema
 from treadle.domain.commands import COMMANDS
@@ -43,11 +43,11 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator({"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"})
 
 
-# What is checked in, and what is made of it
+# Generated files
 
 
 @pytest.mark.parametrize("path", contract.COPIES, ids=lambda path: str(path.name))
-def test_a_copy_is_as_it_is_made(path: Path) -> None:
+def test_generated_files_are_up_to_date(path: Path) -> None:
     assert path.read_text("utf-8") == contract.COPIES[path](), f"{path} is stale: make schema"
 
 
@@ -75,14 +75,14 @@ def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs("node")
 @has_node_packages
-def test_every_definition_is_a_typescript_type(typescript: Path) -> None:
+def test_every_schema_definition_has_a_typescript_type(typescript: Path) -> None:
     types = (typescript / "treadle.d.ts").read_text("utf-8")
     assert set(re.findall(r"^export (?:interface|type) (\w+)", types, re.MULTILINE)) == {*SCHEMA["$defs"], "Protocol"}
 
 
 @needs("node")
 @has_node_packages
-def test_the_typescript_types_compile_and_refuse_what_is_wrong(typescript: Path) -> None:
+def test_the_typescript_types_compile_and_reject_wrong_uses(typescript: Path) -> None:
     done = subprocess.run(
         [NODE_BIN / "tsc", "--project", typescript], capture_output=True, text=True, check=False, timeout=120
     )
@@ -92,7 +92,7 @@ def test_the_typescript_types_compile_and_refuse_what_is_wrong(typescript: Path)
 # The JSON Schema
 
 
-def test_it_is_a_json_schema_and_every_reference_leads_somewhere() -> None:
+def test_the_schema_is_valid_and_every_reference_resolves() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert set(references_in(SCHEMA)) <= {f"#/$defs/{name}" for name in SCHEMA["$defs"]}
@@ -106,7 +106,7 @@ def references_in(schema: Any) -> Iterator[str]:
             yield from references_in(value)
 
 
-def test_every_command_event_entity_and_kind_of_error_is_in_it() -> None:
+def test_the_schema_has_every_command_event_entity_and_error_kind() -> None:
     for struct in (*COMMANDS, *EVENTS, *ENTITIES.values()):
         properties = SCHEMA["$defs"][struct.__name__]["properties"]
         assert set(properties) - {"type"} == {field.encode_name for field in msgspec.structs.fields(struct)}
@@ -114,21 +114,22 @@ def test_every_command_event_entity_and_kind_of_error_is_in_it() -> None:
     assert [kind["properties"]["kind"]["enum"] for kind in kinds] == [[kind] for kind in KINDS]
 
 
-def test_every_method_and_notification_is_in_it() -> None:
+def test_the_schema_has_every_method_and_notification() -> None:
     assert list(SCHEMA["$defs"]["Methods"]["properties"]) == list(METHODS)
+    assert list(SCHEMA["$defs"]["ClientMethods"]["properties"]) == [endpoint.name for endpoint in CLIENT_ENDPOINTS]
     assert list(SCHEMA["$defs"]["ToClient"]["properties"]) == list(TO_CLIENT)
     assert list(SCHEMA["$defs"]["FromClient"]["properties"]) == list(FROM_CLIENT)
 
 
 @pytest.mark.parametrize(("file", "union"), [("commands", "Command"), ("events", "Event")])
-def test_golden_commands_and_events_are_as_it_says(file: str, union: str) -> None:
+def test_golden_commands_and_events_match_the_schema(file: str, union: str) -> None:
     for name, forms in json.loads((GOLDEN / f"{file}.json").read_text()).items():
         for golden in forms.values():
             validator(name).validate(golden)
             validator(union).validate(golden)
 
 
-def test_every_golden_error_is_as_it_says_and_says_no_more() -> None:
+def test_golden_errors_match_the_schema_without_extra_members() -> None:
     seen = set()
     for error in golden_errors():
         validator("ErrorObject").validate(error)
@@ -139,20 +140,26 @@ def test_every_golden_error_is_as_it_says_and_says_no_more() -> None:
     assert len(seen) > len(KINDS) / 2
 
 
-def test_what_the_daemon_sends_may_have_more_members_and_what_a_client_sends_may_not() -> None:
+def test_only_what_clients_send_forbids_additional_properties() -> None:
     closed = {name for name, schema in SCHEMA["$defs"].items() if schema.get("additionalProperties") is False}
-    of_clients = {command.__name__ for command in COMMANDS} | {"ApprovalOption"}
+    of_clients = {command.__name__ for command in COMMANDS} | {
+        "ApprovalOption",
+        "Origin",
+        "OriginFilter",
+        "ParentThread",
+        "ForkedThread",
+    }
     of_clients |= {name for name in SCHEMA["$defs"] if name.endswith("Params")}
     assert closed == of_clients - {"InitializeParams", "CancelParams", "IgnoredParams"}
 
 
-def test_a_change_says_of_which_entity_its_value_is() -> None:
-    thread = {"key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
-    assert validator("Change").is_valid({"type": "upsert", "entity": "setting", "value": thread})
-    assert not validator("Change").is_valid({"type": "upsert", "entity": "thread", "value": thread})
+def test_the_value_of_a_change_must_match_its_entity() -> None:
+    setting = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
+    assert validator("Change").is_valid({"type": "upsert", "entity": "setting", "value": setting})
+    assert not validator("Change").is_valid({"type": "upsert", "entity": "thread", "value": setting})
 
 
-def test_fields_are_described_by_their_names_on_the_wire() -> None:
+def test_descriptions_use_the_wire_names_of_fields() -> None:
     described = SCHEMA["$defs"]["Thread"]["properties"]["version"]["description"]
     assert described.endswith("Send it back as `expectedVersion`")
     assert SCHEMA["$defs"]["StartTurn"]["properties"]["commandId"]["description"].startswith("Identifies this command")
@@ -161,7 +168,7 @@ def test_fields_are_described_by_their_names_on_the_wire() -> None:
     assert not [text for text in texts if re.search(r"\b[a-z]+_(?:id|token|sequence|version|cursor)\b", text)]
 
 
-def test_an_optional_member_that_a_client_sends_may_be_null_and_its_default_is_told() -> None:
+def test_optional_client_members_are_nullable_and_document_their_default() -> None:
     assert SCHEMA["$defs"]["ThreadListParams"]["properties"]["limit"]["default"] == 50
     assert validator("ThreadListParams").is_valid({"limit": None})
     assert not validator("ThreadListParams").is_valid({"limit": 0})
@@ -173,11 +180,11 @@ def test_an_optional_member_that_a_client_sends_may_be_null_and_its_default_is_t
                 ), (name, member)
 
 
-def test_a_page_ends_where_the_contract_says() -> None:
+def test_the_page_size_limit_is_the_one_in_the_contract() -> None:
     assert PAGE_BYTES == MAX_BYTES
 
 
-# The command
+# The schema command
 
 
 def schema(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -194,7 +201,7 @@ def schema(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["--format", "json-schema"], SCHEMA),
     ],
 )
-def test_the_command_prints_the_document_and_touches_nothing(
+def test_the_schema_command_prints_the_document_and_creates_no_files(
     arguments: list[str], document: dict[str, Any], tmp_path: Path
 ) -> None:
     done = schema(*arguments, cwd=tmp_path)
@@ -203,14 +210,14 @@ def test_the_command_prints_the_document_and_touches_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_format_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_schema_format_is_rejected_with_the_valid_ones(tmp_path: Path) -> None:
     done = schema("--format", "yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert "openrpc" in done.stderr
     assert "json-schema" in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_does_not_print_a_traceback(tmp_path: Path) -> None:
     ran = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "{sys.executable}" -m treadle schema | head -c 1'],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""However a daemon ends, what it answered is there, what was read is read again, and no turn runs on without it."""
+"""However a daemon ends, what it acknowledged is stored, reads stay the same, and none of its turns keeps running."""
 
 import re
 import shutil
@@ -84,7 +84,7 @@ def assert_is_interrupted(thread: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
-async def test_after_a_kill_everything_that_was_answered_is_there(data_dir: Path, durability: str) -> None:
+async def test_everything_acknowledged_survives_a_kill(data_dir: Path, durability: str) -> None:
     async with spawned(data_dir, "--durability", durability) as (wire, process):
         await begin(wire)
         before = await read(wire, "done")
@@ -117,7 +117,7 @@ async def test_after_a_kill_everything_that_was_answered_is_there(data_dir: Path
         assert kept[1] == "".join(f"😀{n} " for n in range(len(kept[1].split()))), "in their order"
 
 
-async def test_a_log_in_which_nothing_ran_is_read_byte_for_byte_after_a_kill(data_dir: Path) -> None:
+async def test_an_idle_thread_reads_the_same_byte_for_byte_after_a_kill(data_dir: Path) -> None:
     async with spawned(data_dir) as (wire, process):
         await begin(wire)
         await dispatch(wire, "InterruptTurn", threadId="busy")
@@ -133,7 +133,7 @@ async def test_a_log_in_which_nothing_ran_is_read_byte_for_byte_after_a_kill(dat
         assert wire.bodies[again] == before
 
 
-# The other ends
+# Other ways to end
 
 
 async def say_shutdown_and_exit(wire: Wire) -> None:
@@ -148,14 +148,14 @@ async def say_exit(wire: Wire) -> None:
 ENDS: dict[str, tuple[Callable[[Wire], Awaitable[None]] | signal.Signals, int]] = {
     "SIGTERM": (signal.SIGTERM, 0),
     "SIGINT": (signal.SIGINT, 0),
-    "the end of input": (Wire.close_input, 0),
+    "end of input": (Wire.close_input, 0),
     "shutdown and exit": (say_shutdown_and_exit, 0),
-    "exit alone": (say_exit, 1),
+    "exit without shutdown": (say_exit, 1),
 }
 
 
 @pytest.mark.parametrize(("how", "status"), ENDS.values(), ids=ENDS)
-async def test_a_daemon_that_ends_leaves_nothing_half_done(data_dir: Path, how: Any, status: int) -> None:
+async def test_a_daemon_that_exits_in_any_way_leaves_nothing_unfinished(data_dir: Path, how: Any, status: int) -> None:
     async with spawned(data_dir) as (wire, process):
         await begin(wire)
         before = await read(wire, "done")
@@ -167,14 +167,14 @@ async def test_a_daemon_that_ends_leaves_nothing_half_done(data_dir: Path, how: 
         assert (process.returncode, errors) == (status, b"")
     with plain(data_dir) as db:
         assert db.execute("SELECT count(*) FROM projection_turns WHERE status = 'running'").fetchone() == (0,)
-        assert db.execute("SELECT count(*) FROM message_chunks").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM projection_messages WHERE status = 'streaming'").fetchone() == (0,)
     assert list((data_dir / "runners").iterdir()) == []
     async with serving(data_dir) as (wire, _):
         assert await read(wire, "done") == before
         assert_is_interrupted(await wire.call("thread/read", {"threadId": "busy"}), "the daemon ended")
 
 
-async def test_what_was_asked_before_the_end_of_input_is_answered(data_dir: Path) -> None:
+async def test_requests_before_the_end_of_input_are_answered(data_dir: Path) -> None:
     async with spawned(data_dir) as (wire, process):
         ids = [wire.send("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": n}) for n in range(500)]
         await wire.close_input()
@@ -184,7 +184,7 @@ async def test_what_was_asked_before_the_end_of_input_is_answered(data_dir: Path
         assert [wire.replies[id][0]["result"]["sequence"] for id in ids] == list(range(1, 501))
 
 
-# Turns of daemons that are gone
+# Turns of dead daemons
 
 
 def running_turn(thread: str, runner: str) -> list[e.AnyEvent]:
@@ -196,7 +196,7 @@ def running_turn(thread: str, runner: str) -> list[e.AnyEvent]:
     ]
 
 
-async def test_every_turn_of_a_daemon_that_is_gone_is_interrupted_archived_threads_too(data_dir: Path) -> None:
+async def test_turns_of_a_dead_daemon_are_interrupted_even_in_archived_threads(data_dir: Path) -> None:
     async with opened(data_dir) as store:
         await append_all(store, [e.ProjectCreated(id="p", name="P", path="/p", at=AT)])
         for thread in ("live", "archived"):
@@ -210,7 +210,7 @@ async def test_every_turn_of_a_daemon_that_is_gone_is_interrupted_archived_threa
             assert (found["threads"][0]["archivedAt"] is None) == (thread == "live")
 
 
-async def test_a_daemon_leaves_the_turns_of_another_that_lives_and_sees_when_it_is_gone(
+async def test_a_daemon_interrupts_the_turns_of_another_only_after_it_has_died(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_default(monkeypatch, Recovery, "every", 0.01)
@@ -231,7 +231,7 @@ async def test_a_daemon_leaves_the_turns_of_another_that_lives_and_sees_when_it_
         assert_is_interrupted(found, "the daemon that ran it is gone")
 
 
-async def test_a_copy_of_the_directory_is_a_place_where_nobody_runs_anything(data_dir: Path, tmp_path: Path) -> None:
+async def test_turns_in_a_copied_data_directory_are_interrupted(data_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     async with serving(data_dir) as (wire, _):
         await begin(wire)

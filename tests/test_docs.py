@@ -1,4 +1,4 @@
-"""What the documentation says is so: its sessions are replayed, and nothing that a client can name is missing."""
+"""The documentation is true and complete: its sessions are replayed, and everything in the protocol is documented."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
 from treadle.contract.kinds import CODES, KINDS
-from treadle.contract.schema import FREE, NULL, name_of
+from treadle.contract.schema import FREE, NULL, name_of, variants_of
 from treadle.domain import commands, entities
 from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
@@ -78,27 +78,47 @@ def methods() -> dict[str, Any]:
     return dict(Daemon(Options(data_dir=Path("nowhere")), methods_of, lambda body: None).session.methods)
 
 
-# What is shown happens
+# The examples work
 
 
 def check(block: Block, said: Any) -> None:
     assert said == block.value, f"the page says\n{pretty(block.value)}\nthe daemon says\n{pretty(said)}"
 
 
-async def test_every_exchange_of_the_protocol_is_what_a_daemon_says(tmp_path: Path) -> None:
+async def test_every_exchange_in_the_protocol_matches_a_real_daemon(tmp_path: Path) -> None:
     for name, blocks in sessions(read(PROTOCOL)).items():
         await replay(name, blocks, tmp_path / "data", check)
 
 
-def test_the_exchanges_show_every_command_method_and_notification(methods: dict[str, Any]) -> None:
+def test_the_exchanges_cover_every_command_method_and_notification(methods: dict[str, Any]) -> None:
     blocks = [block for blocks in sessions(read(PROTOCOL)).values() for block in blocks]
     text = json.dumps([block.value for block in blocks])
     for type in commands.BY_TYPE:
         assert f'"type": "{type}"' in text, type
-    for method in {*methods, *endpoints.TO_CLIENT, *endpoints.FROM_CLIENT} - {"$/setTrace"}:
+    for method in declared(methods) - {"$/setTrace"}:
         assert f'"method": "{method}"' in text, method
     for kind in ("request", "answer", "notification"):
         assert any(block.kind == kind for block in blocks)
+
+
+def declared(methods: dict[str, Any]) -> set[str]:
+    """Every method and notification, of the daemon and of the client."""
+    of_client = {endpoint.name for endpoint in endpoints.CLIENT_ENDPOINTS}
+    return {*methods, *of_client, *endpoints.TO_CLIENT, *endpoints.FROM_CLIENT}
+
+
+def test_every_method_that_the_protocol_names_is_declared(methods: dict[str, Any]) -> None:
+    in_text = re.findall(r"`((?:\$|[a-z]+)/[a-zA-Z/]+)`", prose(PROTOCOL))
+    named = {name for name in in_text if not (ROOT / name).exists()}
+    named.update(re.findall(r'"method": "([^"]+)"', read(PROTOCOL)))
+    assert named - declared(methods) == {"thread/open"}  # the example of methodNotFound
+
+
+def test_every_message_that_the_protocol_shows_is_replayed() -> None:
+    replayed = [block.value for blocks in sessions(read(PROTOCOL)).values() for block in blocks]
+    blocks = re.findall(r"^```json[^\n]*\n(.*?)^```$", read(PROTOCOL), re.MULTILINE | re.DOTALL)
+    messages = [message for message in map(json.loads, blocks) if "jsonrpc" in json.dumps(message)]
+    assert [message for message in messages if message not in replayed] == []
 
 
 @needs("jq")
@@ -129,7 +149,7 @@ def test_a_shell_session_prints_what_its_page_shows(page: str, least: int, tmp_p
                 assert examples.shown(line) == shown.shown(want)
 
 
-def test_the_program_on_the_page_of_the_client_prints_what_it_says(tmp_path: Path) -> None:
+def test_the_program_on_the_client_page_prints_what_the_page_shows(tmp_path: Path) -> None:
     [(text, output)] = re.findall(
         r"^```python run\n(.*?)^```\n\n```text output\n(.*?)^```", read("docs/python.md"), re.MULTILINE | re.DOTALL
     )
@@ -140,22 +160,22 @@ def test_the_program_on_the_page_of_the_client_prints_what_it_says(tmp_path: Pat
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_json_block_is_json(page: str) -> None:
+def test_every_json_block_is_valid_json(page: str) -> None:
     for text in re.findall(r"^```json[^\n]*\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL):
         json.loads(text)
 
 
-def test_a_message_with_a_header_has_the_length_that_it_says() -> None:
+def test_the_content_length_of_example_messages_is_right() -> None:
     shown = re.findall(r"^Content-Length: (\d+)\n\n(.*)$", read(PROTOCOL), re.MULTILINE)
     assert shown
     for length, body in shown:
         assert len(body.encode()) == int(length)
 
 
-# Nothing is missing, and nothing is there that the code does not have
+# The documentation is complete and has nothing that the code does not have
 
 
-def test_the_page_says_which_version_of_the_protocol_it_is_of() -> None:
+def test_the_protocol_page_names_the_current_protocol_version() -> None:
     assert re.search(rf"This is version {endpoints.PROTOCOL_VERSION}\s+of\s+the\s+protocol\.", read(PROTOCOL))
 
 
@@ -186,19 +206,23 @@ def test_every_entity_is_documented_with_its_fields(name: str) -> None:
     assert f"field {entities.ENTITIES[name].__name__}" in made(section(PROTOCOL, name))
 
 
-@pytest.mark.parametrize("endpoint", endpoints.ENDPOINTS, ids=lambda endpoint: str(endpoint.name))
+@pytest.mark.parametrize(
+    "endpoint", [*endpoints.ENDPOINTS, *endpoints.CLIENT_ENDPOINTS], ids=lambda endpoint: str(endpoint.name)
+)
 def test_every_method_is_documented_with_its_params_and_its_result(endpoint: Any) -> None:
     there = made(section(PROTOCOL, endpoint.name))
     if isinstance(endpoint.params, type) and fields(endpoint.params):
         assert f"param {name_of(endpoint.params)}" in there
-    if endpoint.result not in (NULL, FREE):
-        assert f"result {name_of(endpoint.result)}" in there
+    for result in variants_of(endpoint.result) if endpoint in endpoints.CLIENT_ENDPOINTS else (endpoint.result,):
+        if result not in (NULL, FREE):
+            assert f"result {name_of(result)}" in there
 
 
 def test_every_notification_and_change_is_documented_with_its_members() -> None:
-    for name in {*endpoints.TO_CLIENT, *endpoints.FROM_CLIENT} - {"$/setTrace"}:
-        there = section(PROTOCOL, name)
-        assert name in endpoints.FROM_CLIENT or f"param {endpoints.TO_CLIENT[name][1].__name__}" in made(there)
+    for name, (_, struct) in [*endpoints.TO_CLIENT.items(), *endpoints.FROM_CLIENT.items()]:
+        if name != "$/setTrace":
+            there = section(PROTOCOL, name)
+            assert not fields(struct) or f"param {struct.__name__}" in made(there)
     assert "`$/setTrace`" in prose(PROTOCOL)
     changes = {cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1])) for cells in rows(prose(PROTOCOL))}
     for change in (results.UpsertChange, results.AppendChange, results.RemoveChange):
@@ -215,14 +239,12 @@ def kinds() -> set[str]:
         r'^    kind = "(\w+)"',
     )
     for path in (ROOT / "daemon").rglob("*.py"):
-        if path.stem in ("app", "progress"):  # the kinds of LSP's WorkDoneProgress
-            continue
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
     return found
 
 
-def test_every_kind_of_error_has_its_code() -> None:
+def test_every_error_kind_has_its_code() -> None:
     assert set(KINDS) == kinds()
     assert {kind.code for kind in KINDS.values()} == set(CODES)
     for error in (
@@ -241,16 +263,16 @@ def test_every_kind_of_error_has_its_code() -> None:
 
 
 @pytest.mark.parametrize("name", docs_help.said())
-def test_every_command_is_in_the_page_of_commands_as_its_help_has_it(name: str) -> None:
-    """But for where lines break, which Python's releases do not agree on."""
+def test_the_cli_page_shows_the_help_of_every_command(name: str) -> None:
+    """Line breaks are ignored: they differ between Python releases."""
     assert docs_help.shown(read("docs/cli.md"))[name].split() == docs_help.said()[name].split()
 
 
-def test_the_page_of_commands_has_no_other() -> None:
+def test_the_cli_page_documents_no_unknown_command() -> None:
     assert docs_help.shown(read("docs/cli.md")).keys() == docs_help.said().keys()
 
 
-def test_the_table_of_commands_has_every_command() -> None:
+def test_the_table_of_commands_is_complete() -> None:
     listed = [cells[0].strip("`") for cells in rows(section("docs/cli.md", "Commands"))][1:]
     words = docs_help.said()
     assert [name for line in listed for name in words if f"{line} ".startswith(f"{name} ")] == list(words)
@@ -259,7 +281,7 @@ def test_the_table_of_commands_has_every_command() -> None:
 
 
 @pytest.mark.parametrize("option", ["--durability", "--linger-ms", "--max-message-bytes", "--log-level", "--log-file"])
-def test_every_option_of_serve_is_in_the_protocol(option: str) -> None:
+def test_the_protocol_documents_every_option_of_serve(option: str) -> None:
     assert option in docs_help.said()["treadle serve"]
     assert f"`{option}" in section(PROTOCOL, "Start it")
 
@@ -267,7 +289,7 @@ def test_every_option_of_serve_is_in_the_protocol(option: str) -> None:
 CONSTANT = re.compile(r"`(treadle[\w.]*)\.([A-Z_]+)`$")
 
 
-def test_every_size_in_the_architecture_is_that_of_the_code() -> None:
+def test_sizes_in_the_architecture_match_the_code() -> None:
     table = [cells for cells in rows(prose(ARCHITECTURE)) if CONSTANT.match(cells[-1])]
     assert len(table) >= 15
     for *_, size, name in table:
@@ -281,7 +303,7 @@ def amount(text: str) -> float:
     return float(number.replace(",", "")) * {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}.get(unit, 1)
 
 
-def test_every_limit_in_the_protocol_is_one_of_the_architecture() -> None:
+def test_limits_in_the_protocol_match_the_architecture() -> None:
     known = {amount(cells[-2]) for cells in rows(prose(ARCHITECTURE)) if CONSTANT.match(cells[-1])}
     known.add(Options(data_dir=Path("nowhere")).max_message_bytes)
     for cells in rows(section(PROTOCOL, "Limits")):
@@ -289,7 +311,7 @@ def test_every_limit_in_the_protocol_is_one_of_the_architecture() -> None:
             assert amount(number) in known, cells
 
 
-def test_every_module_and_folder_is_in_the_architecture() -> None:
+def test_the_architecture_names_every_module_and_folder() -> None:
     text = prose(ARCHITECTURE)
     for path in (ROOT / "daemon" / "treadle").rglob("*.py"):
         if not path.name.startswith("__"):
@@ -298,7 +320,7 @@ def test_every_module_and_folder_is_in_the_architecture() -> None:
         assert f"`sql/{path.name}/" in text, path
 
 
-async def test_every_file_of_a_data_directory_is_in_the_architecture(tmp_path: Path) -> None:
+async def test_the_architecture_names_every_file_of_a_data_directory(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     store.runner.acquire()
     await store.rebuild()
@@ -309,7 +331,7 @@ async def test_every_file_of_a_data_directory_is_in_the_architecture(tmp_path: P
         assert f"`{name}" in section(ARCHITECTURE, "The data directory"), name
 
 
-# What is named exists
+# Links and names exist
 
 
 def slug(heading: str) -> str:
@@ -318,7 +340,7 @@ def slug(heading: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
+def test_every_link_has_a_target(page: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
         if target.startswith("https://"):
             continue
@@ -331,7 +353,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_file_and_test_that_is_named_exists(page: str) -> None:
+def test_every_file_and_test_named_in_the_docs_exists(page: str) -> None:
     for name in re.findall(r"`((?:daemon/treadle|sql|tests|docs|\.ci)/[\w./-]*\w)`", prose(page)):
         assert (ROOT / name).exists() or re.search("[A-Z]{3}", name), name  # NNN and the like stand for a name
     there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -339,7 +361,7 @@ def test_every_file_and_test_that_is_named_exists(page: str) -> None:
         assert re.search(rf"^ *(?:async )?def {name}\(", there, re.MULTILINE), name
 
 
-def test_the_targets_of_the_makefile_that_are_named_exist_and_the_readme_names_the_two() -> None:
+def test_make_targets_in_the_docs_exist_and_the_readme_names_demo_and_test() -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     named = {target for page in PAGES for target in re.findall(r"\bmake ([a-z-]+)\b", code_in(read(page)))}
     assert named <= targets
@@ -351,5 +373,5 @@ def code_in(page: str) -> str:
     return "\n".join(re.findall(r"^```.*?^```$|`[^`\n]+`", page, re.MULTILINE | re.DOTALL))
 
 
-def test_the_changelog_has_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## {treadle.__version__}" in read("docs/changelog.md")

@@ -1,7 +1,7 @@
-"""The example plugins of docs/clients, in real editors, with a daemon that each spawns by itself.
+"""The example plugins of docs/clients in real editors, each of which starts its own daemon.
 
-A driver in each editor (tests/editors) does what a test says, a step a line. VS Code itself is not there: its extension
-runs under Node, and the driver stands in for what it takes of the editor.
+A driver in each editor (tests/editors) carries out the steps that a test sends, one per line. VS Code itself is not
+used: its extension runs under Node, and the driver provides the parts of the editor's API that it needs.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import wire
+from people import BACKWARDS, pipelined
 from support import CHECKOUT, PATIENCE, needs, output_of
 from treadle.client import Client, connect
 from treadle.store.sqlite.database import FILE_NAME
@@ -72,6 +74,16 @@ Second line and from elsewhere 🚀
 * ls [completed]
 * May it? [once]
 -- completed (end_turn)"""
+
+
+STOPPED = """# Stop [idle]
+user> See
+[image/png]
+[notes.md, file:///notes.md]
+-- interrupted by Ada (too slow); the agent did not confirm
+user> Look
+[100081 bytes of content]
+-- failed (rate_limit: too many requests)"""
 
 
 class Editor:
@@ -236,7 +248,7 @@ def nobody_has_it_open(data_dir: Path) -> bool:
     return True
 
 
-async def test_an_editor_plays_a_turn_and_shows_it_and_what_another_process_does_live(
+async def test_an_editor_runs_a_turn_and_shows_changes_by_other_processes_live(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     await scenery(daemon, data_dir)
@@ -260,9 +272,59 @@ async def test_an_editor_plays_a_turn_and_shows_it_and_what_another_process_does
         assert await editor.quit() == 0
 
 
-async def test_an_editor_that_is_left_ends_its_daemon(
-    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+async def test_an_editor_shows_a_turn_in_the_order_of_its_commands(name: str, data_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+
+    def turn(said: list[str]) -> str:
+        prompt, *rest = said
+        lines = [f"* {one} [completed]" if n % 2 else f"assistant> {one}" for n, one in enumerate(rest)]
+        return "\n".join([f"user> {prompt}", *lines, "-- completed (end_turn)"])
+
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Demo", path="/demo")
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Order")
+        shown = [
+            "# Order [idle]",
+            turn(pipelined(other, "t", "before")),
+            turn(pipelined(other, "t", "past", BACKWARDS)),
+        ]
+        async with running(name, command, tmp_path) as editor:
+            editor.pick("Order [idle]")
+            assert await editor.until("# Order") == "\n".join(shown)
+            shown += [turn(pipelined(other, "t", "live")), turn(pipelined(other, "t", "backwards", BACKWARDS))]
+            other.dispatch("RenameThread", threadId="t", title="Later")
+            shown[0] = "# Later [idle]"
+            assert await editor.until("# Later") == "\n".join(shown)
+            assert await editor.quit() == 0
+
+
+async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
+    name: str, data_dir: Path, tmp_path: Path
 ) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    image = {"type": "image", "mimeType": "image/png", "data": "iVBORw0KGgo="}
+    link = {"type": "resource_link", "name": "notes.md", "uri": "file:///notes.md"}
+
+    def text(said: str) -> dict[str, str]:
+        return {"type": "text", "text": said}
+
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Demo", path="/demo")
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Stop")
+        other.dispatch("StartTurn", threadId="t", id="u", content=[text("See"), image, link])
+        async with running(name, command, tmp_path) as editor:
+            editor.pick("Stop [running]")
+            await editor.until("# Stop [running]")
+            other.dispatch("CancelTurn", threadId="t", id="u", by="Ada")
+            await editor.until("# Stop [cancelling]")
+            other.dispatch("InterruptTurn", threadId="t", reason="too slow", by="Ada", confirmed=False)
+            other.dispatch("StartTurn", threadId="t", id="v", content=[text("Look"), image | {"data": "A" * 100_000}])
+            other.dispatch("FailTurn", threadId="t", id="v", error="too many requests", kind="rate_limit")
+            assert await editor.until("-- failed") == STOPPED
+            assert await editor.quit() == 0
+
+
+async def test_closing_an_editor_ends_its_daemon(name: str, daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
     async with running(name, daemon, tmp_path) as editor:
         editor.tell("new", "First")
         assert await editor.until("[idle]") == "# First [idle]"
@@ -278,7 +340,7 @@ async def test_an_editor_that_is_left_ends_its_daemon(
         assert nobody_has_it_open(data_dir)
 
 
-async def test_an_editor_that_is_killed_leaves_no_daemon_and_no_running_turn(
+async def test_a_killed_editor_leaves_no_daemon_and_no_running_turn(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     await scenery(daemon, data_dir)
@@ -294,7 +356,7 @@ async def test_an_editor_that_is_killed_leaves_no_daemon_and_no_running_turn(
         assert (last["id"], last["status"], last["reason"]) == (turn, "interrupted", "the daemon ended")
 
 
-async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(
+async def test_an_editor_reports_a_killed_daemon_and_starts_a_new_one(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     await scenery(daemon, data_dir)
@@ -318,14 +380,14 @@ async def test_where_the_daemon_is_killed_the_editor_says_so_and_begins_anew(
         assert await editor.quit() == 0
 
 
-async def test_an_editor_says_that_there_is_no_daemon(name: str, tmp_path: Path) -> None:
+async def test_an_editor_reports_a_missing_daemon_program(name: str, tmp_path: Path) -> None:
     async with running(name, ["treadle-that-is-not-there", "serve"], tmp_path) as editor:
         editor.tell("pick", "none")
         assert "treadle-that-is-not-there" in await editor.answer("message")
         assert await editor.quit() == 0
 
 
-async def test_an_editor_says_why_a_data_directory_is_refused(
+async def test_an_editor_shows_why_a_data_directory_was_refused(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     data_dir.mkdir()
@@ -340,7 +402,7 @@ async def test_an_editor_says_why_a_data_directory_is_refused(
 
 
 @needs("nvim")
-async def test_the_language_client_of_neovim_attaches(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+async def test_the_neovim_language_client_attaches(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
     await scenery(daemon, data_dir)
     async with running("neovim", daemon, tmp_path) as editor:
         editor.tell("attach")
@@ -353,7 +415,7 @@ async def test_the_language_client_of_neovim_attaches(daemon: list[str], data_di
 
 @needs("node")
 @needs(str(TSC))
-def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: list[str], data_dir: Path) -> None:
+def test_the_vs_code_language_client_attaches_and_cancels_requests(daemon: list[str], data_dir: Path) -> None:
     said = json.loads(
         output_of("node", str(DRIVERS / "language_client.cjs"), env={"TREADLE_COMMAND": json.dumps(daemon)})
     )
@@ -366,7 +428,7 @@ def test_the_language_client_library_of_vs_code_attaches_and_cancels(daemon: lis
 
 
 @needs("nvim")
-async def test_neovim_shows_the_dialog_of_an_approval(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+async def test_neovim_shows_a_dialog_for_an_approval(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
     await scenery(daemon, data_dir)
     async with running("neovim", daemon, tmp_path) as editor:
         editor.tell("approve", "Reject")
@@ -377,7 +439,7 @@ async def test_neovim_shows_the_dialog_of_an_approval(daemon: list[str], data_di
 
 @needs("node")
 @needs(str(TSC))
-def test_the_language_client_library_of_vs_code_shows_the_dialog_of_an_approval(daemon: list[str]) -> None:
+def test_the_vs_code_language_client_shows_a_dialog_for_an_approval(daemon: list[str]) -> None:
     command = json.dumps(daemon)
     said = json.loads(
         output_of("node", str(DRIVERS / "language_client.cjs"), "approvals", env={"TREADLE_COMMAND": command})
@@ -399,16 +461,18 @@ FOUND = {
 }
 
 
-def test_what_the_page_says_of_a_library_is_so(name: str, data_dir: Path) -> None:
+def test_library_pitfalls_on_the_clients_page_are_real(name: str, data_dir: Path) -> None:
     daemon = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
     assert json.loads(output_of(*TRAPS[name], env={"TREADLE_COMMAND": json.dumps(daemon)})) == FOUND[name]
 
 
-# What else is there to try
+# Other examples
 
 
 @needs("nvim")
-async def test_an_agent_can_be_played_for_an_editor(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+async def test_the_example_agent_completes_a_turn_that_an_editor_shows(
+    daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
     async with running("neovim", daemon, tmp_path) as editor:
         editor.tell("new", "First")
         await editor.until("# First [idle]")
@@ -420,7 +484,9 @@ async def test_an_agent_can_be_played_for_an_editor(daemon: list[str], data_dir:
 
 @needs("node")
 @needs(str(TSC))
-async def test_a_thread_can_be_followed_in_a_terminal(compiled: None, daemon: list[str], data_dir: Path) -> None:
+async def test_the_vs_code_example_follows_a_thread_in_a_terminal(
+    compiled: None, daemon: list[str], data_dir: Path
+) -> None:
     await scenery(daemon, data_dir)
     cli = str(VSCODE / "out" / "cli.js")
     assert output_of("node", cli, "", *daemon) == "t  Retry\n"

@@ -1,4 +1,8 @@
-"""The one writer: what waits is decided one by one, appended at once, and answered the same for ever."""
+"""The only writer: queued commands are decided in order, appended together, and a repeated one gets the same answer.
+
+Most tests run on the store in memory. Those that need a second process, a lock, a restart or an error of the database
+run on SQLite, with the fixtures `disk` and `on_disk`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from memory_store import MemoryStore
 from support import PATIENCE, log_sequence, opened, plain, replayed
 from treadle.contract.results import BatchDispatched
 from treadle.core import engine as engine_module
@@ -20,8 +25,9 @@ from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
-from treadle.store.ports import CommandRecord, Log
-from treadle.store.sqlite.runners import Runner
+from treadle.store.pages import LATEST
+from treadle.store.ports import CommandRecord, DataDirectory, Log
+from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
 
 SETUP: list[c.Command] = [
@@ -74,7 +80,7 @@ def decoded(events: list[Any]) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
+async def running(store: DataDirectory, **options: Any) -> AsyncIterator[Engine]:
     engine = Engine(store, **{"linger": 0, **options})
     engine.start()
     try:
@@ -84,10 +90,31 @@ async def running(store: Store, **options: Any) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
+def store() -> MemoryStore:
+    """An empty log in memory, for the fixture `engine` as well."""
+    return MemoryStore()
+
+
+@pytest.fixture
 async def ready(engine: Engine) -> Engine:
     """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
     await answer(engine, *SETUP, atomic=True)
     return engine
+
+
+@pytest.fixture
+async def disk(data_dir: Path) -> AsyncIterator[Store]:
+    """An empty log on disk."""
+    async with opened(data_dir) as disk:
+        yield disk
+
+
+@pytest.fixture
+async def on_disk(disk: Store) -> AsyncIterator[Engine]:
+    """The same as `ready`, on disk."""
+    async with running(disk) as engine:
+        await answer(engine, *SETUP, atomic=True)
+        yield engine
 
 
 class HookedLog:
@@ -102,7 +129,7 @@ class HookedLog:
         return self._log.append(expected, payloads, records)
 
 
-def hook_appends(store: Store, monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:
+def hook_appends(store: DataDirectory, monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:
     """Call `before`, on the log's thread, ahead of each append to the store."""
     write = store.write
     monkeypatch.setattr(store, "write", lambda function: write(lambda log: function(HookedLog(log, before))))
@@ -111,7 +138,7 @@ def hook_appends(store: Store, monkeypatch: pytest.MonkeyPatch, before: Callable
 class Appends:
     """Sees every append: how many events, and how many answers to remember."""
 
-    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[int, int]] = []
         self.before: Callable[[], None] = lambda: None
         hook_appends(store, monkeypatch, self._count)
@@ -122,39 +149,39 @@ class Appends:
 
 
 @pytest.fixture
-def appends(store: Store, monkeypatch: pytest.MonkeyPatch) -> Appends:
+def appends(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Appends:
     return Appends(store, monkeypatch)
 
 
-async def some_turns(store: Store) -> None:
-    """Let the loop and the writing thread do what they can do without more from outside."""
+async def some_turns(store: DataDirectory) -> None:
+    """Let the engine do what it can do without more from outside."""
     for _ in range(10):
-        await store.writer.call(lambda db: None)
+        await store.read(lambda reads: None)
 
 
 # Group commit
 
 
-async def test_what_waits_is_appended_at_once(engine: Engine, appends: Appends) -> None:
+async def test_queued_commands_are_appended_in_one_group_commit(engine: Engine, appends: Appends) -> None:
     got = await outcomes([send(engine, setting(n)) for n in range(300)])
     assert [sequences(one) for one in got] == [[[n + 1]] for n in range(300)]
     assert appends.calls == [(300, 0)]
 
 
-async def test_commands_are_decided_in_their_order_each_after_the_one_before(engine: Engine, appends: Appends) -> None:
+async def test_each_command_is_decided_against_the_result_of_the_previous_one(engine: Engine, appends: Appends) -> None:
     got = await outcomes([send(engine, command) for command in SETUP])
     assert [sequences(one) for one in got] == [[[1]], [[2]], [[3, 4]], [[5]], [[6]]]
     assert len(appends.calls) == 1
 
 
-async def test_no_more_commands_than_a_batch_holds_are_appended_at_once(store: Store, appends: Appends) -> None:
+async def test_a_group_commit_has_a_maximum_size(store: MemoryStore, appends: Appends) -> None:
     async with running(store, max_group=4) as engine:
         await outcomes([send(engine, setting(n)) for n in range(10)])
     assert [events for events, _ in appends.calls] == [4, 4, 2]
 
 
-async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
-    engine: Engine, store: Store, appends: Appends
+async def test_a_rejected_command_leaves_no_trace_and_does_not_affect_others(
+    engine: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     submissions = [send(engine, command) for command in (*SETUP[:2], rename("U"))]
     submissions.insert(2, send(engine, c.RenameThread(thread_id="none", title="X"), command_id="rejected"))
@@ -171,13 +198,13 @@ async def test_a_rejected_command_leaves_no_trace_and_its_neighbours_alone(
     ]
 
 
-async def test_a_command_that_changes_nothing_is_answered_without_an_append(ready: Engine, appends: Appends) -> None:
+async def test_a_command_that_changes_nothing_does_not_append(ready: Engine, appends: Appends) -> None:
     got = await answer(ready, rename("T"))
     assert (got.sequence, sequences(got)) == (6, [[]])
     assert appends.calls == []
 
 
-async def test_events_carry_the_time_of_the_engine(store: Store) -> None:
+async def test_events_have_the_time_of_the_engine_clock(store: MemoryStore) -> None:
     async with running(store, clock=lambda: "2001-02-03T04:05:06.789Z") as engine:
         [event] = decoded((await answer(engine, setting(1))).results[0].events)
         assert event["event"]["at"] == "2001-02-03T04:05:06.789Z"
@@ -186,14 +213,58 @@ async def test_events_carry_the_time_of_the_engine(store: Store) -> None:
     assert now.endswith("Z")
 
 
-async def test_ids_that_are_missing_are_made_up(ready: Engine) -> None:
+async def test_each_command_has_the_time_of_its_arrival_also_in_one_append(store: MemoryStore) -> None:
+    times = [f"2001-02-03T04:05:0{n}.000Z" for n in (3, 1, 2)]
+    ticks = iter(times)
+    engine = Engine(store, clock=lambda: next(ticks), linger=0)
+    sent = [send(engine, setting(n)) for n in range(3)]  # before it runs: they are one group
+    engine.start()
+    events = [decoded(one.results[0].events)[0] for one in await outcomes(sent)]
+    await engine.stop()
+    assert [event["event"]["at"] for event in events] == times
+    assert [event["sequence"] for event in events] == [1, 2, 3]
+
+
+async def test_a_command_happened_when_it_says(ready: Engine, store: MemoryStore) -> None:
+    past, earlier = "1999-12-31T23:59:59.999Z", "1999-12-31T00:00:00.000Z"
+    await answer(ready, c.CreateThread(thread_id="old", project_id="p", title="Old", at=past))
+    await answer(ready, c.StartTurn(thread_id="old", id="u", message_id="m", prompt="Do", at=earlier))
+    await answer(ready, c.CompleteTurn(thread_id="old", id="u", stop_reason="end_turn", at=past))
+    late = c.RenameThread(thread_id="old", title="Older", at="9999-12-31T23:59:59.999Z")
+    [rejected] = await outcomes([send(ready, late)])
+    assert isinstance(rejected, Rejected)
+    assert rejected.kind == "atInFuture"
+    old = msgspec.json.decode(msgspec.json.encode(await store.read(lambda reads: reads.thread("old", 1, LATEST))))
+    [thread], [turn], [message] = old["threads"], old["turns"], old["messages"]
+    assert (thread["createdAt"], thread["updatedAt"]) == (past, past)
+    assert (turn["startedAt"], turn["endedAt"], message["createdAt"]) == (earlier, past, earlier)
+
+
+async def test_a_command_happened_at_most_a_minute_after_it_arrives(store: Store) -> None:
+    async with running(store, clock=lambda: "2001-12-31T23:59:30.000Z") as engine:
+        minute, more = "2002-01-01T00:00:30.000Z", "2002-01-01T00:00:30.001Z"
+        made, rejected = await outcomes(
+            [send(engine, msgspec.structs.replace(setting(n), at=at)) for n, at in enumerate((minute, more))]
+        )
+        assert decoded(made.results[0].events)[0]["event"]["at"] == minute
+        assert isinstance(rejected, Rejected)
+        assert (rejected.kind, rejected.details) == ("atInFuture", {"now": "2001-12-31T23:59:30.000Z"})
+
+
+async def test_text_that_says_when_it_happened_is_not_merged_with_other_text(ready: Engine) -> None:
+    past = "1999-12-31T23:59:59.999Z"
+    made = await outcomes([send(ready, delta("a")), send(ready, delta("b", at=past)), send(ready, delta("c"))])
+    assert len({event for one in made for [event] in sequences(one)}) == 3
+
+
+async def test_missing_ids_are_generated_in_increasing_order(ready: Engine) -> None:
     made = await outcomes([send(ready, c.CreateThread(project_id="p", title="New")) for _ in range(3)])
     ids = [decoded(one.results[0].events)[0]["event"]["threadId"] for one in made]
     assert len(set(ids)) == 3
     assert ids == sorted(ids), "UUIDv7 rises"
 
 
-async def test_the_queue_has_an_end(store: Store) -> None:
+async def test_commands_beyond_the_queue_limit_are_refused(store: MemoryStore) -> None:
     engine = Engine(store, linger=0, max_queue=3)
     waiting = [send(engine, setting(n)) for n in range(3)]
     assert engine.queued == 3
@@ -205,7 +276,7 @@ async def test_the_queue_has_an_end(store: Store) -> None:
     assert engine.queued == 0
 
 
-async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
+async def test_a_cancelled_queued_command_is_not_executed(store: MemoryStore) -> None:
     engine = Engine(store, linger=0)
     first, second = send(engine, setting(1)), send(engine, setting(2))
     assert first.cancel()
@@ -220,8 +291,8 @@ async def test_what_is_taken_back_in_time_does_not_happen(store: Store) -> None:
     ]
 
 
-async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
-    store: Store,
+async def test_state_evicted_from_memory_is_loaded_again(
+    store: MemoryStore,
 ) -> None:
     async with running(store, state_limit=1) as engine:
         for command in SETUP:
@@ -234,7 +305,7 @@ async def test_the_engine_knows_only_so_much_and_looks_up_the_rest(
 # Batches of commands
 
 
-async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> None:
+async def test_an_accepted_batch_is_appended_as_one(engine: Engine, appends: Appends) -> None:
     got = await answer(engine, *SETUP, rename("T"), rename("U"), atomic=True)
     assert sequences(got) == [[1], [2], [3, 4], [5], [6], [], [7]]
     assert [result.sequence for result in got.results] == [1, 2, 4, 5, 6, 6, 7]
@@ -242,7 +313,7 @@ async def test_a_batch_is_accepted_whole(engine: Engine, appends: Appends) -> No
     assert appends.calls == [(7, 0)]
 
 
-async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
+async def test_one_rejected_command_rejects_the_whole_batch(engine: Engine, store: MemoryStore) -> None:
     bad = [*SETUP, c.CompleteTurn(thread_id="t", id="another", stop_reason="end_turn")]
     submissions = [send(engine, setting(1)), send(engine, *bad, atomic=True), send(engine, *SETUP, atomic=True)]
     first, rejected, second = await outcomes(submissions)
@@ -252,7 +323,7 @@ async def test_a_batch_is_rejected_whole(engine: Engine, store: Store) -> None:
 
 
 @pytest.mark.parametrize("command_id", [None, "empty"])
-async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | None) -> None:
+async def test_an_empty_batch_is_accepted(engine: Engine, command_id: str | None) -> None:
     await answer(engine, setting(1))
     neighbours = [send(engine, setting(2)), send(engine, atomic=True, command_id=command_id), send(engine, setting(3))]
     first, empty, second = await outcomes(neighbours)
@@ -263,10 +334,12 @@ async def test_a_batch_of_nothing_is_accepted(engine: Engine, command_id: str | 
     )
 
 
-# The same command twice
+# Repeated commands
 
 
-async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: Store, appends: Appends) -> None:
+async def test_a_repeated_command_id_gets_the_stored_answer(
+    ready: Engine, store: MemoryStore, appends: Appends
+) -> None:
     first = await answer(ready, rename("U"), command_id="c")
     await answer(ready, rename("V"))
     again = await answer(ready, rename("U"), command_id="c")
@@ -276,7 +349,7 @@ async def test_a_repeated_command_gets_the_stored_answer(ready: Engine, store: S
     assert await log_sequence(store) == 8
 
 
-async def test_a_repeated_command_gets_the_stored_answer_after_a_restart_and_from_another_process(
+async def test_a_repeated_command_id_gets_the_stored_answer_across_restarts_and_processes(
     data_dir: Path,
 ) -> None:
     async with opened(data_dir) as store, running(store) as engine:
@@ -304,7 +377,7 @@ async def _repeat(engine: Engine) -> list[BatchDispatched]:
     ]
 
 
-async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, store: Store) -> None:
+async def test_concurrent_duplicates_of_a_command_are_executed_once(ready: Engine, store: MemoryStore) -> None:
     twins = [send(ready, c.CreateThread(project_id="p", title="New"), command_id="c") for _ in range(4)]
     got = await outcomes([*twins, send(ready, setting(1))])
     assert got[1:4] == [got[0]] * 3
@@ -312,7 +385,7 @@ async def test_a_command_that_comes_twice_at_once_happens_once(ready: Engine, st
     assert await log_sequence(store) == 8
 
 
-async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
+async def test_each_merged_delta_is_recorded_under_its_own_command_id(data_dir: Path) -> None:
     async with opened(data_dir) as store, running(store) as engine:
         await answer(engine, *SETUP, atomic=True)
         given = await outcomes([send(engine, delta(text), command_id=f"c{text}") for text in "abc"])
@@ -323,7 +396,7 @@ async def test_merged_deltas_are_remembered_each(data_dir: Path) -> None:
         assert decoded(given[1].results[0].events)[0]["event"]["text"] == "abc"
 
 
-async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
+async def test_a_rejected_command_id_can_be_reused(ready: Engine) -> None:
     end = c.CompleteTurn(thread_id="t", id="v", stop_reason="end")
     with pytest.raises(NotFound):
         await answer(ready, end, command_id="c")
@@ -332,7 +405,7 @@ async def test_a_rejected_command_is_not_remembered(ready: Engine) -> None:
     assert (await answer(ready, end, command_id="c")).results[0].events
 
 
-async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, store: Store) -> None:
+async def test_a_different_command_with_the_same_id_is_a_conflict(ready: Engine, store: MemoryStore) -> None:
     given = await answer(ready, rename("U"), command_id="c")
     one, other, again = await outcomes(
         [send(ready, setting(1)), send(ready, rename("V"), command_id="c"), send(ready, rename("U"), command_id="c")]
@@ -346,14 +419,14 @@ async def test_another_command_under_the_same_id_is_a_conflict(ready: Engine, st
         await answer(ready, rename("U"), command_id="c", atomic=True)
 
 
-async def test_two_commands_under_one_id_at_once_are_one_and_a_conflict(ready: Engine) -> None:
+async def test_of_two_concurrent_commands_with_one_id_the_second_is_a_conflict(ready: Engine) -> None:
     first, second = await outcomes([send(ready, rename(title), command_id="c") for title in "UV"])
     assert sequences(first) == [[7]]
     assert isinstance(second, Conflict)
 
 
-async def test_a_command_without_events_that_two_processes_send_at_once_is_answered_to_both(
-    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_a_no_op_command_sent_by_two_processes_at_once_is_answered_to_both(
+    data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The log does not move, so that only the record of the command can tell the second that it came second.
     async with opened(data_dir) as other, running(other) as another:
@@ -363,13 +436,13 @@ async def test_a_command_without_events_that_two_processes_send_at_once_is_answe
             monkeypatch.undo()
             asyncio.run_coroutine_threadsafe(answer(another, rename("T"), command_id="c"), loop).result()
 
-        hook_appends(store, monkeypatch, be_late)
-        got = await answer(ready, rename("T"), command_id="c")
+        hook_appends(disk, monkeypatch, be_late)
+        got = await answer(on_disk, rename("T"), command_id="c")
         assert got == await answer(another, rename("T"), command_id="c")
         assert sequences(got) == [[]]
 
 
-def test_a_digest_is_of_what_was_asked_whatever_the_order_and_the_envelope() -> None:
+def test_a_command_digest_ignores_member_order_command_id_and_expected_version() -> None:
     asked = {"type": "RenameThread", "threadId": "t", "title": "é", "detail": {"b": [1, 1.5], "a": None}}
     other_order = {"detail": {"a": None, "b": [1, 1.5]}, "title": "é", "threadId": "t", "type": "RenameThread"}
     assert digest(asked) == digest(other_order) == digest({**asked, "commandId": "c", "expectedVersion": 3})
@@ -385,7 +458,7 @@ def test_a_digest_is_of_what_was_asked_whatever_the_order_and_the_envelope() -> 
 # expectedVersion
 
 
-async def test_an_unexpected_version_is_a_conflict_that_says_both(ready: Engine) -> None:
+async def test_a_version_conflict_reports_expected_and_actual_version(ready: Engine) -> None:
     assert (await answer(ready, rename("U", expected_version=6))).sequence == 7
     with pytest.raises(Conflict) as caught:
         await answer(ready, rename("V", expected_version=6))
@@ -401,14 +474,14 @@ async def test_streamed_text_does_not_change_the_version(ready: Engine) -> None:
     assert (await answer(ready, delta("more", expected_version=9))).sequence == 10
 
 
-async def test_a_command_that_is_repeated_needs_its_version_no_more(ready: Engine) -> None:
+async def test_a_repeated_command_is_answered_whatever_version_it_expects(ready: Engine) -> None:
     given = await answer(ready, rename("U", expected_version=6), command_id="c")
     assert await answer(ready, rename("U", expected_version=6), command_id="c") == given
     assert await answer(ready, rename("U", expected_version=7), command_id="c") == given
     assert await answer(ready, rename("U"), command_id="c") == given
 
 
-async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -> None:
+async def test_of_two_commands_expecting_the_same_version_the_second_is_a_conflict(ready: Engine) -> None:
     first, second = await outcomes([send(ready, rename(title, expected_version=6)) for title in "UV"])
     assert sequences(first) == [[7]]
     assert isinstance(second, Conflict)
@@ -417,8 +490,8 @@ async def test_of_two_with_the_same_expectation_one_is_too_late(ready: Engine) -
 # Streamed text
 
 
-async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
-    ready: Engine, store: Store, appends: Appends
+async def test_consecutive_deltas_are_merged_into_one_event(
+    ready: Engine, store: MemoryStore, appends: Appends
 ) -> None:
     texts = ["one", " ", "😀", "", "é", "two"]
     got = await outcomes([send(ready, delta(text)) for text in texts])
@@ -431,7 +504,7 @@ async def test_consecutive_deltas_become_one_event_that_each_is_answered_with(
     assert decoded(got[0].results[0].events)[0]["event"]["text"] == "".join(texts)
 
 
-async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
+async def texts_of(store: DataDirectory, after: int = 6) -> list[tuple[str, str]]:
     stored = await replayed(store, after)
     return [(s.event.id, s.event.text) for s in stored if isinstance(s.event, e.MessageAppended)]
 
@@ -448,14 +521,14 @@ async def texts_of(store: Store, after: int = 6) -> list[tuple[str, str]]:
     ],
     ids=["another-message", "another-event", "a-version", "no-event", "a-rejection", "an-empty-one"],
 )
-async def test_deltas_are_merged_as_long_as_nothing_happens_between_them(
-    ready: Engine, store: Store, commands: list[c.Command], events: list[tuple[str, str]]
+async def test_deltas_are_merged_unless_another_command_is_between_them(
+    ready: Engine, store: MemoryStore, commands: list[c.Command], events: list[tuple[str, str]]
 ) -> None:
     await outcomes([send(ready, command) for command in commands])
     assert await texts_of(store) == events
 
 
-async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(ready: Engine, store: Store) -> None:
+async def test_deltas_of_two_threads_with_the_same_message_id_are_not_merged(ready: Engine, store: MemoryStore) -> None:
     await answer(ready, c.CreateThread(thread_id="other", project_id="p", title="T"))
     await answer(ready, c.StartTurn(thread_id="other", id="u", prompt=""))
     message = c.AddMessage(thread_id="other", id="m", turn_id="u", role="assistant", text="", streaming=True)
@@ -464,18 +537,18 @@ async def test_deltas_of_messages_with_one_id_in_two_threads_are_not_merged(read
     assert await texts_of(store, after) == [("m", "a"), ("m", "b")]
 
 
-async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: Store) -> None:
+async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: MemoryStore) -> None:
     await outcomes([send(ready, delta("a")), send(ready, delta("b"), delta("c"), atomic=True), send(ready, delta("d"))])
     assert await texts_of(store) == [("m", "a"), ("m", "b"), ("m", "c"), ("m", "d")]
 
 
-async def test_a_merged_delta_has_a_size(ready: Engine, store: Store) -> None:
+async def test_a_merged_delta_has_a_maximum_size(ready: Engine, store: MemoryStore) -> None:
     async with running(store, max_merged=4) as engine:
         await outcomes([send(engine, delta("xy")) for _ in range(5)])
     assert await texts_of(store) == [("m", "xyxy"), ("m", "xyxy"), ("m", "xy")]
 
 
-async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine, store: Store) -> None:
+async def test_deltas_after_the_end_of_a_message_are_rejected(ready: Engine, store: MemoryStore) -> None:
     got = await outcomes(
         [send(ready, delta("a")), send(ready, c.CompleteMessage(thread_id="t", id="m")), send(ready, delta("b"))]
     )
@@ -483,9 +556,9 @@ async def test_no_text_is_added_to_a_message_that_ends_in_between(ready: Engine,
     assert await texts_of(store) == [("m", "a")]
 
 
-@pytest.mark.parametrize("ending", ["another command", "a read", "an end"])
-async def test_a_delta_waits_for_company_until_something_else_comes(
-    store: Store, appends: Appends, ending: str
+@pytest.mark.parametrize("ending", ["another command", "a read", "a stop"])
+async def test_deltas_linger_until_another_command_a_read_or_a_stop(
+    store: MemoryStore, appends: Appends, ending: str
 ) -> None:
     async with running(store, linger=3600.0) as engine:
         await answer(engine, *SETUP, atomic=True)
@@ -509,8 +582,8 @@ async def test_a_delta_waits_for_company_until_something_else_comes(
     assert await texts_of(store) == [("m", "ab"), ("n", "c")]
 
 
-async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wait(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_after_a_linger_without_more_text_the_next_delta_does_not_linger(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Linger, "PAUSE", 3600.0)
     async with running(store, linger=0.001) as engine:
@@ -521,10 +594,10 @@ async def test_a_delta_that_waited_in_vain_is_appended_and_the_next_does_not_wai
     assert await texts_of(store) == [("m", "a"), ("m", "b")]
 
 
-# Several processes on one directory
+# Several processes on one data directory
 
 
-async def test_two_engines_write_one_log_and_nothing_is_lost(data_dir: Path) -> None:
+async def test_two_engines_append_to_one_log_and_nothing_is_lost(data_dir: Path) -> None:
     async with opened(data_dir) as one, opened(data_dir) as two, running(one) as left, running(two) as right:
         await answer(left, c.CreateProject(id="p", name="P", path="/p"))
 
@@ -551,30 +624,30 @@ async def work_together(*work: Any) -> list[Any]:
         return [one for some in await asyncio.gather(*work) for one in some]
 
 
-async def test_a_rejection_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
+async def test_rejections_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
     with pytest.raises(NotFound):
-        await answer(ready, c.RenameThread(thread_id="new", title="X"))
+        await answer(on_disk, c.RenameThread(thread_id="new", title="X"))
     async with opened(data_dir) as other, running(other) as another:
         await answer(another, c.CreateThread(thread_id="new", project_id="p", title="New"))
-        assert sequences(await answer(ready, c.RenameThread(thread_id="new", title="X"))) == [[8]]
+        assert sequences(await answer(on_disk, c.RenameThread(thread_id="new", title="X"))) == [[8]]
         await answer(another, c.DeleteThread(thread_id="new"))
         with pytest.raises(NotFound):
-            await answer(ready, c.RenameThread(thread_id="new", title="Y"))
+            await answer(on_disk, c.RenameThread(thread_id="new", title="Y"))
 
 
-async def test_that_nothing_changes_is_judged_by_the_newest_log(data_dir: Path, ready: Engine) -> None:
-    assert sequences(await answer(ready, rename("T"))) == [[]]
+async def test_no_ops_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:
+    assert sequences(await answer(on_disk, rename("T"))) == [[]]
     async with opened(data_dir) as other, running(other) as another:
         await answer(another, rename("U"))
-        assert sequences(await answer(ready, rename("T"))) == [[8]]
+        assert sequences(await answer(on_disk, rename("T"))) == [[8]]
         await answer(another, rename("V"), command_id="c")
         with pytest.raises(Conflict):
-            await answer(ready, setting(1), command_id="c")
-        assert sequences(await answer(ready, rename("V"), command_id="d")) == [[]]
+            await answer(on_disk, setting(1), command_id="c")
+        assert sequences(await answer(on_disk, rename("V"), command_id="d")) == [[]]
 
 
-async def test_an_append_that_comes_too_late_is_decided_anew(
-    data_dir: Path, store: Store, ready: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_commands_are_decided_again_when_another_process_appended_first(
+    data_dir: Path, disk: Store, on_disk: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(data_dir) as other, running(other) as another:
         loop, late = asyncio.get_running_loop(), iter([True, True])
@@ -587,64 +660,68 @@ async def test_an_append_that_comes_too_late_is_decided_anew(
             if next(late, False):
                 asyncio.run_coroutine_threadsafe(be_faster(), loop).result()
 
-        hook_appends(store, monkeypatch, be_late)
-        got = await outcomes([send(ready, rename("U", expected_version=6)), send(ready, setting(1, 8))])
+        hook_appends(disk, monkeypatch, be_late)
+        got = await outcomes([send(on_disk, rename("U", expected_version=6)), send(on_disk, setting(1, 8))])
     assert sequences(got[0]) == [[11]]
     assert sequences(got[1]) == [[12]]
 
 
-async def test_a_path_that_another_process_took_first_is_taken(data_dir: Path, ready: Engine) -> None:
+async def test_a_project_path_taken_by_another_process_first_is_rejected(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
-        got = await outcomes([send((ready, another)[n % 2], project) for n, project in enumerate(projects)])
+        got = await outcomes([send((on_disk, another)[n % 2], project) for n, project in enumerate(projects)])
     assert [isinstance(one, Rejected) for one in got].count(True) == 10
     for pair in zip(got[::2], got[1::2], strict=True):
         assert sum(isinstance(one, Rejected) and one.kind == "pathTaken" for one in pair) == 1
 
 
-async def test_an_append_waits_for_a_program_that_holds_the_lock(data_dir: Path, ready: Engine, store: Store) -> None:
+async def test_an_append_waits_while_another_program_holds_the_lock(
+    data_dir: Path, on_disk: Engine, disk: Store
+) -> None:
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
-        waiting = send(ready, setting(1))
+        waiting = send(on_disk, setting(1))
         for _ in range(10):
-            await store.read(lambda db: None)
+            await disk.read(lambda db: None)
         assert not waiting.future.done()
         db.execute("ROLLBACK")
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
-async def test_nothing_is_done_when_the_lock_is_held_for_too_long(data_dir: Path, ready: Engine, store: Store) -> None:
-    await store.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
+async def test_commands_are_refused_when_the_lock_is_held_too_long(
+    data_dir: Path, on_disk: Engine, disk: Store
+) -> None:
+    await disk.writer.call(lambda db: db.execute("PRAGMA busy_timeout = 0").close())
     with plain(data_dir) as db:
         db.execute("BEGIN IMMEDIATE")
-        async with running(store, busy_patience=0.0) as hasty:
+        async with running(disk, busy_patience=0.0) as hasty:
             waiting = [send(hasty, setting(n)) for n in (1, 2)]
             assert all(isinstance(one, Overloaded) for one in await outcomes(waiting))
         db.execute("ROLLBACK")
-    assert sequences(await answer(ready, setting(1))) == [[7]]
+    assert sequences(await answer(on_disk, setting(1))) == [[7]]
 
 
-# What the database refuses
+# Errors of the database
 
 
-async def test_a_command_that_the_database_refuses_takes_no_other_down(ready: Engine, store: Store) -> None:
-    await store.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
+async def test_a_command_that_the_database_refuses_fails_alone(on_disk: Engine, disk: Store) -> None:
+    await disk.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
-    submissions = [send(ready, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
-    submissions += [send(ready, rename("none", expected_version=1)), send(ready, delta("a")), send(ready, delta("b"))]
+    submissions = [send(on_disk, setting(n, value), command_id=f"c{n}") for n, value in enumerate(values)]
+    submissions += [send(on_disk, one) for one in (rename("none", expected_version=1), delta("a"), delta("b"))]
     first, refused, second, rejected, *deltas = await outcomes(submissions)
     assert isinstance(refused, StorageError)
     assert "x" * 100 not in str(refused)
     assert isinstance(rejected, Conflict)
     assert [sequences(one) for one in (first, second, *deltas)] == [[[7]], [[8]], [[9]], [[10]]]
-    assert await texts_of(store) == [("m", "a"), ("m", "b")]
-    await store.writer.call(lambda db: db.setlimit(0, 1_000_000))
-    assert sequences(await answer(ready, setting(1, values[1]), command_id="c1")) == [[11]]
-    assert await answer(ready, setting(0, "small"), command_id="c0") == first
+    assert await texts_of(disk) == [("m", "a"), ("m", "b")]
+    await disk.writer.call(lambda db: db.setlimit(0, 1_000_000))
+    assert sequences(await answer(on_disk, setting(1, values[1]), command_id="c1")) == [[11]]
+    assert await answer(on_disk, setting(0, "small"), command_id="c0") == first
 
 
-async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
-    ready: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_the_engine_keeps_running_after_an_unexpected_exception(
+    ready: Engine, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Any:
         raise ZeroDivisionError
@@ -656,29 +733,33 @@ async def test_a_defect_fails_its_batch_and_the_engine_goes_on(
     assert sequences(await answer(ready, setting(1))) == [[7]]
 
 
-# Who runs a turn
+# Runners
 
 
-async def test_the_lock_of_a_runner_is_held_before_its_first_turn_is_in_the_log(
-    store: Store, engine: Engine, data_dir: Path, appends: Appends
+async def test_the_runner_lock_is_held_before_the_first_turn_is_appended(
+    disk: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, seen = data_dir / "runners", Runner(data_dir)
-    await answer(engine, *SETUP[:2], atomic=True)
-    assert not folder.exists()
-    gone: list[bool] = []
-    appends.before = lambda: gone.append(seen.is_gone(store.runner.name))
-    await answer(engine, SETUP[2])
+    folder, seen = data_dir / "runners", Runner(data_dir, disk.runner.machine)
+    appends, gone = Appends(disk, monkeypatch), list[bool]()
+    async with running(disk) as engine:
+        await answer(engine, *SETUP[:2], atomic=True)
+        assert not folder.exists()
+        appends.before = lambda: gone.append(seen.is_gone(disk.runner.name))
+        await answer(engine, SETUP[2])
     assert gone == [False]
-    [turn] = [s.event for s in await replayed(store) if isinstance(s.event, e.TurnStarted)]
-    assert turn.runner == store.runner.name
-    store.runner.release()
+    [turn] = [s.event for s in await replayed(disk) if isinstance(s.event, e.TurnStarted)]
+    assert turn.runner == disk.runner.name
+    disk.runner.release()
     assert seen.is_gone(turn.runner)
     assert list(folder.iterdir()) == []
 
 
-async def test_a_runner_that_nobody_knows_is_gone_whatever_its_name(data_dir: Path) -> None:
+async def test_a_runner_of_this_machine_that_nobody_knows_is_gone_whatever_its_name(
+    data_dir: Path,
+) -> None:
     data_dir.mkdir()
-    seen = Runner(data_dir)
-    for name in ("unknown", "../../etc/passwd", "", "a/b"):
+    seen = Runner(data_dir, Machine("0" * 16, frozenset({"1" * 16})))
+    for name in ("unknown", "../../etc/passwd", "", "a/b", f"{'0' * 16}.unknown", f"{'1' * 16}.copied"):
         assert seen.is_gone(name)
         seen.forget(name)
+    assert not seen.is_gone(f"{'2' * 16}.elsewhere")

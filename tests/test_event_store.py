@@ -1,4 +1,4 @@
-"""The log keeps what it was given, in one order without gaps, and refuses everything else."""
+"""The log stores events unchanged, with consecutive sequences, and rejects everything else."""
 
 import os
 import re
@@ -45,26 +45,28 @@ async def test_an_appended_event_replays_with_its_sequence_and_payload(store: St
     assert await replayed(store) == stored
 
 
-async def test_a_batch_has_contiguous_sequences(store: Store) -> None:
+async def test_the_events_of_a_batch_have_consecutive_sequences(store: Store) -> None:
     await append_all(store, [setting(0)])
     stored = await append_all(store, (setting(n) for n in range(1, 8)))
     assert [s.sequence for s in stored] == [2, 3, 4, 5, 6, 7, 8]
     assert await replayed(store) == [StoredEvent(n + 1, setting(n)) for n in range(8)]
 
 
-async def test_an_empty_batch_is_appended_and_changes_nothing(store: Store) -> None:
+async def test_appending_an_empty_batch_changes_nothing(store: Store) -> None:
     assert await append_all(store, []) == []
     assert await store.write(lambda log: log.append(0, [], [])) is True
     assert await log_sequence(store) == 0
 
 
-async def test_replay_from_leaves_out_what_came_before(store: Store) -> None:
+async def test_replay_from_a_sequence_skips_earlier_events(store: Store) -> None:
     stored = await append_all(store, (setting(n) for n in range(6)))
     for after in range(8):
         assert await replayed(store, after) == stored[after:]
 
 
-async def test_an_append_after_a_moved_log_does_nothing_and_says_so(store: Store, data_dir: Path) -> None:
+async def test_an_append_with_a_stale_expected_sequence_returns_false_and_writes_nothing(
+    store: Store, data_dir: Path
+) -> None:
     assert await store.write(lambda log: log.append(0, [payload(1)], [])) is True
     record = CommandRecord("late", "digest", 1, 1)
     assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is False
@@ -76,7 +78,7 @@ async def test_an_append_after_a_moved_log_does_nothing_and_says_so(store: Store
     assert await store.write(lambda log: log.append(1, [payload(2)], [record])) is True
 
 
-async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_says_so(
+async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_nothing(
     store: Store, data_dir: Path
 ) -> None:
     # Two processes, the same commandId, and no event: nothing but the record has moved.
@@ -103,7 +105,7 @@ async def test_an_append_whose_command_was_recorded_meanwhile_does_nothing_and_s
     ],
     ids=["empty", "text", "array", "null", "no-at", "no-type", "null-type", "refused-by-a-projection"],
 )
-async def test_a_batch_with_one_bad_event_leaves_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
+async def test_a_batch_with_one_invalid_event_writes_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
     await append_all(store, [ProjectCreated(id="p", name="P", path="/p", at=AT)])
     record = CommandRecord("c", "digest", 2, 4)
     with pytest.raises(StorageError):
@@ -114,7 +116,7 @@ async def test_a_batch_with_one_bad_event_leaves_nothing(store: Store, data_dir:
     assert [s.sequence for s in await append_all(store, [setting(1)])] == [2]
 
 
-async def test_the_bytes_of_a_payload_come_back_as_they_were(store: Store, data_dir: Path) -> None:
+async def test_payload_bytes_are_stored_unchanged(store: Store, data_dir: Path) -> None:
     odd = (
         b' { "at" : "2026-01-31T12:00:00.000Z",\t"type":"SettingChanged","key":"\\u006b","value":'
         b'["\\/\\ud83d\\ude00","\xc3\xa9 \xf0\x9f\x98\x80 \x7f",1.0,1E5,-0,12345678901234567890123] } '
@@ -129,7 +131,7 @@ async def test_the_bytes_of_a_payload_come_back_as_they_were(store: Store, data_
     )
 
 
-async def test_an_append_is_refused_once_a_newer_treadle_has_taken_the_database_over(
+async def test_reads_and_appends_are_refused_after_a_newer_treadle_upgraded_the_database(
     store: Store, data_dir: Path
 ) -> None:
     with plain(data_dir) as db:
@@ -142,35 +144,35 @@ async def test_an_append_is_refused_once_a_newer_treadle_has_taken_the_database_
         assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
 
-# What the database itself refuses, whoever asks
+# What the database itself rejects, from any connection
 
 
 COPY = "INTO events (sequence, payload) SELECT {}, payload FROM events WHERE sequence = 1"
 FORBIDDEN = {
     "update": "UPDATE events SET payload = payload || ' ' WHERE sequence = 2",
-    "update of the sequence": "UPDATE events SET sequence = 9 WHERE sequence = 3",
+    "update of a sequence": "UPDATE events SET sequence = 9 WHERE sequence = 3",
     "update or replace": "UPDATE OR REPLACE events SET sequence = 1 WHERE sequence = 2",
     "update or ignore": "UPDATE OR IGNORE events SET sequence = 1 WHERE sequence = 2",
     "delete": "DELETE FROM events WHERE sequence = 3",
-    "delete of all": "DELETE FROM events",
-    "insert over another": f"INSERT {COPY.format(2)}",
+    "delete of all events": "DELETE FROM events",
+    "insert over an existing sequence": f"INSERT {COPY.format(2)}",
     "replace": f"REPLACE {COPY.format(2)}",
-    "replace of the last": f"REPLACE {COPY.format(3)}",
-    "or ignore": f"INSERT OR IGNORE {COPY.format(2)}",
+    "replace of the last event": f"REPLACE {COPY.format(3)}",
+    "insert or ignore": f"INSERT OR IGNORE {COPY.format(2)}",
     "upsert": f"INSERT {COPY.format(2)} ON CONFLICT (sequence) DO UPDATE SET payload = excluded.payload",
-    "gap": f"INSERT {COPY.format(5)}",
-    "gap or ignore": f"INSERT OR IGNORE {COPY.format(5)}",
-    "gap or replace": f"REPLACE {COPY.format(5)}",
-    "zero": f"INSERT {COPY.format(0)}",
-    "minus one": f"INSERT {COPY.format(-1)}",
+    "insert with a gap": f"INSERT {COPY.format(5)}",
+    "insert or ignore with a gap": f"INSERT OR IGNORE {COPY.format(5)}",
+    "replace with a gap": f"REPLACE {COPY.format(5)}",
+    "insert of sequence 0": f"INSERT {COPY.format(0)}",
+    "insert of sequence -1": f"INSERT {COPY.format(-1)}",
     "a generated column": "INSERT INTO events (sequence, payload, event_type) VALUES (4, '{}', 'SettingChanged')",
-    "a blob": "INSERT INTO events (sequence, payload) SELECT 4, CAST(payload AS BLOB) FROM events WHERE sequence = 1",
+    "blob": "INSERT INTO events (sequence, payload) SELECT 4, CAST(payload AS BLOB) FROM events WHERE sequence = 1",
 }
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["own-connection", "plain-sqlite3"])
 @pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN)
-async def test_the_database_refuses(store: Store, data_dir: Path, statement: str, inside: bool) -> None:
+async def test_the_database_rejects(store: Store, data_dir: Path, statement: str, inside: bool) -> None:
     stored = await append_all(store, (setting(n) for n in range(3)))
     if inside:
         with pytest.raises(sqlite3.Error):
@@ -189,7 +191,7 @@ async def test_an_insert_without_a_sequence_gets_the_next_one(store: Store, data
     assert await replayed(store) == [StoredEvent(1, setting(1)), StoredEvent(2, setting(2))]
 
 
-async def test_the_columns_of_an_event_say_what_its_payload_says(store: Store, data_dir: Path) -> None:
+async def test_the_columns_of_an_event_match_its_payload(store: Store, data_dir: Path) -> None:
     await append_all(store, [setting(1)])
     with plain(data_dir) as db:
         row = db.execute("SELECT event_type, thread_id, at FROM events").fetchone()
@@ -197,7 +199,7 @@ async def test_the_columns_of_an_event_say_what_its_payload_says(store: Store, d
         assert db.execute("SELECT * FROM event_types").fetchall() == [("SettingChanged", 1)]
 
 
-async def test_no_index_repeats_the_primary_key(store: Store, data_dir: Path) -> None:
+async def test_no_index_duplicates_the_primary_key(store: Store, data_dir: Path) -> None:
     with plain(data_dir) as db:
         indexes = [row[1] for row in db.execute("PRAGMA index_list(events)")]
         columns = {name: [row[2] for row in db.execute(f"PRAGMA index_info({name})")] for name in indexes}
@@ -256,7 +258,7 @@ async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_that_fails_leaves_nothing_and_no_transaction(store: Store, data_dir: Path, name: str) -> None:
+async def test_a_failed_write_is_rolled_back(store: Store, data_dir: Path, name: str) -> None:
     await append_all(store, [PROJECT])
     before = _dump(data_dir)
     with pytest.raises((sqlite3.Error, StorageError, InterruptedError)):
@@ -267,7 +269,7 @@ async def test_a_write_that_fails_leaves_nothing_and_no_transaction(store: Store
     assert _dump(data_dir) == before
 
 
-async def test_a_log_is_the_same_after_it_was_closed_and_opened(data_dir: Path) -> None:
+async def test_a_log_is_the_same_after_reopening(data_dir: Path) -> None:
     async with opened(data_dir) as first:
         stored = await append_all(first, (setting(n) for n in range(5)))
     async with opened(data_dir) as second:
@@ -275,15 +277,15 @@ async def test_a_log_is_the_same_after_it_was_closed_and_opened(data_dir: Path) 
         assert second.log_id == first.log_id
 
 
-async def test_two_logs_have_two_ids(store: Store, tmp_path: Path) -> None:
+async def test_two_logs_have_different_ids(store: Store, tmp_path: Path) -> None:
     async with opened(tmp_path / "other") as other:
         assert store.log_id != other.log_id
 
 
-# The folder and what lies in it
+# The data directory and its files
 
 
-async def test_only_the_owner_may_look_whatever_the_umask(data_dir: Path) -> None:
+async def test_only_the_owner_has_file_permissions_whatever_the_umask(data_dir: Path) -> None:
     before = os.umask(0)
     try:
         async with opened(data_dir) as store:
@@ -298,7 +300,7 @@ async def test_only_the_owner_may_look_whatever_the_umask(data_dir: Path) -> Non
     assert modes == {path: 0o700 if path in folders else 0o600 for path in modes}
 
 
-async def test_a_folder_that_others_could_read_is_closed_to_them(data_dir: Path) -> None:
+async def test_a_data_directory_readable_by_others_is_made_private(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755)
     async with opened(data_dir):
         pass
@@ -318,15 +320,15 @@ def _marked_database(path: Path) -> None:
 
 
 FOREIGN: dict[str, Callable[[Path], object]] = {
-    "a database": _foreign_database,
-    "a database without tables that says whose it is": _marked_database,
-    "a text": lambda path: path.write_text("Dear diary\n" * 1000),
-    "a short text": lambda path: path.write_text("Dear diary"),
+    "another program's database": _foreign_database,
+    "an empty database with another application id": _marked_database,
+    "a text file": lambda path: path.write_text("Dear diary\n" * 1000),
+    "a short text file": lambda path: path.write_text("Dear diary"),
 }
 
 
 @pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
-async def test_a_foreign_file_is_refused_and_left_as_it_was(data_dir: Path, make: Callable[[Path], object]) -> None:
+async def test_a_foreign_file_is_refused_and_left_unchanged(data_dir: Path, make: Callable[[Path], object]) -> None:
     data_dir.mkdir(mode=0o700)
     path = data_dir / FILE_NAME
     make(path)
@@ -337,14 +339,14 @@ async def test_a_foreign_file_is_refused_and_left_as_it_was(data_dir: Path, make
     assert not list(data_dir.glob("*-journal"))
 
 
-async def test_a_folder_that_cannot_be_made_is_refused_with_a_sentence(tmp_path: Path) -> None:
+async def test_a_data_directory_that_cannot_be_created_gives_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be the data directory: " in await refused(tmp_path / "file")
     (tmp_path / "data" / FILE_NAME).mkdir(parents=True)
     assert "cannot open the database" in await refused(tmp_path / "data")
 
 
-async def test_records_of_commands_survive_a_reopen(store: Store, data_dir: Path) -> None:
+async def test_command_records_survive_reopening(store: Store, data_dir: Path) -> None:
     records = [CommandRecord("a", "d1", 1, 1), CommandRecord("b", "d2", 2, 1), CommandRecord("c", "d3", 1, 1, "[1]")]
     assert await store.write(lambda log: log.append(0, [payload(1)], records))
     await store.close()

@@ -1,4 +1,4 @@
-"""Bytes to frames: both framings, in any chunking, whatever the bytes are."""
+"""From bytes to frames: both framings, any chunking, any bytes."""
 
 import tracemalloc
 
@@ -53,7 +53,7 @@ TOO_LARGE = (INVALID_REQUEST, "messageTooLarge")
         (b"\x00", Framing.LINES),
     ],
 )
-def test_the_framing_is_heard_from_the_first_byte_that_is_not_white_space(data: bytes, framing: Framing | None) -> None:
+def test_framing_is_detected_from_the_first_non_whitespace_byte(data: bytes, framing: Framing | None) -> None:
     decoder = FrameDecoder(LIMIT)
     decoder.feed(data)
     assert decoder.framing is framing
@@ -80,7 +80,7 @@ def test_the_framing_is_heard_from_the_first_byte_that_is_not_white_space(data: 
         (b"x" * LIMIT + b"\r\r\n1\n", [TOO_LARGE, b"1"]),
     ],
 )
-def test_each_line_that_is_not_blank_is_a_frame(data: bytes, frames: list[Seen]) -> None:
+def test_each_non_blank_line_is_a_frame(data: bytes, frames: list[Seen]) -> None:
     assert decode(data) == frames
 
 
@@ -130,19 +130,19 @@ NEXT = headers(b"next")
         (headers(GOOD) + b"\r\n", [GOOD]),
     ],
 )
-def test_headers_say_where_a_frame_ends_and_a_broken_one_is_one_error(data: bytes, frames: list[Seen]) -> None:
+def test_header_framing_gives_one_error_per_broken_frame(data: bytes, frames: list[Seen]) -> None:
     assert decode(data) == frames
     assert decode(*(data[i : i + 1] for i in range(len(data)))) == frames
 
 
-def test_the_largest_header_block_is_taken_and_one_byte_more_is_not() -> None:
+def test_headers_over_the_size_limit_are_rejected() -> None:
     start, end = b"Content-Length: 2\r\nX: ", b"\r\n\r\n"
     padding = b"x" * (MAX_HEADER_BYTES - len(start) - len(end))
     assert decode(start + padding + end + b"{}" + NEXT) == [b"{}", b"next"]
     assert decode(start + padding + b"x" + end + b"{}" + NEXT) == [BROKEN, b"next"]
 
 
-def test_an_error_is_reported_as_soon_as_it_is_known() -> None:
+def test_framing_errors_are_reported_as_soon_as_they_are_detected() -> None:
     decoder = FrameDecoder(LIMIT)
     assert [seen(found) for found in decoder.feed(b"Content-Length: 65\r\n\r\n")] == [TOO_LARGE]
     assert decoder.feed(b"x" * 65) == []
@@ -152,7 +152,7 @@ def test_an_error_is_reported_as_soon_as_it_is_known() -> None:
     assert lines.feed(b"x" * 9999) == []
 
 
-def test_the_error_for_a_frame_that_is_too_large_says_the_limit() -> None:
+def test_the_error_for_an_oversized_frame_gives_the_limit() -> None:
     (error,) = FrameDecoder(LIMIT).feed(b"x" * 100)
     assert isinstance(error, RpcError)
     assert error.data == {"kind": "messageTooLarge", "limitBytes": LIMIT}
@@ -169,7 +169,7 @@ PIECES = [
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), max_size=24), st.data())
 @settings(max_examples=400, deadline=None)
 @example([b"Content-Length: ", b"x\r\n", b"content-length", b" " * 9, b":1\n\n1"], None)
-def test_any_chunking_gives_the_same_frames(pieces: list[bytes], data: st.DataObject | None) -> None:
+def test_any_chunking_of_the_input_gives_the_same_frames(pieces: list[bytes], data: st.DataObject | None) -> None:
     stream = b"".join(pieces)
     whole = decode(stream)
     assert decode(*(stream[i : i + 1] for i in range(len(stream)))) == whole
@@ -180,7 +180,7 @@ def test_any_chunking_gives_the_same_frames(pieces: list[bytes], data: st.DataOb
 
 @given(st.sampled_from(Framing), st.lists(st.binary(min_size=1, max_size=LIMIT), min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
-def test_what_frame_encodes_the_decoder_gives_back(framing: Framing, bodies: list[bytes]) -> None:
+def test_encoded_frames_decode_to_the_same_bodies(framing: Framing, bodies: list[bytes]) -> None:
     if framing is Framing.LINES:
         bodies = [b'"' + body.hex().encode()[: LIMIT - 2] + b'"' for body in bodies]
     assert decode(b"".join(frame(framing, body) for body in bodies)) == bodies
@@ -210,27 +210,27 @@ def peak_of(decoder: FrameDecoder, chunk: bytes, times: int) -> int:
         (b"C", b"X: y\r\n" * 10000),
     ],
 )
-def test_what_is_thrown_away_is_not_buffered(start: bytes, chunk: bytes) -> None:
+def test_discarded_input_is_not_buffered(start: bytes, chunk: bytes) -> None:
     decoder = FrameDecoder(100_000)
     decoder.feed(start)
     assert peak_of(decoder, chunk, 100) < 1_000_000
 
 
-def test_a_million_blank_lines_are_no_frames() -> None:
+def test_a_million_blank_lines_give_no_frames() -> None:
     assert decode(b"\n" * 1_000_000, b"\r\n" * 1_000_000, b"1\n") == [b"1"]
     decoder = FrameDecoder(LIMIT)
     assert all(not decoder.feed(b"\n") for _ in range(100_000))
 
 
 @pytest.mark.parametrize("framing", list(Framing))
-def test_a_large_frame_that_comes_in_small_pieces_is_not_looked_through_again_for_each(framing: Framing) -> None:
+def test_a_large_frame_in_small_pieces_is_not_rescanned_for_each_piece(framing: Framing) -> None:
     body = b'"' + b"x" * 4_000_000 + b'"'
     stream = frame(framing, body)
     # 125,000 pieces: looking through what has come for each of them would be 250 GB to read.
     assert decode(*(stream[i : i + 32] for i in range(0, len(stream), 32)), limit=5_000_000) == [body]
 
 
-def test_nothing_is_left_of_one_input_after_its_end() -> None:
+def test_end_of_input_returns_the_remaining_bytes_once() -> None:
     decoder = FrameDecoder(LIMIT)
     decoder.feed(b"{")
     assert decoder.end() == b"{"

@@ -1,6 +1,6 @@
-"""Whatever a client sends: no crash, no hang, no defect, no request without exactly one answer, memory within bounds.
+"""Whatever a client sends: no crash, no hang, no internal error, exactly one answer per request, and bounded memory.
 
-The daemons here are started once and hear everything that all examples make up, in both framings.
+The daemons are started once for each framing and receive the input of all examples.
 """
 
 import json
@@ -260,7 +260,7 @@ TOLD = st.tuples(st.sampled_from(["$/cancelRequest", "$/setTrace", "initialized"
     st.lists(st.tuples(st.integers(0, 5), calls()) | st.tuples(st.none(), TOLD), min_size=1, max_size=8), st.booleans()
 )
 @tries(120)
-def test_any_field_of_any_request_may_be_any_json(
+def test_requests_with_any_json_in_any_field_are_answered_once(
     fuzzed: Fuzzed, drawn: list[tuple[int | None, tuple[str, str]]], batch: bool
 ) -> None:
     messages = [
@@ -270,7 +270,7 @@ def test_any_field_of_any_request_may_be_any_json(
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_odd_json_in_every_field_of_a_command_is_answered_once(fuzzed: Fuzzed, name: str) -> None:
+def test_unusual_json_in_every_field_of_a_command_is_answered_once(fuzzed: Fuzzed, name: str) -> None:
     command = COMMANDS[name]
     messages: list[Heard] = []
     for field in (*command, "unknown"):
@@ -281,7 +281,7 @@ def test_every_odd_json_in_every_field_of_a_command_is_answered_once(fuzzed: Fuz
 
 
 @pytest.mark.parametrize("method", [*PARAMS, "command/dispatchBatch"])
-def test_every_odd_json_as_params_and_in_every_field_of_a_method_is_answered_once(fuzzed: Fuzzed, method: str) -> None:
+def test_unusual_json_as_params_and_in_every_field_of_a_method_is_answered_once(fuzzed: Fuzzed, method: str) -> None:
     params = PARAMS.get(method, {"commands": []})
     messages = [request(fuzzed.next_id(0), method, value) for value in ODD]
     for field in (*params, "unknown"):
@@ -293,9 +293,7 @@ def test_every_odd_json_as_params_and_in_every_field_of_a_method_is_answered_onc
 
 
 @pytest.mark.parametrize("value", NOT_JSON, ids=lambda value: value[:12])
-def test_what_is_no_json_is_refused_wherever_it_stands_and_the_next_request_is_answered(
-    fuzzed: Fuzzed, value: str
-) -> None:
+def test_invalid_json_anywhere_is_refused_and_the_next_request_is_answered(fuzzed: Fuzzed, value: str) -> None:
     broken = [
         f'{{"jsonrpc":"2.0","id":1,"method":"setting/list","params":{value}}}',
         f'{{"jsonrpc":"2.0","id":{value},"method":"setting/list"}}',
@@ -311,7 +309,7 @@ def test_what_is_no_json_is_refused_wherever_it_stands_and_the_next_request_is_a
     assert fuzzed.heard["null"] == fuzzed.kinds["parseError"] == fuzzed.kinds.total() == len(broken)
 
 
-def test_a_duplicate_key_is_the_last_one_and_the_request_is_answered_once(fuzzed: Fuzzed) -> None:
+def test_the_last_of_duplicate_keys_wins_and_the_request_is_answered_once(fuzzed: Fuzzed) -> None:
     first, last = fuzzed.next_id(0), fuzzed.next_id(1)
     text = f'{{"jsonrpc":"2.0","id":{first},"id":{last},"method":"no/such","method":"setting/list"}}'
     fuzzed.converse([Heard(text.encode(), last)])
@@ -343,7 +341,7 @@ def mutated(text: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
 
 @given(st.lists(st.tuples(calls(), MUTATIONS), min_size=1, max_size=8))
 @tries(150)
-def test_messages_whose_bytes_were_changed_are_answered_once_at_most(
+def test_mutated_messages_are_answered_at_most_once(
     fuzzed: Fuzzed, drawn: list[tuple[tuple[str, str], list[tuple[str, int, bytes]]]]
 ) -> None:
     fuzzed.begin_counting()
@@ -368,7 +366,7 @@ def test_random_frames_are_refused_and_the_next_request_is_answered(fuzzed: Fuzz
     assert set(fuzzed.kinds) <= {"parseError", "invalidRequest"}
 
 
-def test_a_body_of_99999999999_bytes_is_not_waited_for(fuzzed: Fuzzed) -> None:
+def test_an_absurd_content_length_is_refused_without_waiting_for_the_body(fuzzed: Fuzzed) -> None:
     fuzzed.begin_counting()
     before = fuzzed.most_memory if sys.platform == "linux" else 0
     fuzzed.daemon.write(b"Content-Length: 99999999999\r\n\r\n{}\n")
@@ -397,7 +395,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: repr(headers[:24]))
-def test_after_headers_that_make_no_sense_the_next_request_is_answered(fuzzed: Fuzzed, headers: bytes) -> None:
+def test_a_request_after_nonsense_headers_is_answered(fuzzed: Fuzzed, headers: bytes) -> None:
     fuzzed.begin_counting()
     if fuzzed.daemon.framing == "lines":
         headers += b"\n"
@@ -423,13 +421,13 @@ def grown_by(fuzzed: Fuzzed, data: bytes) -> int:
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"setting/list","params":%b}\n'
 HUGE: dict[str, bytes] = {
     "a million empty lines": b"\n" * 1_000_000,
-    "a million lines of a blank": b" \r\n" * 1_000_000,
+    "a million lines of one space": b" \r\n" * 1_000_000,
     "a line of 50 MB": b"x" * 50_000_000 + b"\n",
     "arrays in arrays": CALL % (b"[" * 500_000 + b"]" * 500_000),
     "objects in objects": CALL % (b'{"a":' * 150_000 + b"1" + b"}" * 150_000),
     "brackets that never close": b"[" * 1_000_000 + b"\n",
     "a batch of 300,000": b"[" + b"1," * 299_999 + b"1]\n",
-    "a million names": CALL % (b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b"}"),
+    "80,000 names": CALL % (b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b"}"),
     "a number of a million digits": CALL % (b'{"limit":' + b"9" * 1_000_000 + b"}"),
     "a name of a megabyte": CALL % (b'{"' + b"x" * 1_000_000 + b'":1}'),
     "a method of a megabyte": b'{"jsonrpc":"2.0","id":1,"method":"%b"}\n' % (b"x" * 1_000_000),
@@ -441,29 +439,29 @@ HUGE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("data", HUGE.values(), ids=HUGE)
-def test_what_is_huge_costs_little_memory_and_the_next_request_is_answered(lines: Fuzzed, data: bytes) -> None:
+def test_huge_input_uses_bounded_memory_and_the_next_request_is_answered(lines: Fuzzed, data: bytes) -> None:
     assert grown_by(lines, data) < GROWTH
 
 
-# Framing, codec and params alone
+# Framing, codec and params without a daemon
 
 
 @given(st.binary(max_size=300))
 @tries(300)
-def test_any_bytes_are_frames_messages_and_params_or_errors(data: bytes) -> None:
+def test_any_bytes_decode_to_messages_or_errors(data: bytes) -> None:
     TARGET.take(data)
 
 
 @given(st.integers(0, 3), st.lists(st.sampled_from(seeds()), min_size=1, max_size=3), MUTATIONS)
 @tries(300)
 @example(0, seeds()[-5:], [("flip", 0, b"\x00")])
-def test_streams_whose_bytes_were_changed_are_frames_messages_and_params_or_errors(
+def test_mutated_streams_decode_to_messages_or_errors(
     piece: int, streams: list[bytes], changes: list[tuple[str, int, bytes]]
 ) -> None:
     TARGET.take(bytes([piece]) + mutated(b"".join(stream[1:] for stream in streams), changes))
 
 
-def test_the_seeds_of_the_fuzzer_are_taken() -> None:
+def test_the_fuzzer_runs_all_its_seeds() -> None:
     target = Target()
     for seed in seeds():
         target.take(seed)
@@ -471,7 +469,7 @@ def test_the_seeds_of_the_fuzzer_are_taken() -> None:
     assert target.errors_seen > len(seeds())
 
 
-def test_no_more_than_the_limit_is_kept_of_a_frame_that_never_ends() -> None:
+def test_an_endless_frame_is_buffered_only_up_to_the_limit() -> None:
     tracemalloc.start()
     for start in (b"\x03", b"\x03Content-Length: 99999999999\r\n\r\n", b"\x03Content-Length: 60000\r\n\r\n"):
         TARGET.take(start + b"x" * 4_000_000)
@@ -481,7 +479,7 @@ def test_no_more_than_the_limit_is_kept_of_a_frame_that_never_ends() -> None:
     assert LIMIT == 4096
 
 
-def test_coverage_leads_to_nothing_that_breaks_it_in_two_seconds() -> None:
+def test_two_seconds_of_coverage_guided_fuzzing_find_no_failure() -> None:
     text, failures = fuzz(2)
     if text.startswith("skipped"):
         pytest.skip(text)

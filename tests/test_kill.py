@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: nothing acknowledged is lost, nothing is half done, nothing says «running» for ever."""
+"""SIGKILL at random moments: nothing acknowledged is lost, nothing is left half done or running."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ KILLS = 15
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_the_moment_of_a_kill_what_was_acknowledged_is_there(tmp_path: Path, seed: int) -> None:
+async def test_everything_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path, seed: int) -> None:
     driver = Driver(tmp_path / "data", seed)
     report = await driver.run(KILLS)
     assert report.problems == []

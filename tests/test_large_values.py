@@ -1,4 +1,4 @@
-"""One huge tool result: what is taken, what is refused, and how much memory it leaves behind."""
+"""Huge tool results: which sizes are accepted and refused, and how much memory stays in use."""
 
 import re
 import sys
@@ -46,7 +46,7 @@ def daemon(data_dir: Path) -> Iterator[wire.Daemon]:
     ],
     ids=lambda value: value if isinstance(value, str) else value["type"],
 )
-def test_a_value_that_is_too_large_is_refused_with_its_path(
+def test_a_value_over_the_size_limit_is_refused_with_its_path(
     daemon: wire.Daemon, command: dict[str, Any], field: str
 ) -> None:
     before = daemon.result("daemon/status", {})["sequence"]
@@ -59,7 +59,13 @@ def test_a_value_that_is_too_large_is_refused_with_its_path(
     assert daemon.result("daemon/status", {})["sequence"] == before
 
 
-def test_values_at_the_bound_are_taken_and_read_back_however_many_a_batch_holds(daemon: wire.Daemon) -> None:
+@pytest.mark.parametrize("at", ["2026-02-29T00:00:00.000Z", "0000-01-01T00:00:00.000Z"])
+def test_a_date_that_does_not_exist_is_refused(daemon: wire.Daemon, at: str) -> None:
+    data = daemon.error("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1, "at": at})["data"]
+    assert (data["kind"], data["path"]) == ("invalidParams", "$.params.at")
+
+
+def test_values_at_the_size_limit_are_stored_and_read_back(daemon: wire.Daemon) -> None:
     text = "x" * MAX_VALUE_BYTES
     commands = [{"type": "AddMessage", **IN_TURN, "id": id, "role": "assistant", "text": text} for id in "ab"]
     daemon.result("command/dispatchBatch", {"commands": commands})
@@ -82,7 +88,7 @@ def resident(daemon: wire.Daemon) -> int:
     [{"output": "x" * (MAX_VALUE_BYTES - 100)}, [{"line": f"{i:08}"} for i in range(400_000)]],
     ids=["one text", "many values"],
 )
-def test_a_large_value_leaves_little_memory_behind(daemon: wire.Daemon, detail: Any) -> None:
+def test_a_large_value_does_not_keep_memory_in_use(daemon: wire.Daemon, detail: Any) -> None:
     before = resident(daemon)
     daemon.dispatch(**{**ACTIVITY, "id": "a", "detail": detail})
     daemon.result("thread/read", {"threadId": "t"})

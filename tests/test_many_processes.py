@@ -1,4 +1,4 @@
-"""Many daemons on one data directory: one log, each command answered once, and every client sees the same, live."""
+"""Many daemons on one data directory: one log, one answer per command, and every client sees the same changes live."""
 
 import shutil
 from contextlib import closing
@@ -24,7 +24,7 @@ def report(record_property: Any, **figures: object) -> None:
 
 
 @pytest.mark.parametrize("window", [1, 10])
-async def test_eight_daemons_write_one_log_and_every_client_is_answered_once_and_told_of_all(
+async def test_eight_daemons_share_one_log_and_every_client_sees_all_changes(
     data_dir: Path, window: int, record_property: Any
 ) -> None:
     done = await storms.write_at_once(data_dir, daemons=8, commands=40, window=window, durability="full")
@@ -33,24 +33,24 @@ async def test_eight_daemons_write_one_log_and_every_client_is_answered_once_and
     assert done.acknowledged == 8 * 40
 
 
-async def test_daemons_write_while_the_projections_are_rebuilt_and_nobody_sees_it(data_dir: Path) -> None:
+async def test_daemons_keep_writing_while_projections_are_rebuilt(data_dir: Path) -> None:
     done = await storms.write_at_once(data_dir, daemons=3, commands=120, window=4, rebuilds=3)
     assert done.problems == []
     assert done.acknowledged == 3 * 120
 
 
-async def test_each_client_is_told_of_what_the_others_commit(data_dir: Path, record_property: Any) -> None:
+async def test_each_client_is_notified_of_the_commits_of_other_daemons(data_dir: Path, record_property: Any) -> None:
     waits = await storms.notice(data_dir, daemons=8, commits=16)
     report(record_property, noticed=storms.spread(waits))
     assert len(waits) == 16 * 7
 
 
-async def test_eight_daemons_that_start_on_an_empty_directory_make_one_database(data_dir: Path) -> None:
+async def test_eight_daemons_starting_on_an_empty_directory_create_one_database(data_dir: Path) -> None:
     started = await storms.start_at_once(data_dir, daemons=8)
     assert started.problems == []
 
 
-# Releases beside each other
+# Different releases at the same time
 
 
 @pytest.fixture
@@ -73,9 +73,7 @@ def rows(data_dir: Path) -> list[Any]:
         return [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
-def test_a_newer_treadle_waits_for_the_older_daemons_and_then_they_are_refused(
-    data_dir: Path, newer: dict[str, str]
-) -> None:
+def test_a_newer_treadle_upgrades_only_after_older_daemons_have_exited(data_dir: Path, newer: dict[str, str]) -> None:
     with wire.serving(data_dir) as older:
         older.dispatch("ChangeSetting", key="k", value=1)
         before = rows(data_dir)
@@ -105,9 +103,7 @@ WITH = {
 
 
 @pytest.mark.parametrize("what", WITH)
-def test_a_daemon_that_meets_what_a_newer_treadle_wrote_neither_writes_nor_reads_any_more(
-    data_dir: Path, what: str
-) -> None:
+def test_a_daemon_stops_reading_and_writing_a_database_that_a_newer_treadle_changed(data_dir: Path, what: str) -> None:
     with wire.serving(data_dir) as older, wire.serving(data_dir) as other:
         older.dispatch("CreateProject", id="p", name="p", path="/p")
         older.dispatch("CreateThread", threadId="t", projectId="p", title="t")
@@ -133,7 +129,7 @@ def test_a_daemon_that_meets_what_a_newer_treadle_wrote_neither_writes_nor_reads
         assert [sent for sent in other.notifications if sent["method"] == "projection/changed"] == []
 
 
-def test_a_program_that_reads_the_file_beside_a_daemon_disturbs_nobody(data_dir: Path) -> None:
+def test_another_program_reading_the_database_does_not_block_a_daemon(data_dir: Path) -> None:
     with wire.serving(data_dir) as daemon:
         daemon.dispatch("ChangeSetting", key="k", value=1)
         with plain(data_dir) as db, closing(db.execute("SELECT * FROM events")) as reading:

@@ -1,4 +1,4 @@
-"""A database is brought up to date once, whole or not at all, and never by an older treadle than wrote it."""
+"""A database is upgraded once, completely or not at all, and never by an older treadle than the one that wrote it."""
 
 import asyncio
 import sqlite3
@@ -49,7 +49,7 @@ def copies(data_dir: Path) -> list[Path]:
 # Migrations
 
 
-async def test_the_first_open_applies_each_migration_with_its_record(data_dir: Path) -> None:
+async def test_the_first_open_applies_and_records_each_migration(data_dir: Path) -> None:
     async with opened(data_dir), opened(data_dir):
         pass
     with plain(data_dir) as db:
@@ -80,7 +80,7 @@ async def test_a_new_migration_is_applied_once(data_dir: Path, monkeypatch: pyte
     assert len(copies(data_dir)) == 1
 
 
-async def test_a_migration_that_fails_leaves_the_file_as_it_was(
+async def test_a_failing_migration_leaves_the_database_unchanged(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(data_dir)
@@ -94,7 +94,7 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(
         pass
 
 
-async def test_what_came_before_the_migration_that_fails_stays(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_migrations_before_a_failing_one_stay_applied(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(data_dir)
     with_migrations(monkeypatch, MORE, BROKEN)
     with pytest.raises(StorageError):
@@ -105,7 +105,7 @@ async def test_what_came_before_the_migration_that_fails_stays(data_dir: Path, m
         assert db.execute("SELECT count(*) FROM settings").fetchone() == (4,)
 
 
-async def test_a_migration_that_fails_on_an_empty_folder_leaves_a_file_that_can_be_opened_later(
+async def test_a_database_can_be_opened_after_its_first_migration_failed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "scripts", lambda folder: [BROKEN])
@@ -133,7 +133,11 @@ def append_an_unknown_event(db: sqlite3.Connection) -> None:
 
 
 NOT_OURS: dict[str, tuple[Callable[[sqlite3.Connection], None], str]] = {
-    "an edited migration": (edit_a_migration, "001_initial of the database differs from the one that this treadle has"),
+    "an edited migration": (
+        edit_a_migration,
+        "differs from the one that this treadle has: a version from before the first release created it. Export its log "
+        "with that version (`treadle export FILE`)",
+    ),
     "a newer migration": (record_a_newer_migration, "has migration 9000_later, written by a newer version of treadle"),
     "newer projections": (make_the_projections_newer, "a newer version wrote it"),
     "an unknown event type": (append_an_unknown_event, "type ThreadPinned, written by a newer version of treadle"),
@@ -141,7 +145,7 @@ NOT_OURS: dict[str, tuple[Callable[[sqlite3.Connection], None], str]] = {
 
 
 @pytest.mark.parametrize(("change", "sentence"), NOT_OURS.values(), ids=NOT_OURS)
-async def test_a_database_that_is_not_ours_is_refused_untouched(
+async def test_a_foreign_or_newer_database_is_refused_and_left_unchanged(
     data_dir: Path, change: Callable[[sqlite3.Connection], None], sentence: str
 ) -> None:
     await filled(data_dir)
@@ -154,7 +158,7 @@ async def test_a_database_that_is_not_ours_is_refused_untouched(
     assert copies(data_dir) == []
 
 
-def test_every_statement_of_the_sql_files_is_run() -> None:
+def test_every_statement_in_the_sql_files_is_run() -> None:
     for script in [*SHIPPED, *scripts("projections")]:
         assert "".join(script.statements()).strip() == script.text.strip(), f"all of {script.name} is run"
 
@@ -170,7 +174,7 @@ def make_old(data_dir: Path) -> None:
         db.execute("DROP TRIGGER settings_changed")
 
 
-async def test_older_projections_are_rebuilt_at_start_with_progress(
+async def test_older_projections_are_rebuilt_at_startup_with_progress(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projections, "SLICE", 2)
@@ -190,7 +194,7 @@ async def test_older_projections_are_rebuilt_at_start_with_progress(
         assert db.execute("SELECT value FROM settings WHERE key = 'k0'").fetchone() == ('"new"',)
 
 
-async def test_projections_of_another_text_are_rebuilt_too(data_dir: Path) -> None:
+async def test_projections_with_a_different_checksum_are_rebuilt(data_dir: Path) -> None:
     await filled(data_dir)
     with plain(data_dir) as db:
         db.execute("UPDATE meta SET value = 'of another text' WHERE key = 'projectionChecksum'")
@@ -201,7 +205,7 @@ async def test_projections_of_another_text_are_rebuilt_too(data_dir: Path) -> No
         assert db.execute("SELECT count(*) FROM settings").fetchone() == (4,)
 
 
-async def test_a_whole_copy_is_kept_before_a_rebuild(data_dir: Path) -> None:
+async def test_a_complete_backup_is_kept_before_a_rebuild(data_dir: Path) -> None:
     async with opened(data_dir) as store:  # still open: what was appended lies in the WAL
         await append_all(store, (SettingChanged(key=f"k{n}", value=n, at=AT) for n in range(50)))
     make_old(data_dir)
@@ -214,7 +218,7 @@ async def test_a_whole_copy_is_kept_before_a_rebuild(data_dir: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_no_copy_is_kept_of_a_log_without_events(data_dir: Path) -> None:
+async def test_no_backup_is_made_of_a_log_without_events(data_dir: Path) -> None:
     async with opened(data_dir):
         pass
     with plain(data_dir) as db:
@@ -224,7 +228,7 @@ async def test_no_copy_is_kept_of_a_log_without_events(data_dir: Path) -> None:
     assert copies(data_dir) == []
 
 
-async def test_older_projections_wait_until_no_older_daemon_has_them_open(data_dir: Path) -> None:
+async def test_an_upgrade_is_refused_while_an_older_daemon_has_the_database_open(data_dir: Path) -> None:
     await filled(data_dir)
     async with opened(data_dir) as older:
         make_old(data_dir)
@@ -238,10 +242,10 @@ async def test_older_projections_wait_until_no_older_daemon_has_them_open(data_d
         assert dict(db.execute("SELECT key, value FROM meta"))["projectionVersion"] == str(projections.VERSION)
 
 
-# At the same time
+# Concurrent opens
 
 
-async def test_four_stores_may_open_one_empty_folder_at_once(data_dir: Path) -> None:
+async def test_four_stores_can_open_one_empty_directory_at_once(data_dir: Path) -> None:
     stores = await asyncio.gather(*(Store.open(data_dir, durability="normal") for _ in range(4)))
     try:
         assert len({store.log_id for store in stores}) == 1
@@ -254,7 +258,7 @@ async def test_four_stores_may_open_one_empty_folder_at_once(data_dir: Path) -> 
     assert copies(data_dir) == []
 
 
-async def test_four_processes_may_open_one_empty_folder_at_once(data_dir: Path) -> None:
+async def test_four_processes_can_open_one_empty_directory_at_once(data_dir: Path) -> None:
     hello = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n'
     daemons = [
         await asyncio.create_subprocess_exec(
@@ -276,7 +280,7 @@ async def test_four_processes_may_open_one_empty_folder_at_once(data_dir: Path) 
         assert db.execute("SELECT count(*) FROM schema_migrations").fetchone() == (len(SHIPPED),)
 
 
-async def test_four_stores_bring_one_older_database_up_to_date_once(data_dir: Path) -> None:
+async def test_an_older_database_opened_by_four_stores_is_upgraded_once(data_dir: Path) -> None:
     await filled(data_dir)
     make_old(data_dir)
     stores = await asyncio.gather(*(Store.open(data_dir, durability="normal") for _ in range(4)))

@@ -1,8 +1,10 @@
-"""A turn belongs to the daemon that runs it, for as long as the kernel says that this daemon lives, and no longer."""
+"""A turn belongs to the daemon that runs it, exactly as long as the daemon's lock is held."""
 
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +16,9 @@ import pytest
 
 import storms
 import wire
-from support import needs, plain
-from treadle.store.sqlite.database import FILE_NAME
+from support import append_all, needs, opened, plain
+from treadle.domain import events as e
+from treadle.store.ids import new_id
 
 
 def begin(daemon: wire.Daemon, thread: str = "t") -> None:
@@ -31,6 +34,17 @@ def goes_on(daemon: wire.Daemon, thread: str = "t") -> None:
     """Its turn runs, and it streams into it."""
     daemon.dispatch("AppendMessage", threadId=thread, id="m", text=" here")
     assert daemon.result("thread/read", {"threadId": thread})["turns"][0]["status"] == "running"
+
+
+def machine(daemon: wire.Daemon) -> str:
+    """The machineId that the daemon's turns carry."""
+    status = daemon.result("daemon/status")
+    assert status["runner"].startswith(status["machineId"] + ".")
+    return str(status["machineId"])
+
+
+def meta(db: sqlite3.Connection) -> dict[str, str]:
+    return dict(db.execute("SELECT key, value FROM meta").fetchall())
 
 
 def interruptions(data_dir: Path) -> list[str]:
@@ -55,7 +69,7 @@ def looking(daemon: wire.Daemon) -> Iterator[None]:
     daemon.notification("event/appended", tells)
 
 
-async def test_the_turn_of_a_daemon_that_dies_beside_others_is_interrupted_by_one_of_them_once(
+async def test_the_turn_of_a_killed_daemon_is_interrupted_once_by_another_daemon(
     data_dir: Path, record_property: Any
 ) -> None:
     done = await storms.kill_beside(data_dir, daemons=5, kills=4)
@@ -64,7 +78,7 @@ async def test_the_turn_of_a_daemon_that_dies_beside_others_is_interrupted_by_on
     assert done.problems == []
 
 
-def test_a_daemon_that_is_stopped_keeps_its_turn_and_goes_on_with_it(data_dir: Path) -> None:
+def test_a_daemon_paused_by_sigstop_keeps_its_turn(data_dir: Path) -> None:
     with wire.serving(data_dir) as stopped, wire.serving(data_dir) as other:
         begin(stopped)
         stopped.process.send_signal(signal.SIGSTOP)
@@ -81,7 +95,7 @@ def test_a_daemon_that_is_stopped_keeps_its_turn_and_goes_on_with_it(data_dir: P
 
 
 @pytest.mark.parametrize("moment", [0, 4_000_000_000], ids=["1970", "2096"])
-def test_no_time_that_a_lock_file_has_makes_its_daemon_gone(data_dir: Path, moment: int) -> None:
+def test_the_timestamp_of_a_lock_file_does_not_matter(data_dir: Path, moment: int) -> None:
     with wire.serving(data_dir) as daemon, wire.serving(data_dir) as other:
         begin(daemon)
         with looking(other):
@@ -92,7 +106,7 @@ def test_no_time_that_a_lock_file_has_makes_its_daemon_gone(data_dir: Path, mome
 
 
 @needs("faketime")
-def test_no_clock_that_jumps_makes_a_daemon_gone(data_dir: Path, tmp_path: Path) -> None:
+def test_a_clock_jump_does_not_interrupt_a_running_turn(data_dir: Path, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     environment = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     command = ("faketime", "-f", "+0", "env", "-u", "FAKETIME", *wire.TREADLE, "serve")
@@ -123,7 +137,7 @@ ALONE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user"))
 
 
 @pytest.mark.skipif(not can_have_process_ids(), reason="no namespace of process ids may be made here")
-def test_a_process_id_that_is_used_again_is_neither_the_one_that_died_nor_the_one_that_lives(data_dir: Path) -> None:
+def test_a_reused_process_id_does_not_confuse_dead_and_live_daemons(data_dir: Path) -> None:
     first = (*ALONE, *wire.TREADLE, "serve")  # each is process 1
     with wire.serving(data_dir) as watching, wire.spawn(data_dir, command=first) as lives:
         lives.initialize()
@@ -142,24 +156,88 @@ def test_a_process_id_that_is_used_again_is_neither_the_one_that_died_nor_the_on
                 assert thread not in interruptions(data_dir)
 
 
-def test_a_copy_of_a_directory_in_use_runs_nothing_and_leaves_the_original_alone(
-    data_dir: Path, tmp_path: Path
-) -> None:
+def test_copying_a_data_directory_in_use_does_not_affect_the_original(data_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with wire.serving(data_dir) as daemon:
         begin(daemon)
-        shutil.copytree(data_dir, copy, ignore=shutil.ignore_patterns(f"{FILE_NAME}*"))
-        assert wire.run("backup", str(copy / FILE_NAME), "--data-dir", str(data_dir)).returncode == 0
+        shutil.copytree(data_dir, copy)
         with wire.serving(copy) as other:
+            assert machine(other) != machine(daemon)
             assert other.result("thread/read", {"threadId": "t"})["turns"][0]["status"] == "interrupted"
             assert list((copy / "runners").iterdir()) == []
-            with wire.serving(data_dir):
+            begin(other, "own")
+            with wire.serving(data_dir), wire.serving(copy) as late:
+                assert machine(late) == machine(other)
                 goes_on(daemon)
-        assert interruptions(copy) == ["t"]
+                goes_on(other, "own")
+        assert interruptions(copy) == ["t", "own"]
         assert interruptions(data_dir) == []
 
 
-def test_lock_files_do_not_pile_up_however_daemons_end(data_dir: Path) -> None:
+def test_a_copy_of_a_copy_interrupts_what_ran_in_each(data_dir: Path, tmp_path: Path) -> None:
+    copy, second = tmp_path / "copy", tmp_path / "second"
+    with wire.serving(data_dir) as daemon:
+        begin(daemon)
+        machines = [machine(daemon)]
+        shutil.copytree(data_dir, copy)
+        with wire.serving(copy) as other:
+            begin(other, "own")
+            machines.append(machine(other))
+            shutil.copytree(copy, second)
+            with wire.serving(second) as third, plain(second) as db:
+                assert interruptions(second) == ["t", "own"]
+                assert sorted(machines) == json.loads(meta(db)["formerMachineIds"])
+                assert machine(third) not in machines
+
+
+def test_a_directory_that_is_moved_stays_the_machine_that_it_is(data_dir: Path, tmp_path: Path) -> None:
+    with wire.serving(data_dir) as daemon:
+        before = daemon.result("daemon/status")
+    data_dir.rename(tmp_path / "moved")
+    with wire.serving(tmp_path / "moved") as daemon:
+        after = daemon.result("daemon/status")
+        assert after["machineId"] == before["machineId"]
+        assert after["runner"] != before["runner"]
+        with plain(tmp_path / "moved") as db:
+            assert json.loads(meta(db)["formerMachineIds"]) == []
+
+
+def test_a_file_that_gets_another_inode_while_a_daemon_runs_turns_in_it_is_not_taken_for_a_copy(data_dir: Path) -> None:
+    # As on a file system whose inode numbers do not last.
+    with wire.serving(data_dir) as daemon:
+        begin(daemon)
+        before = machine(daemon)
+        with plain(data_dir) as db:
+            db.execute("UPDATE meta SET value = '1' WHERE key = 'machineFile'")
+        with wire.serving(data_dir) as other:
+            assert machine(other) == before
+            goes_on(other)
+        assert interruptions(data_dir) == []
+    with wire.serving(data_dir) as alone:
+        assert machine(alone) != before
+
+
+async def test_the_turn_of_another_machine_is_left_to_it(data_dir: Path) -> None:
+    foreign = f"{'f' * 16}.{new_id()}"
+    with wire.serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+    async with opened(data_dir) as store:
+        started = e.TurnStarted(id="u", thread_id="t", runner=foreign, at="2026-01-31T12:00:00.000Z")
+        await append_all(store, [started])
+    (data_dir / "runners").mkdir(exist_ok=True)
+    (data_dir / "runners" / f"{foreign}.lock").touch()  # no lock file says anything about it
+    for _ in range(2):
+        with wire.serving(data_dir) as daemon:
+            with looking(daemon):
+                pass
+            (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]
+            assert (turn["status"], turn["runner"]) == ("running", foreign)
+    assert "1 of other machines" in wire.run("doctor", "--data-dir", str(data_dir)).stdout
+    assert "t" not in interruptions(data_dir)
+
+
+def test_lock_files_do_not_accumulate_however_daemons_end(data_dir: Path) -> None:
     for ending in ("exit", "end of input", "SIGTERM", "SIGKILL", "SIGKILL"):
         with wire.spawn(data_dir) as daemon:
             daemon.initialize()

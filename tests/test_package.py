@@ -1,4 +1,4 @@
-"""What is shipped runs from where it was installed, and its parts know of each other in one direction."""
+"""The installed package runs, and imports between its packages point one way."""
 
 import ast
 import graphlib
@@ -27,7 +27,7 @@ MODULES = {
 # The wheel
 
 
-def test_the_wheel_holds_the_package_and_every_sql_file(wheel: Path) -> None:
+def test_the_wheel_contains_the_package_and_every_sql_file(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
     expected = {str(path.relative_to(PACKAGE.parent)): path for path in PACKAGE.rglob("*.py")}
@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_package_and_every_sql_file(wheel: Path) -> None:
     }
 
 
-def test_the_installed_command_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     assert output_of(str(installed / "treadle"), "--version", cwd=tmp_path) == f"treadle {treadle.__version__}\n"
     where = output_of(
         *(str(installed / "python"), "-c"),
@@ -49,7 +49,7 @@ def test_the_installed_command_runs_away_from_the_checkout(installed: Path, tmp_
         assert path.is_relative_to(installed.parent)
 
 
-def test_the_installed_daemon_answers(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_daemon_answers_requests(installed: Path, tmp_path: Path) -> None:
     requests = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}},
         {
@@ -74,7 +74,7 @@ def test_the_installed_daemon_answers(installed: Path, tmp_path: Path) -> None:
     assert verified == "OK: 9 tables match a replay of 1 events\n"
 
 
-# Who knows of whom
+# Imports
 
 
 def imports(module: str) -> Iterator[str]:
@@ -98,7 +98,7 @@ def ours(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("treadle.domain")])
-def test_the_domain_knows_nothing_but_itself(module: str) -> None:
+def test_the_domain_imports_only_itself_the_standard_library_and_msgspec(module: str) -> None:
     for name in imports(module):
         assert name in sys.stdlib_module_names | {"msgspec"} or name.startswith("treadle.domain"), name
 
@@ -107,7 +107,7 @@ IMPURE = {"os", "io", "time", "datetime", "random", "secrets", "uuid", "asyncio"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("treadle.domain")])
-def test_the_domain_does_nothing_but_think(module: str) -> None:
+def test_the_domain_imports_no_modules_with_side_effects(module: str) -> None:
     assert not IMPURE & set(imports(module))
 
 
@@ -136,25 +136,25 @@ def test_imports_point_one_way(room: str) -> None:
             assert name.split(".")[1] in ROOMS[room] | {room}, f"{module} imports {name}"
 
 
-def test_every_module_has_its_room() -> None:
+def test_every_module_is_in_a_package() -> None:
     loose = {name for name in MODULES if name.count(".") == 1} - {f"treadle.{room}" for room in ROOMS}
     assert loose == {"treadle.__main__"}
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_says_what_lives_there(room: str) -> None:
+def test_every_package_has_a_docstring(room: str) -> None:
     said = ast.get_docstring(ast.parse(MODULES[f"treadle.{room}"].read_text("utf-8")))
     assert said is not None
     assert said.count(".") >= 2
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("treadle.store")])
-def test_only_the_store_names_sqlite(module: str) -> None:
+def test_only_the_store_uses_sqlite(module: str) -> None:
     text = MODULES[module].read_text("utf-8")
     assert not re.search(r"\bsqlite3\b|\bquery\(", text)
 
 
-def test_a_class_name_exists_once() -> None:
+def test_class_names_are_unique() -> None:
     names = [
         node.name
         for path in MODULES.values()
@@ -164,11 +164,11 @@ def test_a_class_name_exists_once() -> None:
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
-def test_no_two_modules_need_each_other() -> None:
+def test_there_are_no_import_cycles() -> None:
     graphlib.TopologicalSorter({module: ours(module) for module in MODULES}).prepare()
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_imported_packages_are_declared_as_dependencies() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^A-Za-z0-9-]", dependency)[0] for dependency in project["dependencies"]}
     imported = {name for module in MODULES for name in imports(module)} - set(MODULES) - {"treadle"}

@@ -1,4 +1,4 @@
-"""What the daemon asks its client: dialogs for approvals, and progress. The client is pygls' own, or a bare wire."""
+"""Requests from the daemon to its client: dialogs for approvals, and progress. The client is pygls or a raw pipe."""
 
 import asyncio
 import itertools
@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 from lsprotocol import types as lsp
 from pygls.lsp.client import LanguageClient
 
-import wire
+from docs_exchanges import rebuilding
 from support import PATIENCE
-from treadle.store.sqlite.database import FileLock
-from treadle.store.sqlite.store import REBUILDING
+from test_rpc_golden import APART
 from wire import TREADLE, Daemon, serving, spawn
 
 SHOWS: dict[str, Any] = {"window": {"showMessage": {"messageActionItem": {}}}}
 OPTIONS = [{"id": "o1", "name": "Allow", "kind": "allow_once"}, {"id": "o2", "name": "Reject", "kind": "reject_once"}]
-ASK = "window/showMessageRequest"
 
 
 def approval(daemon: Daemon, id: str, thread: str = "t", options: Any = OPTIONS) -> None:
@@ -37,15 +35,6 @@ def turn(daemon: Daemon, thread: str = "t") -> None:
 def outcome(daemon: Daemon, id: str, thread: str = "t") -> tuple[str, str | None]:
     approvals = daemon.result("thread/read", {"threadId": thread})["approvals"]
     return next((one["status"], one["outcome"]) for one in approvals if one["id"] == id)
-
-
-def question(daemon: Daemon) -> dict[str, Any]:
-    """The next request of the daemon's; it is kept among the notifications."""
-    seen: list[dict[str, Any]] = []
-    while not (seen := [one for one in daemon.notifications if "id" in one]):
-        daemon._keep(daemon.message())
-    daemon.notifications.remove(seen[0])
-    return seen[0]
 
 
 def requests(daemon: Daemon) -> list[dict[str, Any]]:
@@ -95,29 +84,24 @@ def resolved(daemon: Daemon, id: str) -> None:
     )
 
 
-def test_the_chosen_action_resolves_the_approval_of_another_process(data_dir: Path) -> None:
+def test_the_chosen_action_resolves_an_approval_of_another_process(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a")
-        request = question(editor)
-        assert request["method"] == ASK
-        assert request["params"] == {
-            "type": 3,
-            "message": "Run a? (Thread t)",
-            "actions": [{"title": "Allow"}, {"title": "Reject"}],
-        }
+        request = editor.question()
+        assert request == APART["window/showMessageRequest"]
         answer(editor, request["id"], {"title": "Reject"})
         resolved(editor, "a")
         assert outcome(agent, "a") == ("resolved", "o2")
         assert requests(editor) == []
 
 
-def test_options_of_equal_names_are_told_apart(data_dir: Path) -> None:
+def test_options_with_the_same_name_get_distinct_titles(data_dir: Path) -> None:
     options = [{"id": id, "name": "Allow", "kind": "allow_once"} for id in ("x", "y", "Allow")]
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a", options=options)
-        request = question(editor)
+        request = editor.question()
         titles = [action["title"] for action in request["params"]["actions"]]
         assert len(set(titles)) == 3
         answer(editor, request["id"], {"title": titles[1]})
@@ -125,14 +109,14 @@ def test_options_of_equal_names_are_told_apart(data_dir: Path) -> None:
         assert outcome(agent, "a") == ("resolved", "y")
 
 
-def test_a_thread_followed_twice_is_asked_about_once_and_what_was_pending_too(data_dir: Path) -> None:
+def test_an_approval_is_shown_once_even_with_two_subscriptions_to_its_thread(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         approval(agent, "before")
         follow(editor)
         follow(editor)
-        first = question(editor)
+        first = editor.question()
         approval(agent, "after")
-        second = question(editor)
+        second = editor.question()
         assert [one["params"]["message"][:10] for one in (first, second)] == ["Run before", "Run after?"]
         assert requests(editor) == []
 
@@ -142,9 +126,9 @@ def test_a_dismissed_dialog_leaves_the_approval_pending(data_dir: Path, result: 
     with two(data_dir) as (agent, editor):
         follow(editor)
         approval(agent, "a")
-        editor.send({"jsonrpc": "2.0", "id": question(editor)["id"], **result})
+        editor.send({"jsonrpc": "2.0", "id": editor.question()["id"], **result})
         approval(agent, "b")
-        request = question(editor)
+        request = editor.question()
         assert request["params"]["message"].startswith("Run b?")
         answer(editor, request["id"], {"title": "Allow"})
         resolved(editor, "b")
@@ -153,11 +137,11 @@ def test_a_dismissed_dialog_leaves_the_approval_pending(data_dir: Path, result: 
 
 
 @pytest.mark.parametrize("how", ["resolved", "cancelled", "turn", "thread", "unfollowed"])
-def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data_dir: Path, how: str) -> None:
+def test_an_approval_that_ends_elsewhere_closes_its_dialog(data_dir: Path, how: str) -> None:
     with two(data_dir) as (agent, editor):
         subscription = follow(editor)
         approval(agent, "a")
-        request = question(editor)
+        request = editor.question()
         match how:
             case "resolved":
                 agent.dispatch("ResolveApproval", threadId="t", id="a", outcome="o1")
@@ -169,7 +153,7 @@ def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data
                 agent.dispatch("DeleteThread", threadId="t")
             case "unfollowed":
                 editor.result("subscription/close", {"subscriptionId": subscription})
-        assert editor.notification("$/cancelRequest") == {"id": request["id"]}
+        assert editor.notification("$/cancelRequest") == APART["$/cancelRequest"]["params"]
         answer(editor, request["id"], {"title": "Reject"})
         assert editor.result("daemon/status")["pid"]
         if how in ("resolved", "unfollowed"):
@@ -177,12 +161,12 @@ def test_what_ends_elsewhere_closes_the_dialog_and_a_late_answer_is_ignored(data
         assert requests(editor) == []
 
 
-def test_all_asks_without_a_subscription(data_dir: Path) -> None:
+def test_approvals_all_shows_dialogs_without_a_subscription(data_dir: Path) -> None:
     with asked(data_dir, "all") as editor:
         editor.dispatch("CreateProject", id="p", name="p", path="/p")
         turn(editor)
         approval(editor, "own")
-        request = question(editor)
+        request = editor.question()
         answer(editor, request["id"], {"title": "Allow"})
         follow(editor)
         while outcome(editor, "own")[0] == "pending":
@@ -199,7 +183,7 @@ def test_all_asks_without_a_subscription(data_dir: Path) -> None:
         {"capabilities": SHOWS, "initializationOptions": {"approvals": False}},
     ],
 )
-def test_without_both_no_dialog_is_shown(data_dir: Path, params: Any) -> None:
+def test_no_dialog_is_shown_unless_the_client_supports_and_requests_it(data_dir: Path, params: Any) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize(**params)
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -209,18 +193,18 @@ def test_without_both_no_dialog_is_shown(data_dir: Path, params: Any) -> None:
         assert requests(daemon) == []
 
 
-def test_dialogs_are_bounded(data_dir: Path) -> None:
+def test_the_number_of_open_dialogs_is_limited(data_dir: Path) -> None:
     with two(data_dir) as (agent, editor):
         for i in range(20):
             approval(agent, f"a{i}")
         follow(editor)
-        opened = [question(editor) for _ in range(16)]
+        opened = [editor.question() for _ in range(16)]
         answer(editor, opened[0]["id"], None)
-        assert question(editor)["params"]["message"].startswith("Run a16?")
+        assert editor.question()["params"]["message"].startswith("Run a16?")
         assert requests(editor) == []
 
 
-def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
+def test_without_pygls_everything_but_dialogs_works(data_dir: Path) -> None:
     program = "import sys; sys.modules['pygls'] = None; from treadle import cli; cli.main(['serve', *sys.argv[1:]])"
     with spawn(data_dir, command=(sys.executable, "-c", program)) as daemon:
         daemon.initialize(capabilities=SHOWS, initializationOptions={"approvals": "all"})
@@ -234,34 +218,19 @@ def test_without_pygls_all_but_the_dialog_works(data_dir: Path) -> None:
         assert requests(daemon) == []
 
 
-def test_a_wait_for_a_rebuild_elsewhere_is_shown_as_progress(data_dir: Path) -> None:
-    with wire.spawn(data_dir) as daemon:
+@pytest.mark.parametrize("result", [None, {}])
+def test_waiting_for_a_rebuild_by_another_process_is_shown_as_progress(data_dir: Path, result: Any) -> None:
+    with spawn(data_dir) as daemon:
         daemon.initialize(capabilities={"window": {"workDoneProgress": True}})
-        lock = FileLock(data_dir / REBUILDING)
-        assert lock.acquire()
-        with wire_database(data_dir) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with rebuilding(data_dir):
             waits = daemon.request("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
-            create = question(daemon)
-            assert create["method"] == "window/workDoneProgress/create"
-            answer(daemon, create["id"], None)
+            create = daemon.question()
+            assert create == APART["window/workDoneProgress/create"]
+            answer(daemon, create["id"], result)
             begun = daemon.notification("$/progress")
             assert (begun["token"], begun["value"]["kind"]) == (create["params"]["token"], "begin")
-            db.execute("ROLLBACK")
-        lock.release()
         assert daemon.answer(waits)["result"]["sequence"] == 1
         assert daemon.notification("$/progress") == {"token": begun["token"], "value": {"kind": "end"}}
-
-
-@contextmanager
-def wire_database(data_dir: Path) -> Iterator[Any]:
-    import sqlite3
-
-    connection = sqlite3.connect(data_dir / "treadle.db", isolation_level=None)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 UNITS = {
@@ -275,7 +244,7 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("encoding", UNITS)
-def test_offsets_are_in_the_negotiated_units(data_dir: Path, encoding: str) -> None:
+def test_offsets_use_the_negotiated_position_encoding(data_dir: Path, encoding: str) -> None:
     with spawn(data_dir, "--linger-ms", "0") as daemon:
         offered = {"general": {"positionEncodings": ["utf-7", encoding]}}
         assert daemon.initialize(capabilities=offered)["capabilities"]["positionEncoding"] == encoding
@@ -335,7 +304,7 @@ async def language_client(data_dir: Path, choose: str | None) -> AsyncIterator[t
     await client.stop()  # type: ignore[no-untyped-call]
 
 
-async def test_pygls_as_the_client_answers_a_dialog(data_dir: Path) -> None:
+async def test_a_pygls_client_can_answer_a_dialog(data_dir: Path) -> None:
     async with asyncio.timeout(PATIENCE), language_client(data_dir, "Reject") as (client, shown):
 
         async def dispatch(type: str, **fields: Any) -> None:

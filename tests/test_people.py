@@ -1,4 +1,4 @@
-"""The commands for people and shells, at the outside: the real `treadle`, with daemons that run and write."""
+"""The commands for people and scripts, end to end: the real `treadle`, beside daemons that write."""
 
 import json
 import os
@@ -18,6 +18,9 @@ import pytest
 
 from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
+from treadle.cli import output
+from treadle.cli.event_formatter import EventFormatter
+from treadle.domain import events as e
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import OPENING, FileLock
 from treadle.store.sqlite.reader import reading
@@ -48,10 +51,10 @@ def json_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-# Of all of them
+# All commands
 
 
-def test_ctrl_c_is_heard_within_a_long_statement(data_dir: Path) -> None:
+def test_ctrl_c_interrupts_a_long_sql_statement(data_dir: Path) -> None:
     some_work(data_dir)
     begun, ended = threading.Event(), threading.Event()
     in_time: list[bool] = []
@@ -78,16 +81,16 @@ def test_ctrl_c_is_heard_within_a_long_statement(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: str(command[0]))
-def test_without_a_data_directory_a_command_that_reads_says_so_and_makes_none(
-    data_dir: Path, command: tuple[str, ...]
-) -> None:
+def test_read_commands_without_a_data_directory_fail_and_create_none(data_dir: Path, command: tuple[str, ...]) -> None:
     told = of(data_dir, *command, status=1)
     assert told == f"treadle: no treadle database in {data_dir}: give its directory with --data-dir\n"
     assert not data_dir.exists()
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: str(command[0]))
-def test_a_file_that_is_no_treadle_database_is_told_and_left(data_dir: Path, command: tuple[str, ...]) -> None:
+def test_read_commands_refuse_a_foreign_database_and_leave_it_unchanged(
+    data_dir: Path, command: tuple[str, ...]
+) -> None:
     data_dir.mkdir(mode=0o700)
     with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
         db.execute("CREATE TABLE shopping (item)")
@@ -98,9 +101,7 @@ def test_a_file_that_is_no_treadle_database_is_told_and_left(data_dir: Path, com
 
 
 @pytest.mark.parametrize("command", READING[:-1], ids=lambda command: str(command[0]))
-def test_an_older_or_newer_database_is_not_brought_up_to_date_by_who_only_looks(
-    data_dir: Path, command: tuple[str, ...]
-) -> None:
+def test_read_commands_do_not_upgrade_the_database(data_dir: Path, command: tuple[str, ...]) -> None:
     some_work(data_dir)
     for version, says in (
         (projections.VERSION - 1, "older version of treadle: run `treadle rebuild`"),
@@ -114,7 +115,7 @@ def test_an_older_or_newer_database_is_not_brought_up_to_date_by_who_only_looks(
         assert found == (str(version),)
 
 
-def test_a_database_that_was_never_used_is_told(data_dir: Path) -> None:
+def test_an_empty_database_file_is_reported(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "treadle.db").touch()
     assert "nothing was stored in it yet" in of(data_dir, "threads", status=1)
@@ -125,7 +126,7 @@ def test_a_database_that_was_never_used_is_told(data_dir: Path) -> None:
     [("threads", "--json"), ("show", "last"), ("show", "last", "--html"), ("events",), ("stats",), ("export",)],
     ids=" ".join,
 )
-def test_a_reader_that_has_seen_enough_is_no_traceback(data_dir: Path, command: tuple[str, ...]) -> None:
+def test_a_closed_pipe_does_not_print_a_traceback(data_dir: Path, command: tuple[str, ...]) -> None:
     some_work(data_dir)
     line = " ".join([*TREADLE, *command, "--data-dir", str(data_dir)])
     done = subprocess.run(["sh", "-c", f"{line} | head -n 1"], capture_output=True, text=True, timeout=PATIENCE)
@@ -139,7 +140,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(data_dir: Path, command: 
     assert "Traceback" not in done.stderr + gone.stderr.decode()
 
 
-def test_commands_that_read_change_nothing_and_a_daemon_that_writes_does_not_notice_them(data_dir: Path) -> None:
+def test_read_commands_change_nothing_and_do_not_block_a_writing_daemon(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         many_threads(daemon, 700)
         converse(daemon)
@@ -163,7 +164,7 @@ def test_commands_that_read_change_nothing_and_a_daemon_that_writes_does_not_not
 @pytest.mark.parametrize(
     "command", [("events",), ("threads",), ("show", "talk-1", "--full"), ("export",)], ids=" ".join
 )
-def test_a_command_whose_output_nobody_reads_keeps_no_log_from_being_checkpointed(
+def test_a_read_command_with_unread_output_does_not_block_wal_checkpoints(
     data_dir: Path, command: tuple[str, ...]
 ) -> None:
     with serving(data_dir) as daemon:
@@ -182,7 +183,7 @@ def test_a_command_whose_output_nobody_reads_keeps_no_log_from_being_checkpointe
         assert reading.returncode == 0
 
 
-def test_a_command_that_reads_waits_for_who_opens_the_database(data_dir: Path) -> None:
+def test_read_commands_wait_for_another_process_that_is_opening_the_database(data_dir: Path) -> None:
     some_work(data_dir)
     opening = FileLock(data_dir / OPENING)
     assert opening.acquire()
@@ -196,7 +197,7 @@ def test_a_command_that_reads_waits_for_who_opens_the_database(data_dir: Path) -
     assert (process.returncode, told, "talk-1" in printed) == (0, "", True)
 
 
-def test_nobody_puts_another_database_in_the_place_of_one_that_is_read(data_dir: Path, tmp_path: Path) -> None:
+def test_a_restore_is_refused_while_tail_is_reading_the_database(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     of(data_dir, "backup", str(tmp_path / "copy.db"))
     with following(data_dir, "tail"):
@@ -213,7 +214,7 @@ def dump(data_dir: Path) -> list[str]:
         return list(db.iterdump())
 
 
-def test_what_is_printed_is_utf_8_whatever_the_locale(data_dir: Path) -> None:
+def test_output_is_utf8_whatever_the_locale(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="風速 🧵")
@@ -227,7 +228,7 @@ def test_what_is_printed_is_utf_8_whatever_the_locale(data_dir: Path) -> None:
         assert (done.returncode, "風速 🧵" in done.stdout.decode()) == (0, True)
 
 
-def test_a_file_whose_name_is_no_text_can_be_named(data_dir: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_can_be_given(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     name = os.fsencode(tmp_path) + b"/log\xff"
     done = subprocess.run([*TREADLE, "export", name, "--data-dir", str(data_dir)], capture_output=True)
@@ -243,8 +244,8 @@ print(*sys.modules, sep="\\n", file=sys.stderr)
 """
 
 
-def test_a_start_of_serve_imports_no_other_command(data_dir: Path) -> None:
-    """An editor waits for it."""
+def test_serve_does_not_import_other_commands(data_dir: Path) -> None:
+    """An editor waits for the start."""
     done = subprocess.run(
         [sys.executable, "-c", SERVE_AND_LIST_MODULES, "serve", "--data-dir", str(data_dir)],
         input=b"",
@@ -261,7 +262,7 @@ def test_a_start_of_serve_imports_no_other_command(data_dir: Path) -> None:
 # call
 
 
-def test_a_call_prints_what_a_client_is_answered_as_one_line(data_dir: Path) -> None:
+def test_call_prints_the_result_as_one_line(data_dir: Path) -> None:
     some_work(data_dir)
     with serving(data_dir) as daemon:
         for method, params in (
@@ -274,7 +275,7 @@ def test_a_call_prints_what_a_client_is_answered_as_one_line(data_dir: Path) -> 
             assert json.loads(printed) == daemon.result(method, params)
 
 
-def test_a_call_takes_its_params_from_stdin_and_a_daemon_that_runs_tells_of_it(data_dir: Path) -> None:
+def test_call_reads_params_from_stdin_and_a_running_daemon_notifies_its_client(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.result("subscription/open", {"topic": "settings"})
         done = subprocess.run(
@@ -299,7 +300,9 @@ def test_a_call_takes_its_params_from_stdin_and_a_daemon_that_runs_tells_of_it(d
         ("command/dispatch", '{"type": "CompleteTurn", "threadId": "t", "id": "u", "stopReason": "x"}', "(notFound)"),
     ],
 )
-def test_an_error_is_a_sentence_with_its_kind_and_status_1(data_dir: Path, method: str, params: str, says: str) -> None:
+def test_call_prints_an_error_as_one_line_with_exit_status_1(
+    data_dir: Path, method: str, params: str, says: str
+) -> None:
     some_work(data_dir)
     done = run("call", method, params, "--data-dir", str(data_dir))
     assert (done.returncode, done.stdout) == (1, "")
@@ -308,14 +311,14 @@ def test_an_error_is_a_sentence_with_its_kind_and_status_1(data_dir: Path, metho
 
 
 @pytest.mark.parametrize("params", ["{", "[1]", '"text"', "", '{"a": "\\ud800"}', "{} {}", "{'a': 1}"])
-def test_params_that_are_no_json_object_are_status_2_and_nothing_is_made(data_dir: Path, params: str) -> None:
+def test_call_params_that_are_not_a_json_object_give_exit_status_2(data_dir: Path, params: str) -> None:
     done = run("call", "command/dispatch", params, "--data-dir", str(data_dir))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("treadle call: invalid params: not a JSON object: ")
     assert not data_dir.exists()
 
 
-def test_a_command_that_is_called_creates_the_data_directory_and_the_protocol_needs_none(data_dir: Path) -> None:
+def test_call_creates_the_data_directory_except_for_rpc_discover(data_dir: Path) -> None:
     assert json.loads(of(data_dir, "call", "rpc.discover"))["openrpc"]
     assert not data_dir.exists()
     answer = json.loads(of(data_dir, "call", "command/dispatch", json.dumps(write(1))))
@@ -323,7 +326,7 @@ def test_a_command_that_is_called_creates_the_data_directory_and_the_protocol_ne
     assert len(json_lines(of(data_dir, "events"))) == 1
 
 
-def test_a_turn_that_a_call_starts_ends_with_it(data_dir: Path) -> None:
+def test_a_turn_started_by_call_is_interrupted_when_call_exits(data_dir: Path) -> None:
     some_work(data_dir)
     of(data_dir, "call", "command/dispatch", '{"type": "StartTurn", "threadId": "talk-1", "id": "u", "prompt": "?"}')
     with serving(data_dir) as daemon:
@@ -331,7 +334,7 @@ def test_a_turn_that_a_call_starts_ends_with_it(data_dir: Path) -> None:
     assert (turn["id"], turn["status"], turn["reason"]) == ("u", "interrupted", "the daemon ended")
 
 
-def test_on_a_terminal_a_result_has_line_breaks_and_no_orders(data_dir: Path) -> None:
+def test_call_on_a_terminal_indents_the_result_and_escapes_control_characters(data_dir: Path) -> None:
     some_work(data_dir)
     status, printed = on_terminal("call", "thread/read", '{"threadId": "talk-1"}', "--data-dir", str(data_dir))
     assert status == 0
@@ -343,7 +346,7 @@ def test_on_a_terminal_a_result_has_line_breaks_and_no_orders(data_dir: Path) ->
 # threads
 
 
-def test_threads_are_listed_to_the_last_one_the_last_changed_first(data_dir: Path) -> None:
+def test_threads_lists_all_threads_most_recently_changed_first(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         many_threads(daemon, 1_234)
         daemon.dispatch("RenameThread", threadId="t-7", title="The last\nchanged")
@@ -358,7 +361,7 @@ def test_threads_are_listed_to_the_last_one_the_last_changed_first(data_dir: Pat
             assert json_lines(of(data_dir, "threads", "--json", "--limit", str(limit))) == listed[:limit]
 
 
-def test_threads_of_a_project_or_the_archive(data_dir: Path) -> None:
+def test_threads_can_be_filtered_by_project_and_archived(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for project in ("web", "app"):
             daemon.dispatch("CreateProject", id=project, name=project.title(), path=f"/home/ada/{project}")
@@ -381,7 +384,43 @@ def test_threads_of_a_project_or_the_archive(data_dir: Path) -> None:
     assert "project '/nowhere' not found" in of(data_dir, "threads", "--project", "/nowhere", status=1)
 
 
-def test_a_table_of_threads_fits_a_terminal_and_no_title_gives_it_orders(data_dir: Path) -> None:
+def test_a_table_of_threads_says_which_tool_they_come_from_and_that_a_turn_is_cancelled(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="own", projectId="p", title="Own")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Other", origin={"tool": "opencode\x1b[2J"})
+        daemon.dispatch("StartTurn", threadId="t", id="u", prompt="?")
+        daemon.dispatch("CancelTurn", threadId="t", id="u")
+        table = [re.sub(r"  +", "  ", line) for line in of(data_dir, "threads").splitlines()]
+    assert table[0] == "ID  STATUS  TITLE  PROJECT  TOOL  UPDATED"
+    assert table[1].startswith("t  cancelling  Other  p  opencode␛[2J  2")
+    assert table[2].startswith("own  idle  Own  p  2")
+
+
+def test_threads_of_a_tool_are_listed_by_their_own_times(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="P", path="/p")
+        for id, tool, year in (("a", "codex", 2025), ("b", "claude-code", 2023), ("c", "claude-code", 2024)):
+            origin = {"tool": tool, "sessionId": f"session:{id}"}
+            at = f"{year}-01-31T12:00:00.000Z"
+            daemon.dispatch("CreateThread", threadId=id, projectId="p", title=id, origin=origin, at=at)
+        daemon.dispatch("CreateThread", threadId="d", projectId="p", title="d", at="2022-01-31T12:00:00.000Z")
+
+    def ids(*options: str) -> list[str]:
+        return [thread["id"] for thread in json_lines(of(data_dir, "threads", "--json", *options))]
+
+    assert ids() == ["d", "c", "b", "a"]
+    assert ids("--sort", "updatedAt") == ["a", "c", "b", "d"]
+    assert ids("--sort", "updatedAt", "--origin", "claude-code") == ["c", "b"]
+    assert ids("--origin", "claude-code:session:b") == ["b"]
+    assert ids("--origin", "codex:session:b") == []
+    head, first, *_ = of(data_dir, "threads", "--sort", "updatedAt").splitlines()
+    assert re.fullmatch(r"ID +STATUS +TITLE +PROJECT +TOOL +UPDATED", head)
+    assert re.fullmatch(r"a +idle +a +P +codex +2025-01-31 \d\d:\d\d", first)
+    assert "TOOL:SESSION" in of(data_dir, "threads", "--origin", "codex:", status=2)
+
+
+def test_the_threads_table_fits_the_terminal_and_escapes_control_characters(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="風" * 40, path="/p")
         daemon.dispatch("CreateThread", threadId="wide", projectId="p", title="風速を表示" * 30)
@@ -398,7 +437,7 @@ def test_a_table_of_threads_fits_a_terminal_and_no_title_gives_it_orders(data_di
 # events
 
 
-def test_events_are_the_log_as_event_list_has_it(data_dir: Path) -> None:
+def test_events_prints_the_same_events_as_event_list(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         many_threads(daemon, 1_100)
         converse(daemon)
@@ -439,7 +478,7 @@ def following(data_dir: Path, *command: str) -> Iterator["subprocess.Popen[str]"
         process.communicate()
 
 
-def test_events_that_are_followed_go_on_with_what_any_daemon_appends(data_dir: Path) -> None:
+def test_events_follow_prints_what_any_daemon_appends(data_dir: Path) -> None:
     some_work(data_dir)
     written = json_lines(of(data_dir, "events"))
     with serving(data_dir) as one, serving(data_dir) as two, following(data_dir, "events", "--follow") as process:
@@ -450,7 +489,7 @@ def test_events_that_are_followed_go_on_with_what_any_daemon_appends(data_dir: P
             assert json.loads(process.stdout.readline()) == stored
 
 
-def test_following_ends_with_its_limit(data_dir: Path) -> None:
+def test_events_follow_stops_at_its_limit(data_dir: Path) -> None:
     some_work(data_dir)
     count = len(json_lines(of(data_dir, "events")))
     assert len(json_lines(of(data_dir, "events", "--follow", "--limit", str(count)))) == count
@@ -467,7 +506,7 @@ def line_of(process: "subprocess.Popen[str]") -> str:
     return re.sub(r"^\S+  (Show the wind +  )?", "", line)
 
 
-def test_a_tail_tells_what_every_daemon_does_in_lines_that_one_can_read(data_dir: Path) -> None:
+def test_tail_prints_readable_lines_about_every_daemon(data_dir: Path) -> None:
     options = [{"id": "yes", "name": "Allow once", "kind": "allow_once"}]
     with serving(data_dir) as one, serving(data_dir) as two:
         one.dispatch("CreateProject", id="web", name="Web", path="/web")
@@ -492,11 +531,21 @@ def test_a_tail_tells_what_every_daemon_does_in_lines_that_one_can_read(data_dir
             told(two, "ResolveApproval", "✓ Allow once", **talk, id="q", outcome="yes")
             told(two, "CreateCheckpoint", "◆ checkpoint  done  refs/x", **talk, gitRef="refs/x", message="done")
             told(one, "CompleteTurn", "turn completed (end_turn)", **talk, id="u", stopReason="end_turn")
+            told(one, "StartTurn", "turn started", **talk, id="v", content=[{"type": "image", "mimeType": "image/png"}])
+            assert line_of(process) == "user: [image/png]"
+            one.dispatch("RecordActivity", **talk, turnId="v", id="b", kind="plan", title="Plan", status="pending")
+            assert line_of(process) == "· pending  plan: Plan"
+            told(two, "UpdateActivity", "· running  plan: Plan", **talk, id="b", status="running")
+            told(two, "FailCheckpoint", "◆ checkpoint failed: no git", **talk, turnId="v", reason="no git")
+            told(two, "CancelTurn", "turn cancelling by Ada", **talk, id="v", by="Ada")
+            two.dispatch("InterruptTurn", **talk, reason="too slow", by="Ada", confirmed=False)
+            assert line_of(process) == "· failed  plan: Plan"
+            assert line_of(process) == "turn interrupted by Ada (too slow); the agent did not confirm"
             told(two, "ChangeSetting", 'setting theme = "dusk"', key="theme", value="dusk")
             told(two, "DeleteThread", "thread deleted", **talk)
 
 
-def test_a_tail_joins_text_that_streams(data_dir: Path) -> None:
+def test_tail_joins_streamed_text(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="web", name="Web", path="/web")
         for thread in ("a", "b"):
@@ -537,7 +586,7 @@ def test_a_tail_joins_text_that_streams(data_dir: Path) -> None:
             assert line_of(process) == "assistant: Half"
 
 
-def test_a_tail_of_one_thread_knows_what_was_there_before(data_dir: Path) -> None:
+def test_tail_of_one_thread_knows_the_earlier_text(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="web", name="Web", path="/web")
         for thread in ("talk-1", "other"):
@@ -557,7 +606,30 @@ def test_a_tail_of_one_thread_knows_what_was_there_before(data_dir: Path) -> Non
             assert json.loads(process.stdout.readline()) == stored
 
 
-def test_a_tail_outlives_a_daemon_that_is_killed_and_tells_what_the_next_one_does(data_dir: Path) -> None:
+def test_a_tail_says_who_caused_an_event_and_looks_up_what_an_activity_was(data_dir: Path) -> None:
+    def look_up(kind: str, thread_id: str, id: str) -> str:
+        return {"thread": "Wind", "role": "assistant", "kind": "tool_call", "title": "ls", "status": "running"}[kind]
+
+    formatter = EventFormatter(look_up, output.Paint(False))
+
+    def told(event: e.AnyEvent, actor: str | None = None) -> list[str]:
+        lines = formatter.lines(e.StoredEvent(sequence=1, event=event, actor=actor))
+        return [re.sub(r"^\S+  Wind +", "", line) for line in lines]
+
+    at = "2026-01-31T12:00:00.000Z"
+    renamed = e.ThreadArchived(thread_id="t", at=at)
+    assert (told(renamed), told(renamed, "Ada\x1b")) == (["thread archived"], ["Ada␛  thread archived"])
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, status="completed")) == ["⚙ completed  ls"]
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, detail={"text": "more"})) == []
+    assert told(e.ActivityUpdated(thread_id="t", id="a", at=at, title="pwd")) == ["⚙ completed  pwd"]
+    assert told(e.MessageAppended(thread_id="t", id="m", at=at, text="one"), "Ada") == []
+    assert told(e.MessageAppended(thread_id="t", id="m", at=at, text="\ntwo\n"), "Bo") == [
+        "Ada  assistant: one",
+        "Bo  assistant: two",
+    ]
+
+
+def test_tail_continues_after_a_daemon_is_killed(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         daemon.dispatch("CreateProject", id="web", name="Web", path="/web")
@@ -566,10 +638,10 @@ def test_a_tail_outlives_a_daemon_that_is_killed_and_tells_what_the_next_one_doe
         with following(data_dir, "tail") as process:
             kill(daemon)
             with serving(data_dir):
-                assert line_of(process) == "turn interrupted: the daemon that ran it is gone"
+                assert line_of(process) == "turn interrupted (the daemon that ran it is gone)"
 
 
-def test_a_tail_says_when_the_database_is_gone(data_dir: Path) -> None:
+def test_tail_reports_a_deleted_database(data_dir: Path) -> None:
     some_work(data_dir)
     process = subprocess.Popen([*TREADLE, "tail", "--data-dir", str(data_dir)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -583,7 +655,7 @@ def test_a_tail_says_when_the_database_is_gone(data_dir: Path) -> None:
 # stats
 
 
-def test_stats_count_what_the_log_holds(data_dir: Path) -> None:
+def test_stats_match_the_content_of_the_log(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         many_threads(daemon, 30)
         converse(daemon)
@@ -666,7 +738,7 @@ def test_fish_completes_commands_and_options(tmp_path: Path) -> None:
 
 
 @needs("zsh")
-def test_zsh_takes_its_script(tmp_path: Path) -> None:
+def test_zsh_loads_the_completion_script(tmp_path: Path) -> None:
     script = 'autoload -Uz compinit && compinit -u -d "$1/dump" && eval "$(treadle completion zsh)" && whence -w $2'
     assert in_shell("zsh", "-f", "-c", script, "zsh", str(tmp_path), "_shtab_treadle").endswith(
         "_shtab_treadle: function\n"
@@ -676,7 +748,7 @@ def test_zsh_takes_its_script(tmp_path: Path) -> None:
 # search
 
 
-def test_a_search_shows_where_the_words_are_and_says_when_there_are_none(data_dir: Path) -> None:
+def test_search_shows_snippets_and_reports_when_there_are_no_hits(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="A lost needle")

@@ -1,4 +1,4 @@
-"""A power cut at any moment: what was answered before it is there after it."""
+"""A power failure at any moment loses nothing that was acknowledged."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ from treadle.store.sqlite.store import Store
 
 @needs("strace")
 @pytest.mark.parametrize("seed", [1])
-async def test_after_a_power_cut_at_any_moment_everything_answered_is_there(tmp_path: Path, seed: int) -> None:
+async def test_everything_acknowledged_survives_a_power_failure_at_any_moment(tmp_path: Path, seed: int) -> None:
     data_dir = tmp_path / "data"
     events = await traced_run(data_dir, requests(120), tmp_path / "strace.log")
     chance = random.Random(seed)

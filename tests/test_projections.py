@@ -1,4 +1,4 @@
-"""The read model is what the log says: event by event, after a rebuild, and as `verify` sees it."""
+"""The projections match the log: after each event, after a rebuild, and according to `verify`."""
 
 import asyncio
 import re
@@ -19,10 +19,10 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (3, "500c83e94d9907536f957053f9886a33d44ebe9d113d971e2ba363553aaada3b")
+PINNED = (1, "7da00fe74fef3fd1fc2b33f003d082aa963a804dba4fe1ed8b35f7be34b20abb")
 
 
-def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
+def test_changed_projections_need_a_new_version() -> None:
     now = (projections.VERSION, projections.checksum())
     assert now == PINNED, (
         "sql/projections or the event types have changed. If a released treadle has filled databases with the text "
@@ -37,7 +37,7 @@ def test_the_projections_have_a_new_version_when_their_text_changes() -> None:
 KEYS = {
     "projection_projects": ("id",),
     "projection_threads": ("id",),
-    "message_chunks": ("message", "sequence"),
+    "parts": ("entity", "member", "sequence"),
     "settings": ("key",),
 }
 
@@ -64,7 +64,7 @@ def effect(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) 
     return changes
 
 
-async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, data_dir: Path) -> None:
+async def test_each_event_changes_only_the_expected_rows(store: Store, data_dir: Path) -> None:
     assert {type(event) for event, _ in HISTORY} == set(e.EVENTS)
     with plain(data_dir) as db:
         before = tables(db)
@@ -75,7 +75,7 @@ async def test_each_event_changes_what_it_says_and_nothing_else(store: Store, da
             before = after
 
 
-async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_one_batch_gives_the_same_rows_as_single_appends(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, (event for event, _ in HISTORY))
     with plain(data_dir) as db:
         at_once = tables(db)
@@ -86,29 +86,30 @@ async def test_one_batch_gives_what_single_appends_give(store: Store, data_dir: 
         assert tables(db) == at_once
 
 
-async def test_the_same_ids_in_two_threads_are_two_entities(store: Store, data_dir: Path) -> None:
+async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, data_dir: Path) -> None:
     of_thread = [event for event in LIVE if isinstance(event, e.ThreadEvent)]
     other = [msgspec.structs.replace(event, thread_id="t2") for event in of_thread]
     both = [event for pair in zip(of_thread, other, strict=True) for event in pair]
     await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
+        places = {"sequence": 0, "base": 0, "thread_id": ""}
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]
-                assert {**row, "sequence": 0, "thread_id": ""} == {**twin, "sequence": 0, "thread_id": ""}
+                assert {**row, **places} == {**twin, **places}
         await append_all(store, [e.ThreadDeleted(thread_id="t", at=at(40))])
         left = tables(db)
         assert not [key for key in left if " t " in key]
         assert [key for key in left if " t2 " in key] == [key for key in found if " t2 " in key]
-        assert len(rows(db, "message_chunks")) == 1
+        assert len(rows(db, "parts")) == sum(event.startswith("parts ") for event in found) / 2
 
 
 # Rebuild and verify
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-async def test_a_rebuild_gives_the_rows_that_were_written_live(
+async def test_a_rebuild_gives_the_same_rows_as_live_writes(
     store: Store, data_dir: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(projections, "SLICE", size)
@@ -132,7 +133,7 @@ def verified(data_dir: Path, tmp_path: Path) -> list[projections.Difference]:
     return differences
 
 
-async def test_verify_finds_nothing_where_nothing_is_wrong(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_verify_finds_no_differences_in_intact_projections(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, LIVE)
     assert verified(data_dir, tmp_path) == []
 
@@ -141,9 +142,9 @@ CHANGED = {
     "projection_projects": "name = 'another'",
     "projection_threads": "version = version - 1",
     "projection_turns": "usage = '{}'",
-    "projection_messages": "text = text || ' '",
-    "message_chunks": "sequence = sequence + 1",
-    "projection_activities": "detail = '0'",
+    "projection_messages": "role = 'system'",
+    "projection_activities": "base = base - 1",
+    "parts": "text = 'other'",
     "projection_approvals": "outcome = NULL",
     "checkpoints": "turn_id = 'another'",
     "settings": "value = '12.0'",
@@ -151,7 +152,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_a_changed_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [before] = _first(db, table)
@@ -163,7 +164,7 @@ async def test_verify_finds_a_row_that_was_changed(store: Store, data_dir: Path,
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_a_missing_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [gone] = _first(db, table)
@@ -172,14 +173,14 @@ async def test_verify_finds_a_row_that_is_missing(store: Store, data_dir: Path, 
 
 
 @pytest.mark.parametrize("table", projections.TABLES)
-async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
+async def test_verify_finds_an_extra_row(store: Store, data_dir: Path, tmp_path: Path, table: str) -> None:
     await append_all(store, LIVE)
     with plain(data_dir) as db:
         [model] = _first(db, table)
         keys = KEYS.get(table, ("thread_id", "id"))
         extra = {
             **model,
-            **({"sequence": 99} if "sequence" in model else {}),
+            "sequence": 99,
             keys[-1]: "extra" if keys[-1] != "sequence" else 99,
         }
         if table == "projection_projects":
@@ -191,23 +192,23 @@ async def test_verify_finds_a_row_that_is_too_many(store: Store, data_dir: Path,
 
 
 def _first(db: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
-    cursor = db.execute(f"SELECT * FROM {table} LIMIT 1")
-    for values in cursor.fetchall():
-        yield dict(zip((column[0] for column in cursor.description), values, strict=True))
+    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]  # without the generated ones
+    for values in db.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchall():
+        yield dict(zip(columns, values, strict=True))
 
 
 def _is(row: dict[str, Any]) -> str:
     return " AND ".join(f"{name} IS :{name}" for name in row)
 
 
-async def test_verify_names_no_more_rows_than_can_be_read(store: Store, data_dir: Path, tmp_path: Path) -> None:
+async def test_verify_limits_the_number_of_reported_rows(store: Store, data_dir: Path, tmp_path: Path) -> None:
     await append_all(store, (e.SettingChanged(key=f"k{n}", value=n, at=at(0)) for n in range(60)))
     with plain(data_dir) as db:
         db.execute("DELETE FROM settings")
     assert len(verified(data_dir, tmp_path)) == 20
 
 
-async def test_the_commands_verify_and_rebuild_find_and_mend(
+async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with opened(data_dir) as store:
@@ -219,8 +220,8 @@ async def test_the_commands_verify_and_rebuild_find_and_mend(
     status, printed = await _run("verify", data_dir, capsys)
     assert status == 1
     assert printed.splitlines() == [
-        f"settings: missing row {{'key': 'size', 'value': '12', 'updated_at': '{at(34)}'}}",
-        f"settings: unexpected row {{'key': 'size', 'value': '13', 'updated_at': '{at(34)}'}}",
+        f"settings: missing row {{'key': 'size', 'sequence': 39, 'value': '12', 'updated_at': '{at(39)}'}}",
+        f"settings: unexpected row {{'key': 'size', 'sequence': 39, 'value': '13', 'updated_at': '{at(39)}'}}",
         f"the projections do not match the log of {len(LIVE)} events: run `treadle rebuild`",
     ]
     assert await _run("rebuild", data_dir, capsys) == (0, f"rebuilt from {len(LIVE)} events\n")
@@ -240,16 +241,16 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 
 BESIDE = {
     "projection_threads": {"thread_search"},
-    "projection_messages": {"message_chunks", "message_search"},
-    "projection_activities": {"activity_search", "activity_texts"},
+    "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
+    "projection_activities": {"parts", "activity_search", "activity_texts", "activity_details", "events"},
 }
-"""What else a file has."""
+"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
 
 TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
 
 @pytest.mark.parametrize("script", scripts("projections"), ids=lambda script: script.name)
-async def test_a_projection_reads_and_writes_its_own_tables_alone(store: Store, data_dir: Path, script: Any) -> None:
+async def test_a_projection_reads_and_writes_only_its_own_tables(store: Store, data_dir: Path, script: Any) -> None:
     own = {script.name} | BESIDE.get(script.name, set())
     triggers = set(re.findall(r"CREATE TRIGGER (\w+)", script.text))
     touched: set[tuple[str, str]] = set()
@@ -265,7 +266,7 @@ async def test_a_projection_reads_and_writes_its_own_tables_alone(store: Store, 
         db.set_authorizer(None)
     assert triggers
     assert {trigger for trigger, _ in touched} == triggers
-    assert {table for _, table in touched} - {"projector"} == own
+    assert {table for _, table in touched} - {"projector", "json_each"} == own
 
 
 # projection_threads folds every event of a thread but one, as its head says and its trigger does.
@@ -273,7 +274,7 @@ NAMING = [script for script in scripts("projections") if script.name != "project
 
 
 @pytest.mark.parametrize("script", NAMING, ids=lambda script: script.name)
-def test_the_head_of_a_projection_names_the_events_that_it_folds(script: Any) -> None:
+def test_the_header_comment_of_a_projection_names_the_events_it_folds(script: Any) -> None:
     head = " ".join(line for line in script.text.split("\n\n")[0].splitlines())
     folded = set(
         re.findall(r"'(\w+)'", " ".join(re.findall(r"WHEN NEW\.event_type(.*?)BEGIN", script.text, re.DOTALL)))
@@ -281,8 +282,8 @@ def test_the_head_of_a_projection_names_the_events_that_it_folds(script: Any) ->
     assert {word for word in re.findall(r"\w+", head) if word in e.EVENT_TYPES} == folded & e.EVENT_TYPES
 
 
-def test_no_trigger_makes_a_table_of_types_for_each_event_that_does_not_concern_it() -> None:
-    """SQLite makes an ephemeral table of IN with more than two values (sqlite3FindInIndex), each time it is asked."""
+def test_no_trigger_condition_has_an_in_list_of_more_than_two_values() -> None:
+    """SQLite builds an ephemeral table for IN with more than two values (sqlite3FindInIndex), at every evaluation."""
     conditions = [
         condition
         for script in scripts("projections")
@@ -292,8 +293,8 @@ def test_no_trigger_makes_a_table_of_types_for_each_event_that_does_not_concern_
     assert [c for c in conditions if any(len(values.split(",")) > 2 for values in re.findall(r"IN \((.*?)\)", c))] == []
 
 
-def test_every_projection_has_its_file_and_every_table_its_projection() -> None:
-    assert {script.name for script in scripts("projections")} | {"message_chunks"} == set(projections.TABLES)
+def test_every_projection_has_a_file_and_every_table_a_projection() -> None:
+    assert {script.name for script in scripts("projections")} | {"parts"} == set(projections.TABLES)
     text = "".join(script.text for script in scripts("migrations"))
     assert set(re.findall(r"CREATE TABLE (\w+)", text)) - set(projections.TABLES) == {
         "schema_migrations",
@@ -311,7 +312,7 @@ BIG = {"integer": 12345678901234567890123, "float": 1e300, "small": -1.5e-300, "
 BIG_JSON = '{"integer":12345678901234567890123,"float":1e300,"small":-1.5e-300,"one":1.0,"max":18446744073709551615}'
 
 
-async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None:
+async def test_numbers_of_any_size_are_read_back_unchanged(data_dir: Path) -> None:
     async with serving(data_dir) as (wire, daemon):
 
         async def dispatch(**command: Any) -> None:
@@ -347,19 +348,33 @@ async def test_numbers_of_any_size_survive_to_every_read(data_dir: Path) -> None
         assert sum(BIG_JSON in payload for payload in payloads) == 4
 
 
-async def test_text_that_streams_lies_in_chunks_until_its_message_ends(store: Store, data_dir: Path) -> None:
+async def test_text_that_streams_is_in_the_log_alone(store: Store, data_dir: Path) -> None:
     await append_all(store, LIVE)
     words = ["é", "😀", "\n", '"', "e\u0301", "𝄞" * 3]
     with plain(data_dir) as db:
         row = rows(db, "projection_messages")
         await append_all(store, [e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words])
         assert rows(db, "projection_messages") == row
-        chunks = db.execute("SELECT text FROM message_chunks ORDER BY sequence").fetchall()
-        assert chunks == [(word,) for word in ["left", *words]]
         assert _text(db) == ("left" + "".join(words), "streaming")
         await append_all(store, [e.MessageCompleted(id="open", thread_id="t", at=at(42))])
-        assert rows(db, "message_chunks") == []
+        assert db.execute("SELECT text FROM parts WHERE text IS NOT NULL").fetchall() == []
         assert _text(db) == ("left" + "".join(words), "complete")
+
+
+async def test_a_message_of_many_parts_is_folded_into_one_when_it_ends(
+    store: Store, data_dir: Path, tmp_path: Path
+) -> None:
+    await append_all(store, LIVE)
+    words = [f"{n} é😀 " for n in range(15)]  # with the text that it began with, and "left": 17
+    with plain(data_dir) as db:
+        await append_all(store, [e.MessageAppended(id="open", thread_id="t", text=word, at=at(41)) for word in words])
+        [end] = await append_all(store, [e.MessageCompleted(id="open", thread_id="t", at=at(42))])
+        text = "left" + "".join(words)
+        assert _text(db) == (text, "complete")
+        assert db.execute("SELECT sequence, text FROM parts WHERE entity = 37").fetchall() == [(end.sequence, text)]
+        assert verified(data_dir, tmp_path) == []
+        await store.rebuild()
+        assert _text(db) == (text, "complete")
 
 
 def _text(db: sqlite3.Connection) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""No read and no append slows down as history grows: each finds its rows by an index, in the order that it wants.
+"""No read or append slows down as history grows: an index gives each its rows in the right order.
 
-Nobody runs ANALYZE on a user's database, so neither does this: SQLite plans without statistics.
+Nothing runs ANALYZE on a user's database, so these tests do not either: SQLite plans without statistics.
 """
 
 import ast
@@ -20,6 +20,7 @@ from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
 from treadle.store.pages import LATEST
 from treadle.store.sqlite.database import FILE_NAME
+from treadle.store.sqlite.search import KINDS
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.transaction import PLURALS as _PLURAL
 
@@ -36,15 +37,17 @@ ALLOWED = {
     ("lookup_paths", "SCAN projection_projects USING INDEX idx_projects_live"),
     # One row for each type of event.
     ("position", "SCAN event_types"),
-    # Of the 1,000 newest threads, messages and activities.
-    ("search", "USE TEMP B-TREE FOR ORDER BY"),
+    # The threads of a project that is deleted, each of which is then deleted.
+    ("lookup_members", "USE TEMP B-TREE FOR ORDER BY"),
+    # A session is one thread, or a few.
+    ("thread_list_of_session", "USE TEMP B-TREE FOR ORDER BY"),
     # For `treadle doctor` alone, which reads everything.
     ("log_extent", "SCAN events"),
     # For `treadle stats` alone: a slice of the log, the largest of all threads, and how many rows there are.
     ("stats_event_types", "USE TEMP B-TREE FOR GROUP BY"),
     ("stats_largest_threads", "USE TEMP B-TREE FOR ORDER BY"),
     ("stats_entities", "SCAN projection_projects USING INDEX idx_projects_live"),
-    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_version"),
+    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_project"),
     ("stats_entities", "SCAN projection_threads"),
     ("stats_entities", "SCAN projection_turns USING COVERING INDEX idx_turns_thread"),
     ("stats_entities", "SCAN projection_turns USING INDEX idx_turns_running"),
@@ -57,7 +60,7 @@ ALLOWED = {
 }
 
 
-SEARCHES = {name for name in QUERIES if "MATCH :query" in QUERIES[name]}
+SEARCHES = {name for name in QUERIES if name.startswith(("search_", "latest_", "hits_"))}
 """What these cost grows with how much there is to be found: they have a connection of their own."""
 
 
@@ -82,7 +85,7 @@ def db(filled: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name: str) -> None:
+def test_queries_neither_scan_nor_sort_growing_tables(db: sqlite3.Connection, name: str) -> None:
     for step in plan(db, QUERIES[name]):
         if (name, step) in ALLOWED:
             continue
@@ -91,21 +94,21 @@ def test_a_query_neither_scans_nor_sorts_what_grows(db: sqlite3.Connection, name
         # M: by the words, of which each has its rows in order (xBestIndex of FTS5).
         scanned = re.fullmatch(r"SCAN (.*)", step)
         assert scanned is None or re.fullmatch(
-            r"(k|json_each) VIRTUAL TABLE INDEX 1:|CONSTANT ROW|\(subquery-\d+\)|threads|messages|activities"
+            r"(k|json_each) VIRTUAL TABLE INDEX [13]:|CONSTANT ROW|\(subquery-\d+\)|threads|messages|activities"
             r"|\w+ VIRTUAL TABLE INDEX \d+:M\d[<>]*",
             scanned[1],
         ), step
 
 
 @pytest.mark.parametrize("name", [n for n in QUERIES if re.search(r":(ids|keys)\b", QUERIES[n]) and n not in SEARCHES])
-def test_a_query_by_ids_finds_each_by_its_whole_key(db: sqlite3.Connection, name: str) -> None:
+def test_queries_by_id_look_up_each_row_by_its_full_key(db: sqlite3.Connection, name: str) -> None:
     steps = [step for step in plan(db, QUERIES[name]) if "VIRTUAL TABLE" in step or "SEARCH" in step]
     assert "VIRTUAL TABLE" in steps[0], "the ids are the outer loop"
     assert re.search(r"\((thread_id=\? AND )?(id|key|path|command_id)=\?\)", steps[1]), steps
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_every_index_is_used_by_a_query(db: sqlite3.Connection, index: str) -> None:
+def test_every_index_is_unique_or_used_by_a_query(db: sqlite3.Connection, index: str) -> None:
     used = [name for name, text in QUERIES.items() if any(re.search(rf"\b{index}\b", step) for step in plan(db, text))]
     unique = db.execute("SELECT sql LIKE 'CREATE UNIQUE%' FROM sqlite_schema WHERE name = ?", (index,)).fetchone()[0]
     assert used or unique
@@ -155,14 +158,16 @@ class Counted:
         self._append([event for n in range(size) for event in more_of_the_thread(n)])
 
     def _append(self, events: list[e.AnyEvent]) -> None:
-        self.db.execute(query("append_events"), {"expected": self.sequence, "batch": payloads(events)})
+        self.db.execute(query("append_events"), {"expected": self.sequence, "batch": payloads(events), "actors": None})
 
     @property
     def sequence(self) -> int:
         return int(self.db.execute(query("position")).fetchone()[0])
 
     def append(self, event: e.AnyEvent) -> int:
-        return self.steps(query("append_events"), {"expected": self.sequence, "batch": payloads([event])})
+        return self.steps(
+            query("append_events"), {"expected": self.sequence, "batch": payloads([event]), "actors": None}
+        )
 
     def steps(self, text: str, parameters: dict[str, Any]) -> int:
         """How many instructions the statement takes."""
@@ -200,7 +205,7 @@ async def small_and_large(tmp_path: Path) -> Any:
         counted.db.close()
 
 
-async def test_an_append_takes_as_long_in_a_long_history_as_in_a_short_one(
+async def test_appends_cost_the_same_in_a_long_history_as_in_a_short_one(
     small_and_large: tuple[Counted, Counted],
 ) -> None:
     small, large = small_and_large
@@ -210,7 +215,7 @@ async def test_an_append_takes_as_long_in_a_long_history_as_in_a_short_one(
             assert many < few * SLACK, event
 
 
-async def test_a_query_takes_as_long_in_a_long_history_as_in_a_short_one(
+async def test_queries_cost_the_same_in_a_long_history_as_in_a_short_one(
     small_and_large: tuple[Counted, Counted],
 ) -> None:
     small, large = small_and_large
@@ -239,7 +244,11 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "threads": '["t"]',
         "id": "tool" if name == "activity_read" else "open",
         "project": "p",
-        "live": 1,
+        "archived": None,
+        "tool": None,
+        "session": "s",
+        "by_time": 1,
+        "updated": "~",
         "limit": 3,
         "before": LATEST,
         "first": "t",
@@ -261,7 +270,7 @@ def _strings(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
+def test_every_query_file_is_used_and_every_used_query_has_a_file() -> None:
     trees = [ast.parse(path.read_text("utf-8")) for path in Path(treadle.__path__[0]).rglob("*.py")]
     named = {
         node.args[0].value
@@ -275,13 +284,14 @@ def test_every_query_is_used_and_every_query_that_is_used_exists() -> None:
     assert named <= QUERIES.keys()
     said = {string for tree in trees for string in _strings(tree)}
     made = {f"changed_{plural}" for plural in _PLURAL.values()}
-    made |= {"thread_list_of_project", "thread_list_archived", "thread_list_of_project_archived"}
+    made |= {f"thread_list{of}{by}" for of in ("", "_of_project") for by in ("", "_by_time")}
+    made |= {f"{step}_{kind}" for step in ("search", "latest", "hits") for kind in KINDS}
     assert made <= QUERIES.keys()
     assert QUERIES.keys() - said - made == set()
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_says_what_it_is_for_and_is_one_statement(name: str) -> None:
+def test_a_query_file_has_a_comment_and_one_statement(name: str) -> None:
     lines = QUERIES[name].splitlines()
     assert lines[0].startswith("-- ")
     statement = "\n".join(line for line in lines if not line.startswith("--"))

@@ -1,7 +1,7 @@
-"""rpc.discover: an OpenRPC document that says what the daemon takes and gives, and no more than that.
+"""rpc.discover: an OpenRPC document of exactly what the daemon accepts and sends.
 
-tests/fixtures/openrpc-1.3.2.json is the specification's own schema of such a document. It is a draft-07 schema, as the
-schemas in an OpenRPC document are by its letter; ours are that and JSON Schema 2020-12 alike.
+tests/fixtures/openrpc-1.3.2.json is the specification's own schema for such documents. It is a draft-07 schema, and the
+specification prescribes draft-07 for the schemas in a document; ours are valid as draft-07 and as 2020-12.
 """
 
 import json
@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT7
 from test_rpc_golden import METHODS, SESSION
 from treadle.contract import errors
 from treadle.contract.kinds import KINDS, OF_ANY_REQUEST
-from treadle.contract.methods import FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
 from treadle.domain.commands import COMMANDS
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS
@@ -48,6 +48,11 @@ def document(played: list[tuple[dict[str, Any], list[Any]]]) -> dict[str, Any]:
 
 def methods(document: dict[str, Any], under: str = "methods") -> dict[str, dict[str, Any]]:
     return {method["name"]: method for method in document[under]}
+
+
+def listed(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """All methods and notifications, in both directions."""
+    return [*document["methods"], *document["x-client-methods"], *document["x-notifications"]]
 
 
 def told(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -82,28 +87,29 @@ def openrpc_validator() -> Draft7Validator:
     return Draft7Validator(META_SCHEMA, registry=registry)
 
 
-def test_it_is_an_openrpc_document(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openrpc(document: dict[str, Any]) -> None:
     assert [error.message for error in openrpc_validator().iter_errors(document)] == []
 
 
-def test_what_is_no_openrpc_document_is_noticed(document: dict[str, Any]) -> None:
+def test_an_invalid_openrpc_document_fails_validation(document: dict[str, Any]) -> None:
     check = openrpc_validator()
     assert not check.is_valid(document | {"notifications": []})
     assert not check.is_valid(document | {"components": {"schemas": {"Thread": {"type": "text"}}}})
 
 
-def test_it_lists_every_method_and_notification_once(document: dict[str, Any]) -> None:
+def test_the_document_lists_every_method_and_notification_once(document: dict[str, Any]) -> None:
     assert [method["name"] for method in document["methods"]] == [*METHODS, *FROM_CLIENT]
+    assert [method["name"] for method in document["x-client-methods"]] == [one.name for one in CLIENT_ENDPOINTS]
     assert [method["name"] for method in document["x-notifications"]] == [*TO_CLIENT]
     assert document["x-protocol-version"] == PROTOCOL_VERSION
 
 
-def test_what_has_no_result_is_a_notification(document: dict[str, Any]) -> None:
+def test_only_notifications_have_no_result(document: dict[str, Any]) -> None:
     assert {name for name, method in methods(document).items() if "result" in method} == set(METHODS)
     assert not any("result" in notification for notification in told(document).values())
 
 
-def test_it_has_every_error_with_the_kinds_of_its_code(document: dict[str, Any]) -> None:
+def test_the_document_has_every_error_code_with_its_kinds(document: dict[str, Any]) -> None:
     components = document["components"]["errors"].values()
     codes = {value for value in vars(errors).values() if isinstance(value, int)}
     assert {error["code"] for error in components} == codes
@@ -124,15 +130,15 @@ def codes_of(document: dict[str, Any], method: dict[str, Any]) -> set[int]:
     return {schema_at(document, error["$ref"])["code"] for error in method["errors"]}
 
 
-def test_a_method_has_each_of_its_error_codes_once(document: dict[str, Any]) -> None:
+def test_a_method_lists_each_of_its_error_codes_once(document: dict[str, Any]) -> None:
     for name in METHODS:
         method = methods(document)[name]
         assert len(codes_of(document, method)) == len(method["errors"])
         assert codes_of(document, method) >= set(OF_ANY_REQUEST)
 
 
-def test_params_are_by_name_and_those_that_are_required_come_first(document: dict[str, Any]) -> None:
-    for method in document["methods"] + document["x-notifications"]:
+def test_params_are_by_name_and_required_ones_come_first(document: dict[str, Any]) -> None:
+    for method in listed(document):
         assert method["paramStructure"] == "by-name"
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True)
@@ -140,7 +146,7 @@ def test_params_are_by_name_and_those_that_are_required_come_first(document: dic
         assert len(set(names)) == len(names)
 
 
-def test_params_are_the_fields_of_the_structs(document: dict[str, Any]) -> None:
+def test_params_match_the_fields_of_the_structs(document: dict[str, Any]) -> None:
     for name, method in METHODS.items():
         if name == "command/dispatch":
             continue
@@ -149,7 +155,7 @@ def test_params_are_the_fields_of_the_structs(document: dict[str, Any]) -> None:
         assert listed == fields, name
 
 
-def test_a_commands_params_are_those_of_all_commands_and_a_schema_says_which_go_together(
+def test_command_dispatch_lists_the_params_of_all_commands_and_a_schema_for_each(
     document: dict[str, Any],
 ) -> None:
     dispatch = methods(document)["command/dispatch"]
@@ -165,7 +171,7 @@ def test_a_commands_params_are_those_of_all_commands_and_a_schema_says_which_go_
     assert not check.is_valid({"type": "Explode"})
 
 
-def test_every_struct_of_the_wire_is_among_its_schemas(document: dict[str, Any]) -> None:
+def test_every_wire_struct_has_a_schema(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for struct in (*COMMANDS, *EVENTS, *ENTITIES.values()):
         assert set(schemas[struct.__name__]["properties"]) - {"type"} == {
@@ -173,7 +179,7 @@ def test_every_struct_of_the_wire_is_among_its_schemas(document: dict[str, Any])
         }
 
 
-def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_schemas_are_valid_and_every_reference_resolves(document: dict[str, Any]) -> None:
     found = list(schemas_in(document))
     for schema in found:
         Draft202012Validator.check_schema(schema)
@@ -182,14 +188,14 @@ def test_its_schemas_are_json_schemas_and_every_reference_leads_somewhere(docume
     assert len(references) > len(COMMANDS) + len(EVENTS)
 
 
-def test_descriptions_name_fields_as_they_are_on_the_wire(document: dict[str, Any]) -> None:
+def test_descriptions_use_the_wire_names_of_fields(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert "`$/progress`" in schemas["InitializeParams"]["properties"]["workDoneToken"]["description"]
 
 
 def schemas_in(document: dict[str, Any]) -> Iterator[Any]:
     yield from document["components"]["schemas"].values()
-    for method in document["methods"] + document["x-notifications"]:
+    for method in listed(document):
         yield from (param["schema"] for param in method["params"])
         if "result" in method:
             yield method["result"]["schema"]
@@ -207,10 +213,10 @@ def references_in(schema: Any) -> Iterator[str]:
             yield from references_in(item)
 
 
-# What it says is so
+# The document matches a session
 
 
-def test_every_result_and_notification_of_a_session_is_as_it_says(
+def test_results_and_notifications_of_a_session_match_the_document(
     document: dict[str, Any], played: list[tuple[dict[str, Any], list[Any]]]
 ) -> None:
     checks = {
@@ -230,7 +236,7 @@ def test_every_result_and_notification_of_a_session_is_as_it_says(
     assert seen == {*METHODS, "projection/changed", "event/appended"}
 
 
-def test_all_params_of_a_session_that_were_taken_are_as_it_says(
+def test_accepted_params_of_a_session_match_the_document(
     document: dict[str, Any], played: list[tuple[dict[str, Any], list[Any]]]
 ) -> None:
     seen = set()
@@ -250,7 +256,7 @@ def flat(messages: list[Any]) -> list[Any]:
     return [one for m in messages for one in (m if isinstance(m, list) else [m])]
 
 
-def test_every_error_of_a_session_is_one_of_those_of_its_method(
+def test_every_error_of_a_session_is_listed_for_its_method(
     document: dict[str, Any], played: list[tuple[dict[str, Any], list[Any]]]
 ) -> None:
     seen = set()

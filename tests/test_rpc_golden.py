@@ -1,8 +1,8 @@
-"""The wire is what it was: a whole session, played against a real daemon, is answered as tests/golden/wire.json says.
+"""The wire format does not change: a real daemon answers a whole session as tests/golden/wire.json says.
 
-`session` is a list of steps: what is sent (a text as it is, in one write with what else the step sends), and what is
-received. `apart` has what takes a daemon of its own. Times, versions and what else differs from run to run is
-replaced (`normalized`); what msgspec says of malformed input is its own affair. The file is never written by a test.
+`session` is a list of steps: what is sent (all in one write; a string is sent unchanged), and what is received.
+`apart` has the answers that need a daemon of their own. Times, versions and other values that differ from run to run,
+and msgspec's own error texts, are replaced (`normalized`). No test writes the file.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from treadle.contract import errors
-from treadle.contract.methods import FROM_CLIENT, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, TO_CLIENT
 from treadle.contract.params import NoParams
 from treadle.domain import decider
 from treadle.server.app import Daemon as Server
@@ -34,8 +34,8 @@ METHODS = {method.name: method for method in Methods(cast(Server, None)).table()
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DIFFERS = {
-    *("version", "pythonVersion", "sqliteVersion", "projectionVersion", "pid", "dataDir", "logId", "runner"),
-    *("databaseBytes", "walBytes"),
+    *("version", "pythonVersion", "sqliteVersion", "projectionVersion", "pid", "dataDir", "logId"),
+    *("machineId", "runner", "databaseBytes", "walBytes"),
 }
 
 
@@ -47,7 +47,8 @@ def normalized(value: Any, key: str = "") -> Any:
         if set(value) == {"code", "message", "data"}:
             value = {**value, "message": re.sub("(?<=Invalid params: ).*", "…", value["message"])}
         if "openrpc" in value:
-            lists = {name: [one["name"] for one in value[name]] for name in ("methods", "x-notifications")}
+            names = ("methods", "x-client-methods", "x-notifications")
+            lists = {name: [one["name"] for one in value[name]] for name in names}
             return {"openrpc": value["openrpc"], **lists}
         return {name: normalized(member, name) for name, member in value.items()}
     if isinstance(value, list):
@@ -73,7 +74,7 @@ def in_order(messages: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_a_session_is_answered_as_it_was(data_dir: Path, framing: Framing) -> None:
+def test_a_session_matches_its_golden(data_dir: Path, framing: Framing) -> None:
     with spawn(data_dir, framing=framing) as daemon:
         for step in SESSION:
             daemon.send_together(m.encode() if isinstance(m, str) else m for m in step["send"])
@@ -87,13 +88,13 @@ def error_of(answer: dict[str, Any], data_dir: Path) -> Any:
     return normalized(json.loads(json.dumps(answer["error"]).replace(str(data_dir), "/data")))
 
 
-def test_a_message_that_is_too_large_is_answered_as_it_was(data_dir: Path) -> None:
+def test_the_error_for_an_oversized_message_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir, "--max-message-bytes", "1000") as daemon:
         daemon.send(b"x" * 1001)
         assert error_of(daemon.message(), data_dir) == APART["messageTooLarge"]
 
 
-def test_too_many_subscriptions_are_answered_as_they_were(data_dir: Path) -> None:
+def test_the_error_for_too_many_subscriptions_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         asked = [daemon.request("subscription/open", {"topic": "settings"}) for _ in range(1001)]
         answers = [daemon.answer(id) for id in asked]
@@ -104,7 +105,7 @@ def test_too_many_subscriptions_are_answered_as_they_were(data_dir: Path) -> Non
         assert daemon.error("subscription/open", {"topic": "settings"})["code"] == errors.OVERLOADED
 
 
-def test_a_defect_is_answered_as_it_was() -> None:
+def test_the_error_for_an_unexpected_exception_matches_its_golden() -> None:
     async def broken(params: object) -> None:
         raise ZeroDivisionError
 
@@ -128,7 +129,7 @@ def plain(data_dir: Path, statement: str) -> None:
 REFUSE = "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END"
 
 
-def test_a_write_that_the_database_refuses_is_answered_as_it_was(data_dir: Path) -> None:
+def test_the_error_for_a_write_refused_by_the_database_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         plain(data_dir, REFUSE)
         answer = daemon.call("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
@@ -142,7 +143,7 @@ def test_a_write_that_the_database_refuses_is_answered_as_it_was(data_dir: Path)
         ("databaseNewer", "UPDATE meta SET value = '99' WHERE key = 'projectionVersion'"),
     ],
 )
-def test_a_database_that_is_refused_is_answered_as_it_was(data_dir: Path, kind: str, spoil: str) -> None:
+def test_the_error_for_a_refused_database_matches_its_golden(data_dir: Path, kind: str, spoil: str) -> None:
     with serving(data_dir):
         pass
     plain(data_dir, spoil)
@@ -151,7 +152,7 @@ def test_a_database_that_is_refused_is_answered_as_it_was(data_dir: Path, kind: 
         assert daemon.finish() == 1
 
 
-def test_a_rebuild_is_told_as_it_was(data_dir: Path) -> None:
+def test_the_progress_of_a_rebuild_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for _ in range(11):
             commands = [{"type": "ChangeSetting", "key": "k", "value": i} for i in range(1000)]
@@ -168,7 +169,7 @@ def numberless(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "value": {**value, "percentage": "…"} if "percentage" in value else value}
 
 
-def test_a_warning_is_told_as_it_was(data_dir: Path) -> None:
+def test_a_warning_matches_its_golden(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -183,7 +184,7 @@ def test_a_warning_is_told_as_it_was(data_dir: Path) -> None:
         assert daemon.finish() == 0
 
 
-# It is all there
+# Completeness
 
 
 def sent() -> list[dict[str, Any]]:
@@ -201,23 +202,23 @@ def golden_errors() -> list[dict[str, Any]]:
     return apart + [one["error"] for one in received() if "error" in one]
 
 
-def test_every_method_has_its_golden() -> None:
+def test_every_method_has_a_golden() -> None:
     answered = {one["id"] for one in received() if "result" in one}
     assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS)
 
 
-def test_every_notification_has_its_golden() -> None:
+def test_every_notification_and_request_to_the_client_has_its_golden() -> None:
     told = {one["method"] for one in received() if "method" in one} | {name for name in APART if "/" in name}
-    assert told == set(TO_CLIENT)
+    assert told == {*TO_CLIENT, *(endpoint.name for endpoint in CLIENT_ENDPOINTS)}
     assert {one["method"] for one in sent() if "id" not in one} >= set(FROM_CLIENT)
 
 
-def test_every_error_code_has_its_golden() -> None:
+def test_every_error_code_has_a_golden() -> None:
     codes = {value for value in vars(errors).values() if isinstance(value, int)}
     assert {error["code"] for error in golden_errors()} == codes
 
 
-def test_every_kind_of_error_has_its_golden() -> None:
+def test_every_error_kind_has_a_golden() -> None:
     # The factories are given as many words as they take: what counts is the kind.
     factories = [f for _, f in inspect.getmembers(errors, inspect.isfunction) if f.__module__ == errors.__name__]
     factories = [f for f in factories if f is not errors.request_failed]  # its kinds are in store/errors.py
@@ -227,6 +228,6 @@ def test_every_kind_of_error_has_its_golden() -> None:
     assert {error["data"]["kind"] for error in golden_errors()} >= kinds
 
 
-def test_every_step_has_a_name_of_its_own() -> None:
+def test_step_names_are_unique() -> None:
     names = [step["does"] for step in SESSION]
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""The beginning, the end, and requests that are taken back: as in the Language Server Protocol."""
+"""Initialization, shutdown and cancellation, as in the Language Server Protocol."""
 
 import os
 import signal
@@ -59,10 +59,10 @@ def streaming(daemon: Daemon) -> None:
     daemon.dispatch("AddMessage", threadId="t", turnId="u", id="m", role="assistant", text="", streaming=True)
 
 
-# The beginning
+# Initialization
 
 
-def test_before_initialize_every_request_but_discover_is_refused(data_dir: Path) -> None:
+def test_before_initialize_every_request_except_discover_is_refused(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.notify("initialized")
         daemon.notify("command/dispatch", setting("k"))
@@ -75,7 +75,7 @@ def test_before_initialize_every_request_but_discover_is_refused(data_dir: Path)
         assert daemon.finish() == 0
 
 
-def test_what_an_editor_says_with_initialize_is_taken(data_dir: Path) -> None:
+def test_the_initialize_params_of_an_editor_are_accepted(data_dir: Path) -> None:
     with spawn(data_dir, framing="headers") as daemon:
         answer = daemon.initialize(**EDITOR)
         assert answer["capabilities"] == {
@@ -101,7 +101,7 @@ def test_what_an_editor_says_with_initialize_is_taken(data_dir: Path) -> None:
         assert daemon.status() == 0
 
 
-def test_a_process_id_that_is_none_is_refused_and_initialize_may_come_again(data_dir: Path) -> None:
+def test_an_invalid_process_id_is_refused_and_initialize_can_be_retried(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         for process_id in ("1", 0, -1, 1.5, 2**31):
             error = daemon.error("initialize", {"processId": process_id})
@@ -121,7 +121,7 @@ def test_a_second_initialize_is_refused(data_dir: Path) -> None:
         assert daemon.answer(second)["error"]["code"] == -32600
 
 
-def test_what_comes_right_behind_initialize_is_answered_in_its_order(data_dir: Path) -> None:
+def test_requests_sent_right_after_initialize_are_answered_in_order(data_dir: Path) -> None:
     with spawn(data_dir, framing="headers") as daemon:
         script = [message(0, "initialize", {})]
         script += [message(i, "command/dispatch", setting(f"k{i:03}")) for i in range(1, 101)]
@@ -142,7 +142,7 @@ def test_what_comes_right_behind_initialize_is_answered_in_its_order(data_dir: P
         assert daemon.status() == 0
 
 
-def test_a_batch_may_begin_with_initialize(data_dir: Path) -> None:
+def test_initialize_can_be_sent_in_a_batch(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.send(
             [message(1, "daemon/status"), message(2, "initialize"), message(3, "command/dispatch", setting("k"))]
@@ -153,7 +153,7 @@ def test_a_batch_may_begin_with_initialize(data_dir: Path) -> None:
         assert answers[3]["result"]["sequence"] == 1
 
 
-def test_initialize_can_be_taken_back_and_said_again(data_dir: Path) -> None:
+def test_initialize_can_be_cancelled_and_sent_again(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         messages = [
             message(1, "initialize"),
@@ -168,7 +168,7 @@ def test_initialize_can_be_taken_back_and_said_again(data_dir: Path) -> None:
         assert daemon.call("initialize")["result"]["logId"]
 
 
-def test_a_session_never_imports_pygls_until_the_client_is_asked(data_dir: Path) -> None:
+def test_pygls_is_not_imported_until_the_client_is_sent_a_request(data_dir: Path) -> None:
     program = (
         "import sys; from treadle import cli; cli.main(['serve', *sys.argv[1:]]); print(*sys.modules, file=sys.stderr)"
     )
@@ -180,7 +180,7 @@ def test_a_session_never_imports_pygls_until_the_client_is_asked(data_dir: Path)
         assert not {"pygls", "lsprotocol"} & set(daemon.stderr.split())
 
 
-def test_more_than_may_be_in_flight_behind_initialize_is_answered(data_dir: Path) -> None:
+def test_more_requests_than_the_in_flight_limit_after_initialize_are_answered(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         script = [message(i, "initialize" if i == 0 else "setting/list") for i in range(12_000)]
         daemon.send_together(script)
@@ -188,7 +188,7 @@ def test_more_than_may_be_in_flight_behind_initialize_is_answered(data_dir: Path
         assert daemon.finish() == 0
 
 
-# A database that is refused
+# Refused databases
 
 
 def foreign_text(data_dir: Path) -> None:
@@ -235,7 +235,7 @@ def newer_event(data_dir: Path) -> None:
         (newer_event, "databaseNewer"),
     ],
 )
-def test_a_database_that_is_refused_is_told_in_one_error_and_left_alone(data_dir: Path, spoil: Any, kind: str) -> None:
+def test_a_refused_database_gives_one_error_and_is_left_unchanged(data_dir: Path, spoil: Any, kind: str) -> None:
     data_dir.mkdir()
     spoil(data_dir)
     before = (data_dir / "treadle.db").read_bytes()
@@ -251,7 +251,7 @@ def test_a_database_that_is_refused_is_told_in_one_error_and_left_alone(data_dir
     assert (data_dir / "treadle.db").read_bytes() == before
 
 
-def test_a_database_that_was_refused_may_be_asked_for_again(data_dir: Path) -> None:
+def test_initialize_can_be_retried_after_the_database_was_refused(data_dir: Path) -> None:
     data_dir.mkdir()
     foreign_text(data_dir)
     with spawn(data_dir) as daemon:
@@ -262,7 +262,7 @@ def test_a_database_that_was_refused_may_be_asked_for_again(data_dir: Path) -> N
         assert daemon.finish() == 0
 
 
-def test_a_daemon_that_nobody_speaks_to_touches_nothing(data_dir: Path) -> None:
+def test_a_daemon_creates_no_files_before_initialize(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         assert daemon.result("rpc.discover")
         assert daemon.finish() == 0
@@ -270,7 +270,7 @@ def test_a_daemon_that_nobody_speaks_to_touches_nothing(data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-def test_a_file_where_the_data_directory_should_be_is_told(data_dir: Path) -> None:
+def test_a_file_in_place_of_the_data_directory_is_refused(data_dir: Path) -> None:
     data_dir.write_text("")
     with spawn(data_dir) as daemon:
         error = daemon.error("initialize")
@@ -279,10 +279,10 @@ def test_a_file_where_the_data_directory_should_be_is_told(data_dir: Path) -> No
         assert daemon.finish() == 1
 
 
-# A rebuild at the start
+# Rebuilds at startup
 
 
-def test_a_rebuild_at_the_start_tells_how_far_it_is(data_dir: Path) -> None:
+def test_a_rebuild_at_startup_reports_progress(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for _ in range(16):
             commands = [setting(f"k{i}", os.urandom(4).hex()) for i in range(1000)]
@@ -309,7 +309,7 @@ def test_a_rebuild_at_the_start_tells_how_far_it_is(data_dir: Path) -> None:
     assert len(list(data_dir.glob("before-*.db"))) == 1
 
 
-def test_without_a_token_a_rebuild_is_not_told(data_dir: Path) -> None:
+def test_a_rebuild_reports_no_progress_without_a_token(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch(**setting("k"))
     with plain(data_dir) as db:
@@ -319,10 +319,10 @@ def test_without_a_token_a_rebuild_is_not_told(data_dir: Path) -> None:
         assert daemon.notifications == []
 
 
-# The end
+# Shutdown and exit
 
 
-def test_after_shutdown_only_exit_may_come_and_the_status_is_0(data_dir: Path) -> None:
+def test_after_shutdown_only_exit_is_accepted_and_the_status_is_0(data_dir: Path) -> None:
     with spawn(data_dir, framing="headers") as daemon:
         daemon.initialize()
         assert daemon.result("shutdown") is None
@@ -335,7 +335,7 @@ def test_after_shutdown_only_exit_may_come_and_the_status_is_0(data_dir: Path) -
     assert log(data_dir) == []
 
 
-def test_shutdown_answers_when_what_was_asked_is_done(data_dir: Path) -> None:
+def test_shutdown_is_answered_after_all_earlier_requests(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         messages = [message(i, "command/dispatch", setting(f"k{i}")) for i in range(50)] + [message("end", "shutdown")]
@@ -345,14 +345,14 @@ def test_shutdown_answers_when_what_was_asked_is_done(data_dir: Path) -> None:
         assert daemon.status() == 0
 
 
-def test_exit_without_shutdown_is_status_1(data_dir: Path) -> None:
+def test_exit_without_shutdown_gives_exit_status_1(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         daemon.notify("exit")
         assert daemon.status() == 1
 
 
-def test_a_whole_session_may_be_written_at_once(data_dir: Path) -> None:
+def test_a_whole_session_can_be_sent_in_one_write(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         script = [message(1, "initialize"), message(2, "command/dispatch", setting("k")), message(3, "shutdown")]
         script.append({"jsonrpc": "2.0", "method": "exit"})
@@ -364,7 +364,7 @@ def test_a_whole_session_may_be_written_at_once(data_dir: Path) -> None:
     assert log(data_dir) == ["SettingChanged"]
 
 
-def test_at_the_end_of_the_input_everything_is_answered_first(data_dir: Path) -> None:
+def test_at_end_of_input_all_requests_are_answered_before_exit(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -394,7 +394,7 @@ sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 
 
-def test_who_reads_slowly_after_the_end_of_the_input_gets_every_answer(data_dir: Path) -> None:
+def test_a_slow_reader_gets_every_answer_after_end_of_input(data_dir: Path) -> None:
     with spawn(data_dir, command=(sys.executable, "-c", TELLS_WHAT_IT_DROPS)) as daemon:
         daemon.initialize()
         daemon.dispatch(**setting("k", "x" * 1_000_000))
@@ -406,7 +406,7 @@ def test_who_reads_slowly_after_the_end_of_the_input_gets_every_answer(data_dir:
 
 
 @pytest.mark.parametrize("how", ["end of input", "exit", "SIGTERM", "SIGINT", "SIGHUP", "stdout closed"])
-def test_however_it_ends_no_turn_of_it_runs_on(data_dir: Path, how: str) -> None:
+def test_no_turn_keeps_running_however_the_daemon_ends(data_dir: Path, how: str) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -429,7 +429,7 @@ def test_however_it_ends_no_turn_of_it_runs_on(data_dir: Path, how: str) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says which signals are ignored")
-def test_a_daemon_under_nohup_goes_on_ignoring_sighup(data_dir: Path) -> None:
+def test_a_daemon_under_nohup_ignores_sighup(data_dir: Path) -> None:
     with spawn(data_dir, command=("nohup", *TREADLE, "serve")) as daemon:
         daemon.initialize()
         said = Path(f"/proc/{daemon.process.pid}/status").read_text()
@@ -440,7 +440,7 @@ def test_a_daemon_under_nohup_goes_on_ignoring_sighup(data_dir: Path) -> None:
         assert daemon.finish() == 0
 
 
-def test_a_turn_of_a_daemon_that_was_killed_is_interrupted_by_the_next(data_dir: Path) -> None:
+def test_the_turn_of_a_killed_daemon_is_interrupted_by_the_next_daemon(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -465,7 +465,7 @@ sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 
 
-def test_a_daemon_that_can_tell_nothing_any_more_ends_so_that_its_client_knows(data_dir: Path) -> None:
+def test_a_daemon_that_can_no_longer_notify_exits_with_status_1(data_dir: Path) -> None:
     with spawn(data_dir, command=(sys.executable, "-c", DEFECT)) as daemon:
         daemon.initialize()
         daemon.result("subscription/open", {"topic": "settings"})
@@ -488,7 +488,7 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def test_it_ends_when_the_process_that_it_was_told_of_does(data_dir: Path) -> None:
+def test_the_daemon_exits_when_the_parent_process_exits(data_dir: Path) -> None:
     with spawn(data_dir) as daemon, sleeper() as process:
         daemon.initialize(processId=process.pid)
         streaming(daemon)
@@ -498,7 +498,7 @@ def test_it_ends_when_the_process_that_it_was_told_of_does(data_dir: Path) -> No
     assert log(data_dir)[-1] == "TurnInterrupted"
 
 
-def test_it_ends_at_once_when_the_process_that_it_was_told_of_is_gone(data_dir: Path) -> None:
+def test_the_daemon_exits_at_once_when_the_parent_process_does_not_exist(data_dir: Path) -> None:
     with sleeper() as process:
         pass
     with spawn(data_dir) as daemon:
@@ -506,7 +506,7 @@ def test_it_ends_at_once_when_the_process_that_it_was_told_of_is_gone(data_dir: 
         assert daemon.status() == 0
 
 
-# Taken back
+# Cancellation
 
 LINGER = ("--linger-ms", str(int(PATIENCE) * 10_000))
 """An AppendMessage waits for company until another command comes."""
@@ -516,7 +516,7 @@ def cancel(daemon: Daemon, id: Any) -> None:
     daemon.notify("$/cancelRequest", {"id": id})
 
 
-def test_a_command_that_waits_can_be_taken_back_and_leaves_no_trace(data_dir: Path) -> None:
+def test_a_cancelled_queued_command_leaves_no_trace(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -536,7 +536,7 @@ def test_a_command_that_waits_can_be_taken_back_and_leaves_no_trace(data_dir: Pa
     assert log(data_dir)[5:7] == ["MessageAppended", "SettingChanged"]
 
 
-def test_a_command_that_is_done_stays_done(data_dir: Path) -> None:
+def test_cancelling_a_finished_command_has_no_effect(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         id = daemon.request("command/dispatch", setting("k"))
         assert "result" in daemon.answer(id)
@@ -548,7 +548,7 @@ def test_a_command_that_is_done_stays_done(data_dir: Path) -> None:
         assert daemon.answers == {}
 
 
-def test_each_command_is_either_taken_back_or_in_the_log(data_dir: Path) -> None:
+def test_each_command_is_either_cancelled_or_in_the_log(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         asked = {}
         for i in range(300):
@@ -561,7 +561,7 @@ def test_each_command_is_either_taken_back_or_in_the_log(data_dir: Path) -> None
         assert keys(daemon) == [asked[id] for id, answer in answers.items() if "result" in answer]
 
 
-def test_what_is_written_together_with_its_cancellation_does_not_happen(data_dir: Path) -> None:
+def test_a_request_sent_together_with_its_cancellation_is_not_executed(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for id, method, params in [
             (-1, "command/dispatch", setting("k")),
@@ -577,7 +577,7 @@ def test_what_is_written_together_with_its_cancellation_does_not_happen(data_dir
         assert daemon.result("daemon/status")["queues"]["subscriptions"] == 0
 
 
-def test_an_id_is_taken_back_as_it_was_given(data_dir: Path) -> None:
+def test_cancellation_matches_the_exact_request_id(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -593,7 +593,7 @@ def test_an_id_is_taken_back_as_it_was_given(data_dir: Path) -> None:
         assert daemon.answer(7)["error"]["code"] == -32800
 
 
-def test_a_request_in_a_batch_can_be_taken_back(data_dir: Path) -> None:
+def test_a_request_in_a_batch_can_be_cancelled(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
         streaming(daemon)
@@ -610,14 +610,14 @@ def not_utf8(parent: Path) -> Path:
     return Path(os.fsdecode(os.fsencode(parent) + b"/caf\xe9"))
 
 
-def test_a_data_directory_whose_name_is_not_utf8_is_served_and_shown_escaped(tmp_path: Path) -> None:
+def test_a_data_directory_name_that_is_not_utf8_works_and_is_shown_escaped(tmp_path: Path) -> None:
     with spawn(not_utf8(tmp_path)) as daemon:
         daemon.initialize()
         assert daemon.result("daemon/status")["dataDir"] == f"{tmp_path}/caf\\xe9"
         assert daemon.finish() == 0
 
 
-def test_a_refused_data_directory_whose_name_is_not_utf8_is_told_escaped(tmp_path: Path) -> None:
+def test_a_refused_data_directory_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
     data_dir = not_utf8(tmp_path)
     data_dir.write_text("a file")
     with spawn(data_dir) as daemon:

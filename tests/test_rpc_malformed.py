@@ -1,4 +1,4 @@
-"""Whatever comes is answered exactly once, or not at all where nothing is to be answered, and the daemon goes on."""
+"""Malformed input: each request gets exactly one answer, anything else gets none, and the daemon keeps running."""
 
 import json
 from collections.abc import Iterator
@@ -65,8 +65,8 @@ MALFORMED: dict[str, tuple[bytes, Refusal]] = {
     "an unknown method, id of 5,000 digits": (call("{}", "x", "9" * 5000), Refusal("9" * 5000, *UNKNOWN)),
     # No params
     "positional params": (call('["ChangeSetting","k",1]'), params("$.params")),
-    "a command of no known type": (call('{"type":"Explode"}'), params("$.params.type")),
-    "no params where there must be some": (
+    "a command of an unknown type": (call('{"type":"Explode"}'), params("$.params.type")),
+    "missing required params": (
         b'{"jsonrpc":"2.0","id":7,"method":"command/dispatch"}',
         params("$.params.type"),
     ),
@@ -86,20 +86,25 @@ MALFORMED: dict[str, tuple[bytes, Refusal]] = {
     "5,000 arrays in the params": (setting("[" * 5000 + "]" * 5000), params("$.params")),
     "a limit of 0": (call('{"limit":0}', "project/list"), params("$.params.limit")),
     "a limit of 501": (call('{"limit":501}', "project/list"), params("$.params.limit")),
-    "a cursor that is none": (call('{"cursor":"?"}', "project/list"), params("$.params.cursor")),
+    "a fractional limit": (call('{"limit":1.5}', "project/list"), params("$.params.limit")),
+    "an invalid cursor": (call('{"cursor":"?"}', "project/list"), params("$.params.cursor")),
     "a negative sequence": (call('{"afterSequence":-1}', "event/list"), params("$.params.afterSequence")),
+    "a sequence past 64 bits": (
+        call('{"afterSequence":9223372036854775808}', "event/list"),
+        params("$.params.afterSequence"),
+    ),
     "no such topic": (call('{"topic":"weather"}', "subscription/open"), params("$.params.topic")),
     "a second initialize": (call("{}", "initialize"), INVALID_7),
 }  # fmt: skip
 
 UNANSWERED = {
     "an unknown notification": b'{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{"a":1}}',
-    "a notification with params that do not fit": b'{"jsonrpc":"2.0","method":"$/cancelRequest","params":[]}',
-    "a method as a notification that is refused": b'{"jsonrpc":"2.0","method":"command/dispatch","params":{"type":""}}',
+    "a notification with invalid params": b'{"jsonrpc":"2.0","method":"$/cancelRequest","params":[]}',
+    "a command notification with invalid params": b'{"jsonrpc":"2.0","method":"command/dispatch","params":{"type":""}}',
     "a notification with half a surrogate pair": b'{"jsonrpc":"2.0","method":"x","params":{"a":"\\ud800"}}',
-    "a notification that is too deep": b'{"jsonrpc":"2.0","method":"x","params":' + b"[" * 999 + b"]" * 999 + b"}",
-    "an answer to no request": b'{"jsonrpc":"2.0","id":1,"result":null}',
-    "an answer that is too deep": b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "a notification nested too deeply": b'{"jsonrpc":"2.0","method":"x","params":' + b"[" * 999 + b"]" * 999 + b"}",
+    "an answer without a request": b'{"jsonrpc":"2.0","id":1,"result":null}',
+    "an answer nested too deeply": b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 5000 + b"]" * 5000 + b"}",
     "a batch of answers": b'[{"jsonrpc":"2.0","id":1,"result":1},{"jsonrpc":"2.0","id":1e999,"result":1}]',
 }
 
@@ -138,7 +143,7 @@ def goes_on(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_malformed_is_refused_once(daemon: Daemon, name: str) -> None:
+def test_a_malformed_request_gets_one_error(daemon: Daemon, name: str) -> None:
     body, expected = MALFORMED[name]
     daemon.send(body)
     assert refusal(daemon.body()) == expected
@@ -146,7 +151,7 @@ def test_what_is_malformed_is_refused_once(daemon: Daemon, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNANSWERED)
-def test_what_is_no_request_is_not_answered(daemon: Daemon, name: str) -> None:
+def test_messages_that_are_not_requests_are_not_answered(daemon: Daemon, name: str) -> None:
     daemon.send(UNANSWERED[name])
     goes_on(daemon)
 
@@ -156,14 +161,14 @@ def test_what_is_no_request_is_not_answered(daemon: Daemon, name: str) -> None:
     [
         ("127 arrays", "[" * 126 + "]" * 126),
         ("a number of 400 digits", "9" * 400),
-        ("a member twice", '{"a":1,"a":2}'),
+        ("a duplicate member", '{"a":1,"a":2}'),
         ("an escaped backslash before u0000", '"\\\\u0000"'),
         ("a surrogate pair", '"\\ud83d\\ude00"'),
         ("the largest float", "1.7976931348623157e308"),
         ("line separators", '"\\u2028\\u2029\\u0085\\u000b"'),
     ],
 )
-def test_what_is_only_odd_is_taken(daemon: Daemon, name: str, value: str) -> None:
+def test_unusual_but_valid_json_is_accepted(daemon: Daemon, name: str, value: str) -> None:
     daemon.send(setting(value))
     answer = daemon.message()
     (stored,) = answer["result"]["events"]
@@ -173,20 +178,20 @@ def test_what_is_only_odd_is_taken(daemon: Daemon, name: str, value: str) -> Non
     goes_on(daemon)
 
 
-def test_an_id_is_echoed_byte_for_byte_by_a_success_too(daemon: Daemon) -> None:
+def test_a_result_echoes_the_id_byte_for_byte(daemon: Daemon) -> None:
     for id in ("0", "-0", "1.50", "1e2", "9" * 5000, "1e999", '"\\u0041\\/"', '""', "null"):
         daemon.send(call("{}", "setting/list", id))
         assert daemon.body().startswith(f'{{"jsonrpc":"2.0","id":{id},"result":'.encode())
     goes_on(daemon)
 
 
-def test_params_null_are_no_params(daemon: Daemon) -> None:
+def test_null_params_are_read_as_no_params(daemon: Daemon) -> None:
     daemon.send(call("null", "setting/list"))
     assert daemon.message()["id"] == 7
     goes_on(daemon)
 
 
-def test_of_a_batch_each_is_answered_for_itself(daemon: Daemon) -> None:
+def test_each_message_of_a_batch_is_answered_separately(daemon: Daemon) -> None:
     daemon.send(
         b"["
         + b",".join(
@@ -197,7 +202,7 @@ def test_of_a_batch_each_is_answered_for_itself(daemon: Daemon) -> None:
                 call("{}", "x", '"b"'),
                 setting('"\\u0000"'),
                 UNANSWERED["an unknown notification"],
-                UNANSWERED["an answer to no request"],
+                UNANSWERED["an answer without a request"],
                 call("[1]", "setting/list", "3"),
             ]
         )
@@ -216,20 +221,20 @@ def test_of_a_batch_each_is_answered_for_itself(daemon: Daemon) -> None:
     [b"[[]]", b"[[" + call("{}") + b"]]", b"[" * 5000 + b"]" * 5000],
     ids=["an empty one", "one of one", "5,000"],
 )
-def test_a_batch_in_a_batch_is_no_message(daemon: Daemon, nested: bytes) -> None:
+def test_a_batch_inside_a_batch_is_rejected(daemon: Daemon, nested: bytes) -> None:
     daemon.send(nested)
     (answer,) = daemon.message()
     assert (answer["id"], answer["error"]["code"]) == (None, -32600)
     goes_on(daemon)
 
 
-def test_a_batch_of_a_thousand_is_answered_as_one(daemon: Daemon) -> None:
+def test_a_batch_of_a_thousand_requests_is_answered_as_one_batch(daemon: Daemon) -> None:
     daemon.send(b"[" + b",".join(call("{}", "setting/list", str(i)) for i in range(1000)) + b"]")
     assert sorted(answer["id"] for answer in daemon.message()) == list(range(1000))
     goes_on(daemon)
 
 
-def test_an_id_that_is_in_flight_is_refused_and_the_first_is_answered(daemon: Daemon) -> None:
+def test_a_request_with_an_id_already_in_flight_is_refused(daemon: Daemon) -> None:
     # Of a batch, nothing is answered before all of it is read: the first status is still in flight.
     daemon.send(b"[" + b",".join(call("{}", "daemon/status", id) for id in ("5", "5", '"5"', "5.0", "6")) + b"]")
     found = [(a["id"], a.get("error", {}).get("code")) for a in daemon.message()]
@@ -237,7 +242,7 @@ def test_an_id_that_is_in_flight_is_refused_and_the_first_is_answered(daemon: Da
     goes_on(daemon)
 
 
-def test_a_request_in_one_byte_pieces_is_one_request(daemon: Daemon) -> None:
+def test_a_request_sent_byte_by_byte_is_one_request(daemon: Daemon) -> None:
     data = daemon.frame(call("{}", "setting/list"))
     for i in range(len(data)):
         daemon.write(data[i : i + 1])
@@ -245,7 +250,7 @@ def test_a_request_in_one_byte_pieces_is_one_request(daemon: Daemon) -> None:
     goes_on(daemon)
 
 
-def test_empty_lines_between_messages_are_nothing(daemon: Daemon) -> None:
+def test_empty_lines_between_messages_are_ignored(daemon: Daemon) -> None:
     daemon.write(b"\r\n" * 500_000 + b"\n" * 500_000 + b" \t\n" * 10)
     goes_on(daemon)
 
@@ -253,7 +258,7 @@ def test_empty_lines_between_messages_are_nothing(daemon: Daemon) -> None:
 # Headers
 
 HEADERS: dict[str, tuple[bytes, Refusal]] = {
-    "a length that is no number": (b"Content-Length: abc\r\n\r\n", PARSE_ERROR),
+    "a length that is not a number": (b"Content-Length: abc\r\n\r\n", PARSE_ERROR),
     "a negative length": (b"Content-Length: -1\r\n\r\n", PARSE_ERROR),
     "a fractional length": (b"Content-Length: 1.0\r\n\r\n", PARSE_ERROR),
     "an empty length": (b"Content-Length: \r\n\r\n", PARSE_ERROR),
@@ -270,14 +275,14 @@ HEADERS: dict[str, tuple[bytes, Refusal]] = {
     ),
     "headers over 8 KiB": (b"X: " + b"x" * 9000 + b"\r\nContent-Length: 2\r\n\r\n{}", PARSE_ERROR),
     "many headers over 8 KiB": (b"X: y\r\n" * 2000 + b"Content-Length: 2\r\n\r\n{}", PARSE_ERROR),
-    "a line that is no header": (b"hello\r\n\r\n", PARSE_ERROR),
+    "a line that is not a header": (b"hello\r\n\r\n", PARSE_ERROR),
     "a body without headers": (call("{}", "daemon/status") + b"\n", PARSE_ERROR),
     "another charset": (
         b"Content-Length: 2\r\nContent-Type: application/json; charset=latin-1\r\n\r\n{}",
         PARSE_ERROR,
     ),
     "an empty body": (b"Content-Length: 0\r\n\r\n", PARSE_ERROR),
-    "a body that is longer than was said": (b"Content-Length: 2\r\n\r\n{}{}", INVALID),
+    "a body longer than its length": (b"Content-Length: 2\r\n\r\n{}{}", INVALID),
 }
 
 
@@ -291,7 +296,7 @@ def speaks_headers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_frame_that_is_malformed_is_refused_and_step_is_kept(speaks_headers: Daemon, name: str) -> None:
+def test_a_malformed_frame_is_refused_and_the_next_request_is_answered(speaks_headers: Daemon, name: str) -> None:
     frame, expected = HEADERS[name]
     speaks_headers.write(frame)
     assert refusal(speaks_headers.body()) == expected
@@ -317,14 +322,14 @@ def test_a_frame_that_is_malformed_is_refused_and_step_is_kept(speaks_headers: D
         b"\r\n\r\nContent-Length: %d\r\n\r\n",
     ],
 )
-def test_headers_that_are_only_odd_are_taken(speaks_headers: Daemon, headers: bytes) -> None:
+def test_unusual_but_valid_headers_are_accepted(speaks_headers: Daemon, headers: bytes) -> None:
     body = call("{}", "setting/list")
     speaks_headers.write(headers % len(body) + body)
     assert speaks_headers.message()["id"] == 7
     goes_on(speaks_headers)
 
 
-# The ends of the input
+# Start and end of input
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -344,7 +349,7 @@ def test_a_byte_order_mark_before_the_first_message_is_skipped(data_dir: Path, f
         ("lines", b'{"jsonrpc":"2.0","id":7,"meth'),
     ],
 )
-def test_half_a_message_at_the_end_of_the_input_is_told(data_dir: Path, framing: Framing, rest: bytes) -> None:
+def test_half_a_message_at_end_of_input_is_a_parse_error(data_dir: Path, framing: Framing, rest: bytes) -> None:
     with spawn(data_dir, framing=framing) as daemon:
         daemon.initialize()
         daemon.write(rest)
@@ -354,7 +359,7 @@ def test_half_a_message_at_the_end_of_the_input_is_told(data_dir: Path, framing:
         assert daemon.status() == 0
 
 
-def test_a_last_line_without_its_line_break_is_a_message(data_dir: Path) -> None:
+def test_a_last_line_without_a_newline_is_a_message(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
         daemon.write(call("{}", "setting/list"))

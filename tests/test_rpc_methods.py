@@ -1,4 +1,4 @@
-"""What the methods promise beyond their shapes: pages, windows, order, atomicity, idempotency."""
+"""What the methods promise beyond the types: pages, windows, order, atomicity, idempotency."""
 
 import json
 import uuid
@@ -89,7 +89,7 @@ def key(item: Any) -> Any:
 
 @pytest.mark.parametrize("limit", [1, 7, 500])
 @pytest.mark.parametrize("method", LISTS)
-def test_the_pages_of_a_list_hold_each_row_once_and_in_one_order(library: Daemon, method: str, limit: int) -> None:
+def test_list_pages_contain_each_row_once_in_a_stable_order(library: Daemon, method: str, limit: int) -> None:
     found = pages(library, method, {**LISTS[method], "limit": limit})
     assert all(len(page) == limit for page in found[:-1])
     assert 1 <= len(found[-1]) <= limit
@@ -100,7 +100,7 @@ def test_the_pages_of_a_list_hold_each_row_once_and_in_one_order(library: Daemon
     assert len(items) == expected.get(method, len(items))
 
 
-def test_lists_are_in_the_order_that_they_say(library: Daemon) -> None:
+def test_lists_are_in_the_documented_order(library: Daemon) -> None:
     listed = {method: pages(library, method, params)[0] for method, params in LISTS.items()}
     assert [project["id"] for project in listed["project/list"]] == ["p2", "p1", "p0"]
     versions = [thread["version"] for thread in listed["thread/list"]]
@@ -118,28 +118,32 @@ def test_lists_are_in_the_order_that_they_say(library: Daemon) -> None:
 
 @pytest.mark.parametrize("method", LISTS)
 @pytest.mark.parametrize("cursor", ["", "?", "ä", "bnVsbA", "W10", "LTE", "MS41", "dHJ1ZQ", "x" * 512, "Ilx1ZDgwMCI"])
-def test_a_cursor_that_no_page_gave_is_told(library: Daemon, method: str, cursor: str) -> None:
+def test_invalid_cursor_is_rejected(library: Daemon, method: str, cursor: str) -> None:
     error = library.error(method, {**LISTS[method], "cursor": cursor})
     assert (error["code"], error["data"]["path"]) == (-32602, "$.params.cursor")
 
 
-def test_a_cursor_of_another_kind_of_list_is_told(library: Daemon) -> None:
+def test_a_cursor_of_another_method_is_rejected(library: Daemon) -> None:
     of_settings = library.result("setting/list", {"limit": 1})["nextCursor"]
     of_threads = library.result("thread/list", {"limit": 1})["nextCursor"]
     assert library.error("thread/list", {"cursor": of_settings})["data"]["path"] == "$.params.cursor"
     assert library.error("setting/list", {"cursor": of_threads})["data"]["path"] == "$.params.cursor"
+    by_time = library.result("thread/list", {"limit": 1, "sort": "updatedAt"})["nextCursor"]
+    assert library.error("thread/list", {"cursor": by_time})["data"]["path"] == "$.params.cursor"
+    error = library.error("thread/list", {"cursor": of_threads, "sort": "updatedAt"})
+    assert (error["code"], error["data"]["path"]) == (-32602, "$.params.cursor")
     error = library.error("thread/read", {"threadId": "t0", "before": of_settings})
     assert (error["code"], error["data"]["path"]) == (-32602, "$.params.before")
 
 
-def test_a_page_behind_the_last_row_is_empty(library: Daemon) -> None:
+def test_a_page_after_the_last_row_is_empty(library: Daemon) -> None:
     last = library.result("daemon/status")["sequence"]
     assert library.result("event/list", {"afterSequence": last}) == {"items": [], "nextCursor": None}
     assert library.result("event/list", {"afterSequence": 2**63 - 1}) == {"items": [], "nextCursor": None}
 
 
 @pytest.mark.parametrize("texts", [["x", '"', "\u0001"], ["é", "🧵"]], ids=ascii)
-def test_a_page_ends_before_it_is_larger_than_a_mebibyte(data_dir: Path, texts: list[str]) -> None:
+def test_a_page_is_limited_to_one_mebibyte(data_dir: Path, texts: list[str]) -> None:
     with serving(data_dir) as daemon:
         for text in texts:
             before = daemon.result("daemon/status")["sequence"]
@@ -159,7 +163,7 @@ def test_a_page_ends_before_it_is_larger_than_a_mebibyte(data_dir: Path, texts: 
                 assert sizes == [5, 3]  # and not much smaller
 
 
-def test_a_row_that_is_larger_than_a_page_comes_alone(data_dir: Path) -> None:
+def test_a_row_larger_than_the_page_limit_gets_its_own_page(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i, size in enumerate([10, 10, 3 * MIB, 10, 2 * MIB, 10]):
             daemon.dispatch("ChangeSetting", key=f"k{i}", value="x" * size)
@@ -168,7 +172,7 @@ def test_a_row_that_is_larger_than_a_page_comes_alone(data_dir: Path) -> None:
             assert sizes == [2, 1, 1, 1, 1]
 
 
-def test_the_pages_of_one_threads_events_are_that_threads(library: Daemon) -> None:
+def test_event_list_by_thread_returns_only_events_of_that_thread(library: Daemon) -> None:
     everything = [stored for page in pages(library, "event/list", {}) for stored in page]
     of_it = [stored for page in pages(library, "event/list", {"threadId": "t0", "limit": 10}) for stored in page]
     assert of_it == [stored for stored in everything if stored["event"].get("threadId") == "t0"]
@@ -180,7 +184,7 @@ def test_the_pages_of_one_threads_events_are_that_threads(library: Daemon) -> No
 
 @pytest.mark.parametrize("project", [None, "p0", "p1", "p2", "none"])
 @pytest.mark.parametrize("archived", [None, True, False])
-def test_threads_are_listed_by_project_and_by_whether_they_are_archived(
+def test_thread_list_filters_by_project_and_archived(
     library: Daemon, project: str | None, archived: bool | None
 ) -> None:
     params = {"projectId": project, "archived": archived, "limit": 3}
@@ -194,8 +198,72 @@ def test_threads_are_listed_by_project_and_by_whether_they_are_archived(
     assert (len(found) == 0) == (project == "none")
 
 
+ORIGINS = [
+    None,
+    {"tool": "claude-code", "sessionId": "one"},
+    {"tool": "claude-code", "sessionId": "two"},
+    {"tool": "codex", "sessionId": "one"},
+    {"tool": "codex"},
+]
+TIMES = ["2025-03-01T00:00:00.000Z", "2024-01-01T00:00:00.000Z", "2025-03-01T00:00:00.000Z", "2023-07-07T07:07:07.007Z"]
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Threads of two projects from several tools, with times that repeat and go back; every third is archived."""
+    with serving(tmp_path_factory.mktemp("imported")) as daemon:
+        dispatch_all(daemon, [{"type": "CreateProject", "id": p, "name": p, "path": f"/{p}"} for p in ("p0", "p1")])
+        for i in range(40):
+            of = {"threadId": f"t{i}", "at": TIMES[i % len(TIMES)]}
+            origin = ORIGINS[i % len(ORIGINS)]
+            dispatch_all(
+                daemon,
+                [
+                    {"type": "CreateThread", **of, "projectId": f"p{i % 2}", "title": "T", "origin": origin},
+                    *([{"type": "ArchiveThread", **of}] if i % 3 == 0 else []),
+                ],
+            )
+        yield daemon
+
+
+@pytest.mark.parametrize("sort", ["version", "updatedAt"])
+@pytest.mark.parametrize("project", [None, "p0"])
+@pytest.mark.parametrize("archived", [None, True, False])
+@pytest.mark.parametrize(
+    "origin", [None, {"tool": "claude-code"}, {"tool": "codex", "sessionId": "one"}, {"tool": "none"}], ids=str
+)
+def test_threads_are_listed_by_origin_and_in_either_order_in_pages_that_hold_each_once(
+    imported: Daemon, sort: str, project: str | None, archived: bool | None, origin: dict[str, str] | None
+) -> None:
+    params = {"sort": sort, "projectId": project, "archived": archived, "origin": origin, "limit": 3}
+    found = [thread for page in pages(imported, "thread/list", params) for thread in page]
+    everything = imported.result("thread/list", {"limit": 500})["items"]
+    assert len(everything) == 40
+
+    def place(thread: dict[str, Any]) -> Any:
+        return thread["version"] if sort == "version" else (thread["updatedAt"], thread["sequence"])
+
+    assert found == sorted(
+        (
+            thread
+            for thread in everything
+            if project in (None, thread["projectId"])
+            and archived in (None, thread["archivedAt"] is not None)
+            and (origin is None or origin.items() <= (thread["origin"] or {}).items())
+        ),
+        key=place,
+        reverse=True,
+    )
+    assert (found == []) == (origin == {"tool": "none"})
+
+
+def test_a_session_is_only_named_with_its_tool(imported: Daemon) -> None:
+    error = imported.error("thread/list", {"origin": {"sessionId": "one"}})
+    assert (error["code"], error["data"]["path"]) == (-32602, "$.params.origin.tool")
+
+
 @pytest.mark.parametrize("limit", [1, 4, TURNS, 500])
-def test_the_windows_of_a_thread_hold_each_turn_and_all_that_is_its_once(library: Daemon, limit: int) -> None:
+def test_thread_windows_contain_each_turn_and_its_entities_once(library: Daemon, limit: int) -> None:
     windows = [library.result("thread/read", {"threadId": "t0", "turnLimit": limit})]
     while (before := windows[0]["beforeCursor"]) is not None:
         windows.insert(0, library.result("thread/read", {"threadId": "t0", "turnLimit": limit, "before": before}))
@@ -224,7 +292,7 @@ def windows_of(daemon: Daemon, **params: Any) -> list[dict[str, Any]]:
     return windows
 
 
-def test_a_turn_of_any_size_is_read_in_pages_that_each_have_its_header(data_dir: Path) -> None:
+def test_a_large_turn_is_read_in_pages_that_all_include_the_turn(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
         daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
@@ -252,8 +320,8 @@ def test_a_turn_of_any_size_is_read_in_pages_that_each_have_its_header(data_dir:
         assert {len(window["turns"]) for window in windows_of(daemon, turnLimit=1)} == {1}
 
 
-@pytest.mark.parametrize("size", [65_536 - 2, 65_536 - 1, 3 * MIB])  # a text of JSON has two quotes more
-def test_a_large_detail_is_left_out_of_windows_and_read_by_itself(data_dir: Path, size: int) -> None:
+@pytest.mark.parametrize("size", [32_767, 32_768, 3 * MIB])  # a letter of two bytes; a text of JSON has two quotes more
+def test_a_large_detail_is_omitted_from_windows_and_read_separately(data_dir: Path, size: int) -> None:
     detail = "é" * size
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -265,14 +333,14 @@ def test_a_large_detail_is_left_out_of_windows_and_read_by_itself(data_dir: Path
         whole = daemon.result("activity/read", {"threadId": "t", "id": "a"})
         assert whole["detail"] == detail
         assert whole["detailBytes"] is None
-        if size + 2 <= 65_536:
+        if 2 * size + 2 <= 65_536:
             assert shown == whole
         else:
             assert shown == {**whole, "detail": None, "detailBytes": 2 * size + 2}
 
 
 @pytest.mark.parametrize("size", [65_536, 65_537, 3 * MIB])
-def test_a_long_text_is_cut_in_windows_and_read_by_itself(data_dir: Path, size: int) -> None:
+def test_a_long_text_is_truncated_in_windows_and_read_separately(data_dir: Path, size: int) -> None:
     text = "é" * size
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -288,14 +356,14 @@ def test_a_long_text_is_cut_in_windows_and_read_by_itself(data_dir: Path, size: 
 
 
 @pytest.mark.parametrize("entity", ["activity", "message"])
-def test_what_is_not_there_cannot_be_read(library: Daemon, entity: str) -> None:
+def test_reading_a_missing_entity_gives_not_found(library: Daemon, entity: str) -> None:
     for params in ({"threadId": "t0", "id": "none"}, {"threadId": "none", "id": "u0-did"}):
         error = library.error(f"{entity}/read", params)
         assert error["code"] == -32011
         assert error["data"]["entity"] == entity
 
 
-def test_every_row_is_the_entity_that_it_is_said_to_be(library: Daemon) -> None:
+def test_every_row_has_the_type_of_its_entity(library: Daemon) -> None:
     entities = {method: ENTITIES[method.partition("/")[0]] for method in LISTS if method != "event/list"}
     for method, entity in entities.items():
         for item in pages(library, method, LISTS[method])[0]:
@@ -312,7 +380,7 @@ def test_every_row_is_the_entity_that_it_is_said_to_be(library: Daemon) -> None:
 # Order
 
 
-def test_a_read_sees_what_was_written_before_it(data_dir: Path) -> None:
+def test_a_read_sees_earlier_writes(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.send_together(
             message
@@ -328,7 +396,7 @@ def test_a_read_sees_what_was_written_before_it(data_dir: Path) -> None:
             assert len(daemon.answer(-i)["result"]["items"]) >= i
 
 
-def test_commands_are_done_in_the_order_in_which_they_came(data_dir: Path) -> None:
+def test_commands_are_executed_in_the_order_received(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         asked = [
             daemon.request("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": i}) for i in range(900)
@@ -341,7 +409,7 @@ def test_commands_are_done_in_the_order_in_which_they_came(data_dir: Path) -> No
 # Batches of commands
 
 
-def test_a_batch_of_commands_is_done_as_one_and_each_sees_those_before_it(data_dir: Path) -> None:
+def test_each_command_of_a_batch_sees_the_ones_before_it(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         answer = dispatch_all(
             daemon,
@@ -362,7 +430,7 @@ def test_a_batch_of_commands_is_done_as_one_and_each_sees_those_before_it(data_d
         ]
 
 
-def test_a_batch_of_which_one_command_is_rejected_leaves_no_trace(data_dir: Path) -> None:
+def test_a_batch_with_one_rejected_command_leaves_no_trace(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         commands = [{"type": "ChangeSetting", "key": "k", "value": 1}, {"type": "DeleteProject", "id": "none"}]
         batch = daemon.request("command/dispatchBatch", {"commands": commands, "commandId": "c"})
@@ -375,7 +443,7 @@ def test_a_batch_of_which_one_command_is_rejected_leaves_no_trace(data_dir: Path
         daemon.result("command/dispatchBatch", {"commands": commands[:1], "commandId": "c"})
 
 
-def test_a_batch_of_a_thousand_commands_is_taken_and_one_more_is_not(data_dir: Path) -> None:
+def test_a_batch_is_limited_to_a_thousand_commands(data_dir: Path) -> None:
     command = {"type": "ChangeSetting", "key": "k"}
     with serving(data_dir) as daemon:
         error = daemon.error("command/dispatchBatch", {"commands": [command | {"value": i} for i in range(1001)]})
@@ -385,7 +453,7 @@ def test_a_batch_of_a_thousand_commands_is_taken_and_one_more_is_not(data_dir: P
 
 
 @pytest.mark.parametrize("command_id", [None, "c"])
-def test_a_batch_of_no_commands_is_done_at_once(data_dir: Path, command_id: str | None) -> None:
+def test_an_empty_batch_of_commands_is_answered(data_dir: Path, command_id: str | None) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("ChangeSetting", key="k", value=1)
         for _ in range(2):
@@ -398,7 +466,7 @@ def test_a_batch_of_no_commands_is_done_at_once(data_dir: Path, command_id: str 
 # Idempotency and conditions
 
 
-def test_the_same_command_id_gets_the_same_answer_here_after_a_restart_and_elsewhere(data_dir: Path) -> None:
+def test_a_repeated_command_id_gets_the_same_answer_from_every_daemon(data_dir: Path) -> None:
     project = {"type": "CreateProject", "name": "p", "path": "/p", "commandId": "make-p"}
     batch = {
         "commandId": "settings",
@@ -422,7 +490,7 @@ def test_the_same_command_id_gets_the_same_answer_here_after_a_restart_and_elsew
         assert daemon.result("daemon/status")["sequence"] == 5
 
 
-def test_the_same_command_id_for_another_command_is_a_conflict(data_dir: Path) -> None:
+def test_reusing_a_command_id_for_another_command_is_a_conflict(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         command = {"type": "ChangeSetting", "key": "k", "value": {"a": 1, "b": [1.5, None]}, "commandId": "c"}
         made = daemon.result("command/dispatch", command)
@@ -435,7 +503,7 @@ def test_the_same_command_id_for_another_command_is_a_conflict(data_dir: Path) -
         assert error["data"]["kind"] == "commandIdConflict"
 
 
-def test_a_command_that_changed_nothing_is_remembered_too(data_dir: Path) -> None:
+def test_the_answer_to_a_no_op_command_is_stored(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         nothing = {"type": "ChangeSetting", "key": "k", "value": None, "commandId": "c"}
         answer = daemon.result("command/dispatch", nothing)
@@ -461,7 +529,7 @@ def test_expected_version_makes_a_command_conditional(data_dir: Path) -> None:
         assert daemon.result("command/dispatch", rename) == renamed
 
 
-def test_ids_that_a_client_leaves_out_are_made_and_told(data_dir: Path) -> None:
+def test_missing_ids_are_generated_and_returned(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         project = daemon.dispatch("CreateProject", name="p", path="/p")["events"][0]["event"]["id"]
         thread = daemon.dispatch("CreateThread", projectId=project, title="t")["events"][0]["event"]["threadId"]
@@ -471,10 +539,10 @@ def test_ids_that_a_client_leaves_out_are_made_and_told(data_dir: Path) -> None:
         assert len(set(made)) == 4
 
 
-# About the daemon
+# daemon/status and LSP conventions
 
 
-def test_status_says_how_things_are(data_dir: Path) -> None:
+def test_status_reports_process_versions_sizes_and_queues(data_dir: Path) -> None:
     with spawn(data_dir, "--durability", "full") as daemon:
         hello = daemon.initialize()
         daemon.dispatch("ChangeSetting", key="k", value=1)
@@ -490,7 +558,7 @@ def test_status_says_how_things_are(data_dir: Path) -> None:
         assert status["queues"] == {"commands": 0, "requests": 1, "outputBytes": 0, "subscriptions": 1}
 
 
-def test_a_method_that_comes_as_a_notification_happens_and_is_not_answered(data_dir: Path) -> None:
+def test_a_method_sent_as_a_notification_is_executed_without_an_answer(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.notify("command/dispatch", {"type": "ChangeSetting", "key": "k", "value": 1})
         daemon.notify("command/dispatch", {"type": "DeleteProject", "id": "none"})
@@ -499,7 +567,7 @@ def test_a_method_that_comes_as_a_notification_happens_and_is_not_answered(data_
         assert (daemon.answers, daemon.notifications) == ({}, [])
 
 
-def test_members_that_lsp_clients_add_are_ignored_and_are_no_part_of_a_command(data_dir: Path) -> None:
+def test_members_that_lsp_clients_add_are_ignored(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         assert daemon.result("thread/list", {"limit": 5, "workDoneToken": "t1"})["items"] == []
         setting = {"type": "ChangeSetting", "commandId": "c", "key": "k", "value": None}
@@ -508,10 +576,40 @@ def test_members_that_lsp_clients_add_are_ignored_and_are_no_part_of_a_command(d
         assert daemon.error("command/dispatch", setting | {"value": 1})["data"]["kind"] == "commandIdConflict"
 
 
-def test_null_for_an_optional_param_is_its_default(data_dir: Path) -> None:
+def test_null_for_an_optional_param_means_its_default(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p", commandId=None)
         assert len(daemon.result("project/list", {"limit": None, "cursor": None})["items"]) == 1
         assert len(daemon.result("event/list", {"afterSequence": None, "limit": None})["items"]) == 1
         daemon.dispatch("DeleteProject", id="p", cascade=None)
         assert daemon.error("project/list", {"limit": 0})["data"]["path"] == "$.params.limit"
+
+
+# Order
+
+
+def test_a_turn_that_is_written_at_once_is_in_the_order_in_which_it_was_written(data_dir: Path) -> None:
+    turn: list[dict[str, Any]] = [thread_command("StartTurn", id="u", messageId="asked", prompt="Do")]
+    for n in range(3):
+        turn.append(thread_command("AddMessage", turnId="u", id=f"said-{n}", role="assistant", text=f"{n}"))
+        turn.append(
+            thread_command("RecordActivity", turnId="u", id=f"did-{n}", kind="tool_call", title="x", status="completed")
+        )
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="P", path="/p")
+        daemon.dispatch("CreateThread", threadId="t0", projectId="p", title="T")
+        daemon.send_together(
+            {"jsonrpc": "2.0", "id": f"d{n}", "method": "command/dispatch", "params": command}
+            for n, command in enumerate(turn)
+        )
+        assert all("result" in daemon.answer(f"d{n}") for n in range(len(turn)))
+        for _ in range(2):
+            read = daemon.result("thread/read", {"threadId": "t0"})
+            items = sorted(read["messages"] + read["activities"], key=lambda item: item["sequence"])
+            assert len({item["sequence"] for item in items}) == len(items)
+            assert [item["id"] for item in items] == [
+                "asked",
+                *(f"{did}-{n}" for n in range(3) for did in ("said", "did")),
+            ]
+            # What changes later stays where it was.
+            daemon.dispatch("UpdateActivity", threadId="t0", id="did-0", detail={"late": True})

@@ -1,6 +1,6 @@
 """The examples of the JSON-RPC 2.0 specification, section 7, are answered as printed there.
 
-https://www.jsonrpc.org/specification#examples. `data` of an error is more than the examples have, and allowed.
+https://www.jsonrpc.org/specification#examples. Our errors also have `data`, which the specification allows.
 """
 
 import sys
@@ -113,7 +113,7 @@ def printed(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_is_answered_as_printed(server: Daemon, example: str) -> None:
+def test_an_example_is_answered_as_in_the_specification(server: Daemon, example: str) -> None:
     request, expected = EXAMPLES[example]
     server.send(request.replace("\n", " ").encode())
     if expected is not None:
@@ -123,14 +123,14 @@ def test_an_example_is_answered_as_printed(server: Daemon, example: str) -> None
     assert server.message() == result("next", 3)
 
 
-def test_what_a_notification_tells_arrives(server: Daemon) -> None:
+def test_notifications_reach_their_method(server: Daemon) -> None:
     before = server.result("heard")
     for example in ("a notification", "batch of notifications"):
         server.send(EXAMPLES[example][0].replace("\n", " ").encode())
     assert server.result("heard")[len(before) :] == [[1, 2, 3, 4, 5], [1, 2, 4], [7]]
 
 
-def test_positional_parameters_that_do_not_fit_are_refused(server: Daemon) -> None:
+def test_positional_params_of_the_wrong_number_or_type_are_refused(server: Daemon) -> None:
     data = server.error("sum", [1, "2"])["data"]
     assert (data["kind"], data["path"]) == ("invalidParams", "$.params")
     assert server.error("sum", {"a": 1})["data"]["path"] == "$.params"

@@ -1,4 +1,4 @@
-"""Subscriptions on the wire: a client that applies what it is told holds what a fresh snapshot does."""
+"""Subscriptions on the wire: a client that applies its notifications has the content of a fresh snapshot."""
 
 import random
 import re
@@ -77,7 +77,7 @@ SNAPSHOT, CHANGES, POSITION = (("snapshot", {"snapshot"}), ("changes", {"changes
         ({"topic": "events", "threadId": "t"}, POSITION, POSITION),
     ],
 )
-def test_an_answer_has_the_members_of_its_type_and_none_is_null(
+def test_an_answer_has_only_the_members_of_its_type(
     data_dir: Path, params: dict[str, Any], fresh: tuple[str, set[str]], resumed: tuple[str, set[str]]
 ) -> None:
     with serving(data_dir) as daemon:
@@ -118,7 +118,7 @@ def test_the_index_follows_projects_and_thread_headers(data_dir: Path) -> None:
         assert list(index.replica.entities["thread"]) == ["other"]
 
 
-def test_streamed_text_alone_does_not_wake_the_index(data_dir: Path) -> None:
+def test_streamed_text_does_not_notify_index_subscribers(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         version = dispatch_all(daemon, SCENERY)
         index, thread = Follower(daemon, "index"), Follower(daemon, "thread", threadId="t")
@@ -132,7 +132,7 @@ def test_streamed_text_alone_does_not_wake_the_index(data_dir: Path) -> None:
         assert version < index.replica.entities["thread"]["t"]["version"] == renamed
 
 
-def test_a_thread_follows_all_that_is_in_it_and_nothing_else(data_dir: Path) -> None:
+def test_a_thread_subscription_gets_all_changes_of_its_thread_and_no_others(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         dispatch_all(daemon, SCENERY)
         thread = Follower(daemon, "thread", threadId="t")
@@ -160,7 +160,7 @@ def test_a_thread_follows_all_that_is_in_it_and_nothing_else(data_dir: Path) -> 
         assert daemon.error("subscription/open", {"topic": "thread", "threadId": "t"})["code"] == -32011
 
 
-def test_settings_follow_settings(data_dir: Path) -> None:
+def test_a_settings_subscription_follows_changes_of_settings(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("ChangeSetting", key="before", value=1)
         settings = Follower(daemon, "settings")
@@ -181,7 +181,7 @@ def events_until(daemon: Daemon, subscription: str, sequence: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_events_follow_the_log_from_a_sequence_without_gap_or_repetition(data_dir: Path, framing: Framing) -> None:
+def test_an_events_subscription_has_no_gaps_or_duplicates(data_dir: Path, framing: Framing) -> None:
     with serving(data_dir, framing=framing) as daemon:
         dispatch_all(daemon, [{"type": "ChangeSetting", "key": "k", "value": i} for i in range(1000)])
         opened = daemon.result("subscription/open", {"topic": "events", "afterSequence": 10})
@@ -197,7 +197,7 @@ def test_events_follow_the_log_from_a_sequence_without_gap_or_repetition(data_di
         assert events_until(daemon, opened["subscriptionId"], 1501) == last["events"]
 
 
-def test_events_of_one_thread_are_that_threads(data_dir: Path) -> None:
+def test_an_events_subscription_can_be_limited_to_one_thread(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         dispatch_all(daemon, SCENERY)
         opened = daemon.result("subscription/open", {"topic": "events", "threadId": "t", "afterSequence": 0})
@@ -208,7 +208,7 @@ def test_events_of_one_thread_are_that_threads(data_dir: Path) -> None:
         assert found == daemon.result("event/list", {"threadId": "t"})["items"]
 
 
-def test_after_close_nothing_more_is_told(data_dir: Path) -> None:
+def test_a_closed_subscription_gets_no_more_notifications(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         first, second = Follower(daemon, "settings"), Follower(daemon, "settings")
         assert first.id != second.id
@@ -222,7 +222,7 @@ def test_after_close_nothing_more_is_told(data_dir: Path) -> None:
 # Streamed text
 
 
-def test_streamed_text_comes_as_appends_at_offsets_in_code_points(data_dir: Path) -> None:
+def test_streamed_text_arrives_as_appends_with_code_point_offsets(data_dir: Path) -> None:
     random.seed(7)
     alphabet = ["a", "é", "語", "🧵", "👩‍👩‍👧", "\U0010ffff", "\n", '"', "\\", "\u2028", "e\u0301"]
     pieces = ["".join(random.choices(alphabet, k=random.randint(1, 9))) for _ in range(400)]
@@ -259,7 +259,7 @@ def test_streamed_text_comes_as_appends_at_offsets_in_code_points(data_dir: Path
 
 
 @pytest.mark.parametrize("topic", [{"topic": "index"}, {"topic": "thread", "threadId": "t"}, {"topic": "settings"}])
-def test_a_client_that_kept_its_replica_is_told_what_changed_since(data_dir: Path, topic: dict[str, Any]) -> None:
+def test_resubscribing_with_a_kept_replica_gives_only_the_changes(data_dir: Path, topic: dict[str, Any]) -> None:
     with serving(data_dir) as daemon:
         dispatch_all(daemon, [*SCENERY, {"type": "ChangeSetting", "key": "k", "value": 1}])
         before = Follower(daemon, **topic)
@@ -292,7 +292,7 @@ def test_a_client_that_kept_its_replica_is_told_what_changed_since(data_dir: Pat
         assert again.until(sequence).holds_what_is_there()
 
 
-def test_where_a_replica_cannot_be_brought_up_to_date_a_snapshot_comes(data_dir: Path) -> None:
+def test_a_replica_too_old_to_update_gets_a_snapshot(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i in range(10):
             dispatch_all(daemon, [{"type": "ChangeSetting", "key": f"k{i}", "value": j} for j in range(1000)])
@@ -312,10 +312,10 @@ def test_where_a_replica_cannot_be_brought_up_to_date_a_snapshot_comes(data_dir:
         assert opened(afterSequence=1, logId=log_id) == "changes"
 
 
-# Other processes, and clients that do not read
+# Other processes, and slow clients
 
 
-def test_what_another_daemon_writes_is_told(data_dir: Path) -> None:
+def test_subscribers_are_notified_of_writes_by_another_daemon(data_dir: Path) -> None:
     with serving(data_dir) as daemon, serving(data_dir, framing="headers") as other:
         dispatch_all(other, SCENERY[:3])
         thread, index = Follower(daemon, "thread", threadId="t"), Follower(daemon, "index")
@@ -328,7 +328,7 @@ def test_what_another_daemon_writes_is_told(data_dir: Path) -> None:
         assert index.until(renamed).holds_what_is_there()
 
 
-def test_what_another_daemon_has_put_on_disk_is_told_each_time(data_dir: Path) -> None:
+def test_subscribers_are_notified_of_each_durable_write_by_another_daemon(data_dir: Path) -> None:
     # A commit is seen only after its fsync, which comes after the write that wakes who watches the file.
     with serving(data_dir) as daemon, serving(data_dir, "--durability", "full") as other:
         settings = Follower(daemon, "settings")
@@ -349,7 +349,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 @needs_proc
-def test_a_client_that_does_not_read_ends_with_the_right_replica(data_dir: Path) -> None:
+def test_a_slow_client_ends_with_a_correct_replica(data_dir: Path) -> None:
     with serving(data_dir) as daemon, serving(data_dir) as other:
         dispatch_all(other, SCENERY[:4])
         thread = Follower(daemon, "thread", threadId="t")
@@ -364,7 +364,7 @@ def test_a_client_that_does_not_read_ends_with_the_right_replica(data_dir: Path)
 
 
 @needs_proc
-def test_a_client_that_does_not_read_costs_what_there_is_not_what_happens(data_dir: Path) -> None:
+def test_slow_client_does_not_grow_memory(data_dir: Path) -> None:
     with serving(data_dir) as daemon, serving(data_dir) as other:
         settings = Follower(daemon, "settings")
         events = daemon.result("subscription/open", {"topic": "events"})["subscriptionId"]
@@ -381,7 +381,7 @@ def test_a_client_that_does_not_read_costs_what_there_is_not_what_happens(data_d
 
 
 @needs_proc
-def test_many_large_answers_that_nobody_reads_are_not_kept_in_memory(data_dir: Path) -> None:
+def test_many_large_unread_answers_are_not_kept_in_memory(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i in range(4):
             daemon.dispatch("ChangeSetting", key=f"k{i}", value="x" * 250_000)

@@ -1,4 +1,4 @@
-"""stdin and stdout may be pipes, sockets, files or terminals, and nothing but the protocol ever goes to stdout."""
+"""stdin and stdout can be pipes, sockets, files or terminals, and stdout carries only the protocol."""
 
 import json
 import subprocess
@@ -58,7 +58,7 @@ def is_the_session(messages: list[Any]) -> bool:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("over", ["pipes", "socket", "terminal"])
-def test_a_session_goes_over_any_of_them(data_dir: Path, over: Transport, framing: Framing) -> None:
+def test_a_session_works_over_pipes_sockets_and_terminals(data_dir: Path, over: Transport, framing: Framing) -> None:
     with spawn(data_dir, framing=framing, over=over) as daemon:
         daemon.send_together(SESSION)
         assert is_the_session(daemon.rest())
@@ -67,7 +67,7 @@ def test_a_session_goes_over_any_of_them(data_dir: Path, over: Transport, framin
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_a_session_from_a_file_into_a_file(data_dir: Path, tmp_path: Path, framing: Framing) -> None:
+def test_a_session_works_from_file_to_file(data_dir: Path, tmp_path: Path, framing: Framing) -> None:
     script, answers = tmp_path / "script", tmp_path / "answers"
     script.write_bytes(framed(framing, SESSION[:-2]))
     with script.open("rb") as stdin, answers.open("wb") as stdout:
@@ -78,7 +78,7 @@ def test_a_session_from_a_file_into_a_file(data_dir: Path, tmp_path: Path, frami
     assert is_the_session([*unframed(framing, answers.read_bytes()), {"id": 4}])
 
 
-def test_nothing_to_read_is_a_clean_end(data_dir: Path) -> None:
+def test_empty_input_is_a_clean_exit(data_dir: Path) -> None:
     done = subprocess.run(
         [*TREADLE, "serve", "--data-dir", str(data_dir)],
         stdin=subprocess.DEVNULL,
@@ -88,7 +88,7 @@ def test_nothing_to_read_is_a_clean_end(data_dir: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_a_terminal_that_hangs_up_is_the_end(data_dir: Path) -> None:
+def test_the_daemon_exits_when_its_terminal_hangs_up(data_dir: Path) -> None:
     with spawn(data_dir, over="terminal") as daemon:
         daemon.initialize()
         daemon.close_input()
@@ -96,7 +96,7 @@ def test_a_terminal_that_hangs_up_is_the_end(data_dir: Path) -> None:
         assert daemon.status() == 0
 
 
-def test_one_byte_at_a_time_is_a_session(data_dir: Path) -> None:
+def test_a_session_sent_byte_by_byte_works(data_dir: Path) -> None:
     with spawn(data_dir, framing="headers") as daemon:
         for byte in framed("headers", SESSION):
             daemon.write(bytes([byte]))
@@ -104,7 +104,7 @@ def test_one_byte_at_a_time_is_a_session(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(("over", "framing"), [("pipes", "headers"), ("socket", "lines"), ("terminal", "lines")])
-def test_a_large_message_goes_in_and_out(data_dir: Path, over: Transport, framing: Framing) -> None:
+def test_a_large_message_can_be_sent_and_received(data_dir: Path, over: Transport, framing: Framing) -> None:
     size = BIG // 10 if over == "terminal" else BIG  # which takes 4 KiB at once
     value = "0123456789abcdef" * (size // 16)
     with spawn(data_dir, framing=framing, over=over) as daemon:
@@ -118,8 +118,8 @@ def test_a_large_message_goes_in_and_out(data_dir: Path, over: Transport, framin
 
 
 @pytest.mark.parametrize("over", ["pipes", "terminal"])
-def test_descriptors_that_it_was_given_are_left_as_they_were(data_dir: Path, over: Transport) -> None:
-    """O_NONBLOCK belongs to the open file: a shell that shares it would be hurt."""
+def test_inherited_descriptors_stay_blocking(data_dir: Path, over: Transport) -> None:
+    """O_NONBLOCK belongs to the open file: it would also affect a shell that shares it."""
     program = """
 import os, subprocess, sys
 status = subprocess.call([sys.executable, "-m", "treadle", "serve", *sys.argv[1:]])
@@ -132,7 +132,7 @@ os.write(2, repr((status, os.get_blocking(0), os.get_blocking(1))).encode())
         assert daemon.stderr == "(0, True, True)"
 
 
-# Nothing but the protocol
+# Only the protocol on stdout
 
 PRINTS = """
 import os, sys
@@ -150,7 +150,7 @@ sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 
 
-def test_what_is_printed_by_mistake_goes_to_stderr(data_dir: Path) -> None:
+def test_stray_prints_go_to_stderr(data_dir: Path) -> None:
     with spawn(data_dir, command=(sys.executable, "-c", PRINTS)) as daemon:
         daemon.send_together(SESSION)
         assert is_the_session(daemon.rest())
@@ -163,7 +163,7 @@ def closed(descriptors: str, *command: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$0" "$@" {descriptors}', *command)
 
 
-def test_without_a_stderr_a_session_is_a_session(data_dir: Path) -> None:
+def test_a_session_works_without_stderr(data_dir: Path) -> None:
     with spawn(data_dir, command=closed("2>&-", sys.executable, "-c", PRINTS)) as daemon:
         daemon.send_together(SESSION)
         assert is_the_session(daemon.rest())
@@ -171,7 +171,7 @@ def test_without_a_stderr_a_session_is_a_session(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("descriptors", [">&-", "<&- >&- 2>&-"])
-def test_without_a_stdin_or_a_stdout_it_ends_and_harms_nothing(data_dir: Path, descriptors: str) -> None:
+def test_the_daemon_exits_cleanly_without_stdin_or_stdout(data_dir: Path, descriptors: str) -> None:
     with spawn(data_dir, command=closed(descriptors, *TREADLE, "serve")) as daemon:
         if descriptors == ">&-":
             daemon.send_together(SESSION)
@@ -182,7 +182,7 @@ def test_without_a_stdin_or_a_stdout_it_ends_and_harms_nothing(data_dir: Path, d
         assert daemon.finish() == 0
 
 
-def test_a_reader_that_is_gone_before_the_first_answer_is_no_error(data_dir: Path) -> None:
+def test_a_reader_gone_before_the_first_answer_is_not_an_error(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.close_output()
         daemon.send_together(SESSION[:3])

@@ -1,13 +1,15 @@
-"""What was written is found by its words, wherever it is in the log's life; what people type is never syntax."""
+"""Search finds text by its words, before and after rebuilds; what people type is never parsed as syntax."""
 
 import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,7 +73,7 @@ async def store(data_dir: Path) -> Any:
         yield store
 
 
-async def test_titles_messages_and_activities_are_found_with_their_turn_and_thread(store: Store) -> None:
+async def test_search_finds_titles_messages_and_activities(store: Store) -> None:
     hits = await found(store, "delay")
     assert names(hits) == {("thread", "t", "t"), ("message", "t", "m1"), ("activity", "t", "a1")}
     by = {hit.entity: hit for hit in hits}
@@ -82,7 +84,7 @@ async def test_titles_messages_and_activities_are_found_with_their_turn_and_thre
     assert [hit.rank for hit in hits] == sorted(hit.rank for hit in hits)
 
 
-async def test_the_matches_are_where_the_words_are_in_the_snippet_in_code_points(store: Store) -> None:
+async def test_match_positions_are_code_point_offsets_in_the_snippet(store: Store) -> None:
     (hit,) = await found(store, "délai")
     assert hit.id == "m2"
     assert hit.snippet == "C'est la fenêtre 🪟 du délai."
@@ -111,12 +113,12 @@ async def test_the_matches_are_where_the_words_are_in_the_snippet_in_code_points
         ("NEAR(retry delay)", set()),
     ],
 )
-async def test_what_people_type_are_words_and_never_syntax(store: Store, text: str, expected: set[str]) -> None:
+async def test_search_text_is_never_parsed_as_fts5_syntax(store: Store, text: str, expected: set[str]) -> None:
     assert {hit.id for hit in await found(store, text)} == expected
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
-def test_no_text_is_a_wrong_query(text: str) -> None:
+def test_any_text_is_a_valid_query(text: str) -> None:
     db = sqlite3.connect(":memory:")
     db.execute("CREATE VIRTUAL TABLE words USING fts5 (text)")
     db.execute("INSERT INTO words VALUES (?)", (text,))
@@ -126,14 +128,14 @@ def test_no_text_is_a_wrong_query(text: str) -> None:
     db.close()
 
 
-async def test_who_asks_for_fts5_gets_fts5_and_its_errors(store: Store) -> None:
+async def test_fts5_syntax_is_available_on_request_with_its_errors(store: Store) -> None:
     assert {hit.id for hit in await found(store, "bound OR fenêtre", syntax="fts5")} == {"m1", "m2"}
     for wrong in ("(", '"', "AND", "nowhere:x"):
         with pytest.raises(BadQuery):
             await found(store, wrong, syntax="fts5")
 
 
-async def test_a_project_and_a_thread_narrow_it(store: Store) -> None:
+async def test_search_can_be_limited_to_a_project_or_thread(store: Store) -> None:
     assert names(await found(store, "fenetr", project_id="p")) == set()
     assert names(await found(store, "fenetr", project_id="q")) == {
         ("thread", "other", "other"),
@@ -145,7 +147,7 @@ async def test_a_project_and_a_thread_narrow_it(store: Store) -> None:
         await found(store, "delay", thread_id="nobody")
 
 
-async def test_a_message_is_found_when_it_is_complete_with_all_of_its_text(store: Store) -> None:
+async def test_a_streaming_message_is_searchable_when_complete(store: Store) -> None:
     await append_all(
         store,
         [
@@ -159,7 +161,7 @@ async def test_a_message_is_found_when_it_is_complete_with_all_of_its_text(store
     assert [hit.id for hit in await found(store, "half zebra")] == ["m3"]
 
 
-async def test_an_activity_is_found_when_it_has_ended_by_what_it_says_last(store: Store) -> None:
+async def test_an_activity_is_searchable_by_its_last_content_when_it_has_ended(store: Store) -> None:
     await append_all(store, [activity("a2", "walrus", "running", "penguin")])
     assert await found(store, "walrus") == []
     await append_all(store, [activity("a2", "walrus", "completed", {"found": "penguin"})])
@@ -169,7 +171,7 @@ async def test_an_activity_is_found_when_it_has_ended_by_what_it_says_last(store
     assert [hit.id for hit in await found(store, "albatross")] == ["a2"]
 
 
-async def test_a_thread_is_found_by_its_title_of_now_and_a_deleted_one_not_at_all(store: Store) -> None:
+async def test_search_finds_the_current_title_and_no_deleted_threads(store: Store) -> None:
     await append_all(store, [e.ThreadRenamed(thread_id="t", title="Bound the backoff", at=at(0))])
     assert ("thread", "t", "t") not in names(await found(store, "delay"))
     assert names(await found(store, "backoff")) == {("thread", "t", "t")}
@@ -179,7 +181,7 @@ async def test_a_thread_is_found_by_its_title_of_now_and_a_deleted_one_not_at_al
     assert names(await found(store, "delai")) == {("message", "other", "m2")}
 
 
-async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> None:
+async def test_search_pages_contain_every_hit_once_during_writes(store: Store) -> None:
     await append_all(store, [message(f"n{i}", f"needle number {i}") for i in range(25)])
     seen: list[str] = []
     cursor = None
@@ -195,7 +197,77 @@ async def test_pages_hold_every_hit_once_while_more_is_written(store: Store) -> 
         await found(store, "needle", cursor="bm8")
 
 
-async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(data_dir: Path, tmp_path: Path) -> None:
+def in_year(year: int, event: e.AnyEvent) -> e.AnyEvent:
+    return msgspec.structs.replace(event, at=f"{year}{event.at[4:]}")
+
+
+async def test_among_similar_matches_the_latest_stands_first_wherever_it_is_in_the_log(store: Store) -> None:
+    years = [2024, 2026, 2023, 2025]
+    await append_all(store, [in_year(year, message(f"m{year}", "A needle in the hay")) for year in years])
+    assert [hit.id for hit in await found(store, "needle")] == ["m2026", "m2025", "m2024", "m2023"]
+
+
+async def test_a_much_better_match_stands_above_a_later_one(store: Store) -> None:
+    long = "needle " + "hay " * 300
+    await append_all(store, [message("later", long), message("better", "needle, needle")])
+    await append_all(store, [in_year(2025, message("older", "needle, needle")), in_year(2025, message("worst", long))])
+    assert [hit.id for hit in await found(store, "needle")] == ["better", "later", "older", "worst"]
+
+
+@pytest.mark.parametrize("kind", ["thread", "message", "activity"])
+async def test_a_history_that_is_imported_later_does_not_hide_what_is_newer(store: Store, kind: str) -> None:
+    def match(id: str, in_thread: str) -> e.AnyEvent:
+        if kind == "thread":
+            return thread(id, "A needle in the hay")
+        if kind == "message":
+            return message(id, "A needle in the hay", thread=in_thread)
+        return activity(id, "A needle in the hay", "completed", thread=in_thread)
+
+    await append_all(store, [match(f"new-{i}", "t") for i in range(3)])
+    await append_all(
+        store,
+        [
+            in_year(2025, event)
+            for event in (thread("imported", "Old"), *[match(f"old-{i}", "imported") for i in range(1_500)])
+        ],
+    )
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await store.search(partial(SqliteReads.search, text="needle", limit=100, cursor=cursor))
+        seen += [hit.id for hit in page.items]
+        cursor = page.next_cursor
+    assert seen[:4] == ["new-2", "new-1", "new-0", "old-1499"]
+    assert sorted(seen[3:]) == sorted(f"old-{i}" for i in range(500, 1_500))
+    assert [hit.id for hit in await found(store, "needle", project_id="p", limit=2)] == seen[:2]
+    assert [hit.id for hit in await found(store, "needle", project_id="q")] == []
+
+
+async def test_todays_work_stands_above_a_history_that_a_client_imports_after_it(data_dir: Path) -> None:
+    a_year_ago = (datetime.now(UTC) - timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+    def conversation(thread: str, count: int, **at: str) -> list[dict[str, Any]]:
+        of = {"threadId": thread, **at}
+        said = {"type": "AddMessage", **of, "turnId": "u", "role": "user", "text": "A needle in the hay"}
+        return [
+            {"type": "CreateThread", **of, "projectId": "p", "title": thread},
+            {"type": "StartTurn", **of, "id": "u"},
+            *({**said, "id": f"{thread}-{i}"} for i in range(count)),
+        ]
+
+    async with serving(data_dir) as (client, _):
+        await client.call("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
+        work = [*conversation("today", 3), *conversation("imported", 1_500, at=a_year_ago)]
+        for i in range(0, len(work), 1000):
+            await client.call("command/dispatchBatch", {"commands": work[i : i + 1000]})
+        page = await client.call("search/query", {"query": "needle"})
+        assert [hit["id"] for hit in page["items"]][:4] == ["today-2", "today-1", "today-0", "imported-1499"]
+        assert len(page["items"]) == 20
+
+
+async def test_a_rebuild_restores_the_search_index_and_verify_finds_missing_words(
+    data_dir: Path, tmp_path: Path
+) -> None:
     async with opened(data_dir) as store:
         await append_all(store, [*TALK, *(event for event in LIVE if not isinstance(event, e.ProjectCreated))][:9])
         before = await found(store, "delay")
@@ -209,7 +281,7 @@ async def test_a_rebuild_finds_the_same_and_verify_tells_of_words_that_are_gone(
     assert {"term": "bound", "doc": 1, "cnt": 1} in [d.row for d in differences]
 
 
-async def test_verify_tells_of_words_that_lead_to_another_row(store: Store, tmp_path: Path) -> None:
+async def test_verify_finds_words_that_point_to_the_wrong_row(store: Store, tmp_path: Path) -> None:
     with plain(store.data_dir) as db:
         titles = db.execute("SELECT sequence, title FROM projection_threads").fetchall()
         db.executemany("INSERT INTO thread_search (thread_search, rowid, title) VALUES ('delete', ?, ?)", titles)
@@ -223,21 +295,21 @@ async def test_verify_tells_of_words_that_lead_to_another_row(store: Store, tmp_
     ]
 
 
-async def test_every_event_leaves_the_words_that_a_rebuild_would_leave(data_dir: Path, tmp_path: Path) -> None:
+async def test_the_search_index_matches_a_rebuild_after_every_event(data_dir: Path, tmp_path: Path) -> None:
     async with opened(data_dir) as store:
         for i, (event, _) in enumerate(HISTORY):
             await append_all(store, [event])
             assert projections.verify(data_dir / FILE_NAME, tmp_path / f"{i}.db")[1] == []
 
 
-def test_marks_in_the_text_itself_move_no_match_out_of_the_snippet() -> None:
+def test_marker_characters_in_the_text_keep_matches_inside_the_snippet() -> None:
     for text in ("\x02a\x03 b", "a\x02b\x02c\x03d\x03", "\x03\x03a\x02", "plain"):
         snippet, matches = unmarked(text)
         assert not {"\x02", "\x03"} & set(snippet)
         assert all(0 <= match.start <= match.end <= len(snippet) for match in matches)
 
 
-async def test_a_client_searches_what_it_has_just_said_and_hears_what_is_wrong(data_dir: Path) -> None:
+async def test_a_client_can_search_its_latest_writes_and_gets_errors_for_bad_queries(data_dir: Path) -> None:
     async with serving(data_dir) as (client, _):
         client.send("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
         client.send(
@@ -267,7 +339,7 @@ async def test_a_client_searches_what_it_has_just_said_and_hears_what_is_wrong(d
         assert missing["data"]["kind"] == "notFound"
 
 
-async def test_another_daemon_finds_it_too(data_dir: Path) -> None:
+async def test_search_finds_writes_of_another_daemon(data_dir: Path) -> None:
     async with spawned(data_dir) as (one, _), spawned(data_dir) as (two, _):
         await one.call("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"})
         assert (await two.call("search/query", {"query": "needle"}))["items"] == []
@@ -288,7 +360,7 @@ def endless(begun: Callable[[], object]) -> Callable[[SqliteReads], object]:
     return run
 
 
-async def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(
+async def test_a_search_that_takes_too_long_times_out_and_the_next_one_runs(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -299,7 +371,9 @@ async def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(
     assert await found(store, "bound")
 
 
-async def test_a_search_ends_with_its_client_and_with_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_stops_when_its_client_or_the_store_is_closed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("treadle.store.sqlite.store.LONGEST_SEARCH", 1e9)
     loop, begun = asyncio.get_running_loop(), asyncio.Semaphore(0)
 
@@ -316,7 +390,7 @@ async def test_a_search_ends_with_its_client_and_with_the_store(store: Store, mo
         await last
 
 
-async def test_the_first_search_does_not_look_into_a_log_that_took_the_place_of_ours(tmp_path: Path) -> None:
+async def test_search_refuses_a_database_that_replaced_the_one_in_use(tmp_path: Path) -> None:
     for name in ("ours", "theirs"):
         async with opened(tmp_path / name) as store:
             await append_all(store, TALK)
@@ -345,7 +419,7 @@ async def test_other_reads_do_not_wait_for_a_search(store: Store) -> None:
     assert await searching
 
 
-def test_a_python_whose_sqlite_has_no_full_text_search_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sqlite_without_fts5_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
 
     def without(path: str) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""Clients that stop reading, and clients that are gone: they cost little, lose nothing, and leave no process behind."""
+"""Clients that stop reading or disappear: they use bounded memory, lose nothing, and leave no process behind."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ PROMPTLY = 5.0  # seconds until no process is left; told, and asserted with pati
 
 @linux
 @pytest.mark.parametrize("by", ["another", "itself"])
-async def test_a_client_that_stops_reading_under_40_000_appends_costs_little_and_ends_with_the_right_replica(
+async def test_a_client_that_stops_reading_uses_bounded_memory_and_catches_up(
     data_dir: Path, by: Literal["another", "itself"], record_property: Any
 ) -> None:
     done = await storms.stall(data_dir, appends=40_000, size=2_000, by=by)
@@ -32,7 +32,7 @@ async def test_a_client_that_stops_reading_under_40_000_appends_costs_little_and
     assert done.peak - done.before <= COST
 
 
-# Gone clients
+# Clients that disappear
 
 Process = subprocess.Popen[bytes]
 
@@ -82,7 +82,7 @@ def unread(daemon: wire.Daemon) -> None:
 
 @pytest.mark.parametrize("state", [idle, streaming, unread])
 @pytest.mark.parametrize("end", [half_a_frame, no_more_input, no_more_output, nothing_but_gone])
-def test_a_client_that_is_gone_leaves_no_process_and_loses_nothing_acknowledged(
+def test_a_client_that_disappears_leaves_no_process_and_loses_nothing(
     data_dir: Path,
     end: Callable[[wire.Daemon, Process], None],
     state: Callable[[wire.Daemon], None],

@@ -1,4 +1,4 @@
-"""Descriptors of every kind, for real: what is written arrives, whoever is slow or gone, and the loop keeps turning."""
+"""Real descriptors of every kind: what is written arrives, and a slow or closed peer never blocks the event loop."""
 
 import asyncio
 import errno
@@ -125,7 +125,7 @@ class Turns:
 # Reading
 
 
-async def test_what_is_written_is_read_and_the_flags_stay_as_they_are(ends: Ends) -> None:
+async def test_written_bytes_are_read_and_descriptor_flags_stay_unchanged(ends: Ends) -> None:
     source, sink = ends
     reader = FdReader(source)
     async with asyncio.timeout(GUARD):
@@ -140,7 +140,7 @@ async def test_what_is_written_is_read_and_the_flags_stay_as_they_are(ends: Ends
     assert is_blocking(source)
 
 
-async def test_the_end_of_input_is_an_empty_read_every_time(ends: Ends) -> None:
+async def test_every_read_at_end_of_input_is_empty(ends: Ends) -> None:
     source, sink = ends
     reader = FdReader(source)
     os.write(sink, b"last")
@@ -163,7 +163,7 @@ async def test_a_terminal_that_hangs_up_is_the_end_of_input(descriptors: list[in
         assert await waiting == b""
 
 
-async def test_a_file_is_read_to_its_end_while_the_loop_turns(tmp_path: Path, descriptors: list[int]) -> None:
+async def test_reading_a_file_does_not_block_the_event_loop(tmp_path: Path, descriptors: list[int]) -> None:
     content = pattern(4 * MEGABYTE)
     (tmp_path / "in").write_bytes(content)
     descriptors.append(os.open(tmp_path / "in", os.O_RDONLY))
@@ -175,12 +175,12 @@ async def test_a_file_is_read_to_its_end_while_the_loop_turns(tmp_path: Path, de
     assert turns.count >= len(content) // (256 * 1024)
 
 
-async def test_nothing_comes_from_dev_null(descriptors: list[int]) -> None:
+async def test_reading_dev_null_gives_end_of_input(descriptors: list[int]) -> None:
     descriptors.append(os.open(os.devnull, os.O_RDONLY))
     assert await FdReader(descriptors[0]).read() == b""
 
 
-async def test_a_descriptor_that_is_closed_is_at_its_end(descriptors: list[int]) -> None:
+async def test_a_closed_descriptor_is_at_end_of_input(descriptors: list[int]) -> None:
     source, _sink = pipe()
     descriptors.append(_sink)
     reader = FdReader(source)
@@ -189,7 +189,7 @@ async def test_a_descriptor_that_is_closed_is_at_its_end(descriptors: list[int])
         assert await reader.read() == b""
 
 
-async def test_closing_a_reader_ends_the_read_that_waits(ends: Ends) -> None:
+async def test_closing_a_reader_ends_a_pending_read(ends: Ends) -> None:
     reader = FdReader(ends[0])
     waiting = asyncio.create_task(reader.read())
     await asyncio.sleep(0)
@@ -202,7 +202,7 @@ async def test_closing_a_reader_ends_the_read_that_waits(ends: Ends) -> None:
     assert os.read(ends[0], 100) == b"still open"
 
 
-async def test_a_read_that_is_cancelled_takes_nothing(ends: Ends) -> None:
+async def test_a_cancelled_read_consumes_nothing(ends: Ends) -> None:
     source, sink = ends
     reader = FdReader(source)
     waiting = asyncio.create_task(reader.read())
@@ -216,7 +216,7 @@ async def test_a_read_that_is_cancelled_takes_nothing(ends: Ends) -> None:
         assert await reader.read() == b"kept"
 
 
-async def test_input_that_never_runs_dry_leaves_the_loop_its_turn(ends: Ends) -> None:
+async def test_continuous_input_does_not_starve_the_event_loop(ends: Ends) -> None:
     source, sink = ends
     reader, turns = FdReader(source), Turns()
     others = asyncio.create_task(turns())
@@ -228,7 +228,7 @@ async def test_input_that_never_runs_dry_leaves_the_loop_its_turn(ends: Ends) ->
     assert turns.count >= 100
 
 
-async def test_another_process_may_have_set_the_descriptor_not_to_block(ends: Ends, write_to: WriteTo) -> None:
+async def test_descriptors_already_set_to_non_blocking_work(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     os.set_blocking(source, False)
     os.set_blocking(sink, False)
@@ -242,7 +242,7 @@ async def test_another_process_may_have_set_the_descriptor_not_to_block(ends: En
 # Writing
 
 
-async def test_writes_arrive_in_their_order(ends: Ends, write_to: WriteTo) -> None:
+async def test_writes_arrive_in_order(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     writer = write_to(sink)
     sizes = [1, 0, 10, 4096, 3, 65536, 100_000, 2, 70_000, 5, 4095, 4097]
@@ -260,7 +260,7 @@ async def test_writes_arrive_in_their_order(ends: Ends, write_to: WriteTo) -> No
     assert is_blocking(sink)
 
 
-async def test_a_reader_that_stops_for_a_while_costs_the_loop_nothing(ends: Ends, write_to: WriteTo) -> None:
+async def test_a_slow_reader_does_not_block_the_event_loop(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     writer, turns = write_to(sink), Turns()
     size = 4 * MEGABYTE if os.isatty(sink) else 50 * MEGABYTE
@@ -284,7 +284,7 @@ async def test_a_reader_that_stops_for_a_while_costs_the_loop_nothing(ends: Ends
     assert is_blocking(sink)
 
 
-async def test_what_one_turn_writes_goes_out_together(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_writes_in_one_loop_iteration_are_sent_together(descriptors: list[int], write_to: WriteTo) -> None:
     source, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     descriptors += [source.detach(), sink.detach()]
     writer = write_to(descriptors[1])
@@ -294,7 +294,7 @@ async def test_what_one_turn_writes_goes_out_together(descriptors: list[int], wr
     assert os.read(descriptors[0], MEGABYTE) == b"x" * 1000  # one packet for one call of the system
 
 
-async def test_a_reader_that_vanishes_breaks_the_writer(ends: Ends, write_to: WriteTo) -> None:
+async def test_a_reader_that_disappears_breaks_the_writer(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     writer = write_to(sink)
     writer.write(bytes(4 * MEGABYTE))
@@ -316,7 +316,7 @@ async def test_a_reader_that_vanishes_breaks_the_writer(ends: Ends, write_to: Wr
     assert writer.broken
 
 
-async def test_a_reader_that_was_gone_before_breaks_the_writer(ends: Ends, write_to: WriteTo) -> None:
+async def test_a_reader_already_gone_breaks_the_writer(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     os.close(source)
     writer = write_to(sink)
@@ -326,7 +326,7 @@ async def test_a_reader_that_was_gone_before_breaks_the_writer(ends: Ends, write
     assert writer.broken
 
 
-async def test_a_descriptor_that_is_no_more_breaks_the_writer(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_a_closed_descriptor_breaks_the_writer(descriptors: list[int], write_to: WriteTo) -> None:
     source, sink = pipe()
     descriptors.append(source)
     os.close(sink)
@@ -337,7 +337,7 @@ async def test_a_descriptor_that_is_no_more_breaks_the_writer(descriptors: list[
     assert writer.broken
 
 
-async def test_closing_writes_what_is_pending_first(ends: Ends, write_to: WriteTo) -> None:
+async def test_closing_flushes_pending_writes(ends: Ends, write_to: WriteTo) -> None:
     source, sink = ends
     writer = write_to(sink)
     content = pattern(MEGABYTE)
@@ -354,7 +354,7 @@ async def test_closing_writes_what_is_pending_first(ends: Ends, write_to: WriteT
     assert os.read(source, 100) == b"still open"
 
 
-async def test_closing_gives_up_on_a_reader_that_does_not_read(ends: Ends, write_to: WriteTo) -> None:
+async def test_closing_times_out_if_the_reader_does_not_read(ends: Ends, write_to: WriteTo) -> None:
     _source, sink = ends
     writer = write_to(sink)
     writer.write(bytes(4 * MEGABYTE))
@@ -366,7 +366,7 @@ async def test_closing_gives_up_on_a_reader_that_does_not_read(ends: Ends, write
     assert not asyncio.get_running_loop().remove_writer(sink)
 
 
-async def test_a_file_gets_everything(tmp_path: Path, descriptors: list[int], write_to: WriteTo) -> None:
+async def test_a_file_receives_everything_written(tmp_path: Path, descriptors: list[int], write_to: WriteTo) -> None:
     descriptors.append(os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT))
     content = pattern(8 * MEGABYTE)
     writer = write_to(descriptors[0])
@@ -378,7 +378,7 @@ async def test_a_file_gets_everything(tmp_path: Path, descriptors: list[int], wr
     assert await arrives(descriptors[1], content)
 
 
-async def test_dev_null_takes_everything(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_dev_null_accepts_everything_written(descriptors: list[int], write_to: WriteTo) -> None:
     descriptors.append(os.open(os.devnull, os.O_WRONLY))
     writer = write_to(descriptors[0])
     writer.write(bytes(8 * MEGABYTE))
@@ -399,7 +399,7 @@ async def test_a_full_disk_breaks_the_writer(write_to: WriteTo) -> None:
     assert writer.broken
 
 
-async def test_drain_waits_for_the_high_water_mark_unless_told_another(
+async def test_drain_waits_for_the_high_water_mark_or_the_given_limit(
     descriptors: list[int], write_to: WriteTo
 ) -> None:
     source, sink = pipe()
@@ -416,7 +416,7 @@ async def test_drain_waits_for_the_high_water_mark_unless_told_another(
         await draining
 
 
-async def test_a_drain_that_is_cancelled_does_not_disturb_the_others(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_a_cancelled_drain_does_not_affect_other_drains(descriptors: list[int], write_to: WriteTo) -> None:
     source, sink = pipe()
     descriptors += [source, sink]
     writer = write_to(sink)
@@ -430,7 +430,7 @@ async def test_a_drain_that_is_cancelled_does_not_disturb_the_others(descriptors
         await draining
 
 
-async def test_a_large_chunk_is_not_copied_for_each_part_of_it_that_goes_out(
+async def test_a_large_chunk_is_not_copied_for_each_partial_write(
     descriptors: list[int], monkeypatch: pytest.MonkeyPatch, write_to: WriteTo
 ) -> None:
     source, sink = pipe()
@@ -453,7 +453,7 @@ async def test_a_large_chunk_is_not_copied_for_each_part_of_it_that_goes_out(
     assert sum(sizes) > len(chunk)  # it went out in parts
 
 
-async def test_a_pipe_that_cannot_be_opened_again_is_written_as_much_at_a_time_as_cannot_block(
+async def test_a_pipe_that_cannot_be_reopened_is_written_in_pieces_that_cannot_block(
     descriptors: list[int], monkeypatch: pytest.MonkeyPatch, write_to: WriteTo
 ) -> None:
     source, sink = pipe()
@@ -474,7 +474,7 @@ async def test_a_pipe_that_cannot_be_opened_again_is_written_as_much_at_a_time_a
     assert max(sizes) == select.PIPE_BUF
 
 
-async def test_a_terminal_that_cannot_be_opened_again_gets_everything_byte_by_byte(
+async def test_a_terminal_that_cannot_be_reopened_is_written_byte_by_byte(
     descriptors: list[int], monkeypatch: pytest.MonkeyPatch, write_to: WriteTo
 ) -> None:
     source, sink = terminal()
@@ -494,7 +494,7 @@ async def test_a_terminal_that_cannot_be_opened_again_gets_everything_byte_by_by
         assert await arrives(source, content)
 
 
-async def test_the_controlling_side_of_a_terminal_can_be_written_too(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_the_controlling_side_of_a_terminal_can_be_written(descriptors: list[int], write_to: WriteTo) -> None:
     controller, process = terminal()
     descriptors += [controller, process]
     writer = write_to(controller)
@@ -504,7 +504,7 @@ async def test_the_controlling_side_of_a_terminal_can_be_written_too(descriptors
         assert await arrives(process, content)
 
 
-async def test_one_descriptor_can_be_read_and_written(descriptors: list[int], write_to: WriteTo) -> None:
+async def test_one_descriptor_can_be_both_read_and_written(descriptors: list[int], write_to: WriteTo) -> None:
     ours, theirs = sockets()
     descriptors += [ours, theirs]
     reader, writer = FdReader(ours), write_to(ours)

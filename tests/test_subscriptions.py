@@ -1,4 +1,4 @@
-"""A client is a replica: a snapshot, then what changed, in order, with no gap and nothing twice."""
+"""A subscriber gets a snapshot, then the changes, in order, without gaps or duplicates."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,15 +12,16 @@ import pytest
 
 from support import PATIENCE, log_sequence, opened, plain, serving
 from treadle.client.replica import OutOfStep, Replica
+from treadle.contract import errors
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
 from treadle.publish import subscriptions
-from treadle.publish import touched as changes
-from treadle.publish.subscriptions import Subscriptions
+from treadle.publish.subscriptions import SUBSCRIPTION_BOUNDS, SubscriptionBounds, Subscriptions
 from treadle.publish.watch import Watch
 from treadle.store.errors import StorageError
+from treadle.store.pages import PageBounds
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.store import Store
 
@@ -76,11 +77,11 @@ class Held:
 class Client:
     """The subscriptions of one client, whose pipe takes something as long as `takes` is set."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bounds: SubscriptionBounds) -> None:
         self.store = store
         self.takes = asyncio.Event()
         self.takes.set()
-        self.subscriptions = Subscriptions(store, self._notified, self._ready)
+        self.subscriptions = Subscriptions(store, self._notified, self._ready, bounds=bounds)
         self.engine = Engine(store, linger=0, published=self.subscriptions.appended)
         self.held: dict[str, Held] = {}
         self.calls = 0
@@ -127,8 +128,8 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(store: Store) -> AsyncIterator[Client]:
-    client = Client(store)
+async def client_of(store: Store, bounds: SubscriptionBounds = SUBSCRIPTION_BOUNDS) -> AsyncIterator[Client]:
+    client = Client(store, bounds)
     client.engine.start()
     publishing = asyncio.create_task(client.subscriptions.run())
     try:
@@ -141,9 +142,20 @@ async def client_of(store: Store) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def client(store: Store) -> AsyncIterator[Client]:
+def bounds() -> SubscriptionBounds:
+    """The bounds of a daemon. A test that needs others is parametrized with `bounded`."""
+    return SUBSCRIPTION_BOUNDS
+
+
+def bounded(**bounds: Any) -> pytest.MarkDecorator:
+    """The fixture `client` with smaller bounds."""
+    return pytest.mark.parametrize("bounds", [SubscriptionBounds(**bounds)], ids=[""])
+
+
+@pytest.fixture
+async def client(store: Store, bounds: SubscriptionBounds) -> AsyncIterator[Client]:
     """With a thread `t` whose turn `u` runs, and the open messages `m` and `n`."""
-    async with client_of(store) as client:
+    async with client_of(store, bounds) as client:
         await client.do(*SETUP)
         yield client
 
@@ -156,10 +168,10 @@ async def fresh(client: Client, topic: Topic, **options: Any) -> Replica:
     return replica
 
 
-# What is told
+# Notifications
 
 
-async def test_a_snapshot_holds_what_the_topic_shows(client: Client) -> None:
+async def test_a_snapshot_has_the_content_of_its_topic(client: Client) -> None:
     index, one = await client.open("index"), await client.open("thread", thread_id="t")
     assert [p["id"] for p in index.opened["snapshot"]["projects"]] == ["p"]
     assert [t["status"] for t in index.opened["snapshot"]["threads"]] == ["running"]
@@ -173,7 +185,7 @@ async def test_a_snapshot_holds_what_the_topic_shows(client: Client) -> None:
     }
 
 
-async def test_each_topic_is_told_what_is_its_own(client: Client) -> None:
+async def test_each_topic_gets_only_its_own_changes(client: Client) -> None:
     index, one, settings, events = [
         await client.open("index"),
         await client.open("thread", thread_id="t"),
@@ -188,7 +200,7 @@ async def test_each_topic_is_told_what_is_its_own(client: Client) -> None:
     assert events.events == [7, 8, 9, 10]
 
 
-async def test_text_that_streams_is_told_as_what_was_added(client: Client) -> None:
+async def test_streamed_text_is_sent_as_appends(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     for text in ("é", "😀𝄞", "x"):
         await client.do(delta(text))
@@ -202,7 +214,7 @@ async def test_text_that_streams_is_told_as_what_was_added(client: Client) -> No
     assert one.replica.entities["message"]["m"]["text"] == "é😀𝄞x"
 
 
-async def test_a_message_that_was_open_before_goes_on_at_its_length(client: Client) -> None:
+async def test_appends_to_an_already_open_message_start_at_its_length(client: Client) -> None:
     await client.do(delta("é😀"), delta("more", "n"))
     one = await client.open("thread", thread_id="t")
     await client.do(delta("!"), delta("?", "n"))
@@ -211,7 +223,7 @@ async def test_a_message_that_was_open_before_goes_on_at_its_length(client: Clie
     assert one.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_message_that_ends_is_told_whole(client: Client) -> None:
+async def test_a_completed_message_is_sent_as_an_upsert(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     client.takes.clear()
     await client.do(delta("some"), delta("other", "n"), c.CompleteMessage(thread_id="t", id="m"), delta("more", "n"))
@@ -224,7 +236,7 @@ async def test_a_message_that_ends_is_told_whole(client: Client) -> None:
     assert one.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_message_that_is_new_and_streams_is_told_whole_once(client: Client) -> None:
+async def test_a_new_streaming_message_is_sent_as_one_upsert(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     client.takes.clear()
     new = c.AddMessage(thread_id="t", id="new", turn_id="u", role="assistant", text="1", streaming=True)
@@ -238,14 +250,14 @@ async def test_a_message_that_is_new_and_streams_is_told_whole_once(client: Clie
     assert one.changes[-1] == {"type": "append", "entity": "message", "id": "new", "text": "3", "offset": 2}
 
 
-async def test_streamed_text_alone_does_not_wake_the_index(client: Client) -> None:
+async def test_streamed_text_does_not_notify_index_subscribers(client: Client) -> None:
     index, events = await client.open("index"), await client.open("events")
     await client.do(delta("a"), delta("b"))
     await client.all_told()
     assert (index.told, events.events) == ([], [7, 8])
 
 
-async def test_what_is_deleted_is_removed_with_all_that_was_in_it(client: Client) -> None:
+async def test_deleting_a_thread_removes_everything_in_it(client: Client) -> None:
     index, one = await client.open("index"), await client.open("thread", thread_id="t")
     await client.do(c.DeleteThread(thread_id="t"))
     await client.all_told()
@@ -256,7 +268,7 @@ async def test_what_is_deleted_is_removed_with_all_that_was_in_it(client: Client
     assert not any(index.replica.entities.values())
 
 
-async def test_two_subscriptions_are_told_the_same_in_the_order_of_their_opening(client: Client) -> None:
+async def test_two_subscriptions_get_the_same_changes_in_order_of_opening(client: Client) -> None:
     first, second = await client.open("thread", thread_id="t"), await client.open("thread", thread_id="t")
     await client.do(delta("a"), rename("U"))
     await client.all_told()
@@ -271,8 +283,8 @@ async def test_events_can_be_followed_for_one_thread(client: Client) -> None:
     assert of_thread.events == [8, 10]
 
 
-async def test_events_come_in_pages_without_a_gap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "EVENTS_PAGE", 3)
+@bounded(events_page=3)
+async def test_events_are_sent_in_pages_without_gaps(client: Client) -> None:
     held = await client.open("events", after=0)
     await client.at_once(*(c.ChangeSetting(key="k", value=n) for n in range(10)))
     await client.all_told()
@@ -281,10 +293,8 @@ async def test_events_come_in_pages_without_a_gap(client: Client, monkeypatch: p
     assert [params["sequence"] for params in held.told] == [params["events"][-1]["sequence"] for params in held.told]
 
 
-async def test_a_notification_that_would_be_large_comes_in_parts(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscriptions, "NOTIFICATION_BYTES", 1000)
+@bounded(notification_bytes=1000)
+async def test_a_large_notification_is_sent_in_parts(client: Client) -> None:
     settings = await client.open("settings")
     client.takes.clear()
     await client.do(*(c.ChangeSetting(key=f"k{n}", value="x" * 400) for n in range(10)))
@@ -295,10 +305,10 @@ async def test_a_notification_that_would_be_large_comes_in_parts(
     assert settings.replica.entities == (await fresh(client, "settings")).entities
 
 
-# Who is slow
+# Slow clients
 
 
-async def test_changes_merge_while_a_client_is_slow(client: Client) -> None:
+async def test_changes_are_merged_while_a_client_is_slow(client: Client) -> None:
     one, index = await client.open("thread", thread_id="t"), await client.open("index")
     client.takes.clear()
     await client.do(*(rename(str(n)) for n in range(50)), *(delta(str(n)) for n in range(50)))
@@ -311,7 +321,9 @@ async def test_changes_merge_while_a_client_is_slow(client: Client) -> None:
     assert [params["sequence"] for params in (*one.told, *index.told)] == [106, 106]
 
 
-async def test_nothing_is_read_for_a_client_whose_pipe_is_full(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_changes_are_read_for_a_client_whose_pipe_is_full(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await client.open("thread", thread_id="t")
     await client.all_told()
     collected = 0
@@ -331,10 +343,8 @@ async def test_nothing_is_read_for_a_client_whose_pipe_is_full(client: Client, m
     await client.all_told()
 
 
-async def test_a_read_that_fails_is_tried_again_and_nothing_is_lost(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscriptions, "RETRY", 0.0)
+@bounded(retry=0.0)
+async def test_a_failed_read_is_retried_and_nothing_is_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     one, settings, events = [
         await client.open("thread", thread_id="t"),
         await client.open("settings"),
@@ -365,7 +375,7 @@ async def test_a_read_that_fails_is_tried_again_and_nothing_is_lost(
 # Opening, closing, resuming
 
 
-async def test_nothing_is_told_before_the_answer_is_out_and_nothing_is_missed(client: Client) -> None:
+async def test_notifications_start_after_the_answer_and_miss_nothing(client: Client) -> None:
     answer, begin = await client.subscriptions.open("thread", thread_id="t")
     held = client.held[answer.subscription_id] = Held(msgspec.json.decode(msgspec.json.encode(answer)))
     await client.do(rename("U"), delta("a"))
@@ -377,7 +387,7 @@ async def test_nothing_is_told_before_the_answer_is_out_and_nothing_is_missed(cl
     assert held.replica.entities == (await fresh(client, "thread", thread_id="t")).entities
 
 
-async def test_a_subscription_that_is_closed_is_told_nothing_more(client: Client) -> None:
+async def test_a_closed_subscription_gets_no_more_notifications(client: Client) -> None:
     one, other = await client.open("index"), await client.open("index")
     client.subscriptions.close(one.id)
     await client.do(rename("U"))
@@ -389,7 +399,20 @@ async def test_a_subscription_that_is_closed_is_told_nothing_more(client: Client
     assert len(client.subscriptions) == 1
 
 
-async def test_a_thread_that_there_is_not_cannot_be_followed(client: Client) -> None:
+async def test_no_more_subscriptions_are_opened_than_the_client_was_told(data_dir: Path) -> None:
+    bounds = SubscriptionBounds(max_subscriptions=2)
+    async with serving(data_dir, initialize=False, subscriptions=bounds) as (wire, _):
+        told = await wire.call("initialize", {})
+        assert told["capabilities"]["limits"]["maxSubscriptions"] == 2
+        replies = [
+            await wire.reply(id) for id in [wire.send("subscription/open", {"topic": "index"}) for _ in range(3)]
+        ]
+        assert [reply["error"]["code"] for reply in replies if "error" in reply] == [errors.OVERLOADED]
+        await wire.call("subscription/close", {"subscriptionId": "sub-1"})
+        await wire.call("subscription/open", {"topic": "index"})
+
+
+async def test_subscribing_to_a_missing_thread_gives_not_found(client: Client) -> None:
     await client.do(thread(2), c.DeleteThread(thread_id="t2"), rename("U"))
     for thread_id in ("none", "t2"):
         for after in (None, 9):
@@ -400,7 +423,7 @@ async def test_a_thread_that_there_is_not_cannot_be_followed(client: Client) -> 
 
 
 @pytest.mark.parametrize("topic", ["index", "thread", "settings"])
-async def test_who_comes_back_is_told_what_changed(client: Client, topic: Topic) -> None:
+async def test_resubscribing_gives_only_what_changed(client: Client, topic: Topic) -> None:
     options: dict[str, Any] = {"thread_id": "t"} if topic == "thread" else {}
     await client.do(delta("before"), thread(2), c.ChangeSetting(key="k", value=1))
     first = await client.open(topic, **options)
@@ -419,7 +442,7 @@ async def test_who_comes_back_is_told_what_changed(client: Client, topic: Topic)
     assert back.replica.entities == (await fresh(client, topic, **options)).entities
 
 
-async def test_who_comes_back_to_a_thread_that_is_gone_is_told_so(client: Client) -> None:
+async def test_resubscribing_to_a_deleted_thread_removes_everything(client: Client) -> None:
     first = await client.open("thread", thread_id="t")
     await client.do(c.DeleteThread(thread_id="t"))
     await client.all_told()
@@ -427,70 +450,71 @@ async def test_who_comes_back_to_a_thread_that_is_gone_is_told_so(client: Client
     assert not any(back.replica.entities.values())
 
 
-async def test_who_comes_back_to_what_did_not_change_is_told_nothing(client: Client) -> None:
+async def test_resubscribing_to_an_unchanged_topic_gives_no_changes(client: Client) -> None:
     for topic, options in (("index", {}), ("settings", {}), ("thread", {"thread_id": "t"})):
         back = await client.open(topic, after=6, **options)  # type: ignore[arg-type]
         assert (back.opened["type"], back.opened["changes"], back.opened["sequence"]) == ("changes", [], 6)
 
 
-@pytest.mark.parametrize("why", ["the log is another", "the log is shorter", "too much has changed"])
-async def test_who_comes_back_too_late_gets_a_snapshot(
-    client: Client, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+@pytest.mark.parametrize(
+    ("why", "bounds"),
+    [
+        ("another log", SUBSCRIPTION_BOUNDS),
+        ("a shorter log", SUBSCRIPTION_BOUNDS),
+        ("too many changes", SubscriptionBounds(max_resume=3)),
+        ("what has changed is too large", SubscriptionBounds(max_resume_bytes=100)),
+    ],
+)
+async def test_resubscribing_too_late_gives_a_snapshot(client: Client, why: str) -> None:
     options: dict[str, Any] = {"after": 2}
-    if why == "the log is another":
+    if why == "another log":
         options["log_id"] = "of another log"
-    elif why == "the log is shorter":
+    elif why == "a shorter log":
         options["after"] = 7
-    else:
-        monkeypatch.setattr(subscriptions, "MAX_RESUME", 3)
     for topic in ("index", "thread"):
         held = await client.open(topic, thread_id="t" if topic == "thread" else None, **options)
         assert held.opened["type"] == "snapshot"
         assert held.opened["snapshot"]["threads"][0]["id"] == "t"
-    if why != "too much has changed":
+    if why.startswith("the log"):
         assert (await client.open("events", **options)).opened["sequence"] == 6
 
 
-async def test_marks_are_read_in_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "PAGE", 2)
+@bounded(page=2)
+async def test_changes_since_a_sequence_are_read_in_pages(client: Client) -> None:
     one = await client.open("thread", thread_id="t", after=0)
     assert {change["value"]["id"] for change in one.opened["changes"]} == {"t", "u", "prompt", "m", "n"}
 
 
-# The window
+# Windows
 
 
-async def test_a_thread_that_moves_into_the_window_of_the_index_is_told(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reads, "INDEX_THREADS", 3)
-    monkeypatch.setattr(changes, "INDEX_THREADS", 3)
-    await client.do(*(thread(n) for n in range(8)))
-    index = await client.open("index")
-    assert list(index.replica.entities["thread"]) == ["t7", "t6", "t5"]
+async def test_a_thread_that_enters_the_index_window_is_sent(data_dir: Path) -> None:
+    async with opened(data_dir, pages=PageBounds(index_threads=3)) as store, client_of(store) as client:
+        await client.do(*SETUP, *(thread(n) for n in range(8)))
+        index = await client.open("index")
+        assert list(index.replica.entities["thread"]) == ["t5", "t6", "t7"]
 
-    async def holds_the_window(held: Held) -> None:
-        await client.all_told()
-        window = (await fresh(client, "index")).entities["thread"]
-        assert len(window) == 3
-        for id, value in window.items():
-            assert held.replica.entities["thread"][id] == value
+        async def holds_the_window(held: Held) -> None:
+            await client.all_told()
+            window = (await fresh(client, "index")).entities["thread"]
+            assert len(window) == 3
+            for id, value in window.items():
+                assert held.replica.entities["thread"][id] == value
 
-    await client.do(c.DeleteThread(thread_id="t6"))
-    await holds_the_window(index)
-    client.takes.clear()
-    await client.do(c.DeleteThread(thread_id="t5"), thread(8), c.DeleteThread(thread_id="t7"), rename("U"))
-    client.takes.set()
-    await holds_the_window(index)
-    client.subscriptions.close(index.id)
-    await client.do(c.DeleteThread(thread_id="t8"), c.DeleteThread(thread_id="t4"))
-    back = await client.open("index", index.replica, after=index.replica.sequence)
-    assert back.opened["type"] == "changes"
-    await holds_the_window(back)
+        await client.do(c.DeleteThread(thread_id="t6"))
+        await holds_the_window(index)
+        client.takes.clear()
+        await client.do(c.DeleteThread(thread_id="t5"), thread(8), c.DeleteThread(thread_id="t7"), rename("U"))
+        client.takes.set()
+        await holds_the_window(index)
+        client.subscriptions.close(index.id)
+        await client.do(c.DeleteThread(thread_id="t8"), c.DeleteThread(thread_id="t4"))
+        back = await client.open("index", index.replica, after=index.replica.sequence)
+        assert back.opened["type"] == "changes"
+        await holds_the_window(back)
 
 
-async def test_older_turns_than_the_window_are_not_in_a_snapshot_but_told_when_they_change(client: Client) -> None:
+async def test_turns_outside_the_snapshot_window_are_sent_when_they_change(client: Client) -> None:
     mark = c.CreateCheckpoint(thread_id="t", id="old", git_ref="r", message="")
     await client.do(mark, c.CompleteTurn(thread_id="t", id="u", stop_reason="end"))
     await client.do(c.StartTurn(thread_id="t", id="v", prompt="Again", message_id="again"))
@@ -509,7 +533,7 @@ async def test_older_turns_than_the_window_are_not_in_a_snapshot_but_told_when_t
 
 
 @pytest.mark.parametrize("by", ["inotify", "looking"])
-async def test_what_another_process_appends_is_told(
+async def test_appends_by_another_process_are_noticed(
     data_dir: Path, client: Client, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     if by == "looking":
@@ -535,7 +559,7 @@ async def test_what_another_process_appends_is_told(
     watch.stop()
 
 
-async def test_two_daemons_on_one_directory_tell_each_other(data_dir: Path) -> None:
+async def test_two_daemons_on_one_data_directory_notify_each_others_subscribers(data_dir: Path) -> None:
     async with serving(data_dir) as (left, _), serving(data_dir) as (right, _):
         await left.call("subscription/open", {"topic": "index"})
         await right.call("subscription/open", {"topic": "index"})
@@ -548,7 +572,7 @@ async def test_two_daemons_on_one_directory_tell_each_other(data_dir: Path) -> N
             assert told == ["p0", "p1", "p2", "p3", "p4"]
 
 
-async def test_a_rebuild_while_a_client_follows_changes_nothing_for_it(client: Client) -> None:
+async def test_a_rebuild_does_not_affect_subscribers(client: Client) -> None:
     one = await client.open("thread", thread_id="t")
     await client.do(delta("before "))
     await client.all_told()
@@ -562,9 +586,9 @@ async def test_a_rebuild_while_a_client_follows_changes_nothing_for_it(client: C
 # The replica
 
 
-def test_a_replica_finds_out_that_something_was_lost() -> None:
+def test_a_replica_detects_lost_changes() -> None:
     replica = Replica()
-    replica.load({"sequence": 1, "messages": [{"id": "m", "text": "😀"}]})
+    replica.load({"sequence": 1, "messages": [{"sequence": 1, "id": "m", "text": "😀"}]})
     replica.apply([{"type": "append", "entity": "message", "id": "m", "text": "a", "offset": 1}], 2)
     for lost in ({"id": "m", "offset": 3}, {"id": "m", "offset": 1}, {"id": "unknown", "offset": 0}):
         with pytest.raises(OutOfStep):
@@ -573,7 +597,7 @@ def test_a_replica_finds_out_that_something_was_lost() -> None:
     assert replica.sequence == 2
 
 
-async def test_reading_the_database_from_outside_shows_the_same(client: Client, data_dir: Path) -> None:
+async def test_a_direct_database_read_equals_the_replica(client: Client, data_dir: Path) -> None:
     one = await client.open("thread", thread_id="t")
     await client.do(delta("text"))
     await client.all_told()

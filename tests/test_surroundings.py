@@ -1,4 +1,4 @@
-"""What the environment holds that treadle must not trip over: others' modules, clocks, names that are not UTF-8."""
+"""Unusual environments: foreign modules on the path, odd clocks, names that are not UTF-8."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def environment(**changed: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("started", ["python -m", "console script"])
 @pytest.mark.parametrize("place", ["PYTHONPATH", "relative PYTHONPATH", "current folder"])
-def test_modules_of_others_are_not_imported(data_dir: Path, tmp_path: Path, started: str, place: str) -> None:
+def test_foreign_modules_are_not_imported(data_dir: Path, tmp_path: Path, started: str, place: str) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     for name in SHADOWED:
@@ -56,7 +56,7 @@ def test_modules_of_others_are_not_imported(data_dir: Path, tmp_path: Path, star
     assert '"items":[]' in done.stdout
 
 
-def test_a_checkout_runs_with_pythonpath(data_dir: Path) -> None:
+def test_a_checkout_runs_via_pythonpath(data_dir: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)],
         input=INITIALIZE,
@@ -82,7 +82,7 @@ def test_site_packages_in_pythonpath_stay_importable(data_dir: Path) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_what_is_started_inherits_pythonpath_and_a_program_that_imports_the_client_keeps_its_path(
+def test_child_processes_inherit_pythonpath_and_client_programs_keep_sys_path(
     tmp_path: Path,
 ) -> None:
     program = (
@@ -114,7 +114,7 @@ SETUP = (
 
 @needs("faketime")
 @pytest.mark.parametrize("clock", ["@1901-12-01 00:00:00", "@1966-01-01 00:00:00", "@2262-04-01 00:00:00"])
-def test_ids_are_made_under_any_clock(data_dir: Path, clock: str) -> None:
+def test_ids_are_generated_under_any_clock(data_dir: Path, clock: str) -> None:
     # Python's own clock ends on 11 April 2262.
     command = ("faketime", "-f", clock, *wire.TREADLE, "serve")
     environment = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -131,7 +131,7 @@ def test_ids_are_made_under_any_clock(data_dir: Path, clock: str) -> None:
         assert daemon.finish() == 0
 
 
-def test_an_id_is_a_uuid_of_its_time() -> None:
+def test_an_id_is_a_uuid_with_its_creation_time() -> None:
     moments = [
         datetime(1902, 1, 1, tzinfo=UTC),
         datetime(1970, 1, 1, tzinfo=UTC),
@@ -153,7 +153,7 @@ class Panic(BaseException):
     """As PyO3 raises when a library in Rust panics."""
 
 
-async def test_a_panic_of_a_library_is_the_error_of_its_request(data_dir: Path) -> None:
+async def test_a_panic_in_a_library_fails_only_its_request(data_dir: Path) -> None:
     async with serving(data_dir) as (client, daemon):
         clock, command = daemon.engine._clock, {"type": "ChangeSetting", "key": "k", "value": 1}
 
@@ -214,21 +214,23 @@ def is_a_sentence(done: "subprocess.CompletedProcess[str]") -> bool:
 
 
 @pytest.mark.parametrize("command", COMMANDS_WITH, ids=lambda command: " ".join(map(ascii, command)))
-def test_a_command_with_an_argument_that_is_not_utf8_says_so(filled: Path, command: tuple[str, ...]) -> None:
+def test_an_argument_that_is_not_utf8_gives_a_clear_error(filled: Path, command: tuple[str, ...]) -> None:
     done = wire.run(*command, *(() if command == (LATIN,) else ("--data-dir", str(filled))))
     assert is_a_sentence(done), (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("command", [*((name,) for name in ("threads", "stats", "verify", "events")), ("search", "x")])
 @pytest.mark.parametrize("variable", ["HOME", "XDG_DATA_HOME"])
-def test_a_home_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path, command: tuple[str, ...], variable: str) -> None:
+def test_a_home_directory_that_is_not_utf8_is_shown_escaped(
+    tmp_path: Path, command: tuple[str, ...], variable: str
+) -> None:
     home = {"HOME": str(tmp_path / LATIN), "XDG_DATA_HOME": ""} | {variable: str(tmp_path / LATIN)}
     done = wire.run(*command, env=home)
     assert is_a_sentence(done), (done.returncode, done.stderr)
     assert r"caf\xe9" in done.stderr
 
 
-def test_a_home_that_is_not_utf8_holds_a_data_directory(tmp_path: Path) -> None:
+def test_a_data_directory_works_in_a_home_that_is_not_utf8(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path / LATIN), "XDG_DATA_HOME": ""}
     setting = '{"type":"ChangeSetting","key":"k","value":1}'
     assert wire.run("call", "command/dispatch", setting, env=home).returncode == 0

@@ -1,5 +1,6 @@
-"""`treadle show`: what it shows of a thread, in every form, and that no text gets out of its place."""
+"""`treadle show`: what it shows of a thread in each format, and that no text breaks out of its place."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from people import FENCES, HOSTILE, on_terminal, some_work
+from people import BACKWARDS, FENCES, HOSTILE, on_terminal, pipelined, some_work
 from treadle.cli import code_blocks, details, output, transcript_html, transcript_markdown
 from wire import run, serving
 
@@ -38,10 +39,10 @@ def talk(data_dir: Path) -> Path:
     return data_dir
 
 
-# Which thread
+# Choosing the thread
 
 
-def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_last(talk: Path) -> None:
+def test_a_thread_is_given_by_id_unique_prefix_or_last(talk: Path) -> None:
     with serving(talk) as daemon:
         for id in ("talk-1x", "task", "last-year"):
             daemon.dispatch("CreateThread", threadId=id, projectId="web", title=f"Called {id}")
@@ -62,16 +63,16 @@ def test_a_thread_is_named_by_its_id_or_a_beginning_that_only_one_has_or_as_the_
     assert "thread 'gon' not found" in refusal(talk, "gon")
 
 
-def test_the_last_thread_of_none_is_told(data_dir: Path) -> None:
+def test_show_last_without_threads_is_an_error(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("ChangeSetting", key="k", value=1)
     assert refusal(data_dir, "last") == "treadle: there are no threads yet\n"
 
 
-# As JSON
+# JSON
 
 
-def test_as_json_it_is_what_thread_read_answers(talk: Path) -> None:
+def test_json_output_equals_the_result_of_thread_read(talk: Path) -> None:
     with serving(talk) as daemon:
         for options, params in (((), {"turnLimit": 500}), (("--turns", "1"), {"turnLimit": 1})):
             printed = shown(talk, "talk-1", "--json", *options)
@@ -79,7 +80,7 @@ def test_as_json_it_is_what_thread_read_answers(talk: Path) -> None:
             assert json.loads(printed) == daemon.result("thread/read", {"threadId": "talk-1", **params})
 
 
-def test_as_json_a_long_thread_comes_in_one_piece(data_dir: Path) -> None:
+def test_json_output_of_a_long_thread_is_complete(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="web", name="Web", path="/web")
         daemon.dispatch("CreateThread", threadId="t", projectId="web", title="Long")
@@ -102,7 +103,7 @@ def test_as_json_a_long_thread_comes_in_one_piece(data_dir: Path) -> None:
     assert "… 58 earlier turns" in text
 
 
-# For a terminal
+# Terminal output
 
 IN_ORDER = [
     *("Show the wind", "before all", "turn 1", "Please.", "I think.", "A list:", "pytest -q", "refs/treadle/1"),
@@ -117,13 +118,94 @@ def assert_in_order(text: str, parts: list[str]) -> None:
         assert end >= 0, f"{part!r} is not where it should be"
 
 
-def test_a_transcript_has_all_in_the_order_of_its_making(talk: Path) -> None:
+def test_a_transcript_is_in_chronological_order(talk: Path) -> None:
     for options in ((), ("--full",), ("--markdown",), ("--html",)):
         text = shown(talk, "talk-1", *options)
         assert_in_order(re.sub(r"\bTurn\b", "turn", text).replace("\\_", "_"), IN_ORDER)
 
 
-def test_on_a_terminal_it_is_coloured_and_no_text_gives_orders(talk: Path) -> None:
+@pytest.fixture
+def pipeline(data_dir: Path) -> tuple[Path, list[str]]:
+    """A thread whose turns were each written at once, the second with times that run backwards; what it shows."""
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Order")
+        return data_dir, pipelined(daemon, "t", "u") + pipelined(daemon, "t", "v", BACKWARDS)
+
+
+def test_a_transcript_is_in_the_order_of_the_commands_whatever_their_times(pipeline: tuple[Path, list[str]]) -> None:
+    data_dir, said = pipeline
+    for options in ((), ("--markdown",), ("--html",)):
+        found = re.findall(r"[uv]: (?:one|two|three|four|five|six)", shown(data_dir, "t", *options))
+        assert found == said, options
+    read = json.loads(shown(data_dir, "t", "--json"))
+    items = sorted(read["messages"] + read["activities"], key=lambda item: item["sequence"])
+    assert [item.get("text") or item["title"] for item in items] == said
+
+
+@pytest.fixture
+def stopped(data_dir: Path) -> Path:
+    """A thread with all that a command may say beside its text, in hostile words where they are free."""
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": "Compare ```\n<this>"},
+        {"type": "image", "mimeType": "image/png", "data": "QUJD" * 4096, "uri": f"https://evil.example/{HOSTILE}"},
+        {"type": "text", "text": "with"},
+        {"type": "resource_link", "name": f"notes ![x](y) {HOSTILE}", "uri": "javascript:alert(1)"},
+        {"type": "resource", "resource": {"uri": "file:///a.py", "mimeType": "text/x-python", "text": "<é>"}},
+        {"type": "hologram", "mimeType": 7},
+    ]
+    origin = {"tool": f"<tool> {HOSTILE}", "sessionId": "ses-1", "branch": "main", "parent": {"threadId": "above"}}
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Stop", origin=origin)
+        daemon.dispatch("StartTurn", threadId="t", id="u", content=content)
+        daemon.dispatch(
+            "CreateCheckpoint",
+            threadId="t",
+            turnId="u",
+            gitRef="refs/1",
+            message="kept",
+            phase="before",
+            commit="c0" * 20,
+        )
+        daemon.dispatch("InterruptTurn", threadId="t", reason="too slow", by="<Ada>", confirmed=False)
+        daemon.dispatch("StartTurn", threadId="t", id="v", prompt="Again")
+        daemon.dispatch("FailTurn", threadId="t", id="v", error="too many", kind="rate_limit")
+        daemon.dispatch("StartTurn", threadId="t", id="w", prompt="Again")
+        daemon.dispatch("CancelTurn", threadId="t", id="w")
+        assert "t · cancelling · p (/p)" in shown(data_dir, "t")
+    return data_dir
+
+
+STOPPED = [
+    *("from <tool>", "session ses-1, branch main, subagent of above", "Compare", "<this>"),
+    *("[image/png, https://evil.example/", "12.0 KiB]", "with", "[notes ![x](y)", "javascript:alert(1)]"),
+    *("[text/x-python, file:///a.py, 4 bytes]", "[7]", "heckpoint before the turn", "kept"),
+    *("refs/1, commit c0c0c0c0c0c0", "interrupted by <Ada> (too slow); the agent did not confirm"),
+    "failed (rate_limit: too many)",
+]
+
+
+def test_a_transcript_says_how_a_turn_was_stopped_and_what_is_not_text(stopped: Path) -> None:
+    assert_in_order(shown(stopped, "t"), STOPPED)
+    page = Page(shown(stopped, "t", "--html"))
+    assert_in_order("".join(page.text), STOPPED)
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "link", "iframe", "object", "u", "tool", "this"}
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} <= {
+        f"#turn-{n}" for n in (1, 2, 3)
+    }
+    assert not any({"src", "srcset", "data", "action"} & attributes.keys() for _, attributes in page.tags)
+    markdown = shown(stopped, "t", "--markdown")
+    assert_in_order(html.unescape(re.sub(r"\\([\[\]_`*#|~\\])", r"\1", markdown)), STOPPED)
+    quote = [line[2:] for line in markdown.splitlines() if line.startswith("> ")]
+    outside, _ = blocks_of_code(quote)
+    assert not any("<" in line or "![" in line for line in outside)
+    for options in ((), ("--markdown",), ("--html",)):
+        assert not ORDERS & set(shown(stopped, "t", *options))
+
+
+def test_terminal_output_is_coloured_and_escapes_control_characters(talk: Path) -> None:
     status, printed = on_terminal("show", "talk-1", "--data-dir", str(talk))
     assert status == 0
     assert COLOUR.search(printed)
@@ -133,17 +215,17 @@ def test_on_a_terminal_it_is_coloured_and_no_text_gives_orders(talk: Path) -> No
         assert "\x1b" not in on_terminal("show", "talk-1", "--data-dir", str(talk), env=env)[1]
 
 
-def test_what_is_no_terminal_gets_no_colours_and_no_orders_either(talk: Path) -> None:
+def test_piped_output_has_no_colours_or_control_characters(talk: Path) -> None:
     for options in ((), ("--markdown",), ("--html",)):
         assert not ORDERS & set(shown(talk, "talk-1", *options))
 
 
-def test_what_tools_said_is_cut_short_unless_all_is_asked_for(talk: Path) -> None:
+def test_tool_output_is_truncated_without_full(talk: Path) -> None:
     assert re.search(r"│ … 2\d more lines \(show them with --full\)$", shown(talk, "talk-1"), re.MULTILINE)
     assert shown(talk, "talk-1", "--full").count("│ line\n") == 30
 
 
-# As a page
+# HTML
 
 VOID = {"meta"}
 
@@ -172,7 +254,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def test_a_page_is_whole_and_holds_every_text_as_text(talk: Path) -> None:
+def test_the_html_is_well_formed_and_escapes_all_text(talk: Path) -> None:
     source = shown(talk, "talk-1", "--html")
     page = Page(source)
     assert page.open == []
@@ -186,7 +268,7 @@ def test_a_page_is_whole_and_holds_every_text_as_text(talk: Path) -> None:
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
-def test_a_page_needs_neither_a_network_nor_a_script_and_knows_light_and_dark(talk: Path) -> None:
+def test_the_html_is_self_contained_without_scripts_and_has_dark_mode(talk: Path) -> None:
     source = shown(talk, "talk-1", "--html")
     page = Page(source)
     assert "default-src 'none'; style-src 'unsafe-inline'" in [
@@ -198,7 +280,7 @@ def test_a_page_needs_neither_a_network_nor_a_script_and_knows_light_and_dark(ta
     assert "@media (prefers-color-scheme: dark)" in source
 
 
-def test_tools_are_folded_on_a_page_and_all_has_its_time(talk: Path) -> None:
+def test_the_html_collapses_tool_calls_and_shows_times(talk: Path) -> None:
     page = Page(shown(talk, "talk-1", "--html"))
     folded = [attributes for tag, attributes in page.tags if tag == "details"]
     assert len(folded) == 2  # the thought and the tool
@@ -208,7 +290,7 @@ def test_tools_are_folded_on_a_page_and_all_has_its_time(talk: Path) -> None:
     assert len(times) == 2 + 9 + 2  # of the turns, of what is in them and before, and of their ends
 
 
-def test_the_recorded_session_is_shown_in_every_form(data_dir: Path) -> None:
+def test_a_recorded_session_is_shown_in_every_format(data_dir: Path) -> None:
     assert run("import", "acp", str(RECORDING), "--data-dir", str(data_dir)).returncode == 0
     window = json.loads(shown(data_dir, "last", "--json"))
     for options in (("--full",), ("--markdown",), ("--html",)):
@@ -219,7 +301,7 @@ def test_the_recorded_session_is_shown_in_every_form(data_dir: Path) -> None:
         assert text.count("Allow once") == len(window["approvals"]) == 8
 
 
-# As Markdown
+# Markdown
 
 
 def blocks_of_code(lines: list[str]) -> tuple[list[str], list[str]]:
@@ -239,7 +321,7 @@ def blocks_of_code(lines: list[str]) -> tuple[list[str], list[str]]:
     return outside, inside
 
 
-def test_markdown_of_a_message_stays_in_its_quote_and_its_html_is_text(talk: Path) -> None:
+def test_markdown_of_a_message_stays_in_its_quote_with_html_escaped(talk: Path) -> None:
     lines = shown(talk, "talk-1", "--markdown").splitlines()
     quote = [line[2:] for line in lines if line.startswith("> ")]
     outside, inside = blocks_of_code(quote)
@@ -249,7 +331,7 @@ def test_markdown_of_a_message_stays_in_its_quote_and_its_html_is_text(talk: Pat
     assert "- \\`\\`\\`" in outside
 
 
-def test_markdown_of_a_tool_is_code_whose_fence_it_cannot_end(talk: Path) -> None:
+def test_tool_output_in_markdown_cannot_close_its_code_fence(talk: Path) -> None:
     lines = [line for line in shown(talk, "talk-1", "--markdown").splitlines() if not line.startswith(">")]
     outside, inside = blocks_of_code(lines)
     assert sum(line.startswith("</details>") for line in outside) == sum("<details>" in line for line in outside) == 2
@@ -264,7 +346,7 @@ def test_markdown_of_a_tool_is_code_whose_fence_it_cannot_end(talk: Path) -> Non
         "\\`<x>`", "`` ` <x> ``", "````\n```\n<x>\n````\n<y>", "    ```\n<x>", "> ```\n<x>", "`<x>\n`", "\t```\n<x>",
     ],
 )  # fmt: skip
-def test_no_html_gets_out_of_a_quote_whatever_its_fences(text: str) -> None:
+def test_html_in_a_quote_is_escaped_with_any_code_fences(text: str) -> None:
     outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
     for line in outside:
         assert "<" not in line.replace("<code>", "").replace("</code>", "")
@@ -277,7 +359,7 @@ MARKUP = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 @settings(max_examples=400, deadline=None)
 @given(MARKUP)
-def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
+def test_html_in_a_quote_is_escaped_for_any_text(text: str) -> None:
     outside, _ = blocks_of_code(list(transcript_markdown.quoted(text)))
     for line in outside:
         assert "<" not in line.replace("<code>", "").replace("</code>", "")
@@ -287,7 +369,7 @@ def test_no_html_gets_out_of_a_quote_whatever_is_written(text: str) -> None:
 @example("**`**`")
 @example("`a**`b`**c`")
 @given(MARKUP)
-def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
+def test_any_text_is_escaped_in_html(text: str) -> None:
     page = Page("".join(transcript_html._text(text)))
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= {"p", "pre", "code", "b"}
@@ -299,7 +381,7 @@ def test_whatever_is_written_is_text_on_a_page(text: str) -> None:
 # The parts
 
 
-def test_details_are_told_as_what_they_are() -> None:
+def test_details_are_shown_as_text_json_or_diff() -> None:
     def told(detail: Any) -> list[tuple[str, ...]]:
         return [tuple(block) for block in details.blocks(detail)]
 
@@ -323,11 +405,33 @@ def test_details_are_told_as_what_they_are() -> None:
     odds: list[Any] = [{"content": [1, None, {"type": "terminal"}]}, {"rawInput": 3}, {"entries": [[]]}, {"text": 1}]
     for odd in odds:
         assert all(isinstance(block, details.Block) for block in details.blocks(odd))
+    image = {"type": "content", "content": {"type": "image", "mimeType": "image/png", "data": "QUI="}}
+    assert told({"content": [image]}) == [("link", "", "[image/png, 2 bytes]")]
     long = {**diff, "oldText": "a\n" * 4_000, "newText": "b\n" * 4_000}
     assert told({"content": [long]})[0][2].splitlines() == ["+b"] * 4_000
 
 
-def test_pieces_of_prose_and_code() -> None:
+def test_a_message_is_its_text_and_its_content_in_order() -> None:
+    def told(text: str, *content: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(block.kind, block.text) for block in details.said(text, list(content) or None)]
+
+    image = {"type": "image", "data": "QUI="}
+    one, two = {"type": "text", "text": "one"}, {"type": "text", "text": "two"}
+    assert told("") == [("text", "")]
+    assert told("beside", image) == [("text", "beside"), ("link", "[image, 2 bytes]")]
+    assert told("one", one, image) == [("text", "one"), ("link", "[image, 2 bytes]")]
+    assert told("one\ntwo, and more", one, image, two) == [
+        ("text", "one"),
+        ("link", "[image, 2 bytes]"),
+        ("text", "two, and more"),
+    ]
+    assert told("one, and more", one, image) == [("text", "one"), ("link", "[image, 2 bytes]"), ("text", ", and more")]
+    assert told("", image) == [("link", "[image, 2 bytes]")]
+    odd: list[dict[str, Any]] = [{}, {"type": "resource", "resource": 3}, {"type": "image", "data": 1, "uri": []}]
+    assert [text for _, text in told("", *odd)] == ["[None]", "[resource]", "[image]"]
+
+
+def test_text_is_split_into_prose_and_code_blocks() -> None:
     assert list(code_blocks.pieces("a\n```py\nb\n```\nc")) == [(["a"], None), (["b"], "py"), (["c"], None)]
     assert list(code_blocks.pieces("````\n```\n````\n")) == [([], None), (["```"], ""), ([], None)]
     assert list(code_blocks.pieces("~~~\n```")) == [([], None), (["```"], "")]
@@ -343,12 +447,12 @@ def test_pieces_of_prose_and_code() -> None:
         ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
     ],
 )
-def test_text_is_cut_by_its_width(text: str, columns: int, fits: str) -> None:
+def test_text_is_truncated_by_display_width(text: str, columns: int, fits: str) -> None:
     assert output.fit(text, columns) == fits
     assert output.width(fits) <= columns
 
 
-def test_a_line_with_colours_is_cut_by_what_is_seen_of_it() -> None:
+def test_a_coloured_line_is_truncated_by_its_visible_width() -> None:
     paint = output.Paint(True)
     line = paint("red", "abc") + paint("bold", "def")
     assert output.cut(line, 6) == line

@@ -1,4 +1,4 @@
-"""`treadle export` and `treadle import jsonl`: the identical log, or nothing."""
+"""`treadle export` and `treadle import jsonl`: an import gives the identical log, or nothing."""
 
 import io
 import json
@@ -13,6 +13,7 @@ import pytest
 
 from people import many_threads, some_work
 from support import opened, plain, rows
+from test_bad_days import Work
 from treadle.store.pages import MAX_BYTES
 from treadle.store.sqlite import projections
 from treadle.transfer.jsonl import Header, import_log
@@ -49,7 +50,7 @@ def imported(data_dir: Path, text: str | bytes) -> "subprocess.CompletedProcess[
     )
 
 
-def test_an_export_becomes_the_identical_log_with_a_log_id_of_its_own(data_dir: Path, tmp_path: Path) -> None:
+def test_an_imported_export_is_the_identical_log_with_a_new_log_id(data_dir: Path, tmp_path: Path) -> None:
     with serving(data_dir) as daemon:
         for n in range(1_200):
             daemon.request(
@@ -74,7 +75,7 @@ def test_an_export_becomes_the_identical_log_with_a_log_id_of_its_own(data_dir: 
         assert daemon.dispatch("ChangeSetting", key="new", value=1)["sequence"] == len(log(data_dir)) + 1
 
 
-def test_an_export_is_a_header_and_an_event_a_line(data_dir: Path) -> None:
+def test_an_export_is_a_header_and_one_event_per_line(data_dir: Path) -> None:
     some_work(data_dir)
     header, *lines = exported(data_dir).splitlines()
     assert json.loads(header) == {
@@ -83,7 +84,23 @@ def test_an_export_is_a_header_and_an_event_a_line(data_dir: Path) -> None:
     assert lines == [f'{{"sequence":{sequence},"event":{payload}}}' for sequence, payload in log(data_dir)]
 
 
-def test_the_export_of_an_empty_log_is_imported(data_dir: Path, tmp_path: Path) -> None:
+def test_who_caused_an_event_is_exported_and_imported(data_dir: Path, tmp_path: Path) -> None:
+    some_work(data_dir)
+    header, first, second, *others = exported(data_dir).splitlines()
+    lines = [header, first[:-1] + ',"actor":"ada"}', second, *others[:-1], others[-1][:-1] + ',"actor":"b \\"ø\\""}']
+    copy = tmp_path / "copy"
+    assert imported(copy, "\n".join(lines)).returncode == 0
+    with plain(copy) as db:
+        actors = [actor for (actor,) in db.execute("SELECT actor FROM events ORDER BY sequence")]
+    assert actors == ["ada", *[None] * (len(lines) - 3), 'b "ø"']
+    assert exported(copy).splitlines()[1:] == lines[1:]
+    assert run("verify", "--data-dir", str(copy)).returncode == 0
+    with serving(copy) as daemon:
+        items = daemon.result("event/list", {"limit": 2})["items"]
+        assert [item.get("actor") for item in items] == ["ada", None]
+
+
+def test_the_export_of_an_empty_log_can_be_imported(data_dir: Path, tmp_path: Path) -> None:
     with serving(data_dir):
         pass
     text = exported(data_dir)
@@ -92,7 +109,7 @@ def test_the_export_of_an_empty_log_is_imported(data_dir: Path, tmp_path: Path) 
     assert log(tmp_path / "copy") == []
 
 
-def test_an_export_beside_a_daemon_that_writes_is_the_log_of_one_moment(data_dir: Path, tmp_path: Path) -> None:
+def test_an_export_during_writes_is_a_consistent_snapshot(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     with serving(data_dir) as daemon:
         exporting = subprocess.Popen([*TREADLE, "export", "--data-dir", str(data_dir)], stdout=subprocess.PIPE)
@@ -106,7 +123,7 @@ def test_an_export_beside_a_daemon_that_writes_is_the_log_of_one_moment(data_dir
     assert copy == log(data_dir)[: len(copy)]
 
 
-def test_an_export_does_not_write_over_a_file(data_dir: Path, tmp_path: Path) -> None:
+def test_an_export_does_not_overwrite_a_file(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     file = tmp_path / "there"
     file.write_text("mine")
@@ -116,7 +133,7 @@ def test_an_export_does_not_write_over_a_file(data_dir: Path, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".stderr") == ["there"]
 
 
-def test_a_log_is_not_imported_into_one_that_has_events(data_dir: Path, tmp_path: Path) -> None:
+def test_importing_into_a_log_with_events_is_refused(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     text, before = exported(data_dir), log(data_dir)
     done = imported(data_dir, text)
@@ -125,7 +142,22 @@ def test_a_log_is_not_imported_into_one_that_has_events(data_dir: Path, tmp_path
     assert log(data_dir) == before
 
 
-def test_an_import_is_seen_by_a_daemon_that_has_the_empty_directory_open(data_dir: Path, tmp_path: Path) -> None:
+def test_turns_that_ran_when_the_log_was_exported_are_interrupted_where_it_is_imported(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with serving(data_dir) as daemon:
+        Work(daemon).begin()
+        assert imported(tmp_path / "copy", exported(data_dir)).returncode == 0
+        assert log(tmp_path / "copy") == log(data_dir)
+        with serving(tmp_path / "copy") as other:
+            (turn,) = other.result("turn/list", {"threadId": "t"})["items"]
+            assert turn["status"] == "interrupted"
+            assert not turn["runner"].startswith(other.result("daemon/status")["machineId"])
+        (turn,) = daemon.result("turn/list", {"threadId": "t"})["items"]
+        assert turn["status"] == "running"
+
+
+def test_a_running_daemon_notices_an_import_into_its_empty_log(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     text = exported(data_dir)
     with serving(tmp_path / "copy") as daemon:
@@ -138,23 +170,23 @@ def test_an_import_is_seen_by_a_daemon_that_has_the_empty_directory_open(data_di
 Damage = Callable[[list[bytes]], list[bytes]]
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "no header": (lambda lines: lines[1:], "line 1: not an export of a treadle log"),
-    "nothing": (lambda lines: [], "line 1: not an export of a treadle log"),
+    "an empty file": (lambda lines: [], "line 1: not an export of a treadle log"),
     "another format": (lambda lines: [b'{"format":"csv","version":1,"events":0}'], "line 1: not an export of a"),
     "a newer format": (
         lambda lines: [lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]],
         "line 1: version 2 of the format is not supported, this treadle reads 1",
     ),
     "half a line": (lambda lines: [*lines[:7], lines[7][:40], *lines[8:]], "line 8: damaged: "),
-    "cut off": (lambda lines: lines[:9], "line 10: the file ends here, after 8 of "),
-    "a line is missing": (lambda lines: [*lines[:4], *lines[5:]], "line 5: sequence 5 instead of 4"),
-    "a line is twice there": (lambda lines: [*lines[:5], *lines[4:]], "line 6: sequence 4 instead of 5"),
-    "one too many": (lambda lines: [*lines, lines[-1]], "there are more events than the "),
+    "a truncated file": (lambda lines: lines[:9], "line 10: the file ends here, after 8 of "),
+    "a missing line": (lambda lines: [*lines[:4], *lines[5:]], "line 5: sequence 5 instead of 4"),
+    "a duplicate line": (lambda lines: [*lines[:5], *lines[4:]], "line 6: sequence 4 instead of 5"),
+    "one event too many": (lambda lines: [*lines, lines[-1]], "there are more events than the "),
     "not UTF-8": (lambda lines: [*lines[:2], lines[2].replace(b"Show", b"Sh\xffw"), *lines[3:]], "line 3: damaged"),
     "an unknown event": (
         lambda lines: [*lines[:2], lines[2].replace(b"ThreadCreated", b"ThreadPainted"), *lines[3:]],
         "line 3: damaged: Invalid value 'ThreadPainted'",
     ),
-    "a field is missing": (
+    "a missing field": (
         lambda lines: [*lines[:2], lines[2].replace(b'"title"', b'"titel"'), *lines[3:]],
         "line 3: damaged: Object missing required field `title`",
     ),
@@ -162,11 +194,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda lines: [*lines[:2], lines[2].replace(b"Show", b"\\u0000"), *lines[3:]],
         "line 3: a string holds U",
     ),
-    "an id twice": (
+    "a duplicate id": (
         lambda lines: [*lines[:3], lines[2].replace(b'"sequence":2', b'"sequence":3'), *lines[4:]],
         "line 4: the database refuses it: ",
     ),
-    "a thread that is deleted twice": (
+    "a thread deleted twice": (
         lambda lines: [
             b'{"format":"treadle-log","version":1,"events":3}',
             b'{"sequence":1,"event":{"type":"ThreadCreated","at":"2026-01-31T12:00:00.000Z","threadId":"t","projectId":"p","title":"one"}}',
@@ -175,24 +207,24 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         ],
         "line 4: the database refuses it: ",
     ),
-    "a time that is none": (
+    "an invalid time": (
         lambda lines: [*lines[:2], lines[2].replace(b'"at":"', b'"at":"about '), *lines[3:]],
         "line 3: damaged: 'about 2",
     ),
-    "an id that is none": (
+    "an invalid id": (
         lambda lines: [*lines[:2], lines[2].replace(b'"threadId":"', b'"threadId":"../'), *lines[3:]],
         "line 3: damaged: '../talk-1' is not a valid id",
     ),
-    "fewer than no events": (
+    "a negative number of events": (
         lambda lines: [lines[0].replace(b'"events":', b'"events":-'), *lines[1:]],
         "line 1: not an export of a treadle log: Expected `int` >= 0",
     ),
-    "no JSON at the end": (lambda lines: [*lines[:-1], b"\x00\x01"], "damaged: "),
+    "a last line that is not JSON": (lambda lines: [*lines[:-1], b"\x00\x01"], "damaged: "),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_what_is_damaged_is_refused_with_its_line_and_nothing_is_imported(
+def test_a_damaged_export_is_refused_with_its_line_and_nothing_is_imported(
     data_dir: Path, tmp_path: Path, what: str
 ) -> None:
     some_work(data_dir)
@@ -212,7 +244,7 @@ def test_what_is_damaged_is_refused_with_its_line_and_nothing_is_imported(
         assert log(copy) == log(data_dir)
 
 
-def test_of_a_long_log_that_is_damaged_at_its_end_nothing_is_imported_either(data_dir: Path, tmp_path: Path) -> None:
+def test_nothing_is_imported_from_a_long_export_damaged_at_its_end(data_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with serving(data_dir) as daemon:
         changes = [{"type": "ChangeSetting", "key": f"k{n}", "value": n} for n in range(1_000)]
@@ -227,14 +259,14 @@ def test_of_a_long_log_that_is_damaged_at_its_end_nothing_is_imported_either(dat
     assert log(copy) == log(data_dir)
 
 
-def test_a_file_that_cannot_be_read_is_told(data_dir: Path, tmp_path: Path) -> None:
+def test_importing_an_unreadable_file_is_an_error(data_dir: Path, tmp_path: Path) -> None:
     done = run("import", "jsonl", str(tmp_path / "missing"), "--data-dir", str(data_dir))
     assert done.returncode == 1
     assert "missing" in done.stderr
     assert not data_dir.exists()
 
 
-def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_path: Path) -> None:
+def test_an_interrupted_import_leaves_an_empty_log(data_dir: Path, tmp_path: Path) -> None:
     some_work(data_dir)
     text, copy = exported(data_dir).encode(), tmp_path / "copy"
     process = subprocess.Popen(
@@ -254,7 +286,7 @@ def test_an_import_that_is_interrupted_leaves_an_empty_log(data_dir: Path, tmp_p
     assert imported(copy, text).returncode == 0
 
 
-async def test_large_events_are_not_held_in_memory_by_hundreds(data_dir: Path) -> None:
+async def test_large_events_are_imported_in_small_groups(data_dir: Path) -> None:
     async with opened(data_dir):
         pass
     change = (

@@ -48,12 +48,12 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     watched.watch.stop()
 
 
-async def test_a_write_by_another_process_is_looked_at_now_and_again_after_its_fsync(watched: Watched) -> None:
+async def test_a_write_by_another_process_is_checked_at_once_and_after_its_fsync(watched: Watched) -> None:
     watched.write()
     await watched.until(lambda: watched.looks == 4)
 
 
-async def test_an_append_of_this_process_costs_one_look(watched: Watched) -> None:
+async def test_an_append_by_this_process_causes_one_check(watched: Watched) -> None:
     watched.is_appending = True
     watched.write()
     await watched.until(lambda: bool(watched.watch._looks))
@@ -65,7 +65,7 @@ async def test_an_append_of_this_process_costs_one_look(watched: Watched) -> Non
     assert watched.looks == 1
 
 
-async def test_a_checkpoint_writes_the_database_file_and_is_not_an_append(watched: Watched) -> None:
+async def test_a_wal_checkpoint_is_not_taken_for_an_append(watched: Watched) -> None:
     watched.write("treadle.db")
     for _ in range(3):  # the loop polls inotify each time, and the event is there when the write returns
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Retired words do not come back in what users read: the README, the docs, help and messages of the command line.
 
-treadle's texts once read as if translated, and errors used words that nobody searches for. The usual word is listed
-beside each retired one. The glossary in docs/architecture.md says which term means what.
+treadle's texts once read as if translated, and errors used words that nobody searches for. Each retired word is
+listed with the usual one. The glossary in docs/architecture.md says which term means what.
 """
 
 import ast
@@ -66,25 +66,25 @@ def strings(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_retired_word_is_in_a_page(page: str) -> None:
+def test_pages_contain_no_retired_words(page: str) -> None:
     assert retired(said((ROOT / page).read_text("utf-8"))) == []
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_no_retired_word_is_in_a_message(source: str) -> None:
+def test_messages_contain_no_retired_words(source: str) -> None:
     assert [word for text in strings((ROOT / source).read_text("utf-8")) for word in retired(text)] == []
 
 
 @pytest.mark.parametrize(
     "text", ["Fill the projections anew.", "the cursor is none", "It is given up after 10 s", "MEND it"]
 )
-def test_a_retired_word_is_found(text: str) -> None:
+def test_retired_words_are_found(text: str) -> None:
     assert len(retired(text)) == 1
 
 
-def test_a_word_that_only_contains_a_retired_one_is_not_found() -> None:
+def test_words_that_only_contain_a_retired_word_are_not_found() -> None:
     assert retired("an amendment to a belief: recommend, cannot, otherwise") == []
 
 
-def test_docstrings_are_not_messages() -> None:
+def test_docstrings_are_not_checked_as_messages() -> None:
     assert list(strings('"""Anew."""\nx = "mend"\n')) == ["mend"]

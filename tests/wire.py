@@ -156,6 +156,16 @@ class Wire:
             seen = len(self.notifications)
             self._keep(self.message())
 
+    def question(self) -> dict[str, Any]:
+        """The next request of the daemon."""
+        seen = 0
+        while True:
+            for i in range(seen, len(self.notifications)):
+                if "id" in self.notifications[i]:
+                    return self.notifications.pop(i)
+            seen = len(self.notifications)
+            self._keep(self.message())
+
     def rest(self) -> list[Any]:
         """All messages until the daemon closes its end."""
         messages = []

@@ -8,7 +8,9 @@ CREATE TABLE schema_migrations (
   applied_at TEXT NOT NULL
 ) STRICT;
 
--- logId: random, identifies this log · projectionVersion, projectionChecksum: the projections that filled the tables below
+-- logId: random, identifies this log · machineId: random, identifies this copy of it · machineFile: the inode of the
+-- database that has this machineId · formerMachineIds: those of the databases that it was copied from ·
+-- projectionVersion, projectionChecksum: the projections that filled the tables below
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -17,6 +19,7 @@ CREATE TABLE meta (
 CREATE TABLE events (
   sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
   payload    TEXT NOT NULL,
+  actor      TEXT, -- who caused it; NULL for the owner of the data directory
   event_type TEXT NOT NULL GENERATED ALWAYS AS (payload ->> '$.type') VIRTUAL,
   thread_id  TEXT GENERATED ALWAYS AS (payload ->> '$.threadId') VIRTUAL,
   at         TEXT NOT NULL GENERATED ALWAYS AS (payload ->> '$.at') VIRTUAL
@@ -83,6 +86,7 @@ CREATE TABLE projection_projects (
   id         TEXT NOT NULL UNIQUE,
   name       TEXT NOT NULL,
   path       TEXT NOT NULL,
+  remote     TEXT,
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   deleted    INTEGER NOT NULL DEFAULT 0
@@ -96,18 +100,23 @@ CREATE TABLE projection_threads (
   project_id        TEXT NOT NULL,
   title             TEXT NOT NULL,
   version           INTEGER NOT NULL,
-  running           INTEGER NOT NULL DEFAULT 0,
+  origin            TEXT, -- JSON
+  origin_tool       TEXT GENERATED ALWAYS AS (origin ->> '$.tool') VIRTUAL,
+  origin_session    TEXT GENERATED ALWAYS AS (origin ->> '$.sessionId') VIRTUAL,
+  turn_status       TEXT, -- of the running turn: running or cancelling
   pending_approvals INTEGER NOT NULL DEFAULT 0,
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
   deleted           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX idx_threads_version ON projection_threads (version) WHERE deleted = 0;
-CREATE INDEX idx_threads_archived ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
-CREATE INDEX idx_threads_project ON projection_threads (project_id, version) WHERE deleted = 0;
-CREATE INDEX idx_threads_project_archived
-  ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_project ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
+CREATE INDEX idx_threads_project_updated
+  ON projection_threads (project_id, archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_origin
+  ON projection_threads (origin_tool, origin_session) WHERE deleted = 0 AND origin_session IS NOT NULL;
 
 CREATE TABLE projection_turns (
   sequence    INTEGER PRIMARY KEY,
@@ -117,7 +126,10 @@ CREATE TABLE projection_turns (
   status      TEXT NOT NULL,
   stop_reason TEXT,
   reason      TEXT,
+  by          TEXT,
+  confirmed   INTEGER,
   error       TEXT,
+  error_kind  TEXT,
   usage       TEXT,
   started_at  TEXT NOT NULL,
   ended_at    TEXT,
@@ -132,8 +144,9 @@ CREATE TABLE projection_messages (
   id           TEXT NOT NULL,
   turn_id      TEXT NOT NULL,
   role         TEXT NOT NULL,
-  text         TEXT NOT NULL,
   status       TEXT NOT NULL,
+  text_bytes    INTEGER, -- of a complete text that has more than 65,536 characters, which lists cut
+  content_bytes INTEGER, -- NULL without content
   created_at   TEXT NOT NULL,
   completed_at TEXT,
   UNIQUE (thread_id, id)
@@ -141,13 +154,18 @@ CREATE TABLE projection_messages (
 CREATE INDEX idx_messages_thread ON projection_messages (thread_id);
 CREATE INDEX idx_messages_open ON projection_messages (thread_id) WHERE status = 'streaming';
 
--- The text of open messages, one row per delta, so that a token costs O(1). Folded into the message when it completes.
--- message: the sequence of the row in projection_messages.
-CREATE TABLE message_chunks (
-  message  INTEGER NOT NULL,
+-- Where the log holds the text of a message and the members of an activity's detail, so that each text is stored once. An
+-- entity without parts is whole in the event at its `base`, which for a message is its own sequence.
+-- entity: the sequence of the row in projection_messages or projection_activities. member: of the detail; '' for a message.
+-- sequence: the event that holds the part. size: what it adds to the detail, in bytes. text: of many parts that were folded into
+-- one, else NULL.
+CREATE TABLE parts (
+  entity   INTEGER NOT NULL,
+  member   TEXT NOT NULL,
   sequence INTEGER NOT NULL,
-  text     TEXT NOT NULL,
-  PRIMARY KEY (message, sequence)
+  size     INTEGER,
+  text     TEXT,
+  PRIMARY KEY (entity, member, sequence)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE projection_activities (
@@ -158,7 +176,8 @@ CREATE TABLE projection_activities (
   kind       TEXT NOT NULL,
   title      TEXT NOT NULL,
   status     TEXT NOT NULL,
-  detail     TEXT,
+  base       INTEGER NOT NULL, -- the event that last recorded it whole
+  size       INTEGER NOT NULL, -- of the detail, in bytes
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   UNIQUE (thread_id, id)
@@ -191,6 +210,9 @@ CREATE TABLE checkpoints (
   turn_id     TEXT,
   git_ref     TEXT NOT NULL,
   message     TEXT NOT NULL,
+  git_commit  TEXT,
+  tree        TEXT,
+  phase       TEXT NOT NULL,
   created_at  TEXT NOT NULL,
   restored_at TEXT,
   UNIQUE (thread_id, id)
@@ -199,19 +221,20 @@ CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id);
 
 CREATE TABLE settings (
   key        TEXT PRIMARY KEY,
+  sequence   INTEGER NOT NULL,
   value      TEXT NOT NULL,
   updated_at TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The search indexes. They hold words only; the text stays in the tables of the projections, their external content
--- (https://www.sqlite.org/fts5.html, section 4.4.3). The rowid is the sequence of the row in that table.
+-- The search indexes. They hold words only; the text stays in the log, and views beside the projections read it: their
+-- external content (https://www.sqlite.org/fts5.html, section 4.4.3). The rowid is the sequence of the entity.
 
 CREATE VIRTUAL TABLE thread_search USING fts5 (
   title, content = 'projection_threads', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
 );
 
 CREATE VIRTUAL TABLE message_search USING fts5 (
-  text, content = 'projection_messages', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
+  text, content = 'message_texts', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
 );
 
 -- activity_texts: a view beside the projection, with the strings in the detail.

@@ -2,9 +2,10 @@
 
 CREATE TRIGGER checkpoints_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'CheckpointCreated' BEGIN
-  INSERT INTO checkpoints (sequence, thread_id, id, turn_id, git_ref, message, created_at)
-  VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId',
-          NEW.payload ->> '$.gitRef', NEW.payload ->> '$.message', NEW.at);
+  INSERT INTO checkpoints (sequence, thread_id, id, turn_id, git_ref, message, git_commit, tree, phase, created_at)
+  VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.gitRef',
+          NEW.payload ->> '$.message', NEW.payload ->> '$.commit', NEW.payload ->> '$.tree',
+          coalesce(NEW.payload ->> '$.phase', 'manual'), NEW.at);
 END;
 
 CREATE TRIGGER checkpoints_restored INSTEAD OF INSERT ON projector
@@ -20,7 +21,7 @@ END;
 
 CREATE VIEW checkpoint_entities AS
   SELECT sequence, thread_id, id, json_object(
-    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'gitRef', git_ref, 'message', message,
-    'createdAt', created_at, 'restoredAt', restored_at
+    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'gitRef', git_ref, 'message', message,
+    'commit', git_commit, 'tree', tree, 'phase', phase, 'createdAt', created_at, 'restoredAt', restored_at
   ) AS value
   FROM checkpoints;

@@ -24,7 +24,7 @@ END;
 
 CREATE VIEW approval_entities AS
   SELECT sequence, thread_id, id, turn_id, json_object(
-    'id', id, 'threadId', thread_id, 'turnId', turn_id, 'title', title, 'options', json(options),
+    'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'title', title, 'options', json(options),
     'detail', json(detail), 'status', status, 'outcome', outcome, 'createdAt', created_at,
     'resolvedAt', resolved_at
   ) AS value

@@ -2,25 +2,27 @@
 
 CREATE TRIGGER projection_projects_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ProjectCreated' BEGIN
-  INSERT INTO projection_projects (sequence, id, name, path, created_at, updated_at)
-  VALUES (NEW.sequence, NEW.payload ->> '$.id', NEW.payload ->> '$.name', NEW.payload ->> '$.path', NEW.at, NEW.at);
+  INSERT INTO projection_projects (sequence, id, name, path, remote, created_at, updated_at)
+  VALUES (NEW.sequence, NEW.payload ->> '$.id', NEW.payload ->> '$.name', NEW.payload ->> '$.path',
+          NEW.payload ->> '$.remote', NEW.at, NEW.at);
 END;
 
 CREATE TRIGGER projection_projects_updated INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ProjectUpdated' BEGIN
   UPDATE projection_projects
   SET name = coalesce(NEW.payload ->> '$.name', name), path = coalesce(NEW.payload ->> '$.path', path),
-      updated_at = NEW.at
+      remote = coalesce(NEW.payload ->> '$.remote', remote), updated_at = max(updated_at, NEW.at)
   WHERE id = NEW.payload ->> '$.id';
 END;
 
 CREATE TRIGGER projection_projects_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ProjectDeleted' BEGIN
-  UPDATE projection_projects SET deleted = 1, updated_at = NEW.at WHERE id = NEW.payload ->> '$.id';
+  UPDATE projection_projects SET deleted = 1, updated_at = max(updated_at, NEW.at)
+  WHERE id = NEW.payload ->> '$.id';
 END;
 
 CREATE VIEW project_entities AS
   SELECT sequence, id, json_object(
-    'id', id, 'name', name, 'path', path, 'createdAt', created_at, 'updatedAt', updated_at
+    'sequence', sequence, 'id', id, 'name', name, 'path', path, 'remote', remote, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
   FROM projection_projects WHERE deleted = 0;

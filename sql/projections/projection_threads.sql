@@ -3,9 +3,9 @@
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadCreated' BEGIN
-  INSERT INTO projection_threads (sequence, id, project_id, title, version, created_at, updated_at)
+  INSERT INTO projection_threads (sequence, id, project_id, title, version, origin, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.projectId', NEW.payload ->> '$.title',
-          NEW.sequence, NEW.at, NEW.at);
+          NEW.sequence, NEW.payload -> '$.origin', NEW.at, NEW.at);
   INSERT INTO thread_search (rowid, title) VALUES (NEW.sequence, NEW.payload ->> '$.title');
 END;
 
@@ -27,9 +27,9 @@ END;
 CREATE TRIGGER projection_threads_changed INSTEAD OF INSERT ON projector
 WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'MessageAppended') BEGIN
   UPDATE projection_threads
-  SET version = NEW.sequence, updated_at = NEW.at,
-      running = CASE NEW.event_type WHEN 'TurnStarted' THEN 1
-        WHEN 'TurnCompleted' THEN 0 WHEN 'TurnFailed' THEN 0 WHEN 'TurnInterrupted' THEN 0 ELSE running END,
+  SET version = NEW.sequence, updated_at = max(updated_at, NEW.at),
+      turn_status = CASE NEW.event_type WHEN 'TurnStarted' THEN 'running' WHEN 'TurnCancelling' THEN 'cancelling'
+        WHEN 'TurnCompleted' THEN NULL WHEN 'TurnFailed' THEN NULL WHEN 'TurnInterrupted' THEN NULL ELSE turn_status END,
       pending_approvals = pending_approvals
         + CASE NEW.event_type WHEN 'ApprovalRequested' THEN 1 WHEN 'ApprovalResolved' THEN -1 ELSE 0 END,
       archived_at = CASE NEW.event_type
@@ -39,9 +39,9 @@ WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'Mess
 END;
 
 CREATE VIEW thread_entities AS
-  SELECT id, project_id, version, archived_at, json_object(
-    'id', id, 'projectId', project_id, 'title', title,
-    'status', CASE WHEN NOT running THEN 'idle' WHEN pending_approvals > 0 THEN 'waiting' ELSE 'running' END,
-    'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
+  SELECT sequence, id, project_id, version, updated_at, archived_at, origin, origin_tool, origin_session, json_object(
+    'sequence', sequence, 'id', id, 'projectId', project_id, 'title', title,
+    'status', iif(turn_status = 'running' AND pending_approvals > 0, 'waiting', coalesce(turn_status, 'idle')),
+    'origin', json(origin), 'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
   FROM projection_threads WHERE deleted = 0;

@@ -13,7 +13,10 @@ WHEN NEW.event_type = 'TurnCompleted' OR NEW.event_type = 'TurnFailed' OR NEW.ev
         WHEN 'TurnCompleted' THEN 'completed' WHEN 'TurnFailed' THEN 'failed' ELSE 'interrupted' END,
       stop_reason = NEW.payload ->> '$.stopReason',
       reason = NEW.payload ->> '$.reason',
+      by = NEW.payload ->> '$.by',
+      confirmed = NEW.payload ->> '$.confirmed',
       error = NEW.payload ->> '$.error',
+      error_kind = NEW.payload ->> '$.kind',
       usage = NEW.payload -> '$.usage',
       ended_at = NEW.at
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
@@ -26,7 +29,8 @@ END;
 
 CREATE VIEW turn_entities AS
   SELECT sequence, thread_id, id, json_object(
-    'id', id, 'threadId', thread_id, 'status', status, 'stopReason', stop_reason, 'reason', reason,
-    'error', error, 'usage', json(usage), 'startedAt', started_at, 'endedAt', ended_at
+    'sequence', sequence, 'id', id, 'threadId', thread_id, 'status', status, 'runner', runner,
+    'stopReason', stop_reason, 'reason', reason, 'by', by, 'confirmed', json(iif(confirmed, 'true', iif(confirmed = 0, 'false', NULL))),
+    'error', error, 'errorKind', error_kind, 'usage', json(usage), 'startedAt', started_at, 'endedAt', ended_at
   ) AS value
   FROM projection_turns;

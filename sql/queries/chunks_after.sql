@@ -1,2 +1,3 @@
--- The text of a streaming message after a chunk.
-SELECT sequence, text FROM message_chunks WHERE message = :message AND sequence > :after ORDER BY sequence;
+-- The text of a streaming message that came in events after :after.
+SELECT p.sequence, t.text FROM parts AS p CROSS JOIN message_parts AS t ON t.sequence = p.sequence
+WHERE p.entity = :message AND p.member = '' AND p.sequence > :after ORDER BY p.sequence;

@@ -1,2 +1,2 @@
 -- Events after a sequence.
-SELECT sequence, payload FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;
+SELECT sequence, payload, actor FROM events WHERE sequence > :after ORDER BY sequence LIMIT :limit;

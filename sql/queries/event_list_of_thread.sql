@@ -1,2 +1,2 @@
 -- Events of one thread after a sequence.
-SELECT sequence, payload FROM events WHERE thread_id = :thread AND sequence > :after ORDER BY sequence LIMIT :limit;
+SELECT sequence, payload, actor FROM events WHERE thread_id = :thread AND sequence > :after ORDER BY sequence LIMIT :limit;

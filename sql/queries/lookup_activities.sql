@@ -1,3 +1,4 @@
--- For the decider: whole activities, to tell whether they change.
-SELECT e.thread_id, e.id, e.turn_id, e.kind, e.title, e.status, e.detail FROM json_each(:keys) AS k
-JOIN projection_activities AS e ON e.thread_id = k.value ->> 1 AND e.id = k.value ->> 2;
+-- For the decider: whole activities, to tell what changes.
+SELECT a.thread_id, a.id, a.turn_id, a.kind, a.title, a.status, d.detail FROM json_each(:keys) AS k
+CROSS JOIN projection_activities AS a ON a.thread_id = k.value ->> 1 AND a.id = k.value ->> 2
+CROSS JOIN activity_details AS d ON d.sequence = a.sequence;

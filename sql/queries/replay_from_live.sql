@@ -1,4 +1,3 @@
--- Projects one slice of the attached database's log into an empty copy of the projections.
-INSERT INTO projector (sequence, payload, event_type, thread_id, at)
-SELECT sequence, payload, event_type, thread_id, at FROM live.events WHERE sequence > :after AND sequence <= :upto
-ORDER BY sequence;
+-- Appends one slice of the attached database's log to an empty one, which projects it.
+INSERT INTO events (sequence, payload, actor)
+SELECT sequence, payload, actor FROM live.events WHERE sequence > :after AND sequence <= :upto ORDER BY sequence;

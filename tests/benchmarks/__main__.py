@@ -1,9 +1,9 @@
-"""How fast treadle is, beside floors and peers that are measured in the same run, in turn.
+"""Measures how fast treadle is, relative to floors and peers that are measured alternately in the same run.
 
     python tests/benchmarks [--quick] [--only ROW …] [--peers DIR]
 
-prints a row for each figure. A whole run writes docs/benchmarks.md as well. What is measured is the wheel that the
-checkout makes, with its byte code, in an environment of its own in .bench/.
+prints a row for each figure. A whole run also writes docs/benchmarks.md. It measures the wheel that is built from the
+checkout, with its byte code, in its own environment in .bench/.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.rows import ROWS
 
 
 def installed() -> Path:
-    """The Python of the environment that has the wheel of this source."""
+    """Install the wheel of this source in the environment if necessary; return the environment's Python."""
     source = hashlib.sha256()
     for path in sorted([ROOT / "pyproject.toml", *(ROOT / "daemon").rglob("*.py"), *(ROOT / "sql").rglob("*.sql")]):
         source.update(f"{path.relative_to(ROOT)}\0{path.read_text()}\0".encode())

@@ -1,4 +1,4 @@
-"""What every row is measured with: sizes, clocks, pipes, and the figure that comes of pairs."""
+"""What all measurements use: sizes, clocks, pipes, and the figures that result from pairs of values."""
 
 import json
 import os
@@ -17,24 +17,25 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 import wire
-from benchmarks.history import conversations, fill, history
+from benchmarks.history import batches, conversations, fill, history
+from treadle.domain.events import encode
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-WORK = ROOT / ".bench"  # beside the source, not in /tmp: that may be in memory, where a sync costs nothing
+WORK = ROOT / ".bench"  # not in /tmp, which may be in memory, where a sync costs nothing
 SERVE = (sys.executable, "-m", "treadle", "serve", "--durability", "full")
 IMPORTS = "import asyncio, aiosqlite, msgspec"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """rounds: pairs of each row. The others: how much of it a round takes."""
+    """How much is measured. rounds: pairs per row. The others: the number of each per round."""
 
     rounds: int = 5
     pipelined: int = 10_000
     one_by_one: int = 200
     echoes: int = 1_500
-    starts: int = 5  # a round
+    starts: int = 5  # per round
     calls: int = 100
     batches: int = 40
     events: int = 1_000_000
@@ -46,6 +47,7 @@ class Sizes:
     deltas: int = 50_000
     first_deltas: int = 1_000
     streamed: int = 10_000
+    tool_results: int = 3_000
     live: int = 60
     fan_out: int = 400
     subscriptions: int = 50
@@ -69,6 +71,7 @@ QUICK = Sizes(
     deltas=300,
     first_deltas=100,
     streamed=60,
+    tool_results=20,
     live=3,
     fan_out=5,
     subscriptions=5,
@@ -78,7 +81,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Figure:
-    """values: one a pair. beside: the absolute figures that it came from, in words."""
+    """A measured row. values: one per pair. beside: the absolute figures behind them, in words."""
 
     values: Sequence[float]
     beside: str = ""
@@ -96,12 +99,12 @@ class Absent:
 
 
 Measure = Callable[["Bench"], Mapping[str, Figure | Absent]]
-"""Measures one row or several that belong together, by their names."""
+"""Measures one row, or several that belong together; returns them by name."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """better: which values reach `reach` and `aim`: those that are at least it, or at most it."""
+    """The definition of a row. reach: the required value. better: whether values must be at least or at most that."""
 
     name: str
     measured_as: str
@@ -115,14 +118,14 @@ class Row:
         return value >= bound if self.better == "≥" else value <= bound
 
     def share(self, value: float, bound: float | None = None) -> float:
-        """How much of what it must reach, or of another bound, that is: 1 or more reaches it."""
+        """The value as a share of the required value, or of another bound: 1 or more reaches it."""
         bound = self.reach if bound is None else bound
         return value / bound if self.better == "≥" else bound / max(value, bound / 1000)
 
 
 @dataclass
 class Bench:
-    """One run. peers: the folder that they were installed into."""
+    """One run. peers: the folder in which they are installed."""
 
     sizes: Sizes
     peers: Path
@@ -130,7 +133,7 @@ class Bench:
     _made: int = field(default=0)
 
     def folder(self, name: str) -> Path:
-        """A name for a folder that is not there yet."""
+        """A path for a new folder, which does not exist yet."""
         self._made += 1
         return self.work / f"{self._made:03}-{name}"
 
@@ -139,7 +142,7 @@ class Bench:
 
     @cached_property
     def large(self) -> Path:
-        """The data directory with the large history, which nobody writes to."""
+        """The data directory with the large history, which must not be changed."""
         data_dir = self.folder("large")
         fill(data_dir, history(self.sizes.events, self.sizes.threads))
         return data_dir
@@ -151,8 +154,17 @@ class Bench:
         fill(data_dir, conversations({"long": self.sizes.turns, "short": 20}))
         return data_dir
 
+    @cached_property
+    def batches(self) -> Path:
+        """The file with the events that are appended, a JSON text a line; one batch more, to warm up."""
+        path = self.folder("batches")
+        with path.open("wb") as file:
+            for batch in batches(1 + self.sizes.batches):
+                file.writelines(encode(event) + b"\n" for event in batch)
+        return path
+
     def short(self, threads: int) -> Path:
-        """A new data directory with so many threads, of three events each."""
+        """A new data directory with this many threads of about three events each."""
         data_dir = self.folder(f"{threads}-threads")
         fill(data_dir, history(20 + 3 * threads, threads))
         return data_dir
@@ -163,20 +175,20 @@ class Bench:
         return copy
 
     def worker(self, *arguments: object) -> Any:
-        """What `worker.py` finds, in a process of its own."""
+        """Run `worker.py` in its own process; return what it measured."""
         command = [sys.executable, str(HERE / "worker.py"), *map(str, arguments)]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout)
 
     @contextmanager
     def serving(self, data_dir: Path, *arguments: str) -> Iterator[wire.Daemon]:
-        """A daemon that has been said hello to."""
+        """An initialized daemon."""
         with wire.serving(data_dir, "--durability", "full", *arguments) as daemon:
             yield daemon
 
 
 class Pipe:
-    """A process that answers each frame with a line or, with headers, with a frame; nothing here decodes them."""
+    """A process that answers each line with a line or, with `headers`, each frame with a frame. Decodes no answers."""
 
     def __init__(
         self,
@@ -207,7 +219,7 @@ class Pipe:
         self._to.flush()
 
     def receive(self) -> bytes:
-        """The body of the next frame."""
+        """Read the body of the next frame."""
         if not self.headers:
             return self._from.readline()
         length = 0
@@ -218,7 +230,7 @@ class Pipe:
         return self._from.read(length)
 
     def ask(self, frame: bytes) -> float:
-        """Write a frame and read its answer; the seconds that it took."""
+        """Write a frame and read its answer; return the seconds that it took."""
         began = time.perf_counter()
         self.send(frame)
         answer = self.receive()
@@ -227,14 +239,14 @@ class Pipe:
         return elapsed
 
     def call(self, method: str, **params: Any) -> Any:
-        """The result of one request."""
+        """Send one request; return its result."""
         self.send(self.frame(request("call", method, **params)))
         answer = json.loads(self.receive())
         assert "result" in answer, answer
         return answer["result"]
 
     def pour(self, data: bytes, count: int) -> float:
-        """Write all of it while as many answers are read; the seconds that it took."""
+        """Write all data while reading `count` answers; return the seconds that it took."""
         began = time.perf_counter()
         writer = threading.Thread(target=self.send, args=(data,))
         writer.start()
@@ -262,7 +274,7 @@ class Pipe:
 
 
 def serve(data_dir: Path, *arguments: str, headers: bool = False) -> Pipe:
-    """A daemon that has been said hello to, at the other end of a pipe that decodes nothing."""
+    """An initialized daemon at the other end of a Pipe, which decodes no answers."""
     pipe = Pipe([*SERVE, "--data-dir", data_dir, *arguments], headers=headers)
     pipe.call("initialize")
     return pipe
@@ -291,7 +303,7 @@ def p50(values: Sequence[float]) -> float:
 
 
 def cpu_seconds(process: int) -> float:
-    """What all threads of a process have run for, to the nanosecond; the clock ticks of `stat` are too coarse."""
+    """The CPU time of all threads of a process, to the nanosecond. The clock ticks of `stat` are too coarse."""
     total = 0
     for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
         total += int(path.read_text().split()[0])

@@ -1,9 +1,9 @@
-"""Large, lifelike histories: projects whose threads run some at a time, of turns with tools, questions and answers.
+"""Generates large, realistic histories: projects with threads, a few at a time, whose turns have tools and approvals.
 
     python tests/benchmarks/history.py DIR --events 1000000 --threads 50000
 
-makes a data directory. The events go through the schema's own triggers, so the tables are what the log says. The same
-sizes and seed give the same payloads.
+creates a data directory. The events go through the schema's own triggers, so the tables match the log. The same sizes
+and seed give the same payloads.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from treadle.store.errors import Refused
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.store import Store
 
-BATCH = 20_000  # events a transaction
-AT_ONCE = 6  # threads that run
+BATCH = 20_000  # events per transaction
+AT_ONCE = 6  # threads that are active
 SMALLEST_TURN = 5
-RUNNER = "019b7762-a600-7000-8000-000000000000"  # a daemon that is gone
+RUNNER = "019b7762-a600-7000-8000-000000000000"  # a daemon that has exited
 
 TEXT = (
     "the class path of a test that it is when we run the file first and then the retry delay so that each request has "
@@ -52,7 +52,7 @@ def to_the_second(timestamp: int) -> str:
 
 
 class Scribe:
-    """Makes what histories are made of. random: where all choices but the ids come from. Its clock only goes on."""
+    """Generates the events of histories. random: decides everything but the ids. Its clock only moves forward."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -60,7 +60,7 @@ class Scribe:
         self._milliseconds = 1_767_254_400_000  # of 2026-01-01 08:00 UTC
 
     def at(self) -> str:
-        """The time of the next event: streamed text comes quickly, people do not."""
+        """The time of the next event: usually soon after the previous one, as in streamed text, or after a pause."""
         self._milliseconds += self.random.choice((20, 50, 50, 50, 90, 400, 3000))
         seconds, milliseconds = divmod(self._milliseconds, 1000)
         return f"{to_the_second(seconds)}.{milliseconds:03}Z"
@@ -71,16 +71,23 @@ class Scribe:
         return f"{clock[:8]}-{clock[8:]}-7{bits[:3]}-8{bits[3:6]}-{bits[6:18]}"
 
     def text(self, words: int) -> str:
-        """Words, about as many."""
+        """Text of about as many words."""
         start = int(self.random.random() * len(TEXT))
         return (TEXT * 4)[start : start + 5 * words]
+
+    def output(self, length: int) -> str:
+        """So many characters of what a search prints: files, the numbers of lines, words."""
+        lines = ""
+        while len(lines) < length:
+            lines += f"{self.random.choice(FILES)}:{self.random.randint(1, 999)}: {self.text(8)}\n"
+        return lines[:length]
 
     def project(self, n: int) -> tuple[str, AnyEvent]:
         id = self.id()
         return id, e.ProjectCreated(id=id, name=f"project-{n}", path=f"/home/user/project-{n}", at=self.at())
 
     def thread(self, project: str, room: int) -> Iterator[AnyEvent]:
-        """Exactly `room` events of a new thread, which ends idle."""
+        """Exactly `room` events of a new thread, which is idle at the end."""
         thread = self.id()
         yield e.ThreadCreated(thread_id=thread, project_id=project, title=self.text(4), at=self.at())
         room -= 1
@@ -94,7 +101,7 @@ class Scribe:
             yield e.ThreadArchived(thread_id=thread, at=self.at())
 
     def turn(self, thread: str, room: int) -> Iterator[AnyEvent]:
-        """A whole turn of at most `room` events: a prompt, tools, some of which may only run if asked, an answer."""
+        """A whole turn of at most `room` events: a prompt, tool calls, some with an approval, and an answer."""
         choose, turn, answer = self.random, self.id(), self.id()
         room -= SMALLEST_TURN
         tools = min(room // 4, choose.choice((0, 0, 1, 1, 2, 3, 5)))
@@ -125,7 +132,7 @@ class Scribe:
         yield self.end(thread, turn)
 
     def tool(self, thread: str, turn: str) -> Iterator[AnyEvent]:
-        """Two to four events."""
+        """A tool call: two events, or four with an approval."""
         kind, title = self.random.choice(TOOLS)
         file, call = self.random.choice(FILES), self.id()
         output = self.text(self.random.choice((5, 20, 60)))
@@ -162,7 +169,7 @@ class Scribe:
 
 
 def history(events: int, threads: int, *, projects: int = 20, seed: int = 0) -> Iterator[AnyEvent]:
-    """Exactly so many events, of so many threads in so many projects. Few threads are long, most are short."""
+    """Exactly this many events, in this many threads and projects. A few threads are long, most are short."""
     scribe = Scribe(seed)
     homes = []
     for n in range(projects):
@@ -175,7 +182,7 @@ def history(events: int, threads: int, *, projects: int = 20, seed: int = 0) -> 
     running = list(islice(waiting, AT_ONCE))
     while running:
         place = scribe.random.randrange(len(running))
-        # Some events of one before the next has its turn, as when people look at one window at a time.
+        # Several events of one thread in a row, as when people work in one window at a time.
         burst = list(islice(running[place], scribe.random.randint(1, 12)))
         yield from burst
         if not burst:
@@ -183,7 +190,7 @@ def history(events: int, threads: int, *, projects: int = 20, seed: int = 0) -> 
 
 
 def rooms(events: int, threads: int, random: random.Random) -> list[int]:
-    """How many events each thread has, at least one."""
+    """The number of events of each thread, at least one."""
     shares = [min(random.paretovariate(1.1), 1000.0) for _ in range(threads)]
     scale = (events - threads) / sum(shares)
     found = [1 + int(share * scale) for share in shares]
@@ -192,7 +199,7 @@ def rooms(events: int, threads: int, random: random.Random) -> list[int]:
 
 
 def conversations(turns: dict[str, int], *, alike: int = 20) -> Iterator[AnyEvent]:
-    """Threads by id with so many turns. Turn n is like turn n + alike, so that a short one ends as a long one does."""
+    """Threads with the given numbers of turns. Turns n and n + alike are alike, so that all threads end alike."""
     scribe = Scribe(0)
     project, created = scribe.project(0)
     yield created
@@ -203,8 +210,36 @@ def conversations(turns: dict[str, int], *, alike: int = 20) -> Iterator[AnyEven
             yield from scribe.turn(thread, 1000)
 
 
+def batches(count: int) -> Iterator[list[e.ThreadEvent]]:
+    """So many threads of 500 events each: 50 turns of a prompt, answers and an end."""
+    scribe = Scribe(0)
+    project = scribe.id()
+    for _ in range(count):
+        thread = scribe.id()
+        events: list[e.ThreadEvent] = [
+            e.ThreadCreated(thread_id=thread, project_id=project, title=scribe.text(4), at=scribe.at())
+        ]
+        for n in range(50):
+            turn = scribe.id()
+            events.append(e.TurnStarted(id=turn, thread_id=thread, runner=RUNNER, at=scribe.at()))
+            events += (
+                e.MessageAdded(
+                    id=scribe.id(),
+                    thread_id=thread,
+                    turn_id=turn,
+                    role="assistant" if place else "user",
+                    text=scribe.text(18),
+                    streaming=False,
+                    at=scribe.at(),
+                )
+                for place in range(8 if n else 7)
+            )
+            events.append(e.TurnCompleted(id=turn, thread_id=thread, stop_reason="end_turn", at=scribe.at()))
+        yield events
+
+
 def fill(data_dir: Path, history: Iterable[AnyEvent], progress: Callable[[int], None] = lambda done: None) -> int:
-    """Make the database, and append the events without a daemon and without waiting for the disk; how many."""
+    """Create a database and append the events without a daemon or waiting for the disk; return their number."""
 
     async def create() -> None:
         await (await Store.open(data_dir)).close()

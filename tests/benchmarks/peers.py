@@ -1,4 +1,4 @@
-"""Installs what treadle is measured beside: python tests/benchmarks/peers.py [DIR]. Needs npm and the registries."""
+"""Installs the peers to compare with: python tests/benchmarks/peers.py [DIR]. Needs npm and the registries."""
 
 import subprocess
 import sys
@@ -20,12 +20,12 @@ def install(peers: Path) -> None:
 
 
 def codex(peers: Path) -> Path | None:
-    """Its binary, where it is installed; npm's own command would start it by way of node."""
+    """The binary of codex, or None if it is not installed. The command of npm would start it through node."""
     return next(peers.glob("codex/node_modules/@openai/codex-*/vendor/*/bin/codex"), None)
 
 
 def emmett(peers: Path) -> Path | None:
-    """The folder that has its node_modules, where it is installed."""
+    """The folder with emmett's node_modules, or None if it is not installed."""
     folder = peers / "emmett"
     return folder if (folder / "node_modules" / "@event-driven-io").exists() else None
 

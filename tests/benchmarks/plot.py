@@ -1,4 +1,4 @@
-"""The rows as bars: to the right of the line what reaches more than it must, to the left what falls short."""
+"""Draws the rows as bars: to the right of the line if the required value is reached, to the left if it is not."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from benchmarks.harness import Row
 
 WIDTH, LEFT, RIGHT, TOP, STEP = 760, 170, 80, 46, 26
-LEAST, MOST = 0.1, 20.0  # of what must be reached, on a logarithmic scale
+LEAST, MOST = 0.1, 20.0  # multiples of the required value, on a logarithmic scale
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .faint { fill: #6e7781; font-size: 11px }
@@ -29,13 +29,13 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 
 def x(share: float) -> float:
-    """Where so much of what must be reached lies."""
+    """The x coordinate of a multiple of the required value."""
     part = math.log(min(max(share, LEAST), MOST) / LEAST) / math.log(MOST / LEAST)
     return LEFT + part * (WIDTH - LEFT - RIGHT)
 
 
 def svg(rows: Sequence[tuple[Row, float]]) -> str:
-    """Each row with its median."""
+    """The plot. rows: each with its median."""
     height = TOP + STEP * len(rows) + 30
     bottom = TOP + STEP * len(rows)
     parts = [

@@ -1,4 +1,4 @@
-"""What a run found, as a table to look at and as one to keep."""
+"""Reports the results of a run, on the terminal and in docs/benchmarks.md."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def verdict(row: Row, figure: Figure) -> str:
 
 
 def line(row: Row, found: Figure | Absent) -> str:
-    """For a terminal."""
+    """A row as a line for the terminal."""
     if isinstance(found, Absent):
         return f"{row.name:22} {'–':>8}  {found.why}"
     value = f"{number(found.median)} {row.unit}".strip()
@@ -48,7 +48,7 @@ def line(row: Row, found: Figure | Absent) -> str:
 
 
 def tables(rows: tuple[Row, ...], found: Found) -> str:
-    """For docs/benchmarks.md."""
+    """The rows as tables for docs/benchmarks.md."""
     lines = [
         "| row | measured as | median | least – most | reach | aim | so |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -71,7 +71,7 @@ def tables(rows: tuple[Row, ...], found: Found) -> str:
 
 
 def machine() -> str:
-    """In general terms."""
+    """The machine, in general terms."""
     return (
         f"{os.cpu_count()} {platform.machine()} cores of a shared machine, {platform.system()}, "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
@@ -79,13 +79,13 @@ def machine() -> str:
 
 
 def keep(found: Found, rounds: int) -> None:
-    """So that the page can be written anew."""
+    """Save the results, so that the page can be generated again."""
     figures = {name: asdict(figure) for name, figure in found.items()}
     LAST.write_text(json.dumps({"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": rounds, "rows": figures}))
 
 
 def write(rows: tuple[Row, ...], page: Path = PAGE) -> None:
-    """Put the last whole run between the marks of the page; what was written around them stays."""
+    """Write the last whole run between the marks of the page, and leave the rest of the page unchanged."""
     last = json.loads(LAST.read_text())
     found: dict[str, Figure | Absent] = {
         name: Absent(**fields) if "why" in fields else Figure(**fields) for name, fields in last["rows"].items()

@@ -1,4 +1,4 @@
-"""Every row: how it is measured, what it must reach, and what would be better still."""
+"""Every row: how it is measured, the value that it must reach, and the aim."""
 
 from typing import Final
 
@@ -11,14 +11,15 @@ from benchmarks.harness import Row
 ROWS: Final = (
     Row("pipelined", "durable commands/s ÷ the floor of both walls, 1 ÷ (1/a + 1/e)", "≥", 0.25, 0.5,
         commands.pipelined),
-    Row("one at a time", "dispatch p50 − (bare commit p50 + round trip of the loop p50)", "≤", 1.0, 0.5,
-        commands.one_at_a_time, "ms"),
+    Row("one at a time", "dispatch p50 − p50 of a bare commit of one row", "≤", 0.5, 0.5, commands.one_at_a_time, "ms"),
     Row("read", "pipelined `setting/list`/s ÷ echoes/s of stock pygls", "≥", 8, 20, reads.read),
     Row("codex: list", "its `thread/list` p50 ÷ ours, each of 5,000 threads, pages of 25", "≥", 5, 20, peers.codex),
     Row("codex: rename", "its `thread/name/set` p50, not synced ÷ our `RenameThread` p50, synced", "≥", 1.5, 4,
         peers.codex),
-    Row("eventsourcing", "appended and projected events/s in process, 500 at a time ÷ its saves of 500", "≥", 1.5, 2.5,
-        peers.eventsourcing),
+    Row("append: peers", "events/s in process, 500 at a time ÷ the faster of two event stores with the same rows", "≥",
+        1.5, 2.5, peers.append),
+    Row("append: floor", "events/s in process, 500 at a time ÷ plain sqlite3 writing the rows that they became", "≥",
+        0.6, 0.6, peers.append),
     Row("start", "spawn to `initialize` answered ÷ the imports alone", "≤", 1.2, 1.0, processes.start),
     Row("first list", "spawn to `thread/list` answered ÷ to `initialize`, both in one write", "≤", 1.3, 1.1,
         processes.start),
@@ -31,14 +32,17 @@ ROWS: Final = (
     Row("replay over the pipe", "`event/list` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8, reads.replay),
     Row("replay in process", "decoded pages of the log, events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8,
         reads.replay),
-    Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3's appended rows/s", "≥", 2, 4, reads.rebuild),
+    Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3 writing the rows that they became", "≥", 0.6, 0.6,
+        reads.rebuild),
     Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,
         commands.streaming),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
     Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
     Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
-    Row("disk", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤", 6, 3,
-        processes.idle_and_disk),
+    Row("disk: deltas", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤",
+        2.5, 2.5, processes.idle_and_disk),
+    Row("disk: tool results", "the same, 3,000 results of 2.4 kB, each told as pending, running and completed", "≤",
+        2.2, 2.2, commands.tool_results),
     Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of what is written: commands over a pipe, beside plain sqlite3 and a loop at the other end of the same pipe."""
+"""Rows for writes: commands over a pipe, compared with plain sqlite3 and with a loop at the other end of a pipe."""
 
 import sqlite3
 import threading
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from benchmarks import floors
 from benchmarks.harness import Absent, Bench, Figure, Pipe, cpu_seconds, dispatch, ms, p50, serve
+from benchmarks.history import Scribe
 from benchmarks.worker import TEXT
 
 ADD = {"threadId": "thread", "turnId": "turn", "role": "assistant", "text": TEXT}
 
 
 def with_a_turn(pipe: Pipe) -> None:
-    """A project, a thread and a turn that runs."""
+    """Create a project and a thread, and start a turn."""
     pipe.call("command/dispatch", type="CreateProject", id="project", name="p", path="/p")
     pipe.call("command/dispatch", type="CreateThread", threadId="thread", projectId="project", title="t")
     pipe.call("command/dispatch", type="StartTurn", id="turn", threadId="thread", prompt="go")
@@ -58,15 +59,15 @@ def one_at_a_time(bench: Bench) -> Mapping[str, Figure | Absent]:
             ours.append(dispatched)
             commits.append(commit)
             echoes.append(echo)
-            differences.append((dispatched - commit - echo) * 1000)
+            differences.append((dispatched - commit) * 1000)
     beside = f"dispatch {ms(p50(ours))}; bare commit {ms(p50(commits))}, loop {ms(p50(echoes))}"
     return {"one at a time": Figure(differences, beside)}
 
 
 def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """CPU, since a sync that falls into a thousand deltas or does not says nothing about them.
+    """Measured in CPU time, because whether a sync happens during a thousand deltas says nothing about them.
 
-    The expected version keeps deltas from becoming one event.
+    The expected version prevents deltas from being merged into one event.
     """
     total, piece, first, last = bench.sizes.deltas, bench.sizes.first_deltas, [], []
 
@@ -90,7 +91,7 @@ def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
             message = f"message-{round}"
             daemon.call("command/dispatch", type="AddMessage", id=message, streaming=True, **ADD)
             if round < 0:
-                cost(message, piece)  # the first thousand of all warm it up
+                cost(message, piece)  # warm up
                 continue
             first.append(cost(message, piece))
             cost(message, total - 2 * piece)
@@ -100,11 +101,47 @@ def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:
     return {"streaming": Figure(ratios, beside)}
 
 
-class Disk(threading.Thread):
-    """Streams 100 deltas of 20 bytes a second, which takes its time while something else is measured.
+def tool_results(bench: Bench) -> Mapping[str, Figure | Absent]:
+    """Told in full each time, as an edit is: its text is known before it is made."""
+    count = bench.sizes.tool_results
+    scribe = Scribe(0)
+    outputs = [scribe.output(2_400) for _ in range(count)]
+    statuses = ("pending", "running", "completed")
 
-    ratio: of what the database has grown by to the text. events: what the deltas became. after: the ratio, once the
-    message has ended.
+    def ratio(*told: str) -> float:
+        """Of what the database grows by to the text, if so many of the three have it."""
+        data_dir = bench.folder("tool-results")
+        frames = (
+            dispatch(
+                f"{n} {status}",
+                "RecordActivity",
+                id=f"call-{n}",
+                threadId="thread",
+                turnId="turn",
+                kind="execute",
+                title="Run the tests",
+                status=status,
+                detail={"output": output} if status in told else None,
+            )
+            + b"\n"
+            for n, output in enumerate(outputs)
+            for status in statuses
+        )
+        with serve(data_dir) as daemon:
+            with_a_turn(daemon)
+            before = used_bytes(data_dir)
+            daemon.pour(b"".join(frames), count * len(statuses))
+            return (used_bytes(data_dir) - before) / sum(map(len, outputs))
+
+    beside = f"{count:,} results; {ratio('completed'):.2f} if only the completed one has the text"
+    return {"disk: tool results": Figure([ratio(*statuses)], beside)}
+
+
+class Disk(threading.Thread):
+    """Streams 100 deltas of 20 bytes per second in a thread, while something else is measured, because this takes long.
+
+    ratio: the growth of the database divided by the size of the text. events: how many events the deltas became. after:
+    the ratio once the message is complete.
     """
 
     EVERY = 0.01  # seconds
@@ -144,7 +181,7 @@ class Disk(threading.Thread):
 
 
 def used_bytes(data_dir: Path) -> int:
-    """Of log, tables and indexes: the pages of the database that hold something."""
+    """The size of log, tables and indexes: the pages of the database that are in use."""
     with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
         size, pages, free = (
             int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count", "freelist_count")

@@ -1,4 +1,4 @@
-"""Rows of what a daemon is as a process: how soon it answers, and what it takes while it does nothing."""
+"""Rows for the daemon as a process: how soon it answers, how much memory it needs, and what it costs while idle."""
 
 import itertools
 import random
@@ -31,7 +31,7 @@ from benchmarks.rows_commands import ADD, Disk, with_a_turn
 
 
 def seconds_to_import() -> float:
-    """From the spawn of a Python that imports what the daemon needs, and no more, to its first byte."""
+    """From the spawn of a Python process that only imports what the daemon needs, to its first byte."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", f"{IMPORTS}; print(flush=True)"], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -48,7 +48,7 @@ def seconds_to_answer(data_dir: Path) -> float:
 
 
 def seconds_to_answers(data_dir: Path, *methods: str) -> list[float]:
-    """The same, to each of several answers that were asked for in one write."""
+    """From the spawn of a daemon to each answer, if all requests are sent in one write."""
     began, taken = time.perf_counter(), []
     with Pipe([*SERVE, "--data-dir", data_dir]) as daemon:
         daemon.send(b"".join(daemon.frame(request(n, method)) for n, method in enumerate(methods)))
@@ -96,12 +96,12 @@ def with_a_thread(daemon: wire.Daemon) -> None:
 
 
 def at_least(sequence: int) -> Callable[[Any], bool]:
-    """Whether a notification has come as far as that."""
+    """A condition: whether a notification has reached this sequence."""
     return lambda params: bool(params["sequence"] >= sequence)
 
 
 def live(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """From the answer to the command in one daemon: it comes right after the commit."""
+    """The time starts with the command's answer, which comes right after the commit, and ends in another daemon."""
     data_dir, taken = bench.folder("live"), []
     pause = random.Random(0)
     with bench.serving(data_dir) as writer, bench.serving(data_dir) as reader:
@@ -120,7 +120,7 @@ def live(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 
 def fan_out(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """One daemon without subscriptions, one with one, one with many, which all show the thread that changes."""
+    """Three daemons: with none, one and many subscriptions, all to the thread that changes."""
     many = bench.sizes.subscriptions
     extra_of_one, extra_of_many = [], []
     with ExitStack() as stack:
@@ -132,7 +132,7 @@ def fan_out(bench: Bench) -> Mapping[str, Figure | Absent]:
         names = itertools.count()
 
         def cost(count: int) -> float:
-            """CPU a commit, with so many subscriptions."""
+            """The CPU time per commit with this many subscriptions, in microseconds."""
             daemon, commits = daemons[count], bench.sizes.fan_out
             before = cpu_seconds(daemon.process.pid)
             for _ in range(commits):
@@ -156,7 +156,7 @@ def memory(bench: Bench) -> Mapping[str, Figure | Absent]:
     idle, imports = [], []
     for _ in bench.rounds():
         with serve(bench.folder("memory")) as daemon:
-            daemon.call("thread/list")  # all is imported
+            daemon.call("thread/list")  # now everything is imported
             idle.append(resident_bytes(daemon.process.pid))
         with Pipe([sys.executable, "-c", f"{IMPORTS}; print(flush=True); input()"]) as process:
             process.receive()
@@ -181,13 +181,13 @@ def memory(bench: Bench) -> Mapping[str, Figure | Absent]:
 
 
 def messages(first: int, count: int) -> bytes:
-    """One request that adds so many."""
+    """One request that adds this many messages."""
     commands = [{"type": "AddMessage", "id": f"message-{n}", **ADD} for n in range(first, first + count)]
     return request(first, "command/dispatchBatch", commands=commands) + b"\n"
 
 
 def idle_and_disk(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """Together, since both take their time and neither disturbs the other."""
+    """Measured at the same time, because both take long and neither disturbs the other."""
     disk, percents = Disk(bench), []
     with bench.serving(bench.short(bench.sizes.few_threads)) as daemon:
         for topic in ("index", "events"):
@@ -201,5 +201,5 @@ def idle_and_disk(bench: Bench) -> Mapping[str, Figure | Absent]:
     became = f"{bench.sizes.streamed:,} deltas became {disk.events:,} events; {disk.after:.1f} once that has ended"
     return {
         "idle": Figure(percents, f"in {bench.sizes.idle_seconds:.0f} s each"),
-        "disk": Figure([disk.ratio], became),
+        "disk: deltas": Figure([disk.ratio], became),
     }

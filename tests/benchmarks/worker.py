@@ -2,7 +2,7 @@
 
 replay DIR COUNT: events/s of decoded pages of the log and of plain sqlite3, of the first COUNT events, in turn.
 rebuild DIR: events/s of filling the tables anew.
-append DIR BATCHES: events/s of appending and projecting, 500 events at a time.
+append DIR EVENTS COUNT SIZE: events/s of appending and projecting COUNT events of a file, SIZE at a time.
 echo: not a measure: a stock pygls server that answers with the params it was given.
 """
 
@@ -58,38 +58,23 @@ async def rebuild(data_dir: Path) -> float:
     return count / elapsed
 
 
-async def append(data_dir: Path, batches: int) -> float:
-    from treadle.domain import events as e
-    from treadle.domain.events import AnyEvent
+async def append(data_dir: Path, path: Path, count: int, size: int) -> float:
+    from treadle.domain.events import decode, encode
     from treadle.store.sqlite.store import Store
 
-    at = "2026-01-01T08:00:00.000Z"
-
-    def message(n: int) -> AnyEvent:
-        return e.MessageAdded(
-            id=f"message-{n}", thread_id="thread", turn_id="turn", role="assistant", text=TEXT, streaming=False, at=at
-        )
-
-    async def append_all(events: list[AnyEvent]) -> None:
-        payloads = [e.encode(event) for event in events]
+    async def append_all(start: int, end: int) -> None:
+        payloads = [encode(event) for event in events[start:end]]
         assert await store.write(lambda log: log.append(log.sequence(), payloads, []))
 
+    events = [decode(line) for line in path.read_bytes().splitlines()]
     store = await Store.open(data_dir)
-    await append_all(
-        [
-            e.ProjectCreated(id="project", name="p", path="/p", at=at),
-            e.ThreadCreated(thread_id="thread", project_id="project", title="t", at=at),
-            e.TurnStarted(id="turn", thread_id="thread", runner="gone", at=at),
-        ]
-    )
-    all_of_them = [[message(b * BATCH + n) for n in range(BATCH)] for b in range(batches + 1)]
-    await append_all(all_of_them.pop())
+    await append_all(0, BATCH)
     began = time.perf_counter()
-    for batch in all_of_them:
-        await append_all(batch)
+    for start in range(BATCH, BATCH + count, size):
+        await append_all(start, start + size)
     elapsed = time.perf_counter() - began
     await store.close()
-    return batches * BATCH / elapsed
+    return count / elapsed
 
 
 def echo() -> None:
@@ -112,7 +97,8 @@ def main(what: str, *arguments: str) -> None:
     elif what == "rebuild":
         print(json.dumps(asyncio.run(rebuild(Path(arguments[0])))))
     elif what == "append":
-        print(json.dumps(asyncio.run(append(Path(arguments[0]), int(arguments[1])))))
+        data_dir, path, count, size = arguments
+        print(json.dumps(asyncio.run(append(Path(data_dir), Path(path), int(count), int(size)))))
 
 
 if __name__ == "__main__":

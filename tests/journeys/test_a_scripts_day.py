@@ -1,4 +1,4 @@
-"""A script's day: the command line alone, with JSON in and out. No client, no daemon to keep running."""
+"""A script's day: only the command line, with JSON in and out. No client, and no daemon to keep running."""
 
 import json
 import subprocess
@@ -17,16 +17,16 @@ def call(data_dir: Path, method: str, params: dict[str, Any]) -> Any:
     return json.loads(treadle("call", "--data-dir", str(data_dir), method, json.dumps(params)))
 
 
-def test_a_script_records_work_reads_it_and_moves_it_to_another_machine(tmp_path: Path) -> None:
+def test_a_script_records_work_reads_it_back_and_moves_it_to_another_machine(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
 
-    # Each call is a daemon of its own, and the next one sees what the last one did.
+    # Each call runs its own daemon, and sees what the previous calls did.
     call(
         here, "command/dispatch", {"type": "CreateProject", "id": "nightly", "name": "Nightly", "path": "/srv/nightly"}
     )
     thread = {"type": "CreateThread", "threadId": "t", "projectId": "nightly", "title": "Update dependencies"}
     call(here, "command/dispatch", {**thread, "commandId": "once"})
-    # The script is not sure that it was sent, and sends it again: it is carried out once.
+    # The script does not know whether the command arrived, and sends it again: it is carried out once.
     call(here, "command/dispatch", {**thread, "commandId": "once"})
     [listed] = call(here, "thread/list", {})["items"]
     assert listed["title"] == "Update dependencies"
@@ -36,7 +36,7 @@ def test_a_script_records_work_reads_it_and_moves_it_to_another_machine(tmp_path
     assert [event["sequence"] for event in events] == [1, 2]
     assert [event["event"]["type"] for event in events] == ["ProjectCreated", "ThreadCreated"]
 
-    # The log moves to another machine, and is the same log there.
+    # The log is moved to another machine, and is the same there.
     exported = tmp_path / "log.jsonl"
     exported.write_text(treadle("export", "--data-dir", str(here)), "utf-8")
     treadle("import", "jsonl", "--data-dir", str(there), str(exported))

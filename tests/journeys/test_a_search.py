@@ -1,4 +1,4 @@
-"""A search: something was said weeks ago in some thread, and a few words of it are enough to find it."""
+"""A search: a few words are enough to find what was said weeks ago in some thread."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from treadle.client import connect
 from treadle.domain import commands as c
 
 
-async def test_words_of_a_message_find_the_thread_that_it_is_in(tmp_path: Path) -> None:
+async def test_searching_for_words_of_a_message_finds_its_thread(tmp_path: Path) -> None:
     async with connect(tmp_path / "data") as client:
         await client.dispatch(c.CreateProject(id="p", name="Shop", path="/work/shop"))
         for thread, prompt in (("t1", "Why is the checkout slow?"), ("t2", "Add a retry to the payment client")):
@@ -18,6 +18,6 @@ async def test_words_of_a_message_find_the_thread_that_it_is_in(tmp_path: Path) 
         assert [hit.thread_id for hit in found.items] == ["t2"]
         assert "payment" in found.items[0].snippet
 
-        # Deleted work is not found.
+        # A deleted thread is not found.
         await client.dispatch(c.DeleteThread(thread_id="t2"))
         assert (await client.search_query(query="retry payment")).items == []

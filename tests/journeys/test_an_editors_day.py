@@ -1,4 +1,4 @@
-"""An editor's day: open a folder, ask, watch the answer stream in, approve a command, close, and find it all again."""
+"""An editor's day: open a folder, ask, watch the answer stream in, approve a command, close, find it again."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from treadle.domain import commands as c
 from treadle.domain.commands import ApprovalOption
 
 
-async def test_an_editor_shows_a_thread_while_an_agent_works_in_it(tmp_path: Path) -> None:
+async def test_an_editor_shows_a_thread_while_an_agent_works_on_it(tmp_path: Path) -> None:
     workspace = tmp_path / "shop"
     workspace.mkdir()
 
@@ -16,7 +16,7 @@ async def test_an_editor_shows_a_thread_while_an_agent_works_in_it(tmp_path: Pat
         project = (await editor.project_open(path=str(workspace))).project
         await editor.dispatch(c.CreateThread(thread_id="t", project_id=project.id, title="Slow checkout"))
 
-        # It follows the thread; an agent is asked, answers in tokens, and wants to run the tests.
+        # It follows the thread. The user asks an agent, which answers in tokens and wants to run the tests.
         shown = await editor.subscribe("thread", thread_id="t")
         await editor.dispatch(c.StartTurn(thread_id="t", id="turn", prompt="Why is the checkout slow?"))
         await editor.dispatch(
@@ -42,7 +42,7 @@ async def test_an_editor_shows_a_thread_while_an_agent_works_in_it(tmp_path: Pat
         await editor.dispatch(c.ResolveApproval(thread_id="t", id="run", outcome="yes"))
         await editor.dispatch(c.CompleteTurn(thread_id="t", id="turn", stop_reason="end_turn"))
 
-        # In the evening it closes, and the daemon exits with it.
+        # In the evening the editor is closed, and the daemon exits.
         assert await editor.end() == 0
 
     # The next morning everything is there.

@@ -1,4 +1,4 @@
-"""An upgrade: a data directory of the first release of the schema is opened by this treadle."""
+"""An upgrade: this treadle opens a data directory with the first released schema."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Two windows: two editors, each with a daemon of its own, on one data directory. Each sees what the other does."""
+"""Two windows: two editors on one data directory, each with its own daemon. Each sees what the other does."""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 import type {
   Change,
+  ClientMethods,
   Command,
   ErrorData,
   Event,
@@ -13,6 +14,10 @@ import type {
 } from "./treadle.js";
 
 declare function call<M extends keyof Methods>(method: M, params: Methods[M]["params"]): Promise<Methods[M]["result"]>;
+declare function onRequest<M extends keyof ClientMethods>(
+  method: M,
+  ask: (params: ClientMethods[M]["params"]) => ClientMethods[M]["result"],
+): void;
 declare function notify<N extends keyof FromClient>(notification: N, params: FromClient[N]): void;
 declare function on<N extends keyof ToClient>(notification: N, listener: (params: ToClient[N]) => void): void;
 
@@ -31,6 +36,8 @@ export async function used(): Promise<string[]> {
   const held: string = opened(await call("subscription/open", { topic: "index" }));
 
   on("projection/changed", ({ changes }) => changes.map(told));
+  onRequest("window/showMessageRequest", ({ actions }) => actions[0] ?? null);
+  onRequest("window/workDoneProgress/create", () => null);
   on("event/appended", ({ events }) => events.map(({ event }) => happened(event)));
   return [...threads.map((thread) => thread.title), `${version} ${sequence} ${nothing} ${held}`];
 }
@@ -76,6 +83,8 @@ export function advice(data: ErrorData): string {
 export async function wrong(thread: Thread, change: Change, answer: SubscriptionOpened): Promise<void> {
   // @ts-expect-error: no such method
   await call("thread/open", {});
+  // @ts-expect-error: not an action
+  onRequest("window/showMessageRequest", ({ actions }) => actions[0].title);
   // @ts-expect-error: a param is missing
   await call("thread/read", {});
   // @ts-expect-error: a param is misspelt

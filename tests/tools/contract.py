@@ -1,10 +1,10 @@
-"""The copies of the protocol that are checked in, made from the structs that the daemon decodes with.
+"""Generates the checked-in copies of the protocol from the structs that the daemon decodes with.
 
-docs/schema.json is what `treadle schema --format json-schema` prints. In docs/protocol.md it is what stands between
-`<!-- made: … -->` and `<!-- /made -->`. OpenRPC (`treadle schema`) and TypeScript (`npm run types` in
-docs/clients/vscode) are generated where they are needed.
+These are docs/schema.json, which `treadle schema --format json-schema` prints, and the parts of docs/protocol.md
+between `<!-- made: … -->` and `<!-- /made -->`. OpenRPC (`treadle schema`) and TypeScript (`npm run types` in
+docs/clients/vscode) are not checked in; they are generated when needed.
 
-As a program it writes them: make schema
+`make schema` runs this file, which writes the copies. A test compares them.
 """
 
 import json
@@ -25,12 +25,12 @@ SCHEMA = ROOT / "docs" / "schema.json"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 
 MADE = re.compile(r"(<!-- made: (.*?) -->\n).*?(<!-- /made -->\n)", re.DOTALL)
-OF_EVERY_COMMAND = {"type", "commandId", "expectedVersion"}
+OF_EVERY_COMMAND = {"type", "commandId", "at", "expectedVersion"}
 OF_A_COMMAND = {command.__name__ for command in COMMANDS}
 
 
 def protocol(page: str) -> str:
-    """The page with its tables generated again."""
+    """The page with freshly generated tables."""
     return MADE.sub(lambda match: f"{match[1]}{table(*match[2].split())}{match[3]}", page)
 
 
@@ -41,7 +41,7 @@ COPIES: dict[Path, Callable[[], str]] = {
 
 
 def table(head: str, name: str = "") -> str:
-    """One table. head: `events`, `errors`, or the heading for the members of the struct `name`."""
+    """One table. head: `events`, `errors`, or the first column's heading for the members of the struct `name`."""
     heads, rows = {
         "events": (["type", "members, beside `type` and `at`", ""], events()),
         "errors": (["code", "`data.kind`", "more in `data`", "when, and what to do"], errors()),
@@ -59,7 +59,7 @@ def rows_of(name: str, *, required_first: bool) -> Iterator[list[str]]:
 
 
 def members_of_union(name: str) -> Iterator[list[str]]:
-    """A row for each member of the structs of a union: first those of all structs, then those of one."""
+    """A row for each member of the structs of a union: first the members of all structs, then those of only one."""
     structs = [DEFS[one["$ref"].rpartition("/")[2]]["properties"] for one in DEFS[name]["anyOf"]]
     common = [member for member in structs[0] if all(member in struct for struct in structs)]
     for member in common:
@@ -72,7 +72,7 @@ def members_of_union(name: str) -> Iterator[list[str]]:
 
 
 def members(name: str, *, required_first: bool) -> Iterator[list[str]]:
-    """A row for each member of a struct, except the members of every command."""
+    """A row for each member of a struct, except the members that every command has."""
     struct = DEFS[name]
     required = struct["required"]
     names = sorted(struct["properties"], key=lambda member: required_first and member not in required)
@@ -84,7 +84,7 @@ def members(name: str, *, required_first: bool) -> Iterator[list[str]]:
 
 
 def kind(schema: dict[str, Any], optional: bool) -> str:
-    """The type of a member, and whether it is optional."""
+    """The type of a member in words, and whether it is optional."""
     if not optional:
         return spelt(schema)
     variants = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]  # null means the default
@@ -94,7 +94,7 @@ def kind(schema: dict[str, Any], optional: bool) -> str:
 
 
 def spelt(schema: dict[str, Any]) -> str:
-    """A type as the page spells it."""
+    """A type, in the words of the page."""
     if "$ref" in schema:
         return struct_name(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
@@ -104,7 +104,7 @@ def spelt(schema: dict[str, Any]) -> str:
     match schema.get("type"):
         case "array":
             most = f", at most {schema['maxItems']:,}" if "maxItems" in schema else ""
-            return f"array of {spelt(schema['items'])}{most}"
+            return f"array of {spelt(schema.get('items', {}))}{most}"
         case "string":
             return {"id": "id", "date-time": "time"}.get(schema.get("format", ""), "string")
         case "integer" | "number":
@@ -130,7 +130,7 @@ def struct_name(name: str) -> str:
 
 
 def alternatives(words: Any) -> str:
-    *others, last = words
+    *others, last = dict.fromkeys(words)
     return f"{', '.join(others)} or {last}" if others else last
 
 

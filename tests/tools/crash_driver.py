@@ -1,6 +1,6 @@
-"""Kills a daemon at random moments under load and proves that nothing acknowledged is lost and nothing is half done.
+"""Kills a daemon at random moments under load, and checks that nothing acknowledged is lost and nothing is half done.
 
-Used by tests/test_kill.py (some kills in every run) and tests/tools/soak.py (as many as there is time for).
+Used by tests/test_kill.py (some kills in every run) and tests/tools/soak.py (as many as the time allows).
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import FILE_NAME
 
 MOMENTS = ("start", "first start", "load", "load", "load", "load", "rebuild", "shutdown")
-START_SECONDS = 0.8  # about what a start takes here; a kill comes somewhere in it
+START_SECONDS = 0.8  # about as long as a start takes; a kill comes at a random moment of it
 
 
 @dataclass
 class Report:
-    """kills: by the moment at which they came. lost: acknowledged, and not there as it was told."""
+    """What a run did and found. kills: by moment. problems: what is lost or wrong, one sentence each."""
 
     kills: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
@@ -46,7 +46,7 @@ class Report:
 
 
 class Driver:
-    """One data directory, and what was acknowledged in it."""
+    """Kills the daemon of one data directory, and remembers what was acknowledged in it."""
 
     def __init__(self, data_dir: Path, seed: int) -> None:
         self.data_dir = data_dir
@@ -58,7 +58,7 @@ class Driver:
         self.threads: list[str] = []
 
     async def run(self, kills: int) -> Report:
-        """Kill so many times, check at each start that gets through, and once more at the end."""
+        """Kill `kills` times; check after each start that is not killed itself, and at the end."""
         for _ in range(kills):
             moment = self.random.choice(MOMENTS)
             if moment == "first start":
@@ -73,7 +73,7 @@ class Driver:
         return self.report
 
     async def kill_first_start(self) -> None:
-        """In a directory of its own: what is half made is finished by the next start."""
+        """Kill a start in a new directory, and check that the next start works."""
         folder = self.data_dir.with_name(f"{self.data_dir.name}-{self.random.randrange(10**9)}")
         async with connect(folder, initialize=False) as client:
             await self.kill_within(client, START_SECONDS)
@@ -92,7 +92,7 @@ class Driver:
             if moment in ("load", "shutdown"):
                 await client.initialize()
                 self.check()
-                await client.daemon_status()  # until it takes commands: kills of starts are drawn by themselves
+                await client.daemon_status()  # wait until it takes commands: kills during a start are separate moments
                 answers = await self.load(client)
             if moment == "load":
                 await self.kill_within(client, 0.15)
@@ -109,7 +109,7 @@ class Driver:
         self.report.kills[moment] += 1
 
     async def kill_within(self, client: Client, seconds: float) -> None:
-        """Not a wait for anything: the moment is what is being drawn."""
+        """Kill at a random moment within these seconds. The sleep waits for nothing: it chooses the moment."""
         await asyncio.sleep(self.random.random() * seconds)
         with contextlib.suppress(ProcessLookupError):
             client.process.send_signal(signal.SIGKILL)
@@ -119,12 +119,12 @@ class Driver:
         if error is None:
             self.acknowledged[command_id] = answer.result()
         elif isinstance(error, RemoteError):
-            self.sent.pop(command_id, None)  # rejected: it leaves no trace
+            self.sent.pop(command_id, None)  # it was rejected and is not stored: nothing to settle
         elif not isinstance(error, Disconnected):
             raise error
 
     async def load(self, client: Client) -> list[tuple[str, "asyncio.Task[Any]"]]:
-        """Pipelined work in a few threads, without waiting for any answer."""
+        """Send pipelined work without waiting for answers; return a task per command id."""
         answers = []
         for params in self.work():
             self.commands += 1
@@ -135,13 +135,13 @@ class Driver:
             answers.append((command_id, answer))
             if self.random.random() < 0.05:
                 await asyncio.sleep(0)
-        await asyncio.sleep(0)  # each is written when its task begins
+        await asyncio.sleep(0)  # let the tasks start: each writes its request at once
         return answers
 
     def work(self) -> list[dict[str, Any]]:
-        """Requests that make, fill and end turns; some are left running."""
+        """Requests that start, fill and end turns. Some turns are left running."""
         n = f"{self.commands}"
-        # Rejected where it already exists; the one that made it may have been lost to a kill before its answer.
+        # It is rejected if the project exists. It is always sent, because a kill may have prevented the first one.
         work: list[dict[str, Any]] = [{"type": "CreateProject", "id": "project", "name": "p", "path": "/p"}]
         thread = f"thread-{n}"
         self.threads.append(thread)
@@ -181,7 +181,7 @@ class Driver:
         return work
 
     def check(self) -> None:
-        """Look at everything that was promised, just after a start."""
+        """Check all promises, right after a start."""
         self.check_log()
         self.check_turns()
 
@@ -216,7 +216,7 @@ class Driver:
             ).fetchone()
 
     async def settle_what_was_not_answered(self) -> None:
-        """Send it again under its id: what had happened is answered as it was, and happens no second time."""
+        """Send unanswered commands again: those that were carried out get the stored answer and do nothing again."""
         with closing(sqlite3.connect(self.data_dir / FILE_NAME)) as db:
             remembered = {row[0] for row in db.execute("SELECT command_id FROM commands")}
         async with connect(self.data_dir) as client:
@@ -229,7 +229,7 @@ class Driver:
                 try:
                     answer = await client.call(method, {"commandId": command_id, **params})
                 except RemoteError:
-                    answer = None  # its turn was interrupted meanwhile
+                    answer = None  # its turn was interrupted in the meantime
                 after = (await client.daemon_status()).sequence
                 if command_id in remembered:
                     self.report.unanswered_but_kept += 1

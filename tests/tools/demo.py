@@ -1,8 +1,8 @@
-"""The main job, live: a recorded agent session through a real daemon, which is killed in the middle of an answer.
+"""`make demo`: plays a recorded agent session through a real daemon, which is killed in the middle of an answer.
 
-Plays tests/recordings/opencode-retry-helper.jsonl, shows what a subscriber is told, kills the daemon with SIGKILL while
-text streams, starts it again, proves that every acknowledged event is there and that the turn is marked interrupted,
-asks once more, verifies, and prints what it counted. Exit status 0 only if all of it held.
+Plays tests/recordings/opencode-retry-helper.jsonl, shows what a subscriber is sent, kills the daemon with SIGKILL while
+text streams, starts it again, checks that every acknowledged event is there and that the turn is interrupted, repeats
+the prompt, verifies, and prints the counts. The exit status is 0 only if all checks passed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def paint(code: str, text: str) -> str:
 
 
 class Screen:
-    """Shows the changes of one thread as a person would want to see them. told: how many there were."""
+    """Shows the changes of one thread in readable form. told: the number of changes."""
 
     def __init__(self) -> None:
         self.in_text = False
@@ -42,7 +42,7 @@ class Screen:
         self.more = asyncio.Event()
 
     async def shown(self, following: Following, sequence: int) -> None:
-        """Return when the replica is at the sequence."""
+        """Wait until the replica is at the sequence."""
         while following.replica.sequence < sequence:
             self.more.clear()
             await self.more.wait()
@@ -105,7 +105,7 @@ class Screen:
 
 
 class Player:
-    """Sends commands as a live session does, without waiting for the answers, and keeps what was acknowledged."""
+    """Sends commands as a live session does, without waiting for answers, and remembers what was acknowledged."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[int, AnyEvent] = {}
@@ -126,7 +126,7 @@ async def follow(following: Following, screen: Screen) -> None:
 
 
 async def play(client: Client, player: Player, commands: Iterable[Command]) -> list["asyncio.Task[None]"]:
-    """Send the commands at the pace of an agent; their answers, some of which may still be on the way."""
+    """Send the commands at the pace of an agent; return a task per answer, some of which may not be done."""
     answers = []
     for command in commands:
         answers.append(asyncio.create_task(player.send(client, command)))
@@ -135,7 +135,7 @@ async def play(client: Client, player: Player, commands: Iterable[Command]) -> l
 
 
 async def everything(client: Client) -> dict[int, AnyEvent]:
-    """The whole log, page by page."""
+    """Read the whole log, page by page."""
     page = await client.event_list()
     events = {stored.sequence: stored.event for stored in page.items}
     while page.next_cursor is not None:
@@ -145,7 +145,7 @@ async def everything(client: Client) -> dict[int, AnyEvent]:
 
 
 def again(command: Command) -> Command:
-    """The same in another turn: a person who asks once more gets new turns, messages and tool calls."""
+    """The same command with other ids: a repeated prompt gets a new turn, new messages and new tool calls."""
     ids = {
         field: f"{value}-again"
         for field in ("id", "turn_id", "message_id")
@@ -155,7 +155,7 @@ def again(command: Command) -> Command:
 
 
 def session() -> tuple[Command, list[Command], list[Command]]:
-    """The recorded session: what makes the thread, the first exchange, the second."""
+    """The recorded session: the command that creates the thread, the first exchange, the second exchange."""
     mapper = SessionMapper("demo")
     commands = [command for frame in read_frames(RECORDING) for command in mapper.feed(frame)] + mapper.end()
     starts = [i for i, command in enumerate(commands) if isinstance(command, StartTurn)]

@@ -1,11 +1,12 @@
-"""The sessions that docs/protocol.md shows, replayed against a real daemon.
+"""Replays the sessions of docs/protocol.md against a real daemon.
 
 A fenced block with the info string `json request` is what the client sends (a request, a notification or a batch);
-`json answer` and `json notification` are what the daemon sends. `<!-- session: NAME -->` begins a session: a daemon of
-its own, on the data directory that the session before has left; `<!-- meanwhile: NAME -->` is what happens in between.
-`"…"` in a block stands for more, which is left out.
+`json answer` and `json notification` are what the daemon sends. Where the daemon asks, a block is `json request to
+client`, and the client's answer `json answer of client`. `<!-- session: NAME -->` starts a session with a new
+daemon on the data directory that the previous session left. `<!-- meanwhile: NAME -->` marks something that happens
+outside the session at this point. `"…"` in a block stands for what is left out.
 
-As a program it writes what the daemon says into the page, where that differs: python tests/tools/docs_exchanges.py
+`python tests/tools/docs_exchanges.py` updates the page with what the daemon really sends.
 """
 
 import asyncio
@@ -16,29 +17,35 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.store.sqlite.database import FILE_NAME, FileLock
+from treadle.store.sqlite.store import REBUILDING
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
-PATIENCE = 30.0  # seconds after which what is awaited counts as lost
+PATIENCE = 30.0  # seconds until a wait for the daemon fails
 WIDTH = 110  # columns of a block
 
 _BLOCK = re.compile(
-    r"^```json (request|answer|notification)\n(.*?)^```$|^<!-- (session|meanwhile): (.*?) -->$",
+    r"^```json (request to client|answer of client|request|answer|notification)\n(.*?)^```$"
+    r"|^<!-- (session|meanwhile): (.*?) -->$",
     re.MULTILINE | re.DOTALL,
 )
+_SENT = ("request", "answer of client")
 _REST = "…"
 _LOG = "window/logMessage"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _DATE_IN_A_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MACHINE = re.compile(r"^[0-9a-f]{16}(?=\.)")  # of a runner
 _EXAMPLES: dict[str, Any] = {
     "logId": "5f0c8d1b7a3e4926b1d07c6e9a2f4835",
+    "machineId": "c2a9e07b5d814f36",
     "pid": 4243,
     "processId": 4242,
     "dataDir": "/home/ada/.local/share/treadle",
@@ -48,12 +55,12 @@ _EXAMPLES: dict[str, Any] = {
     "databaseBytes": 4096,
     "walBytes": 461472,
 }
-"""What differs from one run to the next, by the name of the member, and what the page shows in its place."""
+"""Members whose values differ between runs, and the values that the page shows instead."""
 
 
 @dataclass
 class Block:
-    """kind: `request`, `answer`, `notification` or `meanwhile`. start, end: where its JSON lies in the page."""
+    """A block. kind: the info string after `json`, or `meanwhile`. start, end: where its JSON is in the page."""
 
     kind: str
     value: Any
@@ -62,7 +69,7 @@ class Block:
 
 
 def sessions(page: str) -> dict[str, list[Block]]:
-    """The blocks of each session, in their order."""
+    """The blocks of each session, in order."""
     found: dict[str, list[Block]] = {}
     current: list[Block] = []
     for match in _BLOCK.finditer(page):
@@ -77,7 +84,7 @@ def sessions(page: str) -> dict[str, list[Block]]:
 
 
 class Examples:
-    """Puts the examples of the page in the place of what differs from one run to the next, and back."""
+    """Replaces values that differ between runs with the examples of the page, and back."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self._data_dir = None if data_dir is None else str(data_dir)
@@ -85,7 +92,7 @@ class Examples:
         self._log_id = ""
 
     def shown(self, value: Any, name: str = "") -> Any:
-        """The value as the page shows it; UUIDs by the order in which they come."""
+        """The value as the page shows it. UUIDs are numbered in the order in which they occur."""
         if isinstance(value, dict):
             return {key: self.shown(member, key) for key, member in value.items()}
         if isinstance(value, list):
@@ -97,13 +104,14 @@ class Examples:
         if isinstance(value, str):
             value = _TIME.sub("2026-01-31T12:00:00.000Z", value)
             value = _DATE_IN_A_NAME.sub("20260131T120000.000000Z", value)
+            value = _MACHINE.sub(_EXAMPLES["machineId"], value)
             if self._data_dir is not None:
                 value = value.replace(self._data_dir, _EXAMPLES["dataDir"])
             return _UUID.sub(lambda match: self._uuid(match[0]), value)
         return value
 
     def real(self, request: Any) -> Any:
-        """A request of the page as it is to be sent."""
+        """A request of the page with the real values, to send it."""
         text = json.dumps(request).replace(_EXAMPLES["logId"], self._log_id)
         text = text.replace(f'"processId": {_EXAMPLES["processId"]}', f'"processId": {os.getpid()}')
         for uuid, example in self._uuids.items():
@@ -115,7 +123,7 @@ class Examples:
 
 
 def cut(value: Any, like: Any) -> Any:
-    """The value without what `like` leaves out."""
+    """The value without the parts that `like` leaves out."""
     if like == _REST:
         return _REST
     if isinstance(like, dict) and isinstance(value, dict):
@@ -129,21 +137,22 @@ def cut(value: Any, like: Any) -> Any:
 
 
 class Conversation:
-    """One daemon and what it says. answers, notifications: what came and was not asked for yet."""
+    """Talks to one daemon. Keeps answers and notifications that arrived before the page asks for them."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._answers: list[Any] = []
         self._notifications: list[Any] = []
+        self._requests: list[Any] = []
         self._unsent = bytearray()
         self._decoder = FrameDecoder(1 << 30)
 
     def send(self, message: Any) -> None:
-        """What is sent without waiting in between goes out in one write, so that it is read together."""
+        """Queue a message. Consecutive messages are sent in one write, so that the daemon reads them together."""
         self._unsent += frame(Framing.HEADERS, json.dumps(message).encode())
 
     async def answer(self, wanted: Any) -> Any:
-        """The answer that has the ids that `wanted` has; the next one, where it has none."""
+        """The answer with the same ids as `wanted`, or the next answer if `wanted` is None."""
         while True:
             for i, answer in enumerate(self._answers):
                 if wanted is None or _ids(wanted) == _ids(answer):
@@ -151,7 +160,7 @@ class Conversation:
             await self._more()
 
     async def notification(self, wanted: Any) -> Any:
-        """The next one; warnings may come at any time, and are left out where the page does not show one."""
+        """The next notification. Warnings may arrive at any time: they are skipped unless the page shows one."""
         while True:
             while not self._notifications:
                 await self._more()
@@ -159,14 +168,23 @@ class Conversation:
             if notification["method"] != _LOG or wanted is None or wanted["method"] == _LOG:
                 return notification
 
+    async def request(self) -> Any:
+        """The next request to the client."""
+        while not self._requests:
+            await self._more()
+        return self._requests.pop(0)
+
     async def end(self) -> list[Any]:
-        """Close the input; what else the daemon had to say."""
+        """Close the input; return all messages that were not consumed."""
         assert self._process.stdin is not None
         self._flush()
         self._process.stdin.close()
         while await self._read():
             pass
-        return self._answers + self._notifications
+        return self._left()
+
+    def _left(self) -> list[Any]:
+        return self._answers + self._notifications + self._requests
 
     def _flush(self) -> None:
         assert self._process.stdin is not None
@@ -176,7 +194,7 @@ class Conversation:
 
     async def _more(self) -> None:
         self._flush()
-        assert await self._read(), f"the daemon has ended; left are {self._answers + self._notifications}"
+        assert await self._read(), f"the daemon has ended; left are {self._left()}"
 
     async def _read(self) -> bool:
         assert self._process.stdout is not None
@@ -185,8 +203,10 @@ class Conversation:
         for body in self._decoder.feed(data):
             assert isinstance(body, bytes), body
             message = json.loads(body)
-            told = isinstance(message, dict) and "method" in message
-            (self._notifications if told else self._answers).append(message)
+            if not isinstance(message, dict) or "method" not in message:
+                self._answers.append(message)
+            else:
+                (self._requests if "id" in message else self._notifications).append(message)
         return bool(data)
 
 
@@ -206,13 +226,13 @@ def ordinary_session(data_dir: Path) -> Began:
 
 
 def rebuilding_session(data_dir: Path) -> Began:
-    """An older treadle filled the projections. The daemon starts to rebuild only once it knows of `initialize`."""
+    """Let the daemon find older projections, and start the rebuild only once it has received `initialize`."""
     _set_projection_version(data_dir, 0)
     opening = FileLock(data_dir / "opening.lock")
     assert opening.acquire()
 
     async def began(conversation: Conversation) -> None:
-        conversation.send({"jsonrpc": "2.0", "id": "heard?", "method": 0})  # refused at once, after what came before
+        conversation.send({"jsonrpc": "2.0", "id": "heard?", "method": 0})  # refused at once, after earlier messages
         await conversation.answer({"id": "heard?"})
         opening.release()
 
@@ -221,15 +241,36 @@ def rebuilding_session(data_dir: Path) -> Began:
 
 SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
     "the main one": (ordinary_session, 0),
+    "dialogs for approvals": (ordinary_session, 0),
+    "a rebuild by another process": (ordinary_session, 0),
     "a rebuild at start": (rebuilding_session, 0),
     "a newer treadle comes": (ordinary_session, 1),
     "a newer treadle was here": (ordinary_session, 1),
 }
-"""What each session needs beforehand, and the exit status of its daemon."""
+"""How each session is prepared, and the expected exit status of its daemon."""
 
-MEANWHILE: dict[str, Callable[[Path], None]] = {
-    "a newer treadle takes the database over": lambda data_dir: _set_projection_version(data_dir, 99)
+
+@contextmanager
+def rebuilding(data_dir: Path) -> Iterator[None]:
+    """Holds what a process holds that rebuilds the projections."""
+    lock = FileLock(data_dir / REBUILDING)
+    assert lock.acquire()
+    try:
+        with closing(sqlite3.connect(data_dir / FILE_NAME, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+    finally:
+        lock.release()
+
+
+MEANWHILE: dict[str, Callable[[Path, ExitStack], object]] = {
+    "a newer treadle takes the database over": lambda data_dir, lasting: _set_projection_version(data_dir, 99),
+    "another process begins to rebuild the projections": lambda data_dir, lasting: lasting.enter_context(
+        rebuilding(data_dir)
+    ),
+    "the other process has rebuilt the projections": lambda data_dir, lasting: lasting.close(),
 }
+"""What else happens; what lasts until something ends it is put on the stack."""
 
 
 def _set_projection_version(data_dir: Path, version: int) -> None:
@@ -239,7 +280,7 @@ def _set_projection_version(data_dir: Path, version: int) -> None:
 
 
 async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable[[Block, Any], None]) -> None:
-    """Play one session. check: is called with what the page says, and what the daemon said, both as the page shows."""
+    """Replay one session. check: called with each block of the page, and what the daemon sent, with example values."""
     prepare, expected_status = SESSIONS[name]
     began = prepare(data_dir)
     process = await asyncio.create_subprocess_exec(
@@ -247,22 +288,25 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    conversation, examples = Conversation(process), Examples(data_dir)
+    conversation, examples, lasting = Conversation(process), Examples(data_dir), ExitStack()
     try:
         for i, block in enumerate(blocks):
-            if block.kind == "request":
+            if block.kind in _SENT:
                 conversation.send(examples.real(block.value))
                 if i == 0:
                     await began(conversation)
             elif block.kind == "meanwhile":
-                MEANWHILE[block.value](data_dir)
+                MEANWHILE[block.value](data_dir, lasting)
             elif block.kind == "answer":
                 check(block, cut(examples.shown(await conversation.answer(block.value)), block.value))
-            else:
+            elif block.kind == "notification":
                 check(block, cut(examples.shown(await conversation.notification(block.value)), block.value))
+            else:
+                check(block, cut(examples.shown(await conversation.request()), block.value))
         left = [message for message in await conversation.end() if message.get("method") != _LOG]
         assert not left, f"the daemon also said, in the session «{name}»: {left}"
     finally:
+        lasting.close()
         if process.stdin is not None:
             process.stdin.close()
         async with asyncio.timeout(PATIENCE):
@@ -271,11 +315,11 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
 
 
 def pretty(value: Any) -> str:
-    """JSON in lines of at most WIDTH columns, where it can be broken."""
+    """JSON in lines of at most WIDTH columns, if it can be broken there."""
     lines = [""]
 
     def put(value: Any, depth: int, room: int) -> None:
-        """room: for what closes after it."""
+        """Write a value. room: the columns to leave for the closing brackets after it."""
         text = json.dumps(value, ensure_ascii=False)
         if len(lines[-1]) + len(text) + room <= WIDTH or not value or not isinstance(value, dict | list):
             lines[-1] += text
@@ -313,7 +357,7 @@ async def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, blocks in sessions(page).items():
             await replay(name, blocks, Path(folder) / "data", note)
-            said += [(block, block.value) for block in blocks if block.kind == "request"]
+            said += [(block, block.value) for block in blocks if block.kind in _SENT]
     for block, value in sorted(said, key=lambda entry: -entry[0].start):
         page = page[: block.start] + pretty(value) + "\n" + page[block.end :]
     PAGE.write_text(page, "utf-8")

@@ -1,6 +1,6 @@
-"""The help of every command, as docs/cli.md shows it: a block `text help` under a heading that is the command.
+"""The help of every command in docs/cli.md: a block `text help` under a heading that is the command.
 
-As a program it writes what `--help` says into the page: python tests/tools/docs_help.py
+`python tests/tools/docs_help.py` writes the output of `--help` into the page. A test compares it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _BLOCK = re.compile(r"^(#+ `(treadle [a-z ]+)`\n\n```text help\n)(.*?)^```$", re
 
 
 def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command that does something, by its words."""
+    """Every command without subcommands, with its full name."""
     for action in of._actions:
         if isinstance(action, argparse._SubParsersAction):
             for word, sub in action.choices.items():
@@ -29,7 +29,7 @@ def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[
 
 
 def said() -> dict[str, str]:
-    """What each says with --help."""
+    """The output of --help, by command."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = WIDTH
     try:
@@ -41,7 +41,7 @@ def said() -> dict[str, str]:
 
 
 def shown(page: str) -> dict[str, str]:
-    """What the page says of each."""
+    """The help that the page shows, by command."""
     return {name: text for _, name, text in _BLOCK.findall(page)}
 
 

@@ -1,4 +1,4 @@
-"""Frames, messages and params from any bytes: each is decoded or refused with an RpcError, in bounded memory.
+"""Fuzzes framing, codec and params: any bytes are decoded or refused with an RpcError, in bounded memory.
 
 `python tests/tools/fuzz_frames.py --seconds 60` searches for bytes that break this, guided by coverage. It needs
 atheris (from PyPI) and says so if it is missing. tests/test_fuzz.py runs the same check on generated examples.
@@ -21,7 +21,7 @@ PIECES: Final = (1, 7, 64, 4096)
 
 
 class Target:
-    """What is fuzzed, imported when it is made: atheris has to watch the import."""
+    """The code to fuzz. It is imported in `__init__`, because atheris has to instrument the import."""
 
     def __init__(self) -> None:
         import msgspec
@@ -32,13 +32,13 @@ class Target:
         from treadle.server.session import RawCancelParams
 
         self.codec, self.params, self.errors, self.framing = codec, params, errors, framing
-        methods: Any = Methods(None)  # type: ignore[arg-type]  # its table needs no daemon
+        methods: Any = Methods(None)  # type: ignore[arg-type]  # the table of methods needs no daemon
         self.decoders = {method.name: msgspec.json.Decoder(method.params) for method in methods.table()}
         self.decoders["$/cancelRequest"] = msgspec.json.Decoder(RawCancelParams)
         self.frames = self.errors_seen = 0
 
     def take(self, data: bytes) -> None:
-        """A stream that ends; its first byte says in what pieces it comes. Raises what should never be raised."""
+        """Decode a whole stream. Its first byte chooses the size of the pieces. Any exception is a bug."""
         piece = PIECES[data[0] % len(PIECES)] if data else 1
         decoder = self.framing.FrameDecoder(LIMIT)
         for start in range(1, len(data), piece):
@@ -73,7 +73,7 @@ class Target:
             self.answer(getattr(message, "id", self.codec.NULL_ID), error)
 
     def answer(self, id: Any, error: Any) -> None:
-        """It goes out as one line of JSON."""
+        """Check that the error is encoded as one line of JSON."""
         self.errors_seen += 1
         body = self.codec.encode_error(id, error)
         assert b"\n" not in body
@@ -81,7 +81,7 @@ class Target:
 
 
 def seeds() -> list[bytes]:
-    """Streams that are well formed, in both framings, for a start."""
+    """The initial corpus: valid streams in both framings, and some malformed ones."""
     found = []
     for of_type in json.loads(GOLDEN.read_text("utf-8")).values():
         for command in of_type.values():
@@ -99,7 +99,7 @@ def seeds() -> list[bytes]:
 
 
 def fuzz(seconds: int) -> tuple[str, int]:
-    """Try for so long, in a process of its own; what was tried, and how many failures there were."""
+    """Fuzz for these seconds in a separate process; return what was tried, and the number of failures."""
     if importlib.util.find_spec("atheris") is None:
         return "skipped: atheris is not installed (pip install atheris)", 0
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +130,7 @@ def fuzz(seconds: int) -> tuple[str, int]:
 
 
 def libfuzzer(options: list[str]) -> None:
-    """Never returns."""
+    """Run libFuzzer in this process. Never returns."""
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["treadle.server", "treadle.contract"]):
         target = Target()

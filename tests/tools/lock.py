@@ -21,13 +21,13 @@ HEAD = "# The versions that the tests passed with, for `pip install --constraint
 
 
 def declared() -> list[Requirement]:
-    """What pyproject.toml asks for, for development."""
+    """The requirements of pyproject.toml, including those for development."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["dev"])]
 
 
 def needed(wanted: Iterable[Requirement]) -> dict[str, list[Requirement]]:
-    """Every package that this Python on this platform needs, directly or not, with the requirements on it."""
+    """Every package that is needed here, directly or indirectly, with the requirements on it."""
     found: dict[str, list[Requirement]] = {}
     waiting = [(requirement, "") for requirement in wanted]
     while waiting:
@@ -61,7 +61,7 @@ def installed(name: str) -> str | None:
 
 
 def problems(wanted: Iterable[Requirement], pins: dict[str, str]) -> list[str]:
-    """What is wrong, one sentence each."""
+    """The problems found, one sentence each."""
     found = []
     for name, requirements in sorted(needed(wanted).items()):
         if name not in pins:

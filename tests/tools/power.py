@@ -1,9 +1,9 @@
-"""What a power cut would leave of a data directory, for every moment of a traced run.
+"""Simulates what a power cut would leave of a data directory, at every moment of a traced run.
 
-strace tells every write, truncation, sync and unlink of a daemon, and what it answered when. From a prefix of that,
-images of the directory are made as a file system may leave them that forgets what was not synced: only what was synced;
-all that was written; and any part of what was not synced yet. A file or its removal survives for sure only once its
-folder was synced. SQLite's shared memory is not part of an image: it does not outlive a power cut.
+strace records every write, truncation, sync and unlink of a daemon, and when it sent which answer. From any prefix of
+that trace, this creates images of the directory as a power cut may leave it: only what was synced; everything that was
+written; or what was synced and any part of the rest. A new file, or the removal of one, is certain only once its folder
+was synced. SQLite's shared memory is not part of an image: it does not survive a power cut.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Variant = Literal["synced", "written", "any"]
 
 @dataclass
 class Event:
-    """One call that matters. kind: create, write, truncate, sync, unlink or answer."""
+    """One relevant system call. kind: create, write, truncate, sync, unlink or answer."""
 
     kind: str
     path: str
@@ -39,16 +39,16 @@ class Event:
 
 @dataclass
 class File:
-    """content: what is surely on the disk. pending: what was done since, of which any part may be."""
+    """A file on the disk. content: what is certainly there. pending: later calls, of which any part may be there."""
 
     content: bytes = b""
     pending: list[Event] = field(default_factory=list)
-    linked: bool = False  # its name is on the disk
-    unlinked: bool = False  # its name was removed, and that may not be on the disk
+    linked: bool = False  # its name is certainly in the folder
+    unlinked: bool = False  # its name was removed, but maybe not on the disk yet
 
 
 def requests(messages: int) -> list[bytes]:
-    """A session whose write-ahead log is long enough to be checkpointed on the way."""
+    """A session that writes enough for a WAL checkpoint to happen during it."""
     work = [
         ("initialize", {}),
         ("command/dispatch", {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"}),
@@ -58,7 +58,7 @@ def requests(messages: int) -> list[bytes]:
     for i in range(messages):
         fields = {"threadId": "t", "turnId": "u", "role": "assistant", "text": f"{i} " * 6_000}
         work.append(("command/dispatch", {"type": "AddMessage", "commandId": f"c{i}", **fields}))
-        work.append(("setting/list", {}))  # a read waits for the commands before it: many commits, not one
+        work.append(("setting/list", {}))  # a read waits for earlier commands, so there are many commits, not one
     return [
         json.dumps({"jsonrpc": "2.0", "id": i, "method": method, "params": params}).encode() + b"\n"
         for i, (method, params) in enumerate(work)
@@ -66,7 +66,7 @@ def requests(messages: int) -> list[bytes]:
 
 
 async def traced_run(data_dir: Path, lines: list[bytes], log: Path) -> list[Event]:
-    """Serve those requests under strace; everything it did, in order."""
+    """Serve these requests under strace; return the relevant calls, in order."""
     process = await asyncio.create_subprocess_exec(
         *("strace", "-f", "-y", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(log)),
         *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)),
@@ -79,7 +79,7 @@ async def traced_run(data_dir: Path, lines: list[bytes], log: Path) -> list[Even
 
 
 def parse(log: Path, data_dir: Path) -> list[Event]:
-    """The calls of a strace log. A sync counts from its return, an answer from its call: as much as the pipe took."""
+    """The calls in a strace log. A sync counts from its return; an answer from its call, up to what the pipe took."""
     events: list[Event] = []
     unfinished: dict[str, str] = {}
     answers: dict[str, Event] = {}
@@ -144,7 +144,7 @@ def _decoded(path: str) -> str:
 
 
 class Disk:
-    """The data directory as the trace goes on. answered: what clients had been told by then."""
+    """The data directory at one moment of the trace. answered: what the client has been sent until then."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = str(data_dir)
@@ -173,7 +173,7 @@ class Disk:
                 synced.pending = []
 
     def image(self, target: Path, variant: Variant, chance: random.Random) -> None:
-        """Write what may be left of the directory."""
+        """Write an image of the directory as a power cut may leave it."""
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         for path, file in self.files.items():
@@ -205,7 +205,7 @@ def _applied(content: bytes, events: list[Event]) -> bytes:
 
 
 def lost_in(image: Path, answered: bytes) -> list[str]:
-    """What a client had been told and the image does not hold."""
+    """What a client had been told but the image does not contain."""
     told = [
         stored
         for line in answered.split(b"\n")[:-1]

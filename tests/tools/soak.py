@@ -1,6 +1,6 @@
-"""`make soak`: the promises of docs/reliability.md for as long as there is time; prints what was tried and lost.
+"""`make soak`: tests the promises of docs/reliability.md for a given time; prints what was tried and what was lost.
 
-Each part gets a share of the minutes. Exit status 0 only if nothing was lost.
+Each part gets a share of the minutes. The exit status is 0 only if nothing was lost.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from crash_driver import Driver, Report
 from power import Disk, Variant, lost_in, requests, traced_run
 
 Row = tuple[str, str, int]
-"""What was tried, how often and with what outcome, and what was lost."""
+"""What was tried, how often and with what results, and how much was lost."""
 
 HISTORY_EVENTS, HISTORY_THREADS = 30_000, 1_500
 
 
 async def kills(folder: Path, until: float, seed: int) -> list[Row]:
-    """SIGKILL at random moments: of daemons that begin with nothing, and beside them of some that have a history."""
+    """SIGKILL at random moments: daemons on an empty data directory and, in parallel, daemons on a long history."""
     past = folder / "history"
     await asyncio.to_thread(fill, past, history(HISTORY_EVENTS, HISTORY_THREADS, seed=seed))
     return list(
@@ -42,7 +42,7 @@ async def kills(folder: Path, until: float, seed: int) -> list[Row]:
 
 
 async def kills_over(past: Path | None, name: str, folder: Path, until: float, seed: int) -> Row:
-    """Directories one after the other, which begin as a copy of `past`."""
+    """Kill daemons on one data directory after the other; each starts as a copy of `past`."""
     total, round = Report(), 0
     began = time.monotonic()
     folder.mkdir()
@@ -66,7 +66,7 @@ async def kills_over(past: Path | None, name: str, folder: Path, until: float, s
 
 
 async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
-    """Images of what a disk may be left with."""
+    """Check images of the disk as a power cut may leave it."""
     images = runs = 0
     problems: list[str] = []
     while time.monotonic() < until or runs == 0:
@@ -91,7 +91,7 @@ async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
 async def storm(folder: Path, until: float, seed: int) -> list[Row]:
     """Many daemons, kills, clients that do not read and a flood, once each; then writers until the time is up.
 
-    A short soak runs them smaller.
+    In a short soak the sizes are smaller.
     """
     scale = min(1.0, (until - time.monotonic()) / FULL_STORM)
     appends, flood = max(2_000, int(40_000 * scale)), max(20_000, int(FLOOD * scale))
@@ -139,7 +139,7 @@ async def storm(folder: Path, until: float, seed: int) -> list[Row]:
 
 
 async def fuzz(folder: Path, until: float, seed: int) -> list[Row]:
-    """Bytes that coverage leads to, on framing and codec."""
+    """Fuzz framing and codec, guided by coverage."""
     said, failures = await asyncio.to_thread(fuzz_frames.fuzz, max(10, int(until - time.monotonic())))
     if failures:
         print(said, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Storms: many daemons on one data directory, clients that do not read, floods of requests.
 
-Each is a function of its sizes: tests run it small, a soak runs it large. The `problems` of its report are empty unless
-something that was promised did not hold; the other figures are for people.
+Each storm is a function with its sizes as arguments: tests run it small, a soak runs it large. `problems` in its report
+lists broken promises; the other figures are for people.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from treadle.store.sqlite.sql import scripts
 
 
 def spread(seconds: list[float]) -> str:
-    """How values lie, in milliseconds: `p50 3.1, p99 12.0, max 80.2 ms`."""
+    """The distribution of times, in milliseconds: `p50 3.1, p99 12.0, max 80.2 ms`."""
     if not seconds:
         return "none"
     ordered = sorted(seconds)
@@ -46,14 +46,14 @@ def spread(seconds: list[float]) -> str:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """What a process has in memory now, and the most that it had so far, in MiB; Linux only."""
+    """The resident memory of a process, now and at its peak, in MiB; Linux only."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     values = dict(line.split(":", 1) for line in lines if line.startswith("Vm"))
     return tuple(int(values[name].split()[0]) // 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
 
 
 def log_of(data_dir: Path) -> dict[int, Any]:
-    """The events of the log by sequence, as any other program reads them."""
+    """The events of the log by sequence, as any program with SQLite reads them."""
     with closing(sqlite3.connect(data_dir / FILE_NAME)) as db:
         return {
             sequence: json.loads(payload) for sequence, payload in db.execute("SELECT sequence, payload FROM events")
@@ -61,7 +61,7 @@ def log_of(data_dir: Path) -> dict[int, Any]:
 
 
 def whole(data_dir: Path) -> Iterator[str]:
-    """What is wrong with a log and its projections."""
+    """Yield what is wrong with a log and its projections."""
     log = log_of(data_dir)
     if list(log) != list(range(1, len(log) + 1)):
         yield f"the log of {len(log)} events has a gap"
@@ -71,7 +71,7 @@ def whole(data_dir: Path) -> Iterator[str]:
 
 
 class Follower:
-    """Follows a subscription from its beginning. events: the sequences that came, where its topic is `events`."""
+    """Follows a subscription in the background. events: the sequences received, for the topic `events`."""
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
@@ -92,7 +92,7 @@ class Follower:
             self._more.set()
 
     async def at(self, sequence: int) -> float:
-        """When it was told of everything up to a sequence; waits for that."""
+        """Wait until it was told of everything up to a sequence; return when that was."""
         async with asyncio.timeout(wire.PATIENCE):
             while not self._arrivals or self._arrivals[-1][0] < sequence:
                 self._more.clear()
@@ -109,16 +109,16 @@ async def follow(client: Client, topic: Topic, **params: Any) -> Follower:
 
 
 async def daemons_on(stack: AsyncExitStack, data_dir: Path, count: int, *arguments: str) -> list[Client]:
-    """Clients of so many daemons, started at once, which end with the stack."""
+    """Start `count` daemons at once, each with a client. They end with the stack."""
     return await asyncio.gather(*(stack.enter_async_context(connect(data_dir, *arguments)) for _ in range(count)))
 
 
-# Many write
+# Many daemons write
 
 
 @dataclass
 class Writing:
-    """waits: seconds from each command to its answer. told: from the last answer until each subscriber knew of it."""
+    """waits: seconds from each command to its answer. told: from the last answer until each subscriber was told."""
 
     daemons: int
     acknowledged: int = 0
@@ -133,7 +133,7 @@ class Writing:
 async def write_at_once(
     data_dir: Path, *, daemons: int, commands: int, window: int = 1, rebuilds: int = 0, durability: str = "normal"
 ) -> Writing:
-    """Each daemon's client sends so many commands, `window` at a time, and follows three topics."""
+    """Each daemon's client sends `commands` commands, `window` at a time, and follows three topics."""
     report = Writing(daemons)
     answers: dict[str, Any] = {}
 
@@ -189,7 +189,7 @@ IN_TURN = {"threadId": "shared", "turnId": "u"}
 
 
 def command(lane: int, n: int) -> dict[str, Any]:
-    """The n-th command of a daemon's client: half of them are tokens of its own message."""
+    """The n-th command of a daemon's client. Half of the commands are tokens of the client's own message."""
     id = f"{lane}-{n}"
     match n % 8:
         case 0:
@@ -205,7 +205,7 @@ def command(lane: int, n: int) -> dict[str, Any]:
 
 
 def lost(data_dir: Path, answers: dict[str, Any], daemons: int, commands: int) -> Iterator[str]:
-    """What was acknowledged and is not in the log, as it was told and once."""
+    """Yield what was acknowledged but is not in the log exactly once, as it was answered."""
     log = log_of(data_dir)
     for id, answer in answers.items():
         if any(log.get(stored["sequence"]) != stored["event"] for stored in answer["events"]):
@@ -220,7 +220,7 @@ def lost(data_dir: Path, answers: dict[str, Any], daemons: int, commands: int) -
 
 
 async def rebuild(data_dir: Path, times: int) -> list[str]:
-    """Run `treadle rebuild` so many times, one after the other; what went wrong."""
+    """Run `treadle rebuild` this many times, one after the other; return what went wrong."""
     problems = []
     for _ in range(times):
         process = await asyncio.create_subprocess_exec(
@@ -238,7 +238,7 @@ async def rebuild(data_dir: Path, times: int) -> list[str]:
 
 
 async def notice(data_dir: Path, *, daemons: int, commits: int) -> list[float]:
-    """Seconds from the answer to a commit until each client of another daemon was told, one commit at a time."""
+    """Commit one at a time; return the seconds from each answer until each client of another daemon was told."""
     waits = []
     async with AsyncExitStack() as stack:
         clients = await daemons_on(stack, data_dir, daemons, "--durability", "full")
@@ -254,14 +254,14 @@ async def notice(data_dir: Path, *, daemons: int, commits: int) -> list[float]:
 
 @dataclass
 class Starting:
-    """seconds: from the spawn of each to its answer."""
+    """seconds: from the spawn of each daemon to its answer to `initialize`."""
 
     seconds: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 async def start_at_once(data_dir: Path, *, daemons: int) -> Starting:
-    """So many daemons on a directory that is not there yet."""
+    """Start daemons at once on a data directory that does not exist yet."""
     report = Starting()
     logs = set()
     async with AsyncExitStack() as stack:
@@ -284,12 +284,12 @@ async def start_at_once(data_dir: Path, *, daemons: int) -> Starting:
     return report
 
 
-# Some are killed
+# Some daemons are killed
 
 
 @dataclass
 class Killing:
-    """seconds: from the death of each daemon until the others knew that its turn was interrupted."""
+    """seconds: from the death of each daemon until each of the others was told that its turn is interrupted."""
 
     kills: int
     seconds: list[float] = field(default_factory=list)
@@ -297,7 +297,7 @@ class Killing:
 
 
 async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
-    """One daemon after the other dies by SIGKILL in the middle of a turn, beside others, one of which runs a turn."""
+    """Kill one daemon after the other in the middle of a turn, while others keep running, one of them with a turn."""
     report = Killing(kills)
     async with AsyncExitStack() as stack:
         others = await daemons_on(stack, data_dir, daemons - 1)
@@ -311,7 +311,7 @@ async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
                 victim.process.kill()
                 await victim.process.wait()
                 died = time.perf_counter()
-                # The ends of the message, the approval, the activity and the turn.
+                # Four events: the message, the approval, the activity and the turn end.
                 report.seconds += [await follower.at(sequence + 4) - died for follower in followers]
         live = (await others[0].thread_read(thread_id="live")).turns[0].status
         left = [path.name for path in (data_dir / "runners").iterdir()]
@@ -327,7 +327,7 @@ async def kill_beside(data_dir: Path, *, daemons: int, kills: int) -> Killing:
 
 
 async def half_a_turn(client: Client, thread: str) -> int:
-    """A turn that has just got going, with one of each that ends with it; the sequence of its last event."""
+    """Start a turn with a message, an activity and an approval, all open; return the sequence of the last event."""
     answer = await client.dispatch_batch(
         commands=[
             CreateThread(thread_id=thread, project_id="p", title="T"),
@@ -340,12 +340,12 @@ async def half_a_turn(client: Client, thread: str) -> int:
     return answer.sequence
 
 
-# Some do not read
+# Some clients do not read
 
 
 @dataclass
 class Stalling:
-    """before, peak: of the daemon's memory, in MiB. taken: how much of what was to be sent it took, 0 to 1."""
+    """before, peak: the daemon's memory, in MiB. taken: the share of requests taken while no answer was read."""
 
     before: int = 0
     peak: int = 0
@@ -355,7 +355,7 @@ class Stalling:
 
 
 class Held:
-    """A subscription that is followed only when asked to."""
+    """A subscription whose notifications are read only on request."""
 
     def __init__(self, daemon: wire.Daemon, topic: str, **params: Any) -> None:
         self._daemon = daemon
@@ -368,7 +368,7 @@ class Held:
         self.replica.start(opened)
 
     def until(self, sequence: int) -> Iterator[str]:
-        """Take what comes up to a sequence; what was wrong with it."""
+        """Read notifications up to a sequence; yield what is wrong with them."""
         while self.sequence < sequence:
             method = "event/appended" if self._asked["topic"] == "events" else "projection/changed"
             params = self._daemon.notification(method, lambda params: params["subscriptionId"] == self._id)
@@ -379,12 +379,12 @@ class Held:
             self.sequence = params["sequence"]
 
     def compared(self, daemon: wire.Daemon) -> Iterator[str]:
-        """What is wrong with the replica, beside the snapshot that another daemon gives."""
+        """Compare the replica with a fresh snapshot of another daemon; yield what is wrong."""
         if self._asked["topic"] == "events":
             return
         fresh = Held(daemon, **self._asked)
         held = self.replica.entities
-        if fresh.has_older:  # the snapshot holds the newest part of the thread, the replica more
+        if fresh.has_older:  # the snapshot has only the newest part of the thread, the replica has more
             same = all(values.items() <= held[kind].items() for kind, values in fresh.replica.entities.items())
         else:
             same = fresh.replica.entities == held
@@ -393,7 +393,7 @@ class Held:
 
 
 async def stall(data_dir: Path, *, appends: int, size: int, by: Literal["another", "itself"]) -> Stalling:
-    """A client follows four topics and stops reading, while so many messages of `size` characters are appended."""
+    """A client follows four topics and stops reading, while `appends` messages of `size` characters are appended."""
     return await asyncio.to_thread(_stall, data_dir, appends, size, by)
 
 
@@ -436,37 +436,37 @@ def request(id: Any, method: str, params: Any) -> bytes:
 
 
 def refused(daemon: wire.Daemon, ids: list[str]) -> list[str]:
-    """The answers that are errors."""
+    """A sentence for each answer that is an error."""
     return [f"{id} was answered {answer}" for id in ids if "error" in (answer := daemon.answer(id))]
 
 
 def push(daemon: wire.Daemon, requests: list[bytes]) -> int:
-    """Send requests without reading anything, until the daemon takes no more; how many are sent."""
+    """Send requests without reading answers, until the daemon takes no more; return how many were sent."""
     for n, body in enumerate(requests):
         frame, before = daemon.frame(body), -1
         while frame := frame[daemon.write(frame, reading=False) :]:
             if before == (before := busy(daemon.process.pid)):
                 daemon.write(frame)
                 return n + 1
-            time.sleep(0.1)  # to see whether it does anything
+            time.sleep(0.1)  # then look whether it used CPU time
     return len(requests)
 
 
 def quiet(daemon: wire.Daemon) -> None:
-    """Return when the daemon has nothing to do, or may not do it."""
+    """Wait until the daemon is idle or blocked."""
     before = -1
     while before != (before := busy(daemon.process.pid)):
-        time.sleep(0.1)  # to see whether it does anything
+        time.sleep(0.1)  # then look whether it used CPU time
 
 
 def busy(pid: int) -> int:
-    """How long a process has been running, in ticks of the kernel's clock; Linux only."""
+    """The CPU time that a process has used, in clock ticks of the kernel; Linux only."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
 
 async def flood(data_dir: Path, *, requests: int) -> Stalling:
-    """A client sends so many small requests, and reads no answer until the daemon takes no more of them."""
+    """A client sends this many small requests, and reads no answers until the daemon takes no more requests."""
     return await asyncio.to_thread(_flood, data_dir, requests)
 
 
@@ -492,7 +492,7 @@ def _flood(data_dir: Path, requests: int) -> Stalling:
 
 
 def small_request(n: int) -> bytes:
-    """One of several kinds: a read, a write, a mistake."""
+    """A small request, in turn one of several kinds: a read, a write, an invalid one."""
     setting = {"type": "ChangeSetting", "key": f"k{n % 10}", "value": n}
     method, params = (
         ("thread/list", {}),

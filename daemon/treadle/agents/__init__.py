@@ -1,4 +1,4 @@
 """The Agent Client Protocol (ACP): maps what an agent said to commands.
 
-Imports `domain` alone. Reading files and submitting commands is for `transfer`.
+Imports only `domain`. Reading files and submitting commands belong in `transfer`.
 """

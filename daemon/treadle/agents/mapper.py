@@ -1,28 +1,33 @@
 """Maps one session of the Agent Client Protocol to the commands of one treadle thread.
 
-Pure and deterministic: an id is the agent's own if treadle accepts it, otherwise a counter, so the same frames always
-give the same commands. Updates that the schema (https://agentclientprotocol.com/protocol/v1/schema) does not define
-are kept
-as activities.
+Pure and deterministic: an id is the agent's own if it has one that treadle accepts, otherwise it is made from a digest
+of what was said, so the same messages always give the same commands. Updates that neither version of the protocol
+defines (https://agentclientprotocol.com/protocol/v1/schema, …/v2/draft/schema) are kept as activities.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from treadle.agents.activities import UPDATES, Activities, Ids
 from treadle.agents.shapes import (
+    Agent,
     Json,
+    as_content,
+    as_list,
     as_object,
     as_text,
-    fitting,
+    error_kind,
+    first_line,
+    is_block,
+    kind_of,
+    members_of,
     option_id,
     sentence,
-    shown,
-    source_of,
-    status_of,
     text_of,
+    texts_of,
     update_of,
 )
 from treadle.domain import commands as c
@@ -32,55 +37,82 @@ Commands = Iterator[c.Command]
 Handler = Callable[["AgentSession", Json, Json | None], Commands]
 """Maps a message of the agent to commands; for a request it is called again with the response."""
 
-_REQUEST_CANCELLED = -32800
-_CUT_OFF: Json = {"error": {"code": _REQUEST_CANCELLED, "message": "the recording ends here"}}
-_OUTSIDE: Json = {"result": {"stopReason": "outside_turn"}}
-_ROLES: dict[str, Role] = {"user_message_chunk": "user", "agent_message_chunk": "assistant"}
+NO_END = "no end in the recording"
+OUTSIDE = "outside"
+"""The first word of the id of a turn that the recording does not bracket: what was said before or after a prompt."""
+
+REQUEST_CANCELLED = -32800
+_OUTSIDE_ANSWER: Json = {"result": {"stopReason": "outside_turn"}}
+_SPEAKERS = {
+    "user_message_chunk": "user",
+    "user_message": "user",
+    "agent_message_chunk": "assistant",
+    "agent_message": "assistant",
+    "agent_thought_chunk": "thought",
+    "agent_thought": "thought",
+}
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
-class Prompt(Struct):
-    """content: the content blocks of a session/prompt. answer: the response of the agent, None until it arrives."""
+class Prompt(Struct, eq=False):
+    """content: the content blocks of a session/prompt. source: what identifies it. answer: None until it arrives."""
 
-    content: Any
+    content: list[Any]
+    source: Any
     answer: Json | None = None
 
 
 class _OpenText(Struct):
-    """A message or thought that still receives chunks. recorded: code points of the text that were already recorded."""
+    """A message or thought that still receives chunks. source: what all its chunks share. id: of the message."""
 
     source: tuple[str, Any]
-    id: str
+    id: str = ""
     text: str = ""
-    recorded: int = 0
 
 
 class AgentSession:
     """The state of one session. Everything except a prompt belongs to a turn; messages between two turns wait for the
-    next."""
+    next. In version 1 a turn ends with the response to its prompt, in version 2 when the agent says that it is idle."""
 
-    def __init__(self, project_id: str, thread_id: str, title: str | None) -> None:
-        self._project_id, self._thread_id, self._title = project_id, thread_id, title
+    def __init__(self, agent: Agent, thread: c.CreateThread) -> None:
+        """agent: shared by the sessions of a connection. thread: without a title, the first prompt gives it one."""
+        self._agent, self._thread = agent, thread
+        self._thread_id = str(thread.thread_id)
         self._created = False
         self._turn = ""
         self._prompts: list[Prompt] = []
+        self._cancelled = False
         self._kept: list[tuple[Handler, Json, Json | None]] = []
         self._echo: list[Any] = []
         self._message: _OpenText | None = None
         self._thought: _OpenText | None = None
-        self._tools: dict[str, Json] = {}
+        self._ids = Ids()
+        self._activities = Activities(agent, self._thread_id, self._ids)
         self._approvals: dict[str, tuple[str, list[str]]] = {}
-        self._activities: dict[tuple[str, str], str] = {}
-        self._taken: set[tuple[str, str]] = set()
-        self._counts: dict[tuple[str, str], int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """The number of messages that wait for the next turn."""
+        return len(self._kept)
 
     def prompt(self, prompt: Prompt) -> Commands:
-        """Start a turn, or queue the prompt while a turn runs: some clients do not wait for the response."""
+        """Start a turn. During a turn, queue the prompt (version 1) or add it to the turn (version 2)."""
+        if self._agent.version > 1 and self._turn:
+            yield from self._end_message()
+            yield self._add_message("user", None, prompt.content, prompt.source)
+            self._echo += prompt.content
+            return
         self._prompts.append(prompt)
         if len(self._prompts) == 1:
             yield from self._begin_next()
 
     def answer(self, prompt: Prompt, answer: Json) -> Commands:
-        """Store the response, end the turns whose prompts are answered in order, and start the next queued prompt."""
+        """Store the response, end the turns whose prompts are answered in order, and start the next queued prompt.
+
+        In version 2 the response only acknowledges the prompt, unless it is an error.
+        """
+        if self._agent.version > 1 and (answer.get("error") is None or prompt not in self._prompts):
+            return
         prompt.answer = answer
         while self._prompts and (first := self._prompts[0].answer) is not None:
             del self._prompts[0]
@@ -88,61 +120,84 @@ class AgentSession:
             if self._prompts:
                 yield from self._begin_next()
 
+    def cancel(self) -> None:
+        """The client has asked the agent to stop the turn."""
+        self._cancelled = bool(self._turn)
+
     def tell(self, handler: Handler, message: Json, answer: Json | None = None) -> Commands:
         """Map a message within the running turn, or keep it for the next turn."""
         if self._turn:
             yield from handler(self, message, answer)
+        elif self._agent.version > 1 and kind_of(update_of(message)) == "state_update":
+            if update_of(message).get("state") == "running":  # the agent starts to work by itself
+                yield from self._begin([], message, "turn")
         elif answer is None or handler is AgentSession.request or any(kept is message for _, kept, _ in self._kept):
             self._kept.append((handler, message, answer))
         # else it responds to an approval that treadle cancelled when its turn ended
 
+    def cut_off(self, reason: str) -> Commands:
+        """Interrupt the running turn and the queued ones, of which the agent says nothing more."""
+        answer: Json = {"error": {"code": REQUEST_CANCELLED, "message": reason}, "confirmed": None}
+        while self._prompts:
+            prompt = self._prompts.pop(0)
+            yield from self._end_turn(prompt.answer or answer)
+            if self._prompts:
+                yield from self._begin_next()
+        if self._turn:
+            yield from self._end_turn(answer)
+        self._activities = Activities(self._agent, self._thread_id, self._ids)
+
     def end(self) -> Commands:
         """The recording is over: end running turns and give the remaining messages a turn of their own."""
-        for prompt in list(self._prompts):
-            yield from self.answer(prompt, prompt.answer or _CUT_OFF)
+        yield from self.cut_off(NO_END)
         yield from self._replay()
         if self._kept:
-            yield from self._begin([])
-            yield from self._end_turn(_OUTSIDE)
+            yield from self._begin([], self._kept[0][1], OUTSIDE)
+            yield from self._end_turn(_OUTSIDE_ANSWER)
 
     # Turns
 
     def _begin_next(self) -> Commands:
         yield from self._replay()
-        content = self._prompts[0].content
-        yield from self._begin(content if isinstance(content, list) else [content])
+        yield from self._begin(self._prompts[0].content, self._prompts[0].source, "turn")
 
     def _replay(self) -> Commands:
         """Rebuild turns from history that arrived outside a turn (session/load): each user message starts one."""
         said: list[Any] = []
+        source: Json = {}
         kept, self._kept = self._kept, []
         for handler, message, answer in kept:
             update = update_of(message)
-            if update.get("sessionUpdate") == "user_message_chunk":
+            if _SPEAKERS.get(kind_of(update)) == "user":
                 if self._turn:
-                    yield from self._end_turn(_OUTSIDE)
-                said.append(update.get("content"))
+                    yield from self._end_turn(_OUTSIDE_ANSWER)
+                source = source if said else message
+                said += as_list(update.get("content"))
                 continue
             if said:
-                yield from self._begin(said)
+                yield from self._begin(said, source, OUTSIDE)
                 said = []
             yield from self.tell(handler, message, answer)
         if said:
-            yield from self._begin(said)
+            yield from self._begin(said, source, OUTSIDE)
         if self._turn:
-            yield from self._end_turn(_OUTSIDE)
+            yield from self._end_turn(_OUTSIDE_ANSWER)
 
-    def _begin(self, blocks: list[Any]) -> Commands:
-        text = "\n".join(map(shown, blocks))
+    def _begin(self, blocks: list[Any], source: Any, word: str) -> Commands:
         if not self._created:
             self._created = True
-            line = next((line.strip() for line in text.splitlines() if line.strip()), "New session")
-            yield c.CreateThread(thread_id=self._thread_id, project_id=self._project_id, title=self._title or line[:80])
-        self._turn, message_id = self._number("turn", "turn"), self._number("message", "prompt")
-        yield c.StartTurn(thread_id=self._thread_id, id=self._turn, prompt=text, message_id=message_id)
-        for block in blocks:
-            if as_object(block).get("type") not in ("text", "resource_link"):
-                yield self._content(block)
+            title = self._thread.title or (first_line(blocks) or "New session")[:80]
+            yield msgspec.structs.replace(self._thread, title=title)
+        text = texts_of(blocks)
+        self._turn = self._activities.turn_id = self._ids.new("turn", None, word, source)
+        self._cancelled = False
+        yield c.StartTurn(
+            thread_id=self._thread_id,
+            id=self._turn,
+            prompt=text or "",
+            content=None if text is not None else as_content(blocks),
+            message_id=self._ids.new("message", None, "prompt", source),
+        )
         self._echo = list(blocks)
         kept, self._kept = self._kept, []
         for handler, message, answer in kept:
@@ -152,95 +207,141 @@ class AgentSession:
         yield from self._end_thought()
         result, error = as_object(answer.get("result")), answer.get("error")
         reason = as_text(result.get("stopReason"), "unknown")[:128]
-        if error is not None and as_object(error).get("code") != _REQUEST_CANCELLED:
-            yield c.FailTurn(thread_id=self._thread_id, id=self._turn, error=sentence(error))
+        turn: Json = {"thread_id": self._thread_id, "id": self._turn}
+        if error is not None and as_object(error).get("code") != REQUEST_CANCELLED:
+            yield c.FailTurn(**turn, error=sentence(error), kind=error_kind(error))
         elif error is not None or reason == "cancelled":
             told = as_text(as_object(error).get("message"), "cancelled")
-            yield c.InterruptTurn(thread_id=self._thread_id, id=self._turn, reason=told)
+            by = "client" if self._cancelled else None
+            yield c.InterruptTurn(**turn, reason=told, by=by, confirmed=answer.get("confirmed", True))
         else:
-            usage = result.get("usage")
-            yield c.CompleteTurn(thread_id=self._thread_id, id=self._turn, stop_reason=reason, usage=usage)
-        # Ending the turn ends everything in it. A tool call that continues becomes a new activity of the next turn.
+            yield c.CompleteTurn(**turn, stop_reason=reason, usage=result.get("usage"))
+        # Ending the turn ends everything in it.
         self._turn, self._message = "", None
-        self._activities.clear()
+        self._activities.end_turn()
         self._approvals.clear()
-        self._tools = {id: call for id, call in self._tools.items() if status_of(call) in ("pending", "running")}
 
     # Updates
 
     def update(self, message: Json, _answer: Json | None = None) -> Commands:
         """Map a session/update. First complete the open texts that this update shows to be finished."""
         update = update_of(message)
-        kind, native = source_of(update)
-        if self._thought is not None and self._thought.source != (kind, native):
+        speaker, native = source = _source(update)
+        if self._thought is not None and self._thought.source != source:
             yield from self._end_thought()
-        if self._message is not None and self._message.source != (kind, native):
+        if self._message is not None and self._message.source != source:
             # A message without an id ends with any other update; one with an id ends when another message starts.
             own = self._message.source[1]
-            if own is None or kind in _ROLES or native not in (None, own):
-                yield c.CompleteMessage(thread_id=self._thread_id, id=self._message.id)
-                self._message = None
-        yield from _UPDATES.get(kind, AgentSession._any_update)(self, update)
+            if own is None or speaker in _ROLES or native not in (None, own):
+                yield from self._end_message()
+        if tell := UPDATES.get(kind_of(update)):
+            yield from tell(self._activities, update, message)
+        else:
+            yield from _UPDATES.get(kind_of(update), AgentSession._any_update)(self, update, message)
 
-    def _message_chunk(self, update: Json) -> Commands:
-        text, (kind, native) = text_of(update), source_of(update)
-        if kind == "user_message_chunk" and update.get("content") in self._echo:
-            self._echo.remove(update["content"])  # the turn already holds the prompt
-        elif text is None:
-            yield self._content(update.get("content"))
-        elif self._message is not None:
+    def _message_chunk(self, update: Json, message: Json) -> Commands:
+        block, (speaker, native) = update.get("content"), _source(update)
+        text = text_of(block)
+        if speaker == "user" and block in self._echo:
+            self._echo.remove(block)  # the turn already holds the prompt
+        elif text is not None:
+            yield from self._say(speaker, native, text, message)
+        elif is_block(block):
+            yield from self._end_message()
+            yield self._add_message(speaker, native, [block], message)
+        else:
+            yield self._content(block, message)
+
+    def _whole_message(self, update: Json, message: Json) -> Commands:
+        """Map a message that comes as a whole: it adds to the open one if it begins like it, else it is another."""
+        blocks, (speaker, native) = _blocks(update), _source(update)
+        if speaker == "user" and blocks and all(block in self._echo for block in blocks):
+            self._echo = [block for block in self._echo if block not in blocks]
+            return
+        text = texts_of(blocks, "")
+        if self._message is not None and (text is None or not text.startswith(self._message.text)):
+            yield from self._end_message()
+        if text is None:
+            yield self._add_message(speaker, native, blocks, message)
+        elif blocks:
+            yield from self._say(speaker, native, text[len(self._message.text) :] if self._message else text, message)
+
+    def _say(self, speaker: str, native: Any, text: str, message: Json) -> Commands:
+        if self._message is not None:
+            self._message.text += text
             yield c.AppendMessage(thread_id=self._thread_id, id=self._message.id, text=text)
         else:
-            self._message = _OpenText((kind, native), self._id("message", native, "message"))
+            self._message = _OpenText((speaker, native), self._ids.new("message", native, "message", message), text)
             yield c.AddMessage(
                 thread_id=self._thread_id,
                 id=self._message.id,
                 turn_id=self._turn,
-                role=_ROLES[kind],
+                role=_ROLES[speaker],
                 text=text,
                 streaming=True,
             )
 
-    def _thought_chunk(self, update: Json) -> Commands:
-        text, source = text_of(update), source_of(update)
+    def _add_message(self, speaker: str, native: Any, blocks: list[Any], source: Any) -> c.Command:
+        text = texts_of(blocks)
+        return c.AddMessage(
+            thread_id=self._thread_id,
+            id=self._ids.new("message", native, "message", source),
+            turn_id=self._turn,
+            role=_ROLES[speaker],
+            text=text or "",
+            content=None if text is not None else as_content(blocks),
+        )
+
+    def _end_message(self) -> Commands:
+        if self._message is not None:
+            yield c.CompleteMessage(thread_id=self._thread_id, id=self._message.id)
+            self._message = None
+
+    def _thought_chunk(self, update: Json, message: Json) -> Commands:
+        text = text_of(update.get("content"))
         if text is None:
-            yield self._content(update.get("content"))
-            return
-        thought = self._thought
-        if thought is None:
-            thought = self._thought = _OpenText(source, self._id("activity", source[1], "thought"))
-        thought.text += text
-        # Each record writes the whole text. Recording only when it has doubled keeps the bytes written linear.
-        if len(thought.text) >= 2 * thought.recorded:
-            thought.recorded = len(thought.text)
-            yield self._record(thought.id, "thought", "Thought", "running", {"text": thought.text})
+            yield self._content(update.get("content"), message)
+        else:
+            yield from self._think(_source(update), (self._thought.text if self._thought else "") + text, message)
+
+    def _whole_thought(self, update: Json, message: Json) -> Commands:
+        text = texts_of(_blocks(update))
+        if text is None:
+            yield self._content(update.get("content"), message)
+        elif text:
+            yield from self._think(_source(update), text, message)
+
+    def _think(self, source: tuple[str, Any], text: str, message: Json) -> Commands:
+        self._thought = _OpenText(source, text=text)
+        yield from self._activities.tell(
+            "thought",
+            source=message,
+            members={"text": text},
+            title="Thought",
+            status="running",
+            wanted=source[1],
+        )
 
     def _end_thought(self) -> Commands:
         if self._thought is not None:
-            yield self._record(self._thought.id, "thought", "Thought", "completed", {"text": self._thought.text})
+            yield from self._activities.tell("thought", source={}, members={}, status="completed")
+            self._activities.forget("thought")
             self._thought = None
 
-    def _tool_call(self, update: Json) -> Commands:
-        native = as_text(update.get("toolCallId"), "tool")
-        call = self._tools.setdefault(native, {})
-        # An update holds the fields that changed; null also means "not changed".
-        call |= {k: v for k, v in update.items() if k != "sessionUpdate" and (v is not None or k not in call)}
-        id = self._same("tool_call", native, native)
-        yield self._record(id, "tool_call", as_text(call.get("title"), native), status_of(call), dict(call))
+    def _session_state(self, update: Json, message: Json) -> Commands:
+        """Map the state of a session of version 2: the turn ends when it is idle; its approvals tell the others."""
+        if self._agent.version > 1 and update.get("state") == "idle":
+            self._prompts.clear()
+            yield from self._end_turn({"result": update})
+        elif self._agent.version == 1 or update.get("state") not in ("running", "requires_action"):
+            yield from self._any_update(update, message)
 
-    def _plan(self, update: Json) -> Commands:
-        yield self._record(self._same("plan"), "plan", "Plan", "completed", {"entries": update.get("entries")})
+    def _any_update(self, update: Json, message: Json) -> Commands:
+        kind = kind_of(update)
+        yield self._activities.record(kind, kind, update, message)
 
-    def _usage(self, update: Json) -> Commands:
-        detail = {k: v for k, v in update.items() if k != "sessionUpdate"}
-        yield self._record(self._same("usage"), "usage", "Usage", "completed", detail)
-
-    def _any_update(self, update: Json) -> Commands:
-        kind, _ = source_of(update)
-        yield self._record(self._number("activity", kind), kind, kind, "completed", update)
-
-    def _content(self, block: Any) -> c.Command:
-        return self._record(self._number("activity", "content"), "content", shown(block), "completed", block)
+    def _content(self, block: Any, message: Json) -> c.Command:
+        return self._activities.record("content", "content", block, message)
 
     # Requests
 
@@ -249,22 +350,31 @@ class AgentSession:
         key = repr(request.get("id"))
         if answer is None:
             params = as_object(request.get("params"))
-            call = as_object(params.get("toolCall"))
-            native = as_text(call.get("toolCallId"), "tool")
+            subject = as_object(params.get("subject"))  # version 2
+            call = as_object(params.get("toolCall", subject.get("toolCall")))
+            native = as_text(call.get("toolCallId"), "")
+            if native and self._activities.get("tool_call", native) is None:  # a call that is only asked for
+                yield from self._activities.call(members_of(call, self._agent.version), request)
+            told = self._activities.get("tool_call", native)
+            detail = {k: v for k, v in params.items() if k not in ("sessionId", "title", "options", "toolCall")}
+            if call:
+                detail = {**call, **{k: v for k, v in detail.items() if k != "subject"}}
             options = params.get("options")
             offered = {option_id(o): o for o in map(as_object, options if isinstance(options, list) else [])}
-            id = self._number("approval", "approval")
+            id = self._ids.new("approval", None, "approval", request)
             self._approvals[key] = id, list(offered)
             yield c.RequestApproval(
                 thread_id=self._thread_id,
                 id=id,
                 turn_id=self._turn,
-                title=as_text(call.get("title"), as_text(self._tools.get(native, {}).get("title"), native)),
+                title=as_text(
+                    params.get("title"), as_text(call.get("title"), told.title if told else native or "Permission")
+                ),
                 options=[
                     c.ApprovalOption(id=id, name=as_text(o.get("name"), id), kind=as_text(o.get("kind"), "other"))
                     for id, o in offered.items()
                 ],
-                detail=call,
+                detail=detail,
             )
         elif key in self._approvals:  # else its turn has ended and treadle has cancelled the approval
             id, option_ids = self._approvals.pop(key)
@@ -276,49 +386,30 @@ class AgentSession:
     def request(self, request: Json, answer: Json | None = None) -> Commands:
         """Map any other request (fs/…, terminal/…), the response to it, or a notification."""
         kind, params = as_text(request["method"], "request")[:128], request.get("params")
-        status: ActivityStatus = "running" if "id" in request else "completed"
-        detail = {"params": params}
-        if answer is not None:
-            status = "completed" if answer.get("error") is None else "failed"
-            detail |= {k: v for k, v in answer.items() if k in ("result", "error")}
         told = as_object(params)
         title = as_text(told.get("path"), as_text(told.get("command"), kind))
-        id = self._same(kind, repr(request["id"])) if "id" in request else self._number("activity", kind)
-        yield self._record(id, kind, title, status, detail)
-
-    # Activities and ids
-
-    def _record(self, id: str, kind: str, title: str, status: ActivityStatus, detail: Any) -> c.Command:
-        return c.RecordActivity(
-            thread_id=self._thread_id,
-            id=id,
-            turn_id=self._turn,
-            kind=kind,
-            title=title,
-            status=status,
-            detail=detail,
+        if "id" not in request:
+            yield self._activities.record(kind, title, {"params": params}, request)
+            return
+        members: Json = {"params": params}
+        status: ActivityStatus = "running"
+        if answer is not None:
+            members |= {k: v for k, v in answer.items() if k in ("result", "error")}
+            status = "completed" if answer.get("error") is None else "failed"
+        yield from self._activities.tell(
+            kind, repr(request["id"]), source=request, members=members, title=title, status=status
         )
 
-    def _same(self, kind: str, key: str = "", wanted: str | None = None) -> str:
-        """Return the id of an activity, the same one for the rest of the turn."""
-        if (kind, key) not in self._activities:
-            self._activities[(kind, key)] = self._id("activity", wanted, kind)
-        return self._activities[(kind, key)]
 
-    def _number(self, scope: str, word: str) -> str:
-        return self._id(scope, None, word)
+def _source(update: Json) -> tuple[str, Any]:
+    """Return what all updates of one text share: who speaks, and the message id if there is one."""
+    kind = kind_of(update)
+    return _SPEAKERS.get(kind, kind), update.get("messageId")
 
-    def _id(self, scope: str, wanted: Any, word: str) -> str:
-        """Return an unused id: the wanted one if it is free in its scope, otherwise one with a number appended."""
-        id = fitting(wanted) if isinstance(wanted, str) else ""
-        base = id or re.sub(r"[^A-Za-z0-9._:-]", "-", word)
-        count = self._counts.setdefault((scope, base), 1 if id else 0)
-        while not id or (scope, id) in self._taken:
-            count += 1
-            id = f"{base[:100]}-{count}"
-        self._counts[(scope, base)] = count
-        self._taken.add((scope, id))
-        return id
+
+def _blocks(update: Json) -> list[Any]:
+    content = update.get("content")
+    return [] if content is None else as_list(content)
 
 
 METHODS: dict[str, Handler] = {
@@ -326,12 +417,13 @@ METHODS: dict[str, Handler] = {
     "session/request_permission": AgentSession.permission,
 }
 
-_UPDATES: dict[str, Callable[[AgentSession, Json], Commands]] = {
+_UPDATES: dict[str, Callable[[AgentSession, Json, Json], Commands]] = {
     "user_message_chunk": AgentSession._message_chunk,
     "agent_message_chunk": AgentSession._message_chunk,
     "agent_thought_chunk": AgentSession._thought_chunk,
-    "tool_call": AgentSession._tool_call,
-    "tool_call_update": AgentSession._tool_call,
-    "plan": AgentSession._plan,
-    "usage_update": AgentSession._usage,
+    # Version 2
+    "user_message": AgentSession._whole_message,
+    "agent_message": AgentSession._whole_message,
+    "agent_thought": AgentSession._whole_thought,
+    "state_update": AgentSession._session_state,
 }

@@ -6,9 +6,11 @@ cannot be sent again.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from treadle.domain.ids import ID_PATTERN, ActivityStatus
 
@@ -19,8 +21,23 @@ _STATUSES: dict[str, ActivityStatus] = {
     "in_progress": "running",
     "completed": "completed",
     "failed": "failed",
-    "cancelled": "failed",
 }
+_ERROR_KINDS = {
+    -32800: "cancelled",
+    -32603: "internal_error",
+    -32602: "invalid_params",
+    -32600: "invalid_request",
+    -32002: "resource_not_found",
+    -32000: "auth_required",
+}
+MAX_BLOCKS = 1_000  # content blocks of one message
+
+
+class Agent(Struct):
+    """What an agent said of itself in `initialize`."""
+
+    name: str = "acp"
+    version: int = 1
 
 
 def as_object(value: Any) -> Json:
@@ -33,8 +50,13 @@ def as_text(value: Any, default: str) -> str:
     return value if isinstance(value, str) and value else default
 
 
+def digest(value: Any) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a JSON value, with its keys sorted."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
 def fitting(native: str) -> str:
-    """Return the id of the agent, or a similar one that treadle accepts."""
+    """Return the agent's id, or a similar one if treadle does not accept it."""
     if re.match(ID_PATTERN, native):
         return native
     like = re.sub(r"[^A-Za-z0-9._:-]", "_", native)[:64]
@@ -46,30 +68,74 @@ def update_of(message: Json) -> Json:
     return as_object(as_object(message.get("params")).get("update"))
 
 
-def source_of(update: Json) -> tuple[str, Any]:
-    """Return what all chunks of one text share: the kind, and the message id if there is one."""
-    return as_text(update.get("sessionUpdate"), "update")[:128], update.get("messageId")
+def kind_of(update: Json) -> str:
+    """Return the kind of an update, shortened to a length that treadle accepts."""
+    return as_text(update.get("sessionUpdate"), "update")[:128]
 
 
-def text_of(update: Json) -> str | None:
-    """Return the text of a chunk, or None if its content is not text."""
-    content = as_object(update.get("content"))
-    text = content.get("text")
-    return text if content.get("type") == "text" and isinstance(text, str) else None
+def members_of(update: Json, version: int) -> Json:
+    """Return what an update says to change. A null means "not changed" in version 1, and "removed" in version 2."""
+    return {k: v for k, v in update.items() if k != "sessionUpdate" and (v is not None or version > 1)}
 
 
-def shown(block: Any) -> str:
-    """Return a content block as text: its text, its URI, or its kind in brackets."""
+def text_of(block: Any) -> str | None:
+    """Return the text of a content block, or None if it is not text."""
     block = as_object(block)
-    kind = as_text(block.get("type"), "content")
-    if kind == "text":
-        return as_text(block.get("text"), "")
-    return as_text(block.get("uri"), as_text(as_object(block.get("resource")).get("uri"), f"[{kind}]"))
+    text = block.get("text")
+    return text if block.get("type") == "text" and isinstance(text, str) else None
 
 
-def status_of(call: Json) -> ActivityStatus:
-    """Return the status of a tool call as treadle names it. An unknown status counts as running until the turn ends."""
-    return _STATUSES.get(as_text(call.get("status"), "pending"), "running")
+def texts_of(blocks: list[Any], between: str = "\n") -> str | None:
+    """Return the text of content blocks, joined, or None if one of them is not text."""
+    texts = [text for block in blocks if (text := text_of(block)) is not None]
+    return between.join(texts) if len(texts) == len(blocks) else None
+
+
+def is_block(value: Any) -> bool:
+    """Return whether a message of treadle accepts this content block."""
+    kind = as_object(value).get("type")
+    return isinstance(kind, str) and (kind != "text" or text_of(value) is not None)
+
+
+def as_content(values: list[Any]) -> list[Json]:
+    """Return content blocks as a message of treadle accepts them. What is not a block becomes a text with its JSON."""
+    if len(values) > MAX_BLOCKS:
+        values = [*values[: MAX_BLOCKS - 1], values[MAX_BLOCKS - 1 :]]
+    return [v if is_block(v) else {"type": "text", "text": msgspec.json.encode(v).decode()} for v in values]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the content blocks of a prompt or message; a single one may stand without a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def first_line(blocks: Iterable[Any]) -> str | None:
+    """Return the first line with text in it. A block that is not text is shown by its URI or its kind in brackets."""
+    for block in blocks:
+        for line in _shown(block).splitlines():
+            if line.strip():
+                return line.strip()
+    return None
+
+
+def _shown(block: Any) -> str:
+    text = text_of(block)
+    if text is not None:
+        return text
+    block = as_object(block)
+    uri = as_text(block.get("uri"), as_text(as_object(block.get("resource")).get("uri"), ""))
+    return uri or f"[{as_text(block.get('type'), 'content')}]"
+
+
+def status_of(word: Any) -> tuple[ActivityStatus, bool]:
+    """Return the status of a tool call as treadle names it, and whether that says all that the word says.
+
+    An unknown status counts as running until the turn ends.
+    """
+    if word == "cancelled":
+        return "failed", False
+    known = _STATUSES.get(word) if isinstance(word, str) else None
+    return (known, True) if known else ("running", False)
 
 
 def option_id(option: Json) -> str:
@@ -79,6 +145,12 @@ def option_id(option: Json) -> str:
 
 
 def sentence(error: Any) -> str:
-    """Return a JSON-RPC error as a sentence, with its data: `Internal error` alone explains nothing."""
+    """Return a JSON-RPC error as one sentence, including its data: `Internal error` alone explains nothing."""
     message, data = as_text(as_object(error).get("message"), "the agent failed"), as_object(error).get("data")
     return message if data is None else f"{message}: {msgspec.json.encode(data).decode()}"
+
+
+def error_kind(error: Any) -> str | None:
+    """Return the code of a JSON-RPC error as a word."""
+    code = as_object(error).get("code")
+    return _ERROR_KINDS.get(code, str(code)) if isinstance(code, int) else None

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_streams()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(words[0] if words else None).parse_args(words)
-    options.parser = parser  # for `treadle completion`, which completes all of them
+    options.parser = parser  # for `treadle completion`, which needs the options of every command
     from treadle.cli.logs import set_up_logging
 
     log_file = getattr(options, "log_file", None)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StorageError, UserError) as error:
         print(f"treadle: {error}", file=sys.stderr)
         return 1
-    except UnicodeEncodeError as error:  # in an argument: stored text and JSON are always UTF-8
+    except UnicodeEncodeError as error:  # from an argument: stored text and JSON are always UTF-8
         from treadle.cli.output import clean
 
         print(f"treadle: not valid UTF-8: {clean(error.object)}", file=sys.stderr)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it flushes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again when it flushes stdout
         return 1
     except OSError as error:
         print(f"treadle: {error}", file=sys.stderr)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser of every command, or of this command alone if it exists."""
+    """The parser of all commands, or of only this one if it exists."""
     top = argparse.ArgumentParser(
         prog="treadle",
         description="A daemon that keeps coding-agent work: projects, threads, turns, messages, approvals.",
@@ -85,23 +85,26 @@ def _add(name: str, commands: Commands) -> None:
 
 
 def _set_up_streams() -> None:
-    """A file of ours that opened as descriptor 0, 1 or 2 would be read as commands, or printed into."""
+    """Replace closed standard streams and set their encodings.
+
+    Otherwise a file that we open could get descriptor 0, 1 or 2, and be read as commands or printed into.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     codecs.register_error("as escapes", _as_escapes)
-    # UTF-8 whatever the locale is, for JSON is; what is not UTF-8 in the name of a file is shown as escapes.
+    # UTF-8 whatever the locale, because JSON is. Bytes of a file name that are not UTF-8 are shown as escapes.
     sys.stdout.reconfigure(encoding="utf-8", errors="as escapes")  # type: ignore[union-attr]
     if sys.stderr is not None:
         sys.stderr.reconfigure(errors="as escapes")  # type: ignore[union-attr]
 
 
 def _as_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What cannot be encoded, as escapes: bytes that were not UTF-8 (PEP 383) as they were, `\\xe9`."""
+    """Error handler: escape what cannot be encoded. Bytes that were not UTF-8 (PEP 383) become `\\xe9`."""
     assert isinstance(error, UnicodeEncodeError)
     wrong = error.object[error.start : error.end]
     if all("\udc80" <= character <= "\udcff" for character in wrong):

@@ -26,7 +26,7 @@ jq -n '{type: "ChangeSetting", key: "theme", value: "dusk"}' | treadle call comm
 MAKES = frozenset({"command/dispatch", "command/dispatchBatch", "project/open", "rpc.discover"})
 """Methods that need no existing database: they create one, or read nothing from it."""
 FIRST = frozenset({"initialize", "rpc.discover"})
-"""Methods that may come before `initialize`."""
+"""Methods that may be called before `initialize`."""
 
 
 def add(commands: Commands) -> None:
@@ -84,7 +84,7 @@ def _is_no_object(text: bytes) -> str | None:
 
 
 async def _call(data_dir: "Path", method: str, params: bytes) -> "dict[str, Raw]":
-    """The members of the answer, each as its JSON, of a daemon in this process, which ends with it."""
+    """Run a daemon in this process for one request; return the members of its answer as JSON text."""
     import asyncio
 
     import msgspec

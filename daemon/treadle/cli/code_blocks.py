@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
-# Only at the left edge: an indented fence belongs to a list or a quote, which this does not parse.
+# Only unindented fences: an indented one belongs to a list or a quote, which this does not parse.
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*((?:[A-Za-z][\w+#.-]*)?)[ \t]*")
 
 
 def pieces(text: str) -> Iterator[tuple[list[str], str | None]]:
-    """Yield the text as runs of lines: prose with None, code blocks (without fences) with their language, maybe empty.
+    """Yield runs of lines: prose with None, a code block (without its fences) with its language, which may be empty.
 
     A block that is not closed extends to the end (CommonMark 0.31, section 4.5).
     """

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _complete_files(parser: argparse.ArgumentParser) -> None:
-    """Tell shtab which arguments are files and directories, going by their metavar."""
+    """Tell shtab which arguments are files or directories, judging by their metavar."""
     import shtab
 
     for action in parser._actions:

@@ -1,4 +1,4 @@
-"""Turns the free-form JSON of an activity into readable blocks: commands, texts and file changes where recognised."""
+"""Turns content and free-form JSON into readable blocks: texts, commands and file changes where recognised."""
 
 import difflib
 from collections.abc import Iterator
@@ -6,13 +6,18 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-MOST_LINES = 5_000  # in two texts that are compared: diffing takes more than linear time
+import treadle.cli.output as output
+
+MOST_LINES = 5_000  # of two texts to compare: diffing takes more than linear time
 
 
 class Block(NamedTuple):
-    """A block of text to show. title: a heading, may be empty. kind: how to render the text."""
+    """A block of text to show. title: a heading, may be empty. kind: how to render the text.
 
-    kind: Literal["text", "code", "diff", "json"]
+    A `link` stands for what is not shown, such as an image: `[image/png, 12.0 KiB]`.
+    """
+
+    kind: Literal["text", "code", "diff", "json", "link"]
     title: str
     text: str
 
@@ -20,7 +25,7 @@ class Block(NamedTuple):
 def blocks(detail: Any) -> list[Block]:
     """The blocks of a detail, in reading order. Unrecognised JSON is shown as JSON, and null as nothing.
 
-    Recognised are tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
+    It recognises tool calls, plans, thoughts and file requests of the Agent Client Protocol (agentclientprotocol.com).
     """
     if detail is None:
         return []
@@ -28,6 +33,36 @@ def blocks(detail: Any) -> list[Block]:
         return [Block("text", "", detail)]
     found = list(_known(detail)) if isinstance(detail, dict) else []
     return found or [Block("json", "", as_json(detail))]
+
+
+def said(text: str, content: list[dict[str, Any]] | None) -> list[Block]:
+    """The blocks of a message. Its text starts with the texts of its content, and goes on with what was appended."""
+    found = [
+        Block("text", "", str(block.get("text"))) if block.get("type") == "text" else _link(block)
+        for block in content or ()
+    ]
+    written = [block.text for block in found if block.kind == "text"]
+    rest = Block("text", "", text.removeprefix("\n".join(written)))
+    if not written:
+        found.insert(0, rest)
+    elif rest.text:
+        last = found.pop() if found[-1].kind == "text" else Block("text", "", "")
+        found.append(rest._replace(text=last.text + rest.text))
+    return found if len(found) == 1 else [block for block in found if block.text]
+
+
+def _link(block: dict[str, Any]) -> Block:
+    """A content block that is not text, by its name or type, where it is, and how large."""
+    inner = block.get("resource")
+    held = inner if isinstance(inner, dict) else block
+    named = held.get("name") or held.get("mimeType") or block.get("type")
+    parts = [str(named), *([held["uri"]] if isinstance(held.get("uri"), str) else [])]
+    data, text = held.get("data", held.get("blob")), held.get("text")
+    if isinstance(data, str):
+        parts.append(output.size(len(data.rstrip("=")) * 3 // 4))  # base64
+    elif isinstance(text, str):
+        parts.append(output.size(len(text.encode())))
+    return Block("link", "", f"[{', '.join(parts)}]")
 
 
 def as_json(value: Any) -> str:
@@ -55,7 +90,7 @@ def _known(detail: dict[str, Any]) -> Iterator[Block]:
 
 
 def _input(given: dict[str, Any], has_diff: bool) -> Iterator[Block]:
-    """The input of a tool: a command line as typed, a text as it is, anything else as JSON."""
+    """The input of a tool: a command line as typed, a text unchanged, anything else as JSON."""
     rest = dict(given)
     if isinstance(rest.get("command"), str):
         yield Block("code", "command", rest.pop("command"))
@@ -76,6 +111,8 @@ def _content(content: list[Any]) -> Iterator[Block]:
             yield Block("json", "output", as_json(part))
         elif isinstance(inner, dict) and isinstance(inner.get("text"), str):
             yield Block("code", "output", inner["text"])
+        elif isinstance(inner, dict) and inner.get("type") in ("image", "audio", "resource_link", "resource"):
+            yield _link(inner)
         elif part.get("type") == "diff" and isinstance(part.get("newText"), str):
             yield Block("diff", str(part.get("path", "")), _diff(part.get("oldText") or "", part["newText"]))
         else:
@@ -95,7 +132,7 @@ def _diff(old: Any, new: str) -> str:
     before, after = str(old).splitlines(), new.splitlines()
     if len(before) + len(after) > MOST_LINES:
         return "\n".join(f"+{line}" for line in after)
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the file names, which are equal
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]  # without the header of file names
     return "\n".join(lines) or "(no change)"
 
 

@@ -1,4 +1,4 @@
-"""Formats events as readable lines: one per event, and streamed text in whole lines, not in deltas."""
+"""Formats events as readable lines: one per event, with streamed text in whole lines instead of deltas."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -6,29 +6,33 @@ from typing import NamedTuple
 import msgspec
 
 import treadle.cli.output as output
+from treadle.cli.details import said
 from treadle.cli.output import Paint, one_line
+from treadle.cli.transcript import checkpoint, ended, kept, origin
 from treadle.domain import events as e
 
-LONGEST = 400  # code points of streamed text that are held back while its line has not ended
+LONGEST = 400  # code points of streamed text that are held back until its line ends
 NAME = 24  # columns of a thread's title
-NAMES = 5_000  # kept in memory
+NAMES = 5_000  # that are kept in memory
 ROLES = {"user": "bold cyan", "assistant": "", "system": "dim"}
 
 Lookup = Callable[[str, str, str], str]
-"""Kind, thread and id: the title of a `thread`, the `role` of a message, the name of an `option` of an approval."""
+"""Returns a name by kind, thread and id: the title of a `thread`, a message's `role`, the name of an `option`, the
+`kind`, `title` or `status` of an activity."""
 
 
 class Open(NamedTuple):
-    """Streamed text that was not printed yet. at: when it started."""
+    """Streamed text that is not printed yet. at, actor: of its first event."""
 
     at: str
+    actor: str | None
     text: str
 
 
 class EventFormatter:
-    """Turns events, in log order, into lines. columns: the maximum width; None for no limit.
+    """Formats events, in log order, as lines. columns: the maximum width; None for no limit.
 
-    Streamed text is held back until its line ends, another event of its thread comes, or `rest` is called.
+    Streamed text is held back until its line ends, another event of its thread follows, or `rest` is called.
     """
 
     def __init__(self, look_up: Lookup, paint: Paint, columns: int | None = None) -> None:
@@ -38,61 +42,64 @@ class EventFormatter:
         self._names: dict[tuple[str, str, str], str] = {}
         self._open: dict[tuple[str, str], Open] = {}
 
-    def lines(self, event: e.AnyEvent) -> Iterator[str]:
+    def lines(self, stored: e.StoredEvent) -> Iterator[str]:
         """The lines that this event completes."""
+        event, actor = stored.event, stored.actor
         thread_id = getattr(event, "thread_id", None)
         match event:
             case e.MessageAppended():
-                yield from self._stream(event.at, event.thread_id, event.id, event.text)
+                yield from self._stream(event.at, actor, event.thread_id, event.id, event.text)
             case e.MessageAdded(streaming=True):
                 yield from self.rest(thread_id)
                 self._name("role", event.thread_id, event.id, event.role)
-                yield from self._stream(event.at, event.thread_id, event.id, event.text)
+                yield from self._stream(event.at, actor, event.thread_id, event.id, _text_of(event))
             case e.MessageCompleted():
                 yield from self.rest(thread_id)
-            case e.ActivityRecorded():
-                # Recorded repeatedly while its output grows: printed only if the line changed.
+            case e.ActivityRecorded() | e.ActivityUpdated():
+                # Agents record an activity repeatedly while its output grows: print it only if the line changed.
                 key, text = ("activity", event.thread_id, event.id), self._text(event)
                 if self._names.get(key) != text:
                     yield from self.rest(thread_id)
-                    yield self._line(event.at, thread_id, text)
+                    yield self._line(event.at, actor, thread_id, text)
                 self._names[key] = text
             case _:
                 if thread_id is not None:
                     yield from self.rest(thread_id)
-                yield self._line(event.at, thread_id, self._text(event))
+                yield self._line(event.at, actor, thread_id, self._text(event))
 
     def rest(self, thread_id: str | None = None) -> Iterator[str]:
         """The streamed text that is still held back, of one thread or of all."""
         for key in [key for key in self._open if thread_id in (None, key[0])]:
-            at, text = self._open.pop(key)
+            at, actor, text = self._open.pop(key)
             if text.strip():
-                yield self._said(at, *key, text)
+                yield self._said(at, actor, *key, text)
 
-    def _stream(self, at: str, thread_id: str, id: str, text: str) -> Iterator[str]:
-        begun, before = self._open.get((thread_id, id), Open(at, ""))
+    def _stream(self, at: str, actor: str | None, thread_id: str, id: str, text: str) -> Iterator[str]:
+        begun, by, before = self._open.get((thread_id, id), Open(at, actor, ""))
         *whole, text = (before + text).split("\n")
         for line in whole:
             if line.strip():
-                yield self._said(begun, thread_id, id, line)
-            begun = at
+                yield self._said(begun, by, thread_id, id, line)
+            begun, by = at, actor
         while len(text) > LONGEST:
             end = max(text.rfind(". ", 0, LONGEST), 0) or max(text.rfind(" ", 0, LONGEST), 0) or LONGEST - 1
-            yield self._said(begun, thread_id, id, text[: end + 1])
-            begun, text = at, text[end + 1 :]
-        self._open[thread_id, id] = Open(begun if text else at, text)
+            yield self._said(begun, by, thread_id, id, text[: end + 1])
+            begun, by, text = at, actor, text[end + 1 :]
+        self._open[thread_id, id] = Open(begun, by, text) if text else Open(at, actor, text)
 
-    def _said(self, at: str, thread_id: str, id: str, text: str) -> str:
-        return self._line(at, thread_id, self._message(self._name("role", thread_id, id), text), whole=True)
+    def _said(self, at: str, actor: str | None, thread_id: str, id: str, text: str) -> str:
+        return self._line(at, actor, thread_id, self._message(self._name("role", thread_id, id), text), whole=True)
 
     def _message(self, role: str, text: str) -> str:
         return f"{self._paint('bold', role)}: {self._paint(ROLES.get(role, ''), one_line(text))}"
 
-    def _line(self, at: str, thread_id: str | None, text: str, *, whole: bool = False) -> str:
+    def _line(self, at: str, actor: str | None, thread_id: str | None, text: str, *, whole: bool = False) -> str:
         parts = [self._paint("dim", f"{output.local(at):%H:%M:%S}")]
         if thread_id is not None:
             name = output.fit(one_line(self._name("thread", thread_id)), NAME)
             parts.append(self._paint("blue", output.pad(name, NAME)))
+        if actor is not None:
+            parts.append(self._paint("magenta", one_line(actor)))
         line = "  ".join([*parts, text])
         return line if whole or self._columns is None else output.cut(line, self._columns)
 
@@ -101,20 +108,26 @@ class EventFormatter:
         paint = self._paint
         match event:
             case e.MessageAdded():
-                return self._message(event.role, event.text)
+                return self._message(event.role, _text_of(event))
             case e.TurnStarted():
                 return paint("dim", "turn started")
             case e.TurnCompleted():
-                return paint("green", f"turn completed ({one_line(event.stop_reason)})")
+                return paint("green", f"turn {ended('completed', event.stop_reason)}")
             case e.TurnFailed():
-                return paint("bold red", f"turn failed: {one_line(event.error)}")
+                return paint("bold red", f"turn {ended('failed', event.error, kind=event.kind)}")
+            case e.TurnCancelling():
+                return paint("yellow", f"turn {ended('cancelling', None, by=event.by)}")
             case e.TurnInterrupted():
-                return paint("red", f"turn interrupted: {one_line(event.reason)}")
-            case e.ActivityRecorded():
-                mark = paint("yellow", "⚙") if event.kind == "tool_call" else paint("dim", "·")
-                kind = "" if event.kind == "tool_call" else f"{one_line(event.kind)}: "
-                status = paint(output.STATUS_STYLES[event.status], event.status)
-                return f"{mark} {status}  {kind}{one_line(event.title)}"
+                how = ended("interrupted", event.reason, by=event.by, confirmed=event.confirmed)
+                return paint("red", f"turn {how}")
+            case e.ActivityRecorded() | e.ActivityUpdated():
+                thread_id, id = event.thread_id, event.id
+                kind = one_line(self._name("kind", thread_id, id, event.kind))
+                title = one_line(self._name("title", thread_id, id, event.title))
+                status = self._name("status", thread_id, id, event.status)
+                mark = paint("yellow", "⚙") if kind == "tool_call" else paint("dim", "·")
+                what = title if kind == "tool_call" else f"{kind}: {title}"
+                return f"{mark} {paint(output.STATUS_STYLES.get(status, 'dim'), status)}  {what}"
             case e.ApprovalRequested():
                 for option in event.options:
                     self._name("option", event.thread_id, f"{event.id} {option.id}", option.name)
@@ -126,11 +139,15 @@ class EventFormatter:
                 name = self._name("option", event.thread_id, f"{event.id} {event.outcome}")
                 return paint("green", f"✓ {one_line(name)}")
             case e.CheckpointCreated():
-                return f"{paint('cyan', '◆ checkpoint')}  {one_line(event.message)}  {paint('dim', event.git_ref)}"
+                where = paint("dim", kept(event.git_ref, event.commit))
+                return f"{paint('cyan', f'◆ {checkpoint(event.phase)}')}  {one_line(event.message)}  {where}"
+            case e.CheckpointFailed():
+                return paint("red", f"◆ checkpoint failed: {one_line(event.reason)}")
             case e.CheckpointRestored():
                 return paint("cyan", f"◆ checkpoint {event.id} restored")
             case e.ThreadCreated():
-                return paint("dim", "thread created")
+                given = None if event.origin is None else msgspec.to_builtins(event.origin)
+                return paint("dim", f"thread created {origin(given)}".rstrip())
             case e.ThreadRenamed():
                 self._name("thread", event.thread_id, "", event.title)
                 return paint("dim", "thread renamed")
@@ -139,7 +156,9 @@ class EventFormatter:
             case e.ProjectCreated():
                 return paint("dim", f"project created: {one_line(event.name)} ({one_line(event.path)})")
             case e.ProjectUpdated():
-                return paint("dim", f"project updated: {one_line(event.name or event.path or event.id)}")
+                return paint(
+                    "dim", f"project updated: {one_line(event.name or event.path or event.remote or event.id)}"
+                )
             case e.ProjectDeleted():
                 return paint("dim", f"project deleted: {event.id}")
             case e.SettingChanged():
@@ -148,7 +167,7 @@ class EventFormatter:
         raise AssertionError(event)
 
     def _name(self, kind: str, thread_id: str, id: str = "", known: str | None = None) -> str:
-        """A name: as the event gives it, as seen before, or looked up."""
+        """A name: given by the event, remembered from an earlier one, or looked up."""
         key = (kind, thread_id, id)
         if len(self._names) > NAMES:
             self._names.clear()
@@ -157,3 +176,7 @@ class EventFormatter:
         elif key not in self._names:
             self._names[key] = self._look_up(kind, thread_id, id)
         return self._names[key]
+
+
+def _text_of(event: e.MessageAdded) -> str:
+    return "\n".join(block.text for block in said(event.text, event.content))

@@ -7,10 +7,9 @@ import msgspec
 
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
-from treadle.store.pages import LATEST
 from treadle.store.ports import Reads
 
-SHOWN = 5  # of the threads that match an ambiguous prefix
+SHOWN = 5  # how many threads are listed if a prefix is ambiguous
 IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py
 
 
@@ -19,7 +18,7 @@ class Unclear(UserError):
 
 
 def thread_named(reads: Reads, name: str) -> str:
-    """The id of the thread with this id or unique prefix; `last` is the thread that changed last.
+    """The id of the thread with this id or unique prefix; `last` names the thread that changed last.
 
     A deleted thread must be named by its full id. Raises Unclear.
     """
@@ -28,7 +27,7 @@ def thread_named(reads: Reads, name: str) -> str:
     if reads.look_up([("thread", name)])["thread", name] is not None:
         return name
     if name == "last":
-        newest = reads.thread_list(None, None, 1, LATEST).items
+        newest = reads.newest_threads(1)
         if not newest:
             raise Unclear("there are no threads yet")
         return str(msgspec.json.decode(newest[0])["id"])

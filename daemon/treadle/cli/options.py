@@ -43,17 +43,17 @@ def _capitalized(text: str) -> str:
 
 
 def add_json(command: argparse.ArgumentParser, what: str) -> None:
-    """Add `--json`, output for programs."""
+    """Add `--json`, the output for programs."""
     command.add_argument("--json", action="store_true", help=what)
 
 
 def positive(text: str) -> int:
-    """A whole number of 1 or more."""
+    """Parse a whole number of 1 or more."""
     return _at_least(1, text)
 
 
 def natural(text: str) -> int:
-    """A whole number of 0 or more."""
+    """Parse a whole number of 0 or more."""
     return _at_least(0, text)
 
 

@@ -8,12 +8,12 @@ from datetime import datetime
 
 import msgspec
 
-# C0 without tab and newline, DEL and C1, which a terminal takes for orders; what turns the direction of writing, which
-# makes a line look like another one (CVE-2021-42574).
-# And bytes of a name that is not UTF-8, as Python keeps them (PEP 383), which nothing can encode.
+# Control characters that a terminal obeys: C0 without tab and newline, DEL, C1. Bidirectional controls, which make a
+# line look like a different one (CVE-2021-42574). Surrogates, which Python uses for bytes of a name that are not UTF-8
+# (PEP 383) and which cannot be encoded.
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
-_COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")  # ours: text is cleaned before it is painted
-_C1 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON writes the rest as escapes
+_COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")  # only our own: text is cleaned before it is painted
+_C1 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # the other ones are already escaped in JSON
 
 
 def clean(text: str) -> str:
@@ -22,20 +22,20 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, joined into one line."""
+    """The text cleaned and joined into one line."""
     return clean(" ⏎ ".join(line.strip() for line in text.strip().splitlines()).replace("\t", " "))
 
 
 def _visible(code: int) -> str:
     if code < 0x20:
-        return chr(0x2400 + code)  # the control pictures
+        return chr(0x2400 + code)  # Unicode's control pictures
     if code >= 0xDC80:
         return f"\\x{code - 0xDC00:02x}"
     return "␡" if code == 0x7F else f"<U+{code:04X}>"
 
 
 def width(text: str) -> int:
-    """How many terminal columns the text takes."""
+    """The number of terminal columns that the text takes."""
     return sum(_columns(character) for character in text)
 
 
@@ -59,7 +59,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def cut(painted: str, columns: int) -> str:
-    """The same for coloured text."""
+    """Coloured text, truncated to this many columns."""
     if width(_COLOURS.sub("", painted)) <= columns:
         return painted
     room, kept = columns - 1, []
@@ -113,6 +113,7 @@ class Paint:
 
 STATUS_STYLES = {
     "running": "yellow",
+    "cancelling": "yellow",
     "streaming": "yellow",
     "waiting": "bold magenta",
     "pending": "magenta",
@@ -139,7 +140,7 @@ def local(at: str | None) -> datetime | None:
 
 
 def to_the_minute(at: str) -> str:
-    """`2026-01-31 12:00`."""
+    """A time in local time, to the minute: `2026-01-31 12:00`."""
     return f"{local(at):%Y-%m-%d %H:%M}"
 
 

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         progress = ProgressLine("rebuilding")
         store = await Store.open(data_dir, progress=progress)
         try:
-            if store.rebuilt is not None:  # an older database, which was rebuilt when it was opened
+            if store.rebuilt is not None:  # the database was older, and was rebuilt when it was opened
                 return store.rebuilt
             return await store.rebuild(progress)
         finally:

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     except BadQuery as error:
         print(f"treadle search: invalid FTS5 query: {output.clean(str(error))}", file=sys.stderr)
         return 2
-    except NotFound as error:  # a thread that was deleted
+    except NotFound as error:  # the thread was deleted
         print(f"treadle: {error}", file=sys.stderr)
         return 1
     if options.json:
@@ -105,7 +105,7 @@ def _print(hits: "list[Hit]") -> None:
 
 
 def _inside(text: str) -> str:
-    """Part of a line; spaces at its ends are kept."""
+    """A part of a line, cleaned; spaces at its ends are kept."""
     import treadle.cli.output as output
 
     return output.clean(text.replace("\n", " "))

@@ -40,15 +40,15 @@ def run(options: argparse.Namespace) -> int:
     import gc
     import os
 
-    # stdout carries the protocol alone: whatever else prints there goes to stderr.
+    # stdout carries only the protocol: anything else that is printed goes to stderr.
     stdout = os.dup(1)
     os.dup2(2, 1)
     from treadle.server.app import Options, serve
     from treadle.server.handlers import methods_of
     from treadle.server.memory import return_large_blocks
 
-    # Requests and their answers are thousands of objects that die young and have no cycles: looking for cycles after
-    # each 700 of them was a quarter of the main thread's time.
+    # Requests and answers are thousands of short-lived objects without cycles. With the default threshold of 700, the
+    # garbage collector took a quarter of the main thread's time.
     gc.set_threshold(10_000)
     return_large_blocks()
     served = Options(

@@ -88,7 +88,7 @@ def _words(name: str) -> str:
 
 
 def _table(head: str, rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows under a heading, with numbers aligned to the right."""
+    """Print rows under a heading, with right-aligned numbers."""
     import treadle.cli.output as output
 
     if not rows:

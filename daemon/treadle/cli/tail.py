@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                 if options.json:
                     output.print_json(event)
                 else:
-                    sys.stdout.writelines(f"{line}\n" for line in formatter.lines(decode(event).event))
+                    sys.stdout.writelines(f"{line}\n" for line in formatter.lines(decode(event)))
             if not events:
                 sys.stdout.writelines(f"{line}\n" for line in formatter.rest())
             sys.stdout.flush()
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look_up(reads: "Reads", kind: str, thread_id: str, id: str) -> str:
-    """The name of something that existed before this command started."""
+    """Look up the name of something that existed before this command started."""
     import msgspec
 
     def value(entity: "EntityName", id: str) -> dict[str, str]:
@@ -73,4 +73,6 @@ def _look_up(reads: "Reads", kind: str, thread_id: str, id: str) -> str:
         return value("thread", thread_id).get("title", thread_id)
     if kind == "role":
         return value("message", id).get("role", "message")
-    return id.partition(" ")[2]  # the id of an option says enough
+    if kind in ("kind", "title", "status"):
+        return value("activity", id).get(kind, "activity")
+    return id.partition(" ")[2]  # an option's id is readable enough

@@ -1,4 +1,4 @@
-"""A thread prepared for reading: its turns, each with its items in the order of their creation."""
+"""A thread prepared for reading: its turns, each with its items in the order in which they were created."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
 
 class NumberedTurn(NamedTuple):
-    """A turn. number: its place in the thread, from 1. position: the sequence of its first event."""
+    """A turn. number: its position in the thread, from 1. position: the sequence of its first event."""
 
     number: int
     position: int
@@ -36,7 +36,7 @@ class NumberedTurn(NamedTuple):
 
 
 class Transcript:
-    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: those to show."""
+    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: the turns to show."""
 
     def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
         self._reader = reader
@@ -84,7 +84,7 @@ def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None]:
 
 
 def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
-    """The result of thread/read for the last turns or for all, in one piece and uncut. Raises Unclear."""
+    """The result of thread/read for the last turns or for all, without pages and with all text. Raises Unclear."""
     transcript = Transcript(reader, thread_id, last)
     items = [item for _, part in transcript.parts() for item in part]
     found = {
@@ -112,17 +112,17 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
 
 
 def clock(at: str) -> str:
-    """`12:00:05`, in local time."""
+    """The time of day in local time: `12:00:05`."""
     return f"{output.local(at):%H:%M:%S}"
 
 
 def day_and_time(at: str) -> str:
-    """`2026-01-31 12:00:05`, in local time."""
+    """Day and time in local time: `2026-01-31 12:00:05`."""
     return f"{output.local(at):%Y-%m-%d %H:%M:%S}"
 
 
 def took(begin: str, end: str | None) -> str:
-    """A readable duration; empty if below a tenth of a second or not ended."""
+    """A readable duration; empty if it is below a tenth of a second or has not ended."""
     if end is None:
         return ""
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
@@ -138,7 +138,40 @@ def took(begin: str, end: str | None) -> str:
 def ending(turn: Entity) -> str:
     """How a turn ended, in a few words."""
     why = turn["stopReason"] or turn["reason"] or turn["error"]
-    return str(turn["status"]) + (f" ({output.one_line(why)})" if why else "")
+    return ended(turn["status"], why, by=turn["by"], kind=turn["errorKind"], confirmed=turn["confirmed"])
+
+
+def ended(
+    status: str, why: str | None, *, by: str | None = None, kind: str | None = None, confirmed: bool | None = None
+) -> str:
+    """The same, of its parts: `interrupted by Ada (too slow); the agent did not confirm`."""
+    reason = ": ".join(output.one_line(part) for part in (kind, why) if part)
+    words = [status, f" by {output.one_line(by)}" if by else "", f" ({reason})" if reason else ""]
+    return "".join(words) + ("; the agent did not confirm" if confirmed is False else "")
+
+
+def origin(given: Entity | None) -> str:
+    """Where a thread comes from: `from opencode, session ses_1`. Empty if it was not said."""
+    if given is None:
+        return ""
+    parts = [f"from {given['tool']}"]
+    parts += [f"{word} {given[key]}" for key, word in (("sessionId", "session"), ("branch", "branch")) if key in given]
+    parts += [
+        f"{word} {given[key]['threadId']}"
+        for key, word in (("parent", "subagent of"), ("forkOf", "fork of"))
+        if key in given
+    ]
+    return output.one_line(", ".join(parts))
+
+
+def checkpoint(phase: str) -> str:
+    """What a checkpoint is called: `checkpoint`, or `checkpoint before the turn`."""
+    return "checkpoint" if phase == "manual" else f"checkpoint {phase} the turn"
+
+
+def kept(git_ref: str, commit: str | None) -> str:
+    """Where git has a checkpoint: its ref and its commit."""
+    return output.one_line(git_ref) + (f", commit {commit[:12]}" if commit else "")
 
 
 def answer(approval: Entity) -> str:
@@ -150,7 +183,7 @@ def answer(approval: Entity) -> str:
 
 
 def tokens(usage: Any) -> str:
-    """The tokens that a turn used, if reported in the form of the Agent Client Protocol."""
+    """The tokens that a turn used, if they are reported in the form of the Agent Client Protocol."""
     if not isinstance(usage, dict):
         return ""
     found = [(usage.get(key), word) for key, word in (("inputTokens", "in"), ("outputTokens", "out"))]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from treadle.cli.code_blocks import pieces
-from treadle.cli.details import Block, blocks
+from treadle.cli.details import Block, blocks, said
 from treadle.cli.output import clean, one_line
 from treadle.cli.transcript import (
     Entity,
@@ -14,16 +14,19 @@ from treadle.cli.transcript import (
     NumberedTurn,
     Transcript,
     answer,
+    checkpoint,
     clock,
     day_and_time,
     ending,
+    kept,
+    origin,
     tokens,
     took,
 )
 from treadle.cli.transcript_style import STYLE
 
 _CODE = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
-# Applied after _CODE, to text whose only tags are those of code: bold text holds whole spans of code or none.
+# Applied after _CODE, to text whose only tags are <code>: bold text may contain whole code spans, never part of one.
 _BOLD = re.compile(r"\*\*(?=\S)((?:[^*\n<]|<code>[^*\n<]*</code>)+?)(?<=\S)\*\*")
 
 STATUS_CLASS = {"completed": "good", "resolved": "good", "failed": "bad", "interrupted": "bad", "cancelled": "bad"}
@@ -45,6 +48,8 @@ def render(transcript: Transcript) -> Iterator[str]:
     if project is not None:
         yield f"<span>{escape(one_line(project['name']))} · {escape(one_line(project['path']))}</span>"
     yield f"<span>{_turns(len(transcript.turns))}, {thread['status']}</span>"
+    if thread["origin"]:
+        yield f"<span>{escape(origin(thread['origin']))}</span>"
     yield f"<span>{day_and_time(thread['createdAt'])} to {day_and_time(thread['updatedAt'])}</span>"
     yield f'<span class="id">{escape(thread["id"])}</span></p>'
     if len(transcript.turns) > 1:
@@ -72,7 +77,7 @@ def render(transcript: Transcript) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """Text escaped for HTML."""
+    """The text, escaped for HTML."""
     return html.escape(clean(text))
 
 
@@ -111,7 +116,8 @@ def _item(item: Item) -> Iterator[str]:
         case "message":
             streaming = ', <span class="kind">streaming</span>' if value["status"] == "streaming" else ""
             who = f'<div><div class="who">{escape(value["role"].capitalize())}{streaming}</div><div class="text">'
-            yield from _row(escape(value["role"]), value["createdAt"], who, *_text(value["text"]), "</div></div>")
+            written = (line for block in said(value["text"], value["content"]) for line in _prose(block))
+            yield from _row(escape(value["role"]), value["createdAt"], who, *written, "</div></div>")
         case "activity" if value["kind"] == "usage":
             text = escape(one_line(_usage(value["detail"])))
             yield from _row("", value["createdAt"], f'<div class="line kind">{text}</div>')
@@ -123,8 +129,9 @@ def _item(item: Item) -> Iterator[str]:
             yield from _row(kind, value["createdAt"], f'<div class="line">{text}</div>')
         case "checkpoint":
             restored = f" · restored {day_and_time(value['restoredAt'])}" if value["restoredAt"] else ""
-            ref = f"<code>{escape(one_line(value['gitRef']))}</code>"
-            text = f"<b>Checkpoint</b> {escape(one_line(value['message']))} {ref}{restored}"
+            ref = f"<code>{escape(kept(value['gitRef'], value['commit']))}</code>"
+            what = checkpoint(value["phase"]).capitalize()
+            text = f"<b>{what}</b> {escape(one_line(value['message']))} {ref}{restored}"
             yield from _row("checkpoint", value["createdAt"], f'<div class="line">{text}</div>')
 
 
@@ -149,9 +156,9 @@ def _activity(value: Entity) -> Iterator[str]:
 def _block(block: Block) -> Iterator[str]:
     if block.title:
         yield f"<h3>{escape(one_line(block.title))}</h3>"
-    if block.kind == "text":
+    if block.kind in ("text", "link"):
         yield '<div class="text">'
-        yield from _text(block.text)
+        yield from _prose(block)
         yield "</div>"
     elif block.kind == "diff":
         yield _pre("\n".join(map(_changed, clean(block.text).rstrip("\n").split("\n"))))
@@ -168,8 +175,15 @@ def _changed(line: str) -> str:
     return f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line)
 
 
+def _prose(block: Block) -> Iterator[str]:
+    if block.kind == "link":
+        yield f'<p class="kind">{escape(one_line(block.text))}</p>'
+    else:
+        yield from _text(block.text)
+
+
 def _text(text: str) -> Iterator[str]:
-    """Text with code set apart: only the parts of Markdown that help most and cannot break the page."""
+    """Render text: only the parts of Markdown that help most and cannot break the page."""
     for lines, code in pieces(clean(text)):
         escaped = html.escape("\n".join(lines))
         if code is not None:

@@ -5,9 +5,21 @@ import re
 from collections.abc import Iterator
 
 from treadle.cli.code_blocks import pieces
-from treadle.cli.details import Block, blocks
+from treadle.cli.details import Block, blocks, said
 from treadle.cli.output import clean, one_line
-from treadle.cli.transcript import Item, Transcript, answer, clock, day_and_time, ending, tokens, took
+from treadle.cli.transcript import (
+    Item,
+    Transcript,
+    answer,
+    checkpoint,
+    clock,
+    day_and_time,
+    ending,
+    kept,
+    origin,
+    tokens,
+    took,
+)
 
 _MARKS = re.compile(r"`{3,}|~{3,}")
 _SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
@@ -21,7 +33,8 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield ""
     where = _plain(thread["projectId"] if project is None else f"{project['name']} ({project['path']})")
     yield f"Thread `{thread['id']}` ({thread['status']}), project {where},"
-    yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}."
+    made = f", {_plain(origin(thread['origin']))}" if thread["origin"] else ""
+    yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}{made}."
     if transcript.left_out:
         yield f"\n*{transcript.left_out:,} earlier turns are left out.*"
     for turn, items in transcript.parts():
@@ -47,8 +60,10 @@ def _item(item: Item) -> Iterator[str]:
         case "message":
             streaming = ", streaming" if value["status"] == "streaming" else ""
             yield f"**{value['role'].capitalize()}** · {clock(value['createdAt'])}{streaming}"
-            yield ""
-            yield from (f"> {line}".rstrip() for line in quoted(value["text"]))
+            for block in said(value["text"], value["content"]):
+                yield ""
+                lines = [_plain(block.text)] if block.kind == "link" else quoted(block.text)
+                yield from (f"> {line}".rstrip() for line in lines)
         case "activity":
             title = html.escape(one_line(value["title"]))
             kind = "" if value["kind"] == "tool_call" else f"{html.escape(one_line(value['kind']))}: "
@@ -62,7 +77,8 @@ def _item(item: Item) -> Iterator[str]:
             yield f"- **?** {_plain(value['title'])} → **{_plain(answer(value))}**"
         case "checkpoint":
             restored = f", restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
-            yield f"- **◆ checkpoint** {_plain(value['message'])} ({_plain(value['gitRef'])}{restored})"
+            what, where = checkpoint(value["phase"]), _plain(kept(value["gitRef"], value["commit"]))
+            yield f"- **◆ {what}** {_plain(value['message'])} ({where}{restored})"
 
 
 def _block(block: Block) -> Iterator[str]:
@@ -74,7 +90,7 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def fenced(lines: list[str], info: str = "") -> Iterator[str]:
-    """A code block with fences that no line of it can close."""
+    """A code block with fences that no line in it can close."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     yield fence + info
@@ -83,7 +99,7 @@ def fenced(lines: list[str], info: str = "") -> Iterator[str]:
 
 
 def quoted(text: str) -> Iterator[str]:
-    """Markdown from a user or agent, with its code blocks fenced again and HTML escaped in the rest."""
+    """Markdown from a user or agent, with its code blocks fenced safely and HTML escaped in the rest."""
     for lines, code in pieces(clean(text)):
         yield from map(_without_html, lines) if code is None else fenced(lines, code)
 
@@ -92,7 +108,8 @@ def _without_html(line: str) -> str:
     parts, end = [], 0
     for span in _SPAN.finditer(line):
         parts.append(line[end : span.start()].replace("<", "&lt;"))
-        # In a span of code an entity would be shown as it is, but nothing says that a renderer sees this span.
+        # In a Markdown code span, an HTML entity would appear literally. But a renderer may not recognise this span as
+        # code, so HTML in it must be escaped: use <code> instead.
         parts.append(f"<code>{html.escape(span[2])}</code>" if "<" in span[2] else span[0])
         end = span.end()
     parts.append(line[end:].replace("<", "&lt;"))

@@ -1,4 +1,4 @@
-"""How the page of a transcript looks, light and dark."""
+"""The styles of the HTML page of a transcript, light and dark."""
 
 STYLE = """
 :root {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import treadle.cli.output as output
-from treadle.cli.details import Block, blocks
+from treadle.cli.details import Block, blocks, said
 from treadle.cli.output import STATUS_STYLES, Paint, clean, one_line
 from treadle.cli.transcript import (
     Entity,
@@ -11,9 +11,12 @@ from treadle.cli.transcript import (
     NumberedTurn,
     Transcript,
     answer,
+    checkpoint,
     clock,
     day_and_time,
     ending,
+    kept,
+    origin,
     tokens,
     took,
 )
@@ -29,6 +32,8 @@ def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]
     yield paint("bold", one_line(thread["title"]))
     where = thread["projectId"] if project is None else f"{one_line(project['name'])} ({one_line(project['path'])})"
     yield paint("dim", f"{thread['id']} · {thread['status']} · {where}")
+    if thread["origin"]:
+        yield paint("dim", origin(thread["origin"]))
     yield paint("dim", f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}")
     if transcript.left_out:
         yield paint("dim", f"… {transcript.left_out:,} earlier turns")
@@ -60,7 +65,9 @@ def _item(item: Item, paint: Paint, full: bool) -> Iterator[str]:
             streaming = paint("yellow", "  streaming") if value["status"] == "streaming" else ""
             yield ""
             yield f"{paint(WHO[value['role']], value['role'])}  {paint('dim', clock(value['createdAt']))}{streaming}"
-            yield from clean(value["text"]).rstrip().split("\n")
+            for block in said(value["text"], value["content"]):
+                lines = clean(block.text).rstrip().split("\n")
+                yield from (paint("dim", line) for line in lines) if block.kind == "link" else lines
         case "activity":
             yield from _activity(value, paint, full)
         case "approval":
@@ -68,8 +75,9 @@ def _item(item: Item, paint: Paint, full: bool) -> Iterator[str]:
             yield f"  {paint('magenta', '?')} {one_line(value['title'])}  {paint('dim', '→')} {text}"
         case "checkpoint":
             restored = f"  restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
-            text = f"{paint('cyan', '◆ checkpoint')} {one_line(value['message'])}"
-            yield f"  {text}  {paint('dim', one_line(value['gitRef']) + restored)}"
+            what = checkpoint(value["phase"])
+            text = f"{paint('cyan', f'◆ {what}')} {one_line(value['message'])}"
+            yield f"  {text}  {paint('dim', kept(value['gitRef'], value['commit']) + restored)}"
 
 
 def _activity(value: Entity, paint: Paint, full: bool) -> Iterator[str]:

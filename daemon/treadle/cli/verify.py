@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from treadle.store.sqlite import projections
     from treadle.store.sqlite.reader import reading
 
-    # Open for as long as it takes, so that nobody puts another database in its place. The copy that the log is replayed
-    # into is private, as the data directory is.
+    # The reader stays open meanwhile, so that the database cannot be replaced. The copy that the log is replayed into
+    # is as private as the data directory.
     with (
         reading(data_dir_of(options)) as reader,
         tempfile.TemporaryDirectory(prefix="treadle-verify-") as folder,

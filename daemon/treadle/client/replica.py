@@ -1,4 +1,4 @@
-"""A client's replica of a topic: entities by id, kept up to date by applying changes in order."""
+"""A client's replica of a topic: entities by id, in the order of their creation, kept up to date by changes."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -47,18 +47,24 @@ class Replica:
         self.log_id: str | None = None
         self._entities: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in PLURALS.values()}
         self._growing: dict[tuple[str, str], _Growing] = {}
+        self._unsorted: set[str] = set()
 
     @property
     def entities(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """The entities of each kind (`thread`, `message`, …) by id, settings by key.
+        """The entities of each kind (`thread`, `message`, …) by id, settings by key, sorted by their `sequence`.
 
-        An entity is replaced, never modified. Read this property again after each change, which joins appended text.
+        An entity is replaced, never modified. Read this property again after each change: only then is appended text
+        joined, and the order right.
         """
         self._join()
+        for entity in self._unsorted:
+            held = self._entities[entity]
+            self._entities[entity] = {_key(entity, value): value for value in sorted(held.values(), key=_sequence)}
+        self._unsorted.clear()
         return self._entities
 
     def all(self, kind: type[E]) -> dict[str, E]:
-        """The entities of a kind as structs, by id, settings by key: `replica.all(Message)`."""
+        """The entities of a kind as structs, by id, settings by key, sorted as above: `replica.all(Message)`."""
         (name,) = (name for name, entity in ENTITIES.items() if entity is kind)
         return {id: msgspec.convert(value, kind) for id, value in self.entities[name].items()}
 
@@ -79,6 +85,7 @@ class Replica:
         for plural, entity in PLURALS.items():
             if plural in snapshot:
                 self._entities[entity] = {_key(entity, value): value for value in snapshot[plural]}
+                self._unsorted.add(entity)
         self.sequence = snapshot["sequence"]
 
     def apply(self, changes: Iterable[dict[str, Any]], sequence: int) -> None:
@@ -90,9 +97,7 @@ class Replica:
                 continue
             match change["type"]:
                 case "upsert":
-                    key = _key(entity, change["value"])
-                    self._growing.pop((entity, key), None)
-                    held[key] = change["value"]
+                    self._put(entity, held, change["value"])
                 case "append":
                     self._append(held, change)
                 case "remove":
@@ -101,6 +106,15 @@ class Replica:
                     if entity == "thread":
                         self._remove_contents(change["id"])
         self.sequence = sequence
+
+    def _put(self, entity: str, held: dict[str, dict[str, Any]], value: dict[str, Any]) -> None:
+        key = _key(entity, value)
+        self._growing.pop((entity, key), None)
+        if key not in held or _sequence(held[key]) != _sequence(value):  # a setting may be removed and set again
+            held.pop(key, None)
+            if held and _sequence(held[next(reversed(held))]) > _sequence(value):
+                self._unsorted.add(entity)
+        held[key] = value
 
     def _append(self, held: dict[str, dict[str, Any]], change: dict[str, Any]) -> None:
         key = change["entity"], change["id"]
@@ -126,3 +140,7 @@ class Replica:
 
 def _key(entity: str, value: dict[str, Any]) -> str:
     return str(value["key" if entity == "setting" else "id"])
+
+
+def _sequence(value: dict[str, Any]) -> int:
+    return int(value["sequence"])

@@ -34,7 +34,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class RpcError(Exception):
-    """Answered instead of a result. `data["kind"]` is a stable camelCase word; the message may be reworded."""
+    """An error to answer instead of a result. `data["kind"]` is a stable camelCase word; the message may change."""
 
     def __init__(self, code: int, message: str, data: dict[str, object]) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ def parse_error(reason: str) -> RpcError:
 
 
 def invalid_request(reason: str) -> RpcError:
-    """The message is JSON, but not a valid JSON-RPC 2.0 message, or not allowed now. `data.reason` says why."""
+    """The message is JSON but not a valid JSON-RPC 2.0 message, or it is not allowed now. `data.reason` says why."""
     return RpcError(INVALID_REQUEST, "Invalid Request", {"kind": "invalidRequest", "reason": reason})
 
 
@@ -84,7 +84,7 @@ def invalid_params(reason: str, path: str) -> RpcError:
 
 
 def internal_error() -> RpcError:
-    """A defect of the daemon. The exception is not sent to the client: it may contain paths or message text."""
+    """A bug in the daemon. The exception is not sent to the client: it may contain paths or message text."""
     return RpcError(INTERNAL_ERROR, "Internal error", {"kind": "internalError"})
 
 

@@ -1,7 +1,7 @@
-"""Bytes to frames and back: `Content-Length` headers, or one JSON text a line. Pure: no input or output here.
+"""Decode bytes to frames and encode frames: `Content-Length` headers, or one JSON text per line. No I/O.
 
 Headers are those of the Language Server Protocol 3.17, "Base Protocol"; lines are those of the Agent Client Protocol's
-stdio transport. Which of the two a client speaks is heard from its first byte.
+stdio transport. The first byte from the client shows which of the two it uses.
 """
 
 import enum
@@ -12,59 +12,59 @@ from typing import Final
 from treadle.contract.errors import RpcError, message_too_large, parse_error
 
 MAX_HEADER_BYTES: Final = 8192
-"""The headers of one message, their line breaks included, may not be longer."""
+"""The limit of the headers of one message, including their line breaks."""
 
 _SKIPPABLE: Final = 16
-"""A body of up to this many times the limit is skipped by its length; a longer one is not believed."""
+"""A body of up to this many times the limit is skipped by its length. A larger length is taken for garbage."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = re.compile(rb"[ \t\r\n]*")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name: RFC 9110, section 5.6.2
 _CHARSET: Final = re.compile(rb"charset[ \t]*=[ \t]*\"?([^ \t;\"]*)")
 
-# The next header, wherever it stands: a JSON body has no line break at its end. With no quote before the line break it
-# cannot be text inside a JSON string, for that ends with a quote and holds no line break.
+# The next header, anywhere in the stream: it need not start a line, because a JSON body does not end with a line break.
+# A match cannot be inside a JSON string: there, a quote would come before the line break.
 _NEXT_HEADER: Final = re.compile(rb"content-length[ \t]{0,8}:[^\"\n]{0,64}\n", re.IGNORECASE)
 _NEXT_HEADER_BYTES: Final = 14 + 8 + 1 + 64 + 1
 
 
 class Framing(enum.Enum):
-    """How messages are told apart on the stream."""
+    """How messages are separated in the stream."""
 
     HEADERS = "headers"
     LINES = "lines"
 
 
 def frame(framing: Framing, body: bytes) -> bytes:
-    """`body` as it goes on the wire. In LINES it may hold no line break; JSON from an encoder holds none."""
+    """Frame `body` for the wire. With LINES it must not contain a line break; encoded JSON never does."""
     if framing is Framing.LINES:
         return body + b"\n"
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class FrameDecoder:
-    """Makes frames of a stream of bytes that comes in pieces of any size.
+    """Splits a stream of bytes, which arrives in pieces of any size, into frames.
 
-    A frame that is broken or over `max_message_bytes` becomes one RpcError, to be answered with id null, and decoding
-    goes on with the next frame that can be found. No more than one frame and one piece is ever buffered, and each byte
-    is looked at a bounded number of times.
+    A frame that is invalid or larger than `max_message_bytes` becomes one RpcError, to be answered with id null, and
+    decoding continues with the next frame that can be found. At most one frame and one piece are buffered, and each
+    byte is scanned a bounded number of times.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
         self.framing: Framing | None = None
-        """None until the first byte that is not white space has come."""
+        """None until the first byte that is not white space has arrived."""
         self._limit = max_message_bytes
         self._found: list[bytes | RpcError] = []
         self._buffer = bytearray()
-        self._start = 0  # what is before it is done with
-        self._scanned = 0  # between `_start` and it there is no line break
-        self._header_bytes = 0  # how much of this message's headers is done with
-        self._length: int | None = None  # bytes of the body, or what is left to skip of it
-        self._complaint: RpcError | None = None  # why the body cannot be read although its length is known
+        self._start = 0  # everything before it is consumed
+        self._scanned = 0  # there is no line break between `_start` and here
+        self._header_bytes = 0  # bytes of this message's headers that are consumed
+        self._length: int | None = None  # bytes of the body, or those of it that are left to skip
+        self._complaint: RpcError | None = None  # why the body is refused although its length is known
         self._state: Callable[[], bool] = self._byte_order_mark
 
     def feed(self, data: bytes) -> list[bytes | RpcError]:
-        """The frames that `data` completes, in order."""
+        """Decode `data`; return the frames that it completes, in order."""
         self._buffer += data
         while self._state():
             pass
@@ -75,7 +75,7 @@ class FrameDecoder:
         return found
 
     def end(self) -> bytes | RpcError | None:
-        """The input is over: a last line without its line break is a frame, half of anything else an error."""
+        """End the input. Returns a last line without a line break as a frame, any other partial frame as an error."""
         rest, state = bytes(self._buffer), self._state
         self._buffer.clear()
         self._scanned = 0
@@ -86,7 +86,8 @@ class FrameDecoder:
             return rest.removesuffix(b"\r")
         return None
 
-    # The states. Each takes what it can from `_start` on, and says whether there is more to do with what is here.
+    # The states. Each consumes what it can from `_start` on, and returns whether the next state can continue with the
+    # bytes that have arrived.
 
     def _byte_order_mark(self) -> bool:
         if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
@@ -151,7 +152,7 @@ class FrameDecoder:
         if not line:
             return self._end_of_headers(following)
         name, colon, value = (part.strip() for part in line.lower().partition(b":"))
-        # A body that is longer than was said leaves its end in front of the next message's Content-Length.
+        # If a body is longer than its Content-Length, its rest stands in front of the next message's Content-Length.
         misplaced = name.endswith(b"content-length") and name != b"content-length"
         if not colon or not _TOKEN.fullmatch(name) or misplaced:
             self._lose_step("a line of the headers is not a header", self._start)
@@ -159,12 +160,12 @@ class FrameDecoder:
         self._header_bytes += following - self._start
         self._start = self._scanned = following
         if name == b"content-length":
-            # More than 19 digits say no more than 19 do, and cost time that grows with their square.
+            # 19 digits are already over every limit, and the time to parse more grows with the square of their number.
             length = int(value.lstrip(b"0")[:19] or b"0") if value.isdigit() else None
             if length is None:
                 self._lose_step("Content-Length is not a number of bytes", following)
             elif self._length not in (None, length):
-                self._lose_step("Content-Length is there twice, with different numbers", following)
+                self._lose_step("Content-Length occurs twice with different values", following)
             else:
                 self._length = length
         elif name == b"content-type":
@@ -218,11 +219,11 @@ class FrameDecoder:
         return True
 
     def _lose_step(self, error: RpcError | str, resume: int) -> None:
-        """Report `error` (a text is a parse error's reason), and look for the next header from `resume` on."""
+        """Report `error` (a str is the reason of a parse error), and search for the next header from `resume` on."""
         self._found.append(parse_error(error) if isinstance(error, str) else error)
         self._start = resume
         self._state = self._out_of_step
 
     def _slice(self, end: int) -> bytes:
-        with memoryview(self._buffer) as view:  # a slice of the bytearray itself would be copied twice
+        with memoryview(self._buffer) as view:  # slicing the bytearray itself would copy twice
             return bytes(view[self._start : end])

@@ -1,7 +1,7 @@
-"""JSON text (RFC 8259) looked at without making values of it: what a decoder refuses, or lets pass unseen.
+"""Checks JSON text (RFC 8259) without decoding it to values, for what a decoder refuses or does not notice.
 
-Everything here is linear in the text, and nothing recurses, whatever the text is. What `holds_nul`,
-`holds_lone_surrogate` and `is_deeper_than` say has a meaning only where the grammar holds.
+Everything here takes time linear in the text, and nothing recurses, whatever the text is. The results of `holds_nul`,
+`holds_lone_surrogate` and `is_deeper_than` are meaningful only for valid JSON.
 """
 
 import codecs
@@ -14,7 +14,7 @@ from typing import Final
 _SLICE: Final = 1 << 16
 
 _STRING: Final = re.compile(rb'"[^"]*"')
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one deeper, one less deep
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: +1 and -1
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 _SURROGATE_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
@@ -22,13 +22,13 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _SHORT_ESCAPE: Final = re.compile(rb'\\["/bfnrt]')
 
-# For text whose escapes are blotted out: a backslash that is left is an error.
+# For text whose escapes are blanked out: a backslash that is left is an error.
 _BLANK: Final = re.compile(rb"[ \t\r\n]*")
 _TOKEN: Final = re.compile(
     rb'[ \t\r\n]*("[^"\\\x00-\x1f]*"|[\[\]{},:]|true|false|null'
     rb"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
 )
-# Many openings or closings in one step: what is nested absurdly deep consists of little else.
+# Match many opening or closing brackets in one step: text that is nested absurdly deep is mostly brackets.
 _RUN: Final = 128
 _OPENINGS: Final = re.compile(rb'(?:[ \t\r\n]*(?:\[|\{[ \t\r\n]*"[^"\\\x00-\x1f]*"[ \t\r\n]*:)){1,%d}' % _RUN)
 _CLOSINGS: Final = re.compile(rb"(?:[ \t\r\n]*[\]}]){1,%d}" % _RUN)
@@ -36,11 +36,11 @@ _CLOSER: Final = bytes.maketrans(b"[{", b"]}")
 
 
 class NotJson(ValueError):
-    """The text breaks the grammar; the message says where."""
+    """The text is not valid JSON. The message says where."""
 
 
 def is_utf8(text: bytes) -> bool:
-    """Whether `text` is UTF-8 throughout. Takes no memory that grows with it."""
+    """Whether `text` is valid UTF-8. Uses a bounded amount of memory."""
     if text.isascii():
         return True
     try:
@@ -57,12 +57,12 @@ def is_utf8(text: bytes) -> bool:
 
 
 def holds_nul(text: bytes) -> bool:
-    """Whether a string holds U+0000, which JSON can only write as an escape."""
+    """Whether a string contains U+0000, which JSON can only express as an escape."""
     return b"\\u0000" in text and b"\\u0000" in _blot_backslashes(text)
 
 
 def holds_lone_surrogate(text: bytes) -> bool:
-    """Whether a string holds half of a surrogate pair, which is no character (RFC 8259, section 8.2)."""
+    """Whether a string contains half a surrogate pair, which is not a character (RFC 8259, section 8.2)."""
     return _SURROGATE.search(_SURROGATE_PAIR.sub(b"", _blot_backslashes(text))) is not None
 
 
@@ -76,7 +76,7 @@ def is_deeper_than(limit: int, text: bytes) -> bool:
 
 
 def _blot_backslashes(text: bytes) -> bytes:
-    """`text` with its escaped backslashes blotted out, so that each backslash that is left begins an escape."""
+    """`text` with its escaped backslashes blanked out, so that each backslash that is left starts an escape."""
     return text.replace(b"\\\\", b"__")
 
 
@@ -95,18 +95,18 @@ _END: Final = (_Wanted.COMMA_OR_END, _Wanted.VALUE_OR_END, _Wanted.NAME_OR_END)
 
 
 def walk(text: bytes, names: frozenset[str], most: int) -> dict[str, bytes] | list[bytes] | None:
-    """The texts of what the object or the array `text`, which is UTF-8, holds; None when it is another value.
+    """Split an object or an array into the JSON texts of its values; None for any other value. `text` is UTF-8.
 
-    Of an object, the values that have one of `names` (of a name that is there twice, the last); of an array, the first
-    `most` items. Raises NotJson wherever the grammar breaks. It takes about 0.5 µs a token: for what a decoder written
-    in C refuses to look at.
+    For an object, returns the members that `names` lists (the last one if a name occurs twice); for an array, the first
+    `most` items. Raises NotJson for invalid JSON. It takes about 0.5 µs per token: use it only for text that a decoder
+    written in C refuses.
     """
     plain = _SHORT_ESCAPE.sub(b"__", _LONG_ESCAPE.sub(b"______", _blot_backslashes(text)))
     members: dict[str, bytes] = {}
     items: list[bytes] = []
     name, opening = "", b""
-    begin = end = 0  # of a value one level down; of the last token
-    closers = bytearray()  # of what is open, the innermost last
+    begin = end = 0  # where the current value one level down starts; where the last token ends
+    closers = bytearray()  # the closing brackets that are still missing, innermost last
     wanted = _Wanted.VALUE
     while closers or not end:
         if len(closers) > _RUN and (run := _skip_run(plain, end, closers, wanted)):
@@ -151,7 +151,7 @@ def walk(text: bytes, names: frozenset[str], most: int) -> dict[str, bytes] | li
 
 
 def _skip_run(plain: bytes, end: int, closers: bytearray, wanted: _Wanted) -> tuple[int, _Wanted] | None:
-    """Step over openings or closings from `end` on, keeping `closers`; the new end, and what is wanted there."""
+    """Skip opening or closing brackets from `end` on and update `closers`; the new end and what is expected there."""
     if wanted in _VALUE:
         if run := _OPENINGS.match(plain, end):
             closers += _STRING.sub(b"", run[0]).translate(_CLOSER, _NOT_BRACKETS)

@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from treadle.contract import errors
-from treadle.domain.ids import GivenId
+from treadle.domain.ids import GivenId, Timestamp
 
 CODES: Final[dict[int, str]] = {
     errors.PARSE_ERROR: "Parse error",
@@ -31,11 +31,11 @@ OF_ANY_REQUEST: Final = (
     errors.CANCELLED,
     errors.REQUEST_FAILED,
 )
-"""The codes that every method may answer. -32700 and -32601 do not belong to a method."""
+"""The codes that any method may answer. -32700 and -32601 do not belong to a method."""
 
 
 class Kind(Struct, frozen=True):
-    """members: the members of `data` besides `kind`. advice: when it occurs, and what to do."""
+    """One kind of error. members: the members of `data` besides `kind`. advice: when it occurs, and what to do."""
 
     code: int
     advice: str
@@ -98,6 +98,20 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REJECTED,
         "The id is or was in use. Ids are never reused. Choose another one, or leave it out",
         {"entity": str, "id": GivenId},
+    ),
+    "atInFuture": Kind(
+        errors.REJECTED,
+        "`at` is more than a minute after the daemon's clock, which says `now`. Leave it out, or set the clock",
+        {"now": Timestamp},
+    ),
+    "contentBlock": Kind(
+        errors.REJECTED,
+        "The content block at `index` has no `type`, or it is a text without `text`. Or: the message has text in its "
+        "content and also beside it",
+        {"index": int},
+    ),
+    "detailNotObject": Kind(
+        errors.REJECTED, "The detail of the activity is not an object, so it has no members. Use RecordActivity"
     ),
     "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project must begin with `/`"),
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),

@@ -1,7 +1,7 @@
 """Every method and notification of the protocol: its name, params, result and errors.
 
-This is the one table. The daemon's handlers (`server/handlers.py`), the Python client and the documents of
-`contract/schema.py` are made from it.
+This table is the only source: the daemon's handlers (`server/handlers.py`), the Python client and the documents of
+`contract/schema.py` are derived from it.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ class Endpoint(Generic[P, R]):
     """The declaration of one method.
 
     params: a struct, or a union of structs. result: a struct, a union of structs, `dict[str, Any]`, or NoneType
-    if the answer is null. errors: the codes it may answer, in addition to those of every request. answer_bytes: how
-    large an answer may be, if that is much more than a request.
+    if the answer is null. errors: the codes it may answer, in addition to those of every request. answer_bytes: the
+    maximum size of an answer, if that is much larger than a request.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ SHUTDOWN = Endpoint("shutdown", "Finish all requests. Only `exit` may follow.", 
 DISPATCH: Endpoint[[Command], results.Dispatched] = Endpoint(
     "command/dispatch",
     "Execute one command. The params are the command itself.",
-    cast(Any, AnyCommand),  # a union is no Callable for a type checker
+    cast(Any, AnyCommand),  # mypy does not accept a union as a Callable
     results.Dispatched,
     OF_A_COMMAND,
 )
@@ -140,7 +140,7 @@ SUBSCRIPTION_OPEN = Endpoint(
     "subscription/open",
     "Subscribe to a topic: a snapshot, then changes.",
     params.OpenParams,
-    cast(type[results.SubscriptionOpened], results.SubscriptionOpened),  # a union is no type for a type checker
+    cast(type[results.SubscriptionOpened], results.SubscriptionOpened),  # mypy does not accept a union as a type
     MAY_NOT_FIND,
     PAGE_BYTES,
 )
@@ -149,12 +149,32 @@ STATUS = Endpoint("daemon/status", "Versions, sizes and queues.", params.NoParam
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(one for one in vars().values() if isinstance(one, Endpoint))
-"""All methods, in the order of the documentation."""
+"""All methods of the daemon, in the order of the documentation."""
+
+SHOW_MESSAGE_REQUEST = Endpoint(
+    "window/showMessageRequest",
+    "Show a pending approval as a dialog. The result is the chosen action, or null.",
+    results.ShowMessageRequest,
+    cast(type[results.MessageActionItem | None], results.MessageActionItem | None),
+)
+WORK_DONE_PROGRESS_CREATE = Endpoint(
+    "window/workDoneProgress/create",
+    "Show progress while commands wait for another process that rebuilds the projections.",
+    results.WorkDoneProgressCreate,
+    NULL,
+)
+
+CLIENT_ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (SHOW_MESSAGE_REQUEST, WORK_DONE_PROGRESS_CREATE)
+"""The methods of the client: the requests that the daemon sends, to a client that can answer them."""
 
 TO_CLIENT: dict[str, tuple[str, type]] = {
     "projection/changed": ("Sent to a subscriber: what changed.", results.ProjectionChanged),
     "event/appended": ("Sent to a subscriber of the topic `events`: new events.", results.EventAppended),
-    "$/progress": ("The progress of a rebuild at start, if `initialize` had a `workDoneToken`.", results.Progress),
+    "$/progress": (
+        "The progress of a rebuild: of one at start, if `initialize` had a `workDoneToken`, or by another process.",
+        results.Progress,
+    ),
+    "$/cancelRequest": ("Cancel a request of the daemon: close its dialog.", params.CancelParams),
     "window/logMessage": ("A warning or an error of the daemon.", results.LogMessage),
 }
 """The notifications that the daemon sends."""

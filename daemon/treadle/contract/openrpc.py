@@ -1,7 +1,8 @@
 """The protocol as an OpenRPC document (spec.open-rpc.org, 1.3.2), for `rpc.discover` and `treadle schema`.
 
-OpenRPC has no notifications to the client. They are listed under `x-notifications`, in the form of methods. Its params
-are a list of names, which cannot express a union of structs: `x-params-schema` does.
+OpenRPC has nothing that goes to the client. In the form of methods, requests are listed under `x-client-methods` and
+notifications under `x-notifications`. Its params are a list of names, which cannot express a union of structs:
+`x-params-schema` does.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from treadle import __version__
 from treadle.contract import errors
 from treadle.contract.kinds import CODES, KINDS, OF_ANY_REQUEST
-from treadle.contract.methods import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
+from treadle.contract.methods import CLIENT_ENDPOINTS, ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
 from treadle.contract.schema import Reference, Schema, definitions, error_data, json_schema, variants_of
 
 SCHEMAS = "#/components/schemas/"
@@ -24,7 +25,7 @@ _NAMES = {
 
 
 def openrpc() -> dict[str, Any]:
-    """The document."""
+    """The OpenRPC document."""
     schemas = definitions(SCHEMAS)
     return {
         "openrpc": "1.3.2",
@@ -35,8 +36,9 @@ def openrpc() -> dict[str, Any]:
             "license": {"name": "MIT"},
         },
         "x-protocol-version": PROTOCOL_VERSION,
-        "methods": [_method(endpoint, schemas) for endpoint in ENDPOINTS]
+        "methods": [_method(endpoint, schemas) | _errors(endpoint) for endpoint in ENDPOINTS]
         + [_notification(name, summary, struct, schemas) for name, (summary, struct) in FROM_CLIENT.items()],
+        "x-client-methods": [_method(endpoint, schemas) for endpoint in CLIENT_ENDPOINTS],
         "x-notifications": [
             _notification(name, summary, struct, schemas) for name, (summary, struct) in TO_CLIENT.items()
         ],
@@ -51,18 +53,21 @@ def printed(format: Literal["openrpc", "json-schema"]) -> str:
 
 
 def _method(endpoint: Endpoint[Any, Any], schemas: dict[str, Schema]) -> dict[str, Any]:
-    codes = [code for code in CODES if code in OF_ANY_REQUEST + endpoint.errors]
     document: dict[str, Any] = {
         "name": endpoint.name,
         "summary": endpoint.summary,
         "paramStructure": "by-name",
         "params": _params(endpoint.params, schemas),
         "result": {"name": "result", "schema": REF.to(endpoint.result)},
-        "errors": [{"$ref": f"#/components/errors/{_NAMES[code]}"} for code in codes],
     }
     if len(variants_of(endpoint.params)) > 1:
         document["x-params-schema"] = REF.to(endpoint.params)
     return document
+
+
+def _errors(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
+    codes = [code for code in CODES if code in OF_ANY_REQUEST + endpoint.errors]
+    return {"errors": [{"$ref": f"#/components/errors/{_NAMES[code]}"} for code in codes]}
 
 
 def _notification(name: str, summary: str, struct: type, schemas: dict[str, Schema]) -> dict[str, Any]:

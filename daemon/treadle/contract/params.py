@@ -1,4 +1,4 @@
-"""What methods take. An unknown member is refused, so that a misspelt option is noticed."""
+"""The params of the methods. An unknown member is refused, so that a misspelt option is noticed."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from treadle.domain.commands import AnyCommand
-from treadle.domain.ids import Id, Path, Syntax, Topic, note
+from treadle.domain.ids import Id, Name, Path, Syntax, ThreadSort, Topic, Word, note
 
 IGNORED_MEMBERS: Final = ("workDoneToken", "partialResultToken", "_meta")
 """Members that Language Server Protocol and Model Context Protocol clients add to the params of any request."""
@@ -50,11 +50,22 @@ class ListParams(Params, frozen=True, kw_only=True):
     cursor: Cursor | None = None
 
 
+class OriginFilter(Params, frozen=True, kw_only=True):
+    tool: Word
+    session_id: Annotated[Name | None, note("The tool's own id of the session")] = None
+
+
 class ThreadListParams(ListParams, frozen=True, kw_only=True):
+    sort: Annotated[
+        ThreadSort, note("`version`: most recently changed first. `updatedAt`: the latest `updatedAt` first")
+    ] = "version"
     project_id: Annotated[Id | None, note("Only threads of this project")] = None
     archived: Annotated[bool | None, note("true: only archived threads. false: only those that are not archived")] = (
         None
     )
+    origin: Annotated[
+        OriginFilter | None, note("Only threads that come from this tool, or from this session of it")
+    ] = None
 
 
 class OfThreadParams(ListParams, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What methods return and notifications carry, as clients see it."""
+"""What the daemon sends: results, and the params of its notifications and of its requests to the client."""
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -63,7 +63,7 @@ class Page(Struct, Generic[T], frozen=True, rename="camel"):
 class ProjectOpened(Struct, frozen=True):
     project: Annotated[Project, note("The project of the folder, or of its nearest parent that has one")]
     created: Annotated[bool, note("Whether the project was created by this request")]
-    moved: Annotated[bool, note("Whether the folder was moved since. `path` is its new path")]
+    moved: Annotated[bool, note("Whether the project had another path before this request")]
 
 
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
@@ -163,15 +163,17 @@ class EventAppended(Struct, frozen=True, rename="camel"):
 
 class ProgressValue(Struct, frozen=True):
     kind: Literal["begin", "report", "end"]
-    message: str
+    message: Annotated[str | UnsetType, note("Only of a rebuild at start")] = UNSET
     title: Annotated[str | UnsetType, note("Only with `begin`")] = UNSET
-    percentage: Annotated[int | UnsetType, note("With `begin` and `report`")] = UNSET
+    percentage: Annotated[int | UnsetType, note("Only of a rebuild at start, with `begin` and `report`")] = UNSET
 
 
 class Progress(Struct, frozen=True):
     """As in LSP."""
 
-    token: Annotated[str | int, note("The `workDoneToken` of `initialize`")]
+    token: Annotated[
+        str | int, note("The `workDoneToken` of `initialize`, or the token of `window/workDoneProgress/create`")
+    ]
     value: ProgressValue
 
 
@@ -180,6 +182,26 @@ class LogMessage(Struct, frozen=True):
 
     type: Annotated[Literal[1, 2], note("1: an error. 2: a warning")]
     message: str
+
+
+class MessageActionItem(Struct, frozen=True):
+    """As in LSP."""
+
+    title: Annotated[str, note("Different for each action")]
+
+
+class ShowMessageRequest(Struct, frozen=True):
+    """As in LSP."""
+
+    type: Annotated[Literal[3], note("3: information")]
+    message: Annotated[str, note("The title of the approval, and that of its thread")]
+    actions: Annotated[list[MessageActionItem], note("One per option of the approval")]
+
+
+class WorkDoneProgressCreate(Struct, frozen=True):
+    """As in LSP."""
+
+    token: Annotated[str, note("The token for the `$/progress` notifications that follow")]
 
 
 class Sizes(Struct, frozen=True, rename="camel"):
@@ -206,6 +228,8 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     data_dir: str
     durability: Durability
     log_id: str
+    machine_id: Annotated[str, note("Identifies the data directory, as opposed to its copies")]
+    runner: Annotated[str, note("The name of this daemon in turns that it runs: `machineId.name`")]
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]

@@ -1,11 +1,12 @@
-"""The protocol as one JSON Schema (json-schema.org, 2020-12), made from the structs that decode it and their notes.
+"""The protocol as one JSON Schema (json-schema.org, 2020-12), generated from the structs that decode it.
 
-Structs that a client sends are closed: an unknown member is refused. Structs that the daemon sends are open: a later
-release may add members.
+The notes of their fields become descriptions. Structs that a client sends are closed: an unknown member is refused.
+Structs that the daemon sends are open: a later release may add members.
 """
 
 import inspect
 import re
+from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from treadle.contract import params, results
 from treadle.contract.kinds import KINDS, Kind
-from treadle.contract.methods import ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT
+from treadle.contract.methods import CLIENT_ENDPOINTS, ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
 from treadle.domain import commands, entities, events
 from treadle.domain.commands import COMMANDS, AnyCommand
 from treadle.domain.entities import ENTITIES
@@ -42,13 +43,15 @@ _STRUCTS: dict[str, type[Struct]] = {
 
 
 def json_schema() -> Schema:
-    """The document: each type under `$defs`, and a root that maps each method and notification to its types."""
+    """The JSON Schema: each type under `$defs`, and a root that maps each method and notification to its types."""
     defs = definitions("#/$defs/")
     ref = Reference("#/$defs/")
-    methods = {
-        endpoint.name: _object({"params": ref.to(endpoint.params), "result": ref.to(endpoint.result)})
-        for endpoint in ENDPOINTS
-    }
+
+    def methods(endpoints: Iterable[Endpoint[Any, Any]]) -> Schema:
+        return _object(
+            {one.name: _object({"params": ref.to(one.params), "result": ref.to(one.result)}) for one in endpoints}
+        )
+
     return {
         "$schema": DIALECT,
         "$id": f"urn:treadle:protocol:{PROTOCOL_VERSION}",
@@ -57,6 +60,7 @@ def json_schema() -> Schema:
         **_object(
             {
                 "methods": {"$ref": "#/$defs/Methods"},
+                "clientMethods": {"$ref": "#/$defs/ClientMethods"},
                 "toClient": {"$ref": "#/$defs/ToClient"},
                 "fromClient": {"$ref": "#/$defs/FromClient"},
                 "error": {"$ref": "#/$defs/ErrorObject"},
@@ -64,7 +68,9 @@ def json_schema() -> Schema:
         ),
         "$defs": {
             **{name: _with_unknown(schema) for name, schema in defs.items()},
-            "Methods": _object(methods) | {"description": "The params and the result of each method."},
+            "Methods": methods(ENDPOINTS) | {"description": "The params and the result of each method of the daemon."},
+            "ClientMethods": methods(CLIENT_ENDPOINTS)
+            | {"description": "The params and the result of each request that the daemon sends."},
             "ToClient": _object({name: ref.to(struct) for name, (_, struct) in TO_CLIENT.items()})
             | {"description": "The params of each notification that the daemon sends."},
             "FromClient": _object({name: ref.to(struct) for name, (_, struct) in FROM_CLIENT.items()})
@@ -74,13 +80,15 @@ def json_schema() -> Schema:
 
 
 class Reference:
-    """Makes references to types, which all have the same prefix in a document."""
+    """Creates the references of one document, which all have the same prefix."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
     def to(self, type: Any) -> Schema:
-        """The schema of a type: null, any object, or a reference to a named one."""
+        """The schema of a type: null, any object, a reference to a named one, or alternatives with null."""
+        if NULL in (variants := variants_of(type)) and len(variants) > 1:
+            return {"anyOf": [self.to(one) for one in variants]}
         if type is NULL:
             return {"type": "null"}
         if type == FREE:
@@ -93,7 +101,7 @@ class Reference:
 
 
 def name_of(type: Any) -> str:
-    """`StartTurn`; `ThreadPage` for Page[Thread]; `Command` for the union of all commands."""
+    """The name of a type in the schema: `StartTurn`, `ThreadPage` for Page[Thread], `Command` for all commands."""
     for name, union in _UNIONS.items():
         if type is union:
             return name
@@ -101,25 +109,25 @@ def name_of(type: Any) -> str:
 
 
 def variants_of(type: Any) -> tuple[Any, ...]:
-    """The structs of a union, or the one struct."""
+    """The structs of a union; for a struct, only itself."""
     return get_args(type) if isinstance(type, UnionType) else (type,)
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
-    """Every command, event, entity, change, params, result and error by its name; references begin with `prefix`."""
+    """Every command, event, entity, change, params, result and error by name. References start with `prefix`."""
     ref = Reference(prefix)
     kinds = {kind: error_data(kind, made) for kind, made in KINDS.items()}
     types = [
         *COMMANDS,
         *EVENTS,
         *ENTITIES.values(),
-        *(struct for endpoint in ENDPOINTS for struct in variants_of(endpoint.params)),
+        *(struct for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS) for struct in variants_of(endpoint.params)),
         *(struct for _, struct in FROM_CLIENT.values()),
         *(
-            type
-            for endpoint in ENDPOINTS
-            if endpoint.result not in (NULL, FREE)
-            for type in variants_of(endpoint.result)
+            result
+            for endpoint in (*ENDPOINTS, *CLIENT_ENDPOINTS)
+            for result in variants_of(endpoint.result)
+            if result not in (NULL, FREE)
         ),
         *(struct for _, struct in TO_CLIENT.values()),
         *_SNAPSHOTS,
@@ -169,30 +177,31 @@ def error_data(kind: str, made: Kind) -> type[Struct]:
 
 
 def _describe(schema: Schema, struct: type[Struct]) -> None:
-    """The schema of a struct as docs and clients want it."""
-    schema.pop("description", None)  # msgspec takes a base class's docstring, too
+    """Edit the schema of a struct so that it suits docs and clients."""
+    schema.pop("description", None)  # msgspec also uses the docstring of a base class
     if struct.__dict__.get("__doc__"):
         schema["description"] = inspect.cleandoc(struct.__dict__["__doc__"])
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, member in schema["properties"].items():
         if "enum" in member and (choices := name in fields and _choices(fields[name].type)):
-            member["enum"] = choices  # in the order of the struct, where msgspec sorts them
+            member["enum"] = choices  # in the order of the struct; msgspec sorts them
         inner = [one.pop("description", None) for one in member.get("anyOf", ())]
         if note := member.get("description") or next(filter(None, inner), None):
             member["description"] = note
         if "$ref" in member:
-            member.pop("description", None)  # not every reader of a schema looks beside a reference
+            member.pop("description", None)  # some tools ignore the siblings of a $ref
         if name in fields and not fields[name].required and struct.__struct_config__.forbid_unknown_fields:
             schema["properties"][name] = _or_null(member)
 
 
 def _or_null(member: Schema) -> Schema:
-    """The schema of an optional member that a client sends: null is its default (server/params.py)."""
+    """The schema of an optional member that a client sends: null means its default (server/params.py)."""
     beside: Schema = {key: member[key] for key in ("description", "default") if key in member}
     type = {key: value for key, value in member.items() if key not in beside}
     if not type or {"type": "null"} in type.get("anyOf", ()):
         return member
-    return {"description": beside.pop("description", None), "anyOf": [type, {"type": "null"}], **beside}
+    description = {"description": beside.pop("description")} if "description" in beside else {}
+    return {**description, "anyOf": [type, {"type": "null"}], **beside}
 
 
 def _choices(type: Any) -> list[Any]:
@@ -216,7 +225,7 @@ def _upsert(schema: Schema, ref: Reference) -> Schema:
 
 
 def _tidy(schema: Any, ref: Reference) -> Any:
-    """The schema with references to named unions and pages in place of what msgspec calls them."""
+    """The schema with msgspec's inline unions and page names replaced by references to our named types."""
     if isinstance(schema, list):
         return [_tidy(item, ref) for item in schema]
     if not isinstance(schema, dict):
@@ -237,7 +246,7 @@ def _tidy(schema: Any, ref: Reference) -> Any:
 
 
 def _with_unknown(schema: Schema) -> Schema:
-    """Members that may be any JSON, marked for json-schema-to-typescript, which would take them for objects."""
+    """The schema with `tsType` on members of any JSON, which json-schema-to-typescript would declare as objects."""
     members = {
         name: member | {"tsType": "unknown"} if member.keys() <= {"description", "default"} else member
         for name, member in schema.get("properties", {}).items()

@@ -12,7 +12,7 @@ from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
 from treadle.domain import commands as c
-from treadle.domain.decider import Stamp, initial_state, names
+from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import Key, State
 from treadle.store.errors import Busy, StorageError
@@ -118,7 +118,7 @@ class Engine:
         if (self._queued and self._queued + len(commands) > self._max_queue) or len(self._queue) >= self._max_queue:
             raise Overloaded(f"{self._queued} commands wait already")
         with_ids = [_with_ids(command) for command in commands]
-        return self._put(Submission(with_ids, command_id, digest, atomic, present, size))
+        return self._put(Submission(self._clock(), with_ids, command_id, digest, atomic, present, size))
 
     @property
     def is_settled(self) -> bool:
@@ -129,7 +129,7 @@ class Engine:
         """Return when every earlier submission has been answered."""
         if not self.is_settled:
             if not self._queue or self._queue[-1] is not self._fence:  # else it serves all who come before a command
-                self._fence = self._put(Submission([], None, "", False, lambda answer: answer))
+                self._fence = self._put(Submission("", [], None, "", False, lambda answer: answer))
             await asyncio.wait([self._fence.future])
 
     def _put(self, submission: Submission) -> Submission:
@@ -235,7 +235,7 @@ class Engine:
         Runs on the log's thread. No lock is held while the commands are decided: the append compares the sequence.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, Stamp(self._clock(), self.store.runner.name), answers, self._max_merged)
+        decided = Group(self._state, self.store.runner.name, answers, self._max_merged)
         for submission in group:
             decided.add(submission)
         if decided.writes:

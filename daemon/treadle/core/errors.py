@@ -1,4 +1,4 @@
-"""Which exceptions end a task, and which are the error of one request."""
+"""Tells exceptions that end a task from those that are the error of one request."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import asyncio
 def is_exit(error: BaseException) -> bool:
     """Whether the exception asks a task or the process to end.
 
-    Libraries raise other BaseExceptions too, such as the panic of one that is written in Rust (PyO3's PanicException):
-    a panic is a defect of what was called, as an Exception is.
+    Libraries raise other BaseExceptions too: a library written in Rust raises PyO3's PanicException. A panic is a bug
+    in the library, like an Exception, and ends only the request.
     """
     return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit)

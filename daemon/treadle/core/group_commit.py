@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve
 from treadle.domain.errors import Conflict, Rejected
+from treadle.domain.ids import Timestamp
 from treadle.domain.state import State
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
@@ -19,17 +21,27 @@ from treadle.store.ports import CommandRecord
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
 
 
+AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
+
+
+def _latest(at: Timestamp) -> Timestamp:
+    latest = datetime.fromisoformat(at) + timedelta(seconds=AHEAD_SECONDS)
+    return f"{latest:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 class Submission:
     """Commands that are accepted together or not at all; without any it only marks a place in the queue.
 
-    commands: each with the ids that were made up for it. taken: the engine has it, and it cannot be taken back.
+    at: when it arrived. commands: each with the ids that were made up for it. taken: the engine has it, and it cannot
+    be taken back.
     future: of the answer, as `present` shows it. size: in bytes, of what it came as.
     """
 
-    __slots__ = ("atomic", "command_id", "commands", "digest", "future", "present", "size", "taken")
+    __slots__ = ("at", "atomic", "command_id", "commands", "digest", "future", "present", "size", "taken")
 
     def __init__(
         self,
+        at: Timestamp,
         commands: list[tuple[c.Command, tuple[str, ...]]],
         command_id: str | None,
         digest: str,
@@ -37,6 +49,7 @@ class Submission:
         present: Callable[[BatchDispatched], object],
         size: int = 0,
     ) -> None:
+        self.at = at
         self.commands = commands
         self.command_id = command_id
         self.digest = digest
@@ -52,7 +65,7 @@ class Submission:
         if self.atomic or len(self.commands) != 1:
             return False
         command = self.commands[0][0]
-        return isinstance(command, c.AppendMessage) and command.expected_version is None
+        return isinstance(command, c.AppendMessage) and command.expected_version is None and command.at is None
 
     def cancel(self) -> bool:
         """Take it back, where the engine has not taken it."""
@@ -89,14 +102,14 @@ class Group:
     def __init__(
         self,
         state: State,
-        stamp: Stamp,
+        runner: str,
         stored: dict[str, tuple[CommandRecord, list[Raw]]],
         max_merged: int = MAX_MERGED,
     ) -> None:
         self.expected = state.sequence
         self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._state = state
-        self._stamp = stamp
+        self._runner = runner
         self._stored = stored
         self._max_merged = max_merged
         self._events: list[e.Event] = []
@@ -150,11 +163,13 @@ class Group:
         if submission.mergeable and self._join(submission):
             return
         savepoint, length = self._state.savepoint(), len(self._events)
+        gives_time = any(command.at is not None for command, _ in submission.commands)
+        stamp = Stamp(submission.at, self._runner, _latest(submission.at) if gives_time else submission.at)
         ranges: list[tuple[int, int]] = []
         try:
             for command, _ in submission.commands:
                 start = len(self._events)
-                for event in decide(self._state, command, self._stamp):
+                for event in decide(self._state, command, stamp):
                     evolve(self._state, event)
                     self._events.append(event)
                 ranges.append((start, len(self._events)))

@@ -1,4 +1,4 @@
-"""Whether two requests with one commandId ask for the same thing."""
+"""Tells whether two requests with the same commandId ask for the same thing."""
 
 import hashlib
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 
 def digest(request: Any) -> str:
-    """Of a request as decoded JSON: SHA-256 of it with sorted keys, without `commandId` and `expectedVersion`."""
+    """The SHA-256 of a request (decoded JSON) with sorted keys, without `commandId` and `expectedVersion`."""
     return hashlib.sha256(msgspec.json.encode(_bare(request), order="deterministic")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Coalescing: lets deltas of streamed text wait for each other, so that they become one event."""
+"""Delays deltas of streamed text briefly, so that several become one event."""
 
 import asyncio
 from collections import deque
@@ -7,10 +7,10 @@ from treadle.core.group_commit import Submission
 
 
 class Linger:
-    """Lets an AppendMessage wait for company, as long as that pays.
+    """Delays an AppendMessage so that it can be merged with the next ones, as long as that helps.
 
-    A client that awaits each answer would never have company, and would be slowed down by every wait: after a wait
-    in vain there is none for a second.
+    A client that awaits each answer never sends the next delta in time, and every wait would only slow it down. So
+    after a wait in which nothing arrived, there is no further wait for `PAUSE`.
     """
 
     PAUSE = 1.0  # seconds
@@ -20,7 +20,7 @@ class Linger:
         self._not_before = 0.0
 
     async def wait(self, queue: deque[Submission], arrived: asyncio.Event) -> None:
-        """Return when something waits that is no delta, or when the time is over."""
+        """Wait until the time is over, or until something that is not a delta is in the queue."""
         loop = asyncio.get_running_loop()
         if self._seconds <= 0 or loop.time() < self._not_before:
             return

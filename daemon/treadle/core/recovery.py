@@ -1,4 +1,4 @@
-"""Interrupts the turns of daemons that have ended."""
+"""Interrupts the turns of daemons that have exited."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from treadle.store.ports import DataDirectory, TurnOwner
 
 log = logging.getLogger(__name__)
 
-LOOK_FOR_GONE = 1.0  # seconds between two looks
+LOOK_FOR_GONE = 1.0  # seconds between two checks
 
 
 class Recovery:
-    """Looks for daemons that have ended without ending their turns. looking: called before each look."""
+    """Finds daemons that exited without ending their turns. looking: called before each check."""
 
     def __init__(
         self, store: DataDirectory, engine: Engine, looking: Callable[[], None], *, every: float = LOOK_FOR_GONE
@@ -28,14 +28,14 @@ class Recovery:
         self._failure = ""
 
     async def run(self) -> None:
-        """Look periodically until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             self._looking()
             await self.look()
 
     async def look(self) -> None:
-        """Interrupt such turns. A failure is logged once and retried with the next look."""
+        """Check once, and interrupt such turns. A failure is logged once and retried with the next check."""
         try:
             await self.interrupt_turns_of_gone_runners()
         except (StorageError, Overloaded) as error:
@@ -56,7 +56,7 @@ class Recovery:
             runner.forget(name)
 
     async def interrupt_own(self, reason: str) -> None:
-        """Interrupt the turns of this daemon, which is about to end."""
+        """Interrupt the turns of this daemon, which is about to exit."""
         turns = await self._store.read(lambda reads: reads.running_turns())
         await self._interrupt([turn for turn in turns if turn.runner == self._store.runner.name], reason)
 
@@ -66,5 +66,5 @@ class Recovery:
             for turn in turns
         ]
         for outcome in await asyncio.gather(*answers, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):  # another daemon was faster
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):  # another daemon did it first
                 raise outcome

@@ -10,7 +10,24 @@ from typing import Annotated, ClassVar, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from treadle.domain.ids import ActivityStatus, Id, Json, Name, Path, Role, SettingKey, Version, Word, note
+from treadle.domain import events as e
+from treadle.domain.ids import (
+    ActivityStatus,
+    Content,
+    Id,
+    Json,
+    Name,
+    ObjectId,
+    Path,
+    Phase,
+    Remote,
+    Role,
+    SettingKey,
+    Time,
+    Version,
+    Word,
+    note,
+)
 
 
 class Command(Struct, frozen=True, kw_only=True, tag=True, rename="camel", forbid_unknown_fields=True):
@@ -18,6 +35,13 @@ class Command(Struct, frozen=True, kw_only=True, tag=True, rename="camel", forbi
 
     command_id: Annotated[
         Id | None, note("Identifies this command forever. If it is sent again, the stored answer is returned")
+    ] = None
+    at: Annotated[
+        Time | None,
+        note(
+            "When it happened, for imports: at most a minute after the daemon's clock. If missing, when the daemon "
+            "received it"
+        ),
     ] = None
 
 
@@ -29,6 +53,10 @@ class CreateProject(Command, frozen=True, kw_only=True):
     id: Annotated[Id | None, note("The project's id. Assigned if missing")] = None
     name: Name
     path: Annotated[Path, note("An absolute path that no other live project has")]
+    remote: Annotated[
+        Remote | None,
+        note("The git remote of the folder, and the folder within the repository: `example.org/team/app//web`"),
+    ] = None
 
 
 class UpdateProject(Command, frozen=True, kw_only=True):
@@ -37,6 +65,7 @@ class UpdateProject(Command, frozen=True, kw_only=True):
     id: Annotated[Id, note("The project's id")]
     name: Annotated[Name | None, note("The new name")] = None
     path: Annotated[Path | None, note("The new absolute path")] = None
+    remote: Annotated[Remote | None, note("The new git remote")] = None
 
 
 class DeleteProject(Command, frozen=True, kw_only=True):
@@ -54,6 +83,32 @@ class ThreadCommand(Command, frozen=True, kw_only=True):
     ] = None
 
 
+class ParentThread(e.GivenParent, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The thread, and the activity in it, that a thread of a subagent belongs to."""
+
+    thread_id: Id
+    activity_id: Id | None = None
+
+
+class ForkedThread(e.GivenFork, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The thread that a thread continues as a copy, and the last turn that they share."""
+
+    thread_id: Id
+    turn_id: Id | None = None
+
+
+class Origin(e.GivenOrigin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a thread comes from: the tool that made it and its own id there."""
+
+    tool: Word
+    session_id: Annotated[Name | None, note("The tool's own id of the session")] = None
+    parent: ParentThread | None = None
+    fork_of: ForkedThread | None = None
+    branch: Annotated[Name | None, note("The git branch")] = None
+    cwd: Annotated[Path | None, note("The folder that the tool worked in, as an absolute path")] = None
+    source: Annotated[Path | None, note("The file that it was imported from")] = None
+
+
 class CreateThread(Command, frozen=True, kw_only=True):
     """Create a conversation in a live project."""
 
@@ -63,6 +118,7 @@ class CreateThread(Command, frozen=True, kw_only=True):
     expected_version: Annotated[Version | None, note("0: the thread must not exist yet")] = None
     project_id: Id
     title: Name
+    origin: Annotated[Origin | None, note("The tool and the session that it comes from")] = None
 
 
 class RenameThread(ThreadCommand, frozen=True, kw_only=True):
@@ -89,7 +145,8 @@ class StartTurn(ThreadCommand, frozen=True, kw_only=True):
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id", "message_id")
 
     id: Annotated[Id | None, note("The turn's id. Assigned if missing")] = None
-    prompt: Annotated[str, note("The user's text. May be empty")]
+    prompt: Annotated[str, note("The user's text. May be empty")] = ""
+    content: Annotated[Content | None, note("The prompt as content blocks. Text is in them or in `prompt`")] = None
     message_id: Annotated[Id | None, note("The id of the prompt's message. Assigned if missing")] = None
 
 
@@ -109,6 +166,14 @@ class FailTurn(ThreadCommand, frozen=True, kw_only=True):
 
     id: Annotated[Id, note("The turn's id")]
     error: Annotated[str, note("The error as a sentence")]
+    kind: Annotated[Word | None, note("What kind of error, as a word that programs can compare")] = None
+
+
+class CancelTurn(ThreadCommand, frozen=True, kw_only=True):
+    """Record that a turn was asked to stop and has not stopped yet."""
+
+    id: Annotated[Id, note("The turn's id")]
+    by: Annotated[Word | None, note("Who asked")] = None
 
 
 class InterruptTurn(ThreadCommand, frozen=True, kw_only=True):
@@ -116,6 +181,8 @@ class InterruptTurn(ThreadCommand, frozen=True, kw_only=True):
 
     id: Annotated[Id | None, note("The turn's id. If missing, the turn that is running, if any")] = None
     reason: Annotated[str | None, note("If missing, `interrupted by the client`")] = None
+    by: Annotated[Word | None, note("Who interrupted it")] = None
+    confirmed: Annotated[bool | None, note("Whether the agent confirmed that it has stopped")] = None
 
 
 class AddMessage(ThreadCommand, frozen=True, kw_only=True):
@@ -126,7 +193,8 @@ class AddMessage(ThreadCommand, frozen=True, kw_only=True):
     id: Annotated[Id | None, note("The message's id. Assigned if missing")] = None
     turn_id: Id
     role: Role
-    text: Annotated[str, note("May be empty")]
+    text: Annotated[str, note("May be empty")] = ""
+    content: Annotated[Content | None, note("The message as content blocks. Text is in them or in `text`")] = None
     streaming: Annotated[bool, note("Whether text may be appended until the message is completed or its turn ends")] = (
         False
     )
@@ -146,7 +214,7 @@ class CompleteMessage(ThreadCommand, frozen=True, kw_only=True):
 
 
 class RecordActivity(ThreadCommand, frozen=True, kw_only=True):
-    """Record what else the agent shows. The same id in the same turn replaces the whole activity."""
+    """Record what else the agent shows. For an id that exists in the same turn, record the difference."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -156,6 +224,18 @@ class RecordActivity(ThreadCommand, frozen=True, kw_only=True):
     title: str
     status: ActivityStatus
     detail: Annotated[Json, note("Any JSON")] = None
+
+
+class UpdateActivity(ThreadCommand, frozen=True, kw_only=True):
+    """Change an activity of the running turn. What is missing stays as it is."""
+
+    id: Annotated[Id, note("The activity's id")]
+    title: str | None = None
+    status: ActivityStatus | None = None
+    kind: Word | None = None
+    detail: Annotated[
+        dict[str, Json] | None, note("The members of `detail` that change, each as a whole. null removes a member")
+    ] = None
 
 
 class ApprovalOption(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -197,6 +277,16 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     turn_id: Annotated[Id | None, note("The turn it belongs to, running or ended")] = None
     git_ref: Name
     message: str
+    commit: Annotated[ObjectId | None, note("The id of the git commit")] = None
+    tree: Annotated[ObjectId | None, note("The id of the git tree")] = None
+    phase: Annotated[Phase, note("When it was made: before or after a turn of the agent, or on request")] = "manual"
+
+
+class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
+    """Record that a checkpoint could not be created."""
+
+    turn_id: Annotated[Id | None, note("The turn it was for, running or ended")] = None
+    reason: Annotated[str, note("Why not, as a sentence")]
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):
@@ -224,14 +314,17 @@ AnyCommand = (
     | StartTurn
     | CompleteTurn
     | FailTurn
+    | CancelTurn
     | InterruptTurn
     | AddMessage
     | AppendMessage
     | CompleteMessage
     | RecordActivity
+    | UpdateActivity
     | RequestApproval
     | ResolveApproval
     | CreateCheckpoint
+    | FailCheckpoint
     | RestoreCheckpoint
     | ChangeSetting
 )

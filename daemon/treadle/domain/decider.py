@@ -10,6 +10,7 @@ import msgspec
 
 from treadle.domain import commands as c
 from treadle.domain import events as e
+from treadle.domain.detail import changed, difference, json_text
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
@@ -21,17 +22,20 @@ from treadle.domain.state import (
     ThreadState,
     evolve,
     initial_state,
-    json_text,
 )
 
 __all__ = ["Stamp", "decide", "evolve", "initial_state", "names"]
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What the engine adds to a command. at: the time of the decision. runner: the daemon that runs a started turn."""
+    """What the engine adds to a command. at: when it arrived. runner: the daemon that runs a started turn.
+
+    latest: the latest time that the command itself may give.
+    """
 
     at: Timestamp
     runner: str
+    latest: Timestamp = ""
 
 
 def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
@@ -40,10 +44,19 @@ def decide(state: State, command: c.Command, stamp: Stamp) -> list[e.Event]:
     All ids of the command must be assigned, and every key of `names(command)` loaded. Raises Rejected, NotFound or
     Conflict.
     """
+    if command.at is not None:
+        stamp = _at(command.at, stamp)
     expected = getattr(command, "expected_version", None)
     if expected is not None:
         _expect_version(state, command, expected)
     return list(_DECIDE[type(command)](state, command, stamp))
+
+
+def _at(at: Timestamp, stamp: Stamp) -> Stamp:
+    """The stamp with the time that the command gives."""
+    if at > stamp.at and at > stamp.latest:
+        raise Rejected("atInFuture", f"{at} is more than a minute after the daemon's clock", now=stamp.at)
+    return msgspec.structs.replace(stamp, at=at)
 
 
 def names(command: c.Command) -> set[Key]:
@@ -80,11 +93,13 @@ _ENTITY_OF: dict[type[c.Command], str] = {
     c.StartTurn: "turn",
     c.CompleteTurn: "turn",
     c.FailTurn: "turn",
+    c.CancelTurn: "turn",
     c.InterruptTurn: "turn",
     c.AddMessage: "message",
     c.AppendMessage: "message",
     c.CompleteMessage: "message",
     c.RecordActivity: "activity",
+    c.UpdateActivity: "activity",
     c.RequestApproval: "approval",
     c.ResolveApproval: "approval",
     c.CreateCheckpoint: "checkpoint",
@@ -141,7 +156,7 @@ def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Ite
     id = str(command.id)
     _unused(state, "project", id)
     path = _free_path(state, command.path)
-    yield e.ProjectCreated(id=id, name=command.name, path=path, at=stamp.at)
+    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=command.remote, at=stamp.at)
 
 
 def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Iterator[e.Event]:
@@ -150,8 +165,9 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
     path = command.path
     if path is not None:
         path = None if path_key(path) == path_key(project.path) else _free_path(state, path)
-    if name is not None or path is not None:
-        yield e.ProjectUpdated(id=command.id, name=name, path=path, at=stamp.at)
+    remote = None if command.remote == project.remote else command.remote
+    if name is not None or path is not None or remote is not None:
+        yield e.ProjectUpdated(id=command.id, name=name, path=path, remote=remote, at=stamp.at)
 
 
 def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Iterator[e.Event]:
@@ -183,7 +199,9 @@ def _create_thread(state: State, command: c.CreateThread, stamp: Stamp) -> Itera
     thread_id = str(command.thread_id)
     _unused(state, "thread", thread_id)
     _project(state, command.project_id)
-    yield e.ThreadCreated(thread_id=thread_id, project_id=command.project_id, title=command.title, at=stamp.at)
+    yield e.ThreadCreated(
+        thread_id=thread_id, project_id=command.project_id, title=command.title, origin=command.origin, at=stamp.at
+    )
 
 
 def _rename_thread(state: State, command: c.RenameThread, stamp: Stamp) -> Iterator[e.Event]:
@@ -238,9 +256,20 @@ def _start_turn(state: State, command: c.StartTurn, stamp: Stamp) -> Iterator[e.
         turn_id=turn_id,
         role="user",
         text=command.prompt,
-        streaming=False,
+        content=_content(command.content, command.prompt),
         at=stamp.at,
     )
+
+
+def _content(content: Any, text: str) -> Any:
+    """The content blocks of a message. Text is either in them or beside them, so that it is stored once."""
+    for index, block in enumerate(content or ()):
+        if not isinstance(block.get("type"), str):
+            raise Rejected("contentBlock", f"content block {index} has no type", index=index)
+        if block["type"] == "text" and (text or not isinstance(block.get("text"), str)):
+            why = "the message has its text beside its content as well" if text else f"block {index} has no text"
+            raise Rejected("contentBlock", why, index=index)
+    return content
 
 
 def _end_of_parts(thread_id: str, thread: ThreadState, status: Any, stamp: Stamp) -> Iterator[e.Event]:
@@ -252,17 +281,8 @@ def _end_of_parts(thread_id: str, thread: ThreadState, status: Any, stamp: Stamp
         yield e.MessageCompleted(id=id, thread_id=thread_id, at=stamp.at)
     for id in turn.approvals:
         yield e.ApprovalResolved(id=id, thread_id=thread_id, outcome=None, at=stamp.at)
-    for id, activity in turn.activities:
-        yield e.ActivityRecorded(
-            id=id,
-            thread_id=thread_id,
-            turn_id=activity.turn_id,
-            kind=activity.kind,
-            title=activity.title,
-            status=status,
-            detail=activity.detail,
-            at=stamp.at,
-        )
+    for id in turn.activities:
+        yield e.ActivityUpdated(id=id, thread_id=thread_id, status=status, at=stamp.at)
 
 
 def _complete_turn(state: State, command: c.CompleteTurn, stamp: Stamp) -> Iterator[e.Event]:
@@ -276,23 +296,36 @@ def _complete_turn(state: State, command: c.CompleteTurn, stamp: Stamp) -> Itera
 def _fail_turn(state: State, command: c.FailTurn, stamp: Stamp) -> Iterator[e.Event]:
     thread_id = command.thread_id
     yield from _end_of_parts(thread_id, _running(state, thread_id, command.id), "failed", stamp)
-    yield e.TurnFailed(id=command.id, thread_id=thread_id, error=command.error, at=stamp.at)
+    yield e.TurnFailed(id=command.id, thread_id=thread_id, error=command.error, kind=command.kind, at=stamp.at)
+
+
+def _cancel_turn(state: State, command: c.CancelTurn, stamp: Stamp) -> Iterator[e.Event]:
+    turn = _running(state, command.thread_id, command.id).turn
+    if turn is not None and not turn.cancelling:
+        yield e.TurnCancelling(id=command.id, thread_id=command.thread_id, by=command.by, at=stamp.at)
 
 
 def _interrupt_turn(state: State, command: c.InterruptTurn, stamp: Stamp) -> Iterator[e.Event]:
     thread_id = command.thread_id
     thread = _thread(state, thread_id) if command.id is None else _running(state, thread_id, command.id)
-    yield from _interrupt(thread_id, thread, command.reason or "interrupted by the client", stamp)
+    reason = command.reason or "interrupted by the client"
+    yield from _interrupt(thread_id, thread, reason, stamp, command.by, command.confirmed)
 
 
-def _interrupt(thread_id: str, thread: ThreadState, reason: str, stamp: Stamp) -> Iterator[e.Event]:
-    """The events that interrupt the thread's running turn, if any."""
+def _interrupt(
+    thread_id: str,
+    thread: ThreadState,
+    reason: str,
+    stamp: Stamp,
+    by: str | None = None,
+    confirmed: bool | None = None,
+) -> Iterator[e.Event]:
+    """Interrupt whatever runs in the thread."""
     if thread.turn is not None:
         yield from _end_of_parts(thread_id, thread, "failed", stamp)
-        yield e.TurnInterrupted(id=thread.turn.id, thread_id=thread_id, reason=reason, at=stamp.at)
-
-
-# Messages, activities and approvals
+        yield e.TurnInterrupted(
+            id=thread.turn.id, thread_id=thread_id, reason=reason, by=by, confirmed=confirmed, at=stamp.at
+        )
 
 
 def _add_message(state: State, command: c.AddMessage, stamp: Stamp) -> Iterator[e.Event]:
@@ -305,6 +338,7 @@ def _add_message(state: State, command: c.AddMessage, stamp: Stamp) -> Iterator[
         turn_id=command.turn_id,
         role=command.role,
         text=command.text,
+        content=_content(command.content, command.text),
         streaming=command.streaming,
         at=stamp.at,
     )
@@ -337,17 +371,52 @@ def _record_activity(state: State, command: c.RecordActivity, stamp: Stamp) -> I
     if before is not None and before.turn_id != command.turn_id:
         _unused(state, "activity", thread_id, id)
     after = ActivityState(command.turn_id, command.kind, command.title, command.status, command.detail)
-    if before is None or json_text(before) != json_text(after):
+    yield from _activity(thread_id, id, before, after, stamp)
+
+
+def _update_activity(state: State, command: c.UpdateActivity, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id = command.thread_id, command.id
+    thread = _thread(state, thread_id)
+    before: ActivityState | None = state[("activity", thread_id, id)]
+    if before is None:
+        raise NotFound("activity", id)
+    if thread.turn is None or thread.turn.id != before.turn_id:
+        raise Rejected("turnEnded", f"turn {before.turn_id!r} has ended", turnId=before.turn_id)
+    detail = command.detail or {}
+    if detail and not isinstance(before.detail, dict | None):
+        raise Rejected("detailNotObject", f"the detail of activity {id!r} is not an object, so it has no members")
+    after = ActivityState(
+        before.turn_id,
+        before.kind if command.kind is None else command.kind,
+        before.title if command.title is None else command.title,
+        before.status if command.status is None else command.status,
+        changed(before.detail, detail, {}),
+    )
+    yield from _activity(thread_id, id, before, after, stamp)
+
+
+def _activity(
+    thread_id: str, id: str, before: ActivityState | None, after: ActivityState, stamp: Stamp
+) -> Iterator[e.Event]:
+    """What changed of an activity; all of it where there was none or where only the whole can say it."""
+    found = None if before is None else difference(before.detail, after.detail)
+    if before is None or found is None:
         yield e.ActivityRecorded(
             id=id,
             thread_id=thread_id,
-            turn_id=command.turn_id,
-            kind=command.kind,
-            title=command.title,
-            status=command.status,
-            detail=command.detail,
+            turn_id=after.turn_id,
+            kind=after.kind,
+            title=after.title,
+            status=after.status,
+            detail=after.detail,
             at=stamp.at,
         )
+        return
+    members, append = found
+    fields = {name: getattr(after, name) for name in ("kind", "title", "status")}
+    fields = {name: value for name, value in fields.items() if value != getattr(before, name)}
+    if fields or members or append:
+        yield e.ActivityUpdated(id=id, thread_id=thread_id, detail=members, append=append, at=stamp.at, **fields)
 
 
 def _request_approval(state: State, command: c.RequestApproval, stamp: Stamp) -> Iterator[e.Event]:
@@ -398,8 +467,18 @@ def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) 
         turn_id=turn_id,
         git_ref=command.git_ref,
         message=command.message,
+        commit=command.commit,
+        tree=command.tree,
+        phase=command.phase,
         at=stamp.at,
     )
+
+
+def _fail_checkpoint(state: State, command: c.FailCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    _thread(state, command.thread_id)
+    if command.turn_id is not None and state[("turn", command.thread_id, command.turn_id)] is None:
+        raise NotFound("turn", command.turn_id)
+    yield e.CheckpointFailed(thread_id=command.thread_id, turn_id=command.turn_id, reason=command.reason, at=stamp.at)
 
 
 def _restore_checkpoint(state: State, command: c.RestoreCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
@@ -428,14 +507,17 @@ _DECIDE: dict[type[c.Command], Callable[[State, Any, Stamp], Iterator[e.Event]]]
     c.StartTurn: _start_turn,
     c.CompleteTurn: _complete_turn,
     c.FailTurn: _fail_turn,
+    c.CancelTurn: _cancel_turn,
     c.InterruptTurn: _interrupt_turn,
     c.AddMessage: _add_message,
     c.AppendMessage: _append_message,
     c.CompleteMessage: _complete_message,
     c.RecordActivity: _record_activity,
+    c.UpdateActivity: _update_activity,
     c.RequestApproval: _request_approval,
     c.ResolveApproval: _resolve_approval,
     c.CreateCheckpoint: _create_checkpoint,
+    c.FailCheckpoint: _fail_checkpoint,
     c.RestoreCheckpoint: _restore_checkpoint,
     c.ChangeSetting: _change_setting,
 }

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from treadle.domain.events import OfferedOption
-from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp, note
+from treadle.domain.events import GivenOrigin, OfferedOption
+from treadle.domain.ids import ActivityStatus, GivenId, Json, Phase, Role, Timestamp, note
 
 
 class Entity(Struct, frozen=True, kw_only=True, rename="camel"):
-    pass
+    sequence: Annotated[int, note("The sequence of the event that created it: sort by it, not by time")]
 
 
 class Project(Entity, frozen=True, kw_only=True):
@@ -17,7 +17,8 @@ class Project(Entity, frozen=True, kw_only=True):
 
     id: GivenId
     name: str
-    path: Annotated[str, note("The absolute path, normalised")]
+    path: Annotated[str, note("The absolute path on this machine, normalised")]
+    remote: Annotated[str | None, note("Its git remote, and the folder in the repository: `example.org/team/app//web`")]
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -29,15 +30,17 @@ class Thread(Entity, frozen=True, kw_only=True):
     project_id: GivenId
     title: str
     status: Annotated[
-        Literal["idle", "running", "waiting"], note("`waiting` while the running turn has a pending approval")
+        Literal["idle", "running", "waiting", "cancelling"],
+        note("`waiting` while the running turn has a pending approval, `cancelling` after it was asked to stop"),
     ]
+    origin: Annotated[GivenOrigin | None, note("The tool and the session that it comes from")]
     archived_at: Timestamp | None
     version: Annotated[
         int,
         note("The sequence of the thread's last event other than MessageAppended. Send it back as `expectedVersion`"),
     ]
     created_at: Timestamp
-    updated_at: Annotated[Timestamp, note("The time of the event at `version`. Streamed text does not change it")]
+    updated_at: Annotated[Timestamp, note("The latest time of its events. Streamed text does not change it")]
 
 
 class Turn(Entity, frozen=True, kw_only=True):
@@ -46,9 +49,13 @@ class Turn(Entity, frozen=True, kw_only=True):
     id: GivenId
     thread_id: GivenId
     status: Literal["running", "completed", "failed", "interrupted"]
+    runner: Annotated[str, note("The daemon that runs it or ran it: `machineId.name`")]
     stop_reason: Annotated[str | None, note("Why the agent stopped, if the turn was completed")]
     reason: Annotated[str | None, note("Why the turn was interrupted, if it was")]
+    by: Annotated[str | None, note("Who interrupted it, if that was said")]
+    confirmed: Annotated[bool | None, note("Whether the agent confirmed that it stopped, if it was interrupted")]
     error: Annotated[str | None, note("What failed, if the turn failed")]
+    error_kind: Annotated[str | None, note("What kind of error, as a word")]
     usage: Annotated[Json, note("As given in CompleteTurn")]
     started_at: Timestamp
     ended_at: Timestamp | None
@@ -66,6 +73,10 @@ class Message(Entity, frozen=True, kw_only=True):
         int | None,
         note("The size of the whole text if `text` is cut, otherwise null. `message/read` returns all of it"),
     ]
+    content: Annotated[
+        list[Json] | None, note("The content blocks, if it has any; null if they have more than 65,536 bytes")
+    ]
+    content_bytes: Annotated[int | None, note("The size of content that was left out for its size, otherwise null")]
     status: Literal["streaming", "complete"]
     created_at: Timestamp
     completed_at: Timestamp | None
@@ -80,7 +91,7 @@ class Activity(Entity, frozen=True, kw_only=True):
     kind: Annotated[str, note("A word of the client's choice: `tool_call`, `plan`, `thought`, …")]
     title: str
     status: ActivityStatus
-    detail: Annotated[Json, note("null if it has more than 65,536 characters: use `activity/read`")]
+    detail: Annotated[Json, note("null if it has more than 65,536 bytes: use `activity/read`")]
     detail_bytes: Annotated[int | None, note("The size of a detail that was left out for its size, otherwise null")]
     created_at: Timestamp
     updated_at: Timestamp
@@ -111,6 +122,9 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     turn_id: GivenId | None
     git_ref: str
     message: str
+    commit: Annotated[str | None, note("The id of the git commit")]
+    tree: Annotated[str | None, note("The id of the git tree")]
+    phase: Phase
     created_at: Timestamp
     restored_at: Annotated[Timestamp | None, note("When it was last restored")]
 
@@ -155,4 +169,4 @@ class Hit(Struct, frozen=True, rename="camel"):
     thread_title: str
     snippet: Annotated[str, note("A piece of its text around the words")]
     matches: Annotated[list[Match], note("Where the words are in the snippet")]
-    rank: Annotated[float, note("BM25. Lower is better")]
+    rank: Annotated[float, note("BM25, without the age. Lower is better")]

@@ -9,17 +9,18 @@ from typing import Annotated, get_args
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.ids import ActivityStatus, GivenId, Json, Role, Timestamp, note
+from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Role, Timestamp, note
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
-    at: Annotated[Timestamp, note("When it was decided")]
+    at: Annotated[Timestamp, note("When it happened. Later events may have earlier times")]
 
 
 class ProjectCreated(Event, frozen=True, kw_only=True):
     id: GivenId
     name: str
     path: str
+    remote: str | None = None
 
 
 class ProjectUpdated(Event, frozen=True, kw_only=True):
@@ -28,6 +29,7 @@ class ProjectUpdated(Event, frozen=True, kw_only=True):
     id: GivenId
     name: str | None = None
     path: str | None = None
+    remote: str | None = None
 
 
 class ProjectDeleted(Event, frozen=True, kw_only=True):
@@ -38,9 +40,36 @@ class ThreadEvent(Event, frozen=True, kw_only=True):
     thread_id: GivenId
 
 
+class GivenParent(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The thread, and the activity in it, that a thread of a subagent belongs to."""
+
+    thread_id: GivenId
+    activity_id: GivenId | None = None
+
+
+class GivenFork(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The thread that a thread continues as a copy, and the last turn that they share."""
+
+    thread_id: GivenId
+    turn_id: GivenId | None = None
+
+
+class GivenOrigin(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where a thread comes from, as in commands.Origin. A newer release may add members."""
+
+    tool: str
+    session_id: str | None = None
+    parent: GivenParent | None = None
+    fork_of: GivenFork | None = None
+    branch: str | None = None
+    cwd: str | None = None
+    source: str | None = None
+
+
 class ThreadCreated(ThreadEvent, frozen=True, kw_only=True):
     project_id: GivenId
     title: str
+    origin: GivenOrigin | None = None
 
 
 class ThreadRenamed(ThreadEvent, frozen=True, kw_only=True):
@@ -61,7 +90,7 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
 
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
-    runner: Annotated[GivenId, note("The daemon that runs the turn: the name of its lock file")]
+    runner: Annotated[GivenId, note("The daemon that runs the turn: its machine and its name there, `machineId.name`")]
 
 
 class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
@@ -73,19 +102,30 @@ class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
 class TurnFailed(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     error: str
+    kind: Annotated[str | None, note("What kind of error, as a word")] = None
+
+
+class TurnCancelling(ThreadEvent, frozen=True, kw_only=True):
+    """The turn was asked to stop; another event says that it has."""
+
+    id: GivenId
+    by: str | None = None
 
 
 class TurnInterrupted(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     reason: str
+    by: str | None = None
+    confirmed: Annotated[bool | None, note("Whether the agent confirmed that it has stopped")] = None
 
 
 class MessageAdded(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     turn_id: GivenId
     role: Role
-    text: str
-    streaming: bool
+    text: Annotated[str, note("Missing if it is empty, or if the text is in `content`")] = ""
+    content: Content | None = None
+    streaming: bool = False
 
 
 class MessageAppended(ThreadEvent, frozen=True, kw_only=True):
@@ -104,6 +144,17 @@ class ActivityRecorded(ThreadEvent, frozen=True, kw_only=True):
     title: str
     status: ActivityStatus
     detail: Json = None
+
+
+class ActivityUpdated(ThreadEvent, frozen=True, kw_only=True):
+    """Holds only what changed."""
+
+    id: GivenId
+    kind: str | None = None
+    title: str | None = None
+    status: ActivityStatus | None = None
+    detail: Annotated[dict[str, Json], note("The members that changed, each as a whole. null removes a member")] = {}
+    append: Annotated[dict[str, str], note("What was added at the end of members that are texts")] = {}
 
 
 class OfferedOption(Struct, frozen=True, rename="camel"):
@@ -132,6 +183,14 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     turn_id: GivenId | None = None
     git_ref: str
     message: str
+    commit: str | None = None
+    tree: str | None = None
+    phase: Phase = "manual"
+
+
+class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
+    turn_id: GivenId | None = None
+    reason: str
 
 
 class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
@@ -155,14 +214,17 @@ AnyEvent = (
     | TurnStarted
     | TurnCompleted
     | TurnFailed
+    | TurnCancelling
     | TurnInterrupted
     | MessageAdded
     | MessageAppended
     | MessageCompleted
     | ActivityRecorded
+    | ActivityUpdated
     | ApprovalRequested
     | ApprovalResolved
     | CheckpointCreated
+    | CheckpointFailed
     | CheckpointRestored
     | SettingChanged
 )
@@ -171,11 +233,12 @@ EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)
 EVENT_TYPES: frozenset[str] = frozenset(str(e.__struct_config__.tag) for e in EVENTS)
 
 
-class StoredEvent(Struct, frozen=True):
+class StoredEvent(Struct, frozen=True, omit_defaults=True):
     """An event and its position in the log. Sequences start at 1 and have no gaps."""
 
     sequence: int
     event: AnyEvent
+    actor: Annotated[str | None, note("Who caused it. Missing for the owner of the data directory")] = None
 
 
 encode = msgspec.json.Encoder().encode

@@ -18,17 +18,31 @@ GivenId = Annotated[str, Meta(extra_json_schema={"format": "id"})]
 """An Id in what the daemon sends: not validated again."""
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096), note("An absolute path")]
+Remote = Annotated[str, Meta(min_length=1, max_length=1024)]
 SettingKey = Annotated[str, Meta(min_length=1, max_length=256)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
+ObjectId = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})(?![\s\S])"), note("The id of a git object")]
+Content = Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=1000)]
+"""Content blocks in the shape of the Agent Client Protocol (https://agentclientprotocol.com/protocol/v1/content)."""
 Version = Annotated[int, Meta(ge=0)]
 
-Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Time = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z(?![\s\S])",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 """UTC, ISO 8601 with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
+Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""A Time in what the daemon sends: not validated again."""
 
 Json = Any
 """Free-form JSON, stored as received: `detail`, `usage` and a setting's `value`."""
 
 Role = Literal["user", "assistant", "system"]
+Phase = Literal["before", "after", "manual"]
+"""When a checkpoint was made: before or after a turn of an agent, or on request."""
 ActivityStatus = Literal["pending", "running", "completed", "failed"]
 UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")
 
@@ -38,5 +52,6 @@ Topic = Literal["index", "thread", "settings", "events"]
 TOPICS: Final[tuple[str, ...]] = get_args(Topic)
 
 Syntax = Literal["plain", "fts5"]
+ThreadSort = Literal["version", "updatedAt"]
 Durability = Literal["full", "normal"]
 """full: an answered command is on disk. normal: a power failure may lose the most recent ones."""

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from treadle.domain import events as e
-from treadle.domain.ids import UNFINISHED
+from treadle.domain.detail import changed, json_text
+from treadle.domain.ids import UNFINISHED, ActivityStatus
 from treadle.domain.paths import path_key
 
 Key = tuple[str, ...]
@@ -23,6 +24,7 @@ Key = tuple[str, ...]
 class ProjectState(Struct, frozen=True):
     name: str
     path: str
+    remote: str | None = None
     deleted: bool = False
 
 
@@ -30,7 +32,7 @@ class ActivityState(Struct, frozen=True):
     turn_id: str
     kind: str
     title: str
-    status: str
+    status: ActivityStatus
     detail: Any = None
 
 
@@ -43,8 +45,9 @@ class RunningTurn(Struct, frozen=True):
     id: str
     runner: str
     messages: tuple[str, ...] = ()
-    activities: tuple[tuple[str, ActivityState], ...] = ()
+    activities: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
+    cancelling: bool = False
 
 
 class ThreadState(Struct, frozen=True):
@@ -147,7 +150,7 @@ def evolve(state: State, event: e.Event) -> None:
 
 
 def _project_created(state: State, event: e.ProjectCreated) -> None:
-    state.put(("project", event.id), ProjectState(event.name, event.path))
+    state.put(("project", event.id), ProjectState(event.name, event.path, event.remote))
     state.put(("path", path_key(event.path)), event.id)
     state.put(("members", event.id), ())
 
@@ -160,6 +163,8 @@ def _project_updated(state: State, event: e.ProjectUpdated) -> None:
         state.change(key, path=event.path)
     if event.name is not None:
         state.change(key, name=event.name)
+    if event.remote is not None:
+        state.change(key, remote=event.remote)
 
 
 def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
@@ -216,18 +221,31 @@ def _message_completed(state: State, event: e.MessageCompleted) -> None:
 
 
 def _activity_recorded(state: State, event: e.ActivityRecorded) -> None:
-    activity = ActivityState(event.turn_id, event.kind, event.title, event.status, event.detail)
-    state.put(("activity", event.thread_id, event.id), activity)
+    key = ("activity", event.thread_id, event.id)
+    state.put(key, ActivityState(event.turn_id, event.kind, event.title, event.status, event.detail))
+    _activity_has(state, event.thread_id, event.id, event.status)
+
+
+def _activity_updated(state: State, event: e.ActivityUpdated) -> None:
+    key = ("activity", event.thread_id, event.id)
+    activity = state.get(key)
+    if activity is not None:
+        given = {"kind": event.kind, "title": event.title, "status": event.status}
+        detail = changed(activity.detail, event.detail, event.append)
+        state.change(key, detail=detail, **{name: value for name, value in given.items() if value is not None})
+    if event.status is not None:
+        _activity_has(state, event.thread_id, event.id, event.status)
+
+
+def _activity_has(state: State, thread_id: str, id: str, status: str) -> None:
+    """Keep the list of unfinished activities in the running turn."""
 
     def change(turn: RunningTurn) -> dict[str, object]:
-        unfinished = dict(turn.activities)
-        if event.status in UNFINISHED:
-            unfinished[event.id] = activity
-        else:
-            unfinished.pop(event.id, None)
-        return {"activities": tuple(unfinished.items())}
+        if status not in UNFINISHED:
+            return {"activities": tuple(a for a in turn.activities if a != id)}
+        return {} if id in turn.activities else {"activities": (*turn.activities, id)}
 
-    _change_turn(state, event.thread_id, change)
+    _change_turn(state, thread_id, change)
 
 
 def _approval_requested(state: State, event: e.ApprovalRequested) -> None:
@@ -245,11 +263,6 @@ def _setting_changed(state: State, event: e.SettingChanged) -> None:
     state.put(("setting", event.key), value)
 
 
-def json_text(value: object) -> str:
-    """Canonical text of a JSON value, to detect changes: keys sorted; 1, 1.0 and true differ."""
-    return msgspec.json.encode(value, order="deterministic").decode()
-
-
 _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ProjectCreated: _project_created,
     e.ProjectUpdated: _project_updated,
@@ -262,10 +275,12 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.TurnStarted: _turn_started,
     e.TurnCompleted: _turn_ended("completed"),
     e.TurnFailed: _turn_ended("failed"),
+    e.TurnCancelling: lambda s, ev: _change_turn(s, ev.thread_id, lambda turn: {"cancelling": True}),
     e.TurnInterrupted: _turn_ended("interrupted"),
     e.MessageAdded: _message_added,
     e.MessageCompleted: _message_completed,
     e.ActivityRecorded: _activity_recorded,
+    e.ActivityUpdated: _activity_updated,
     e.ApprovalRequested: _approval_requested,
     e.ApprovalResolved: _approval_resolved,
     e.CheckpointCreated: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), True),

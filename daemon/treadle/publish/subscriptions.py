@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ from treadle.contract.results import (
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Topic
 from treadle.publish.touched import (
+    PAGE,
     STEP,
     EntityKey,
     Rows,
@@ -52,6 +53,23 @@ EVENTS_PAGE = 500  # events in one event/appended
 NOTIFICATION_BYTES = 1024 * 1024
 ROUND_BYTES = 1024 * 1024  # read for all subscriptions between two checks that the pipe has room
 RETRY = 1.0  # seconds until a failed read is retried
+
+
+class SubscriptionBounds(Struct, frozen=True):
+    """Bounds of the subscriptions of one client, as the constants above. page, step: as PAGE and STEP of `touched`."""
+
+    max_subscriptions: int = MAX_SUBSCRIPTIONS
+    max_resume: int = MAX_RESUME
+    max_resume_bytes: int = MAX_RESUME_BYTES
+    events_page: int = EVENTS_PAGE
+    notification_bytes: int = NOTIFICATION_BYTES
+    round_bytes: int = ROUND_BYTES
+    retry: float = RETRY
+    page: int = PAGE
+    step: int = STEP
+
+
+SUBSCRIPTION_BOUNDS: Final = SubscriptionBounds()
 
 Notify = Callable[[str, object], None]
 """Called with the method and the params of a notification."""
@@ -111,7 +129,9 @@ class Subscriptions:
         ready: Callable[[], Awaitable[None]],
         *,
         length: Callable[[str], int] = len,
+        bounds: SubscriptionBounds = SUBSCRIPTION_BOUNDS,
     ) -> None:
+        self.bounds = bounds
         self._store = store
         self._length = length
         self._notify = notify
@@ -154,7 +174,7 @@ class Subscriptions:
                     if str(error) != failure:  # once, not every second
                         log.warning("failed to read changes, will retry: %s", error)
                     failure = str(error)
-                    await asyncio.sleep(RETRY)
+                    await asyncio.sleep(self.bounds.retry)
 
     async def open(
         self,
@@ -196,7 +216,7 @@ class Subscriptions:
             begin = sequence if after is None else after
             subscription.place = Place(begin, begin)
             return OpenedAtPosition(subscription.id, log_id, begin)
-        changes = None if after is None else _changes_since(reads, subscription, after)
+        changes = None if after is None else _changes_since(reads, subscription, after, self.bounds)
         sent = {} if thread_id is None else open_messages(reads, thread_id, self._length)
         subscription.place = Place(sequence, sequence, sent)
         if changes is not None:
@@ -213,7 +233,7 @@ class Subscriptions:
     async def _publish(self) -> bool:
         """Send what changed, up to one round; return whether there is more."""
         everyone = list(self._open.values())
-        news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length))
+        news, more = await self._store.read(lambda reads: _collect(reads, everyone, self._length, self.bounds))
         for subscription, place, notifications in news:
             subscription.place = place
             if subscription.id in self._open:
@@ -226,53 +246,61 @@ Notifications = list[tuple[str, object]]
 News = tuple[Subscriber, Place, Notifications]
 
 
-def _changes_since(reads: Reads, subscription: Subscriber, after: int) -> list[Change] | None:
+def _changes_since(
+    reads: Reads, subscription: Subscriber, after: int, bounds: SubscriptionBounds
+) -> list[Change] | None:
     """Upserts and removes for the entities touched after a sequence; None if a snapshot would be smaller."""
     dirty: dict[EntityKey, None] = {}
-    for count, touched in enumerate(touched_after(reads, after, subscription.thread_id)):
-        if count == MAX_RESUME:
+    for count, touched in enumerate(touched_after(reads, after, subscription.thread_id, bounds.page)):
+        if count == bounds.max_resume:
             return None
         dirty.update(dict.fromkeys(subscription.wants(touched)))
     if subscription.topic == "thread" and not dirty:
         assert subscription.thread_id is not None
         reads.header(subscription.thread_id)
     keys, rows, size = list(dirty), Rows(reads), 0
-    for start in range(0, len(keys), STEP):
-        size += rows.load(keys[start : start + STEP])
-        if size > MAX_RESUME_BYTES:
+    for start in range(0, len(keys), bounds.step):
+        size += rows.load(keys[start : start + bounds.step])
+        if size > bounds.max_resume_bytes:
             return None
     changes = [rows.change(key) for key in keys]
     return changes + moved_in(reads, _removed(changes)) if subscription.topic == "index" else changes
 
 
-def _collect(reads: Reads, everyone: list[Subscriber], length: Callable[[str], int]) -> tuple[list[News], bool]:
+def _collect(
+    reads: Reads, everyone: list[Subscriber], length: Callable[[str], int], bounds: SubscriptionBounds
+) -> tuple[list[News], bool]:
     """The notifications of one round, made in one read transaction, and whether more rounds are needed.
 
     Subscriptions that are furthest behind come first. Changes no position: a read that fails must not lose changes.
     """
-    sequence, rows, room = reads.sequence(), Rows(reads, length), ROUND_BYTES
+    sequence, rows, room = reads.sequence(), Rows(reads, page=bounds.page, length=length), bounds.round_bytes
     news: list[News] = []
     behind = sorted((s for s in everyone if s.place.seen < sequence), key=lambda s: s.place.seen)
     for subscription in behind:
         if room <= 0:
             break
         tell = _events if subscription.topic == "events" else _changes
-        place, notifications, size = tell(rows, subscription, sequence, room)
+        place, notifications, size = tell(rows, subscription, sequence, room, bounds)
         news.append((subscription, place, notifications))
         room -= size
     return news, len(news) < len(behind) or any(place.seen < sequence for _, place, _ in news)
 
 
-def _events(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _events(
+    rows: Rows, subscription: Subscriber, sequence: int, room: int, bounds: SubscriptionBounds
+) -> tuple[Place, Notifications, int]:
     """The next page of the log for the topic `events`, with the position after it and its size in bytes."""
-    events, after = rows.reads.events(subscription.thread_id, subscription.sequence, EVENTS_PAGE)
+    events, after = rows.reads.events(subscription.thread_id, subscription.sequence, bounds.events_page)
     upto = sequence if after is None else after
     found: list[Any] = [*events]
     appended = EventAppended(subscription.id, upto, found)
     return Place(upto, upto), [("event/appended", appended)] if events else [], sum(len(bytes(e)) for e in events)
 
 
-def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> tuple[Place, Notifications, int]:
+def _changes(
+    rows: Rows, subscription: Subscriber, sequence: int, room: int, bounds: SubscriptionBounds
+) -> tuple[Place, Notifications, int]:
     """The changes of a page of the log for a subscription, with the position after it and their size in bytes.
 
     The size may exceed `room` by one step.
@@ -280,8 +308,8 @@ def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> 
     place, seen, size = subscription.place, subscription.place.seen, 0
     dirty: dict[EntityKey, bool] = {}  # True: send the whole entity; False: send the appended text
     page = rows.touched(seen)
-    for start in range(0, len(page), STEP):
-        step, whole = page[start : start + STEP], []
+    for start in range(0, len(page), bounds.step):
+        step, whole = page[start : start + bounds.step], []
         for touched in step:
             for key in subscription.wants(touched):
                 if touched.is_delta and key.id in place.sent:
@@ -298,7 +326,7 @@ def _changes(rows: Rows, subscription: Subscriber, sequence: int, room: int) -> 
     is_last, removed = seen == sequence, place.removed + _removed(changes)
     if is_last and subscription.topic == "index":
         changes += moved_in(rows.reads, removed)
-    parts = in_parts(changes, NOTIFICATION_BYTES)
+    parts = in_parts(changes, bounds.notification_bytes)
     if is_last and place.in_parts and not parts:
         parts.append([])  # nothing is left to send but the new sequence
     notifications: Notifications = []

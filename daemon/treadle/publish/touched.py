@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 from msgspec import Raw, Struct
 
 from treadle.contract.results import AppendChange, Change, EntityName, RemoveChange, UpsertChange
-from treadle.store.pages import INDEX_THREADS
 from treadle.store.ports import Reads
 
 PAGE = 1_000  # events read at once
@@ -55,6 +54,7 @@ _ENTITY_OF: dict[str, EntityName] = {
     "MessageAppended": "message",
     "MessageCompleted": "message",
     "ActivityRecorded": "activity",
+    "ActivityUpdated": "activity",
     "ApprovalRequested": "approval",
     "ApprovalResolved": "approval",
     "CheckpointCreated": "checkpoint",
@@ -63,15 +63,15 @@ _ENTITY_OF: dict[str, EntityName] = {
 }
 
 
-def touched_after(reads: Reads, after: int, thread_id: str | None = None) -> Iterator[Touched]:
+def touched_after(reads: Reads, after: int, thread_id: str | None, page: int) -> Iterator[Touched]:
     """What each event after a sequence touched, in the whole log or in one thread."""
-    while found := _page(reads, after, thread_id):
+    while found := _page(reads, after, thread_id, page):
         yield from found
         after = found[-1].sequence
 
 
-def _page(reads: Reads, after: int, thread_id: str | None) -> list[Touched]:
-    return [_touched(*change) for change in reads.changes(after, thread_id, PAGE)]
+def _page(reads: Reads, after: int, thread_id: str | None, limit: int) -> list[Touched]:
+    return [_touched(*change) for change in reads.changes(after, thread_id, limit)]
 
 
 def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> Touched:
@@ -99,9 +99,10 @@ class Sent(Struct, frozen=True):
 class Rows:
     """A cache for one read transaction: touched entities and their rows, read once for all subscriptions."""
 
-    def __init__(self, reads: Reads, length: Callable[[str], int] = len) -> None:
+    def __init__(self, reads: Reads, *, page: int = PAGE, length: Callable[[str], int] = len) -> None:
         self.reads = reads
         self.length = length
+        self._page = page
         self._touched: dict[int, list[Touched]] = {}
         self._values: dict[EntityKey, Raw | None] = {}
         self._deltas: dict[tuple[int, int], list[tuple[int, str]]] = {}
@@ -109,7 +110,7 @@ class Rows:
     def touched(self, after: int) -> list[Touched]:
         """The next page of events after a sequence."""
         if after not in self._touched:
-            self._touched[after] = _page(self.reads, after, None)
+            self._touched[after] = _page(self.reads, after, None, self._page)
         return self._touched[after]
 
     def load(self, keys: Collection[EntityKey]) -> int:
@@ -150,8 +151,9 @@ def moved_in(reads: Reads, removed: int) -> list[Change]:
     """Upserts for the oldest threads of the index, which moved into its window when `removed` threads left it."""
     if not removed:
         return []
-    window: list[Any] = reads.newest_threads(INDEX_THREADS)
-    held_all = len(window) + removed <= INDEX_THREADS
+    limit = reads.bounds.index_threads
+    window: list[Any] = reads.newest_threads(limit)
+    held_all = len(window) + removed <= limit
     return [] if held_all else [UpsertChange("thread", value) for value in window[-removed:]]
 
 

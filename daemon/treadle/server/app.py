@@ -5,19 +5,21 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from treadle.contract import errors
 from treadle.contract.errors import RpcError
 from treadle.contract.framing import FrameDecoder, frame
 from treadle.contract.params import InitializeParams
+from treadle.contract.results import LogMessage, Progress, ProgressValue
 from treadle.core.engine import Engine, Overloaded
 from treadle.core.recovery import Recovery
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Durability
-from treadle.publish.subscriptions import Subscriptions
+from treadle.publish.subscriptions import SUBSCRIPTION_BOUNDS, SubscriptionBounds, Subscriptions
 from treadle.publish.watch import Watch
 from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
@@ -26,7 +28,7 @@ from treadle.server.progress import Waiting
 from treadle.server.session import Method, Session
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
-from treadle.store.pages import BadCursor
+from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
 
@@ -40,12 +42,17 @@ ENDING = 2.0  # seconds until a step of the shutdown times out once no client wa
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged."""
+    """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged.
+
+    subscriptions, pages: their bounds.
+    """
 
     data_dir: Path
     durability: Durability = "full"
     max_message_bytes: int = MAX_MESSAGE_BYTES
     linger: float = 0.05
+    subscriptions: SubscriptionBounds = SUBSCRIPTION_BOUNDS
+    pages: PageBounds = PAGE_BOUNDS
 
 
 class Services:
@@ -135,13 +142,17 @@ class Daemon:
     async def _open(self) -> None:
         options = self.options
         try:
-            store = await Store.open(options.data_dir, durability=options.durability, progress=self._tell_progress)
+            store = await Store.open(
+                options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
+            )
         except OSError as error:
             why = explained(error)
             raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
         if self.client.progress:
             self._waiting = Waiting(self.peer, self.session.notify)
-        subscriptions = Subscriptions(store, self.session.notify, self._output_ready, length=self.client.length)
+        subscriptions = Subscriptions(
+            store, self.session.notify, self._output_ready, length=self.client.length, bounds=options.subscriptions
+        )
         engine = Engine(
             store, linger=options.linger, published=self._appended, waiting=self._waiting or (lambda waits: None)
         )
@@ -194,17 +205,19 @@ class Daemon:
         log.info("rebuilding the projections: %d of %d events", done, total)
         if self.client.progress_token is None:
             return
-        percentage = 100 if total == 0 else done * 100 // total
-        kind = "end" if done == total else "report" if self._progress_begun else "begin"
+        kind: Literal["begin", "report", "end"] = (
+            "end" if done == total else "report" if self._progress_begun else "begin"
+        )
         if kind == "end" and not self._progress_begun:
             return
         self._progress_begun = kind != "end"
-        value: dict[str, object] = {"kind": kind, "message": f"{done} of {total} events"}
-        if kind == "begin":
-            value["title"] = "Rebuilding projections"
-        if kind != "end":
-            value["percentage"] = percentage
-        self.session.notify("$/progress", {"token": self.client.progress_token, "value": value})
+        value = ProgressValue(
+            kind,
+            message=f"{done} of {total} events",
+            title="Rebuilding projections" if kind == "begin" else UNSET,
+            percentage=UNSET if kind == "end" else done * 100 // total,
+        )
+        self.session.notify("$/progress", Progress(self.client.progress_token, value))
 
     async def _output_ready(self) -> None:
         if self.output is not None:
@@ -264,8 +277,6 @@ def translate(error: Exception) -> RpcError | None:
 class ClientLog(logging.Handler):
     """Sends warnings and errors to the client as LSP's window/logMessage, unless it does not read its input."""
 
-    TYPES = ((logging.ERROR, 1), (logging.WARNING, 2))  # LSP's MessageType
-
     def __init__(self, session: Session, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
         self._session = session
@@ -273,10 +284,10 @@ class ClientLog(logging.Handler):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        type = next(type for level, type in self.TYPES if record.levelno >= level)
-        self._loop.call_soon_threadsafe(self._tell, {"type": type, "message": record.getMessage()})
+        type: Literal[1, 2] = 1 if record.levelno >= logging.ERROR else 2
+        self._loop.call_soon_threadsafe(self._tell, LogMessage(type, record.getMessage()))
 
-    def _tell(self, params: dict[str, object]) -> None:
+    def _tell(self, params: LogMessage) -> None:
         if self._output.pending_bytes <= OUTPUT_HIGH_WATER:
             self._session.notify("window/logMessage", params)
 

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from treadle.contract.methods import SHOW_MESSAGE_REQUEST
+from treadle.contract.results import MessageActionItem
 from treadle.core.engine import Engine, Overloaded
 from treadle.domain.commands import ApprovalOption, ResolveApproval
 from treadle.domain.errors import NotFound, Rejected
@@ -105,8 +107,10 @@ class Approvals:
     async def _ask(self, key: tuple[str, str], question: PendingApproval) -> None:
         try:
             actions = actions_of(question)
-            if actions:  # without actions it would be a message, not a question
-                chosen = await self._peer.request("window/showMessageRequest", _dialog(question, actions))
+            if actions:  # without any it would be a message, not a question
+                message = f"{question.title} ({question.thread})" if question.thread else question.title
+                items = [MessageActionItem(title) for title in actions]
+                chosen = await self._peer.request(SHOW_MESSAGE_REQUEST, INFO, message, items)
                 await self._resolve(question, actions, chosen)
         except (PeerError, StorageError, Overloaded) as error:
             log.warning("the approval %s stays pending: %s", question.id, error)
@@ -117,17 +121,13 @@ class Approvals:
             self._asked.add(key)
             self.wake()
 
-    async def _resolve(self, question: PendingApproval, actions: dict[str, str], chosen: Any) -> None:
-        """Resolve the approval with the action that the client chose; null leaves it pending."""
+    async def _resolve(
+        self, question: PendingApproval, actions: dict[str, str], chosen: MessageActionItem | None
+    ) -> None:
+        """Resolve the approval by the action that the client chose; null leaves it pending."""
         if chosen is None:
             return
-        title = chosen.get("title") if isinstance(chosen, dict) else None
-        if not isinstance(title, str) or title not in actions:
+        if chosen.title not in actions:
             raise PeerError("the client chose an action that it was not offered")
-        command = ResolveApproval(thread_id=question.thread_id, id=question.id, outcome=actions[title])
+        command = ResolveApproval(thread_id=question.thread_id, id=question.id, outcome=actions[chosen.title])
         await asyncio.shield(self._engine.submit([command]).future)
-
-
-def _dialog(question: PendingApproval, actions: dict[str, str]) -> dict[str, object]:
-    message = f"{question.title} ({question.thread})" if question.thread else question.title
-    return {"type": INFO, "message": message, "actions": [{"title": title} for title in actions]}

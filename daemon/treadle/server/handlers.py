@@ -31,7 +31,6 @@ from treadle.contract.params import (
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
-from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
 from treadle.server.app import Daemon, Services
 from treadle.server.handshake import Handshake, method
 from treadle.server.session import Method, Then
@@ -107,8 +106,8 @@ class Methods:
         *,
         atomic: bool = False,
     ) -> Submission:
-        if len(raw) > MAX_VALUE_BYTES:
-            for i, command in enumerate(commands):
+        for i, command in enumerate(commands):
+            if command.at is not None or len(raw) > MAX_VALUE_BYTES:
                 require_bounded(command, f"$.params.commands[{i}]" if atomic else "$.params")
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(
@@ -146,8 +145,18 @@ class Methods:
 
     @handles(endpoints.THREAD_LIST)
     def thread_list(self, params: ThreadListParams) -> object:
-        before = decode_cursor(params.cursor, LATEST)
-        return self._read(lambda reads: reads.thread_list(params.project_id, params.archived, params.limit, before))
+        origin = params.origin
+        return self._read(
+            lambda reads: reads.thread_list(
+                sort=params.sort,
+                project_id=params.project_id,
+                archived=params.archived,
+                tool=None if origin is None else origin.tool,
+                session=None if origin is None else origin.session_id,
+                limit=params.limit,
+                cursor=params.cursor,
+            )
+        )
 
     @handles(endpoints.TURN_LIST)
     def turn_list(self, params: OfThreadParams) -> object:
@@ -214,8 +223,9 @@ class Methods:
             raise errors.invalid_params("the topic `thread` is of one thread", "$.params.threadId")
         if params.topic in ("index", "settings") and params.thread_id is not None:
             raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
-        if len(daemon.subscriptions) + self._opening >= MAX_SUBSCRIPTIONS:
-            raise errors.overloaded(f"{MAX_SUBSCRIPTIONS} subscriptions are open: close some", 1000)
+        most = daemon.subscriptions.bounds.max_subscriptions
+        if len(daemon.subscriptions) + self._opening >= most:
+            raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
         self.daemon.watch()
         self._opening += 1
         try:
@@ -261,6 +271,8 @@ class Methods:
             data_dir=str(store.data_dir),
             durability=store.durability,
             log_id=store.log_id,
+            machine_id=store.runner.machine.id,
+            runner=store.runner.name,
             sequence=sequence,
             sizes=results.Sizes(
                 database_bytes=_size(store.path), wal_bytes=_size(store.path.with_name(store.path.name + "-wal"))

@@ -11,11 +11,9 @@ from treadle.contract import methods as endpoints
 from treadle.contract import results
 from treadle.contract.params import InitializeParams, NoParams
 from treadle.domain.ids import TOPICS
-from treadle.publish.subscriptions import MAX_SUBSCRIPTIONS
 from treadle.server.app import Daemon
 from treadle.server.codec import MAX_BATCH
 from treadle.server.session import Method
-from treadle.store.pages import MAX_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +38,8 @@ class Handshake:
                 limits=results.Limits(
                     max_message_bytes=daemon.options.max_message_bytes,
                     max_batch=MAX_BATCH,
-                    max_subscriptions=MAX_SUBSCRIPTIONS,
-                    page_bytes=MAX_BYTES,
+                    max_subscriptions=daemon.options.subscriptions.max_subscriptions,
+                    page_bytes=daemon.options.pages.max_bytes,
                 ),
             ),
             server_info=results.ServerInfo("treadle", __version__),

@@ -4,8 +4,12 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import msgspec
+
+from treadle.contract.methods import NULL, Endpoint
+from treadle.contract.params import CancelParams
 from treadle.server.answers import PeerError
 from treadle.server.codec import Response, encode_notification
 
@@ -13,6 +17,9 @@ if TYPE_CHECKING:
     from treadle.server.pygls_protocol import Requests
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Peer:
@@ -24,8 +31,8 @@ class Peer:
         self._loading: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
 
-    async def request(self, method: str, params: object) -> Any:
-        """Send a request and return its result. Cancelling the caller cancels the request. Raises PeerError."""
+    async def request(self, endpoint: Endpoint[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result of a request; when the caller is cancelled, so is the request. Raises PeerError."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._load(), name="import of pygls")
         await asyncio.shield(self._loading)
@@ -33,11 +40,17 @@ class Peer:
             raise PeerError("failed to import pygls")
         id = f"treadle-{next(self._ids)}"
         try:
-            return await self._requests.send(id, method, params)
+            result = await self._requests.send(id, endpoint.name, endpoint.params(*args, **kwargs))
         except asyncio.CancelledError:
             self._requests.forget(id)
-            self._write(encode_notification("$/cancelRequest", {"id": id}))
+            self._write(encode_notification("$/cancelRequest", CancelParams(id)))
             raise
+        if endpoint.result is NULL:
+            result = None  # some clients answer with something else, which says no more
+        try:
+            return msgspec.json.decode(result or b"null", type=endpoint.result)
+        except (ValueError, RecursionError) as error:
+            raise PeerError(f"the client's answer to {endpoint.name} is invalid: {error}") from error
 
     def take_answer(self, response: Response) -> None:
         """Receive the client's answer to a request. An answer to an unknown request is ignored."""

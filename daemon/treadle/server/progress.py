@@ -5,6 +5,8 @@ import itertools
 import logging
 from collections.abc import Callable
 
+from treadle.contract.methods import WORK_DONE_PROGRESS_CREATE
+from treadle.contract.results import Progress, ProgressValue
 from treadle.server.answers import PeerError
 from treadle.server.peer import Peer
 
@@ -34,16 +36,16 @@ class Waiting:
 
     async def _tell(self, token: str) -> None:
         try:
-            await self._peer.request("window/workDoneProgress/create", {"token": token})
+            await self._peer.request(WORK_DONE_PROGRESS_CREATE, token)
         except PeerError as error:
             log.warning("cannot show progress: %s", error)
             return
         if self._over.is_set():
             return
         title = "Waiting for another process that rebuilds the projections"
-        self._notify("$/progress", {"token": token, "value": {"kind": "begin", "title": title}})
+        self._notify("$/progress", Progress(token, ProgressValue("begin", title=title)))
         await self._over.wait()
-        self._notify("$/progress", {"token": token, "value": {"kind": "end"}})
+        self._notify("$/progress", Progress(token, ProgressValue("end")))
 
     async def close(self) -> None:
         """Stop reporting progress."""

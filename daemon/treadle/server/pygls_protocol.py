@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
+from msgspec import Raw
 from pygls.exceptions import JsonRpcException
 from pygls.protocol import JsonRPCProtocol
 from pygls.server import JsonRPCServer
@@ -30,16 +31,14 @@ class _Protocol(JsonRPCProtocol):
         key = cast(Any, response.key)
         if key not in self._request_futures:
             return False
-        result, error = None, None
-        try:
-            if response.error is not None:
+        error = None
+        if response.error is not None:
+            try:
                 error = msgspec.json.decode(response.error, type=errors.ErrorObject)
-            elif response.result is not None:
-                result = msgspec.json.decode(response.result)
-        except (ValueError, RecursionError):  # the codec does not validate the content of answers
-            error = errors.ErrorObject(errors.INTERNAL_ERROR, "failed to decode the answer", {})
+            except (ValueError, RecursionError):  # codec does not look into what answers hold
+                error = errors.ErrorObject(errors.INTERNAL_ERROR, "failed to decode the answer", {})
         self._result_types.pop(key, None)
-        self._handle_response(key, result, cast(Any, error))
+        self._handle_response(key, response.result, cast(Any, error))
         return True
 
     def forget(self, id: str) -> None:
@@ -58,9 +57,10 @@ class Requests:
         self.forget = self._protocol.forget
         self.take_answer = self._protocol.take_answer
 
-    async def send(self, id: str, method: str, params: object) -> Any:
-        """Send a request and return its result. Raises PeerError."""
+    async def send(self, id: str, method: str, params: object) -> Raw | None:
+        """The result, as JSON text. Raises PeerError."""
         try:
-            return await asyncio.wrap_future(self._protocol.send_request(method, params, msg_id=id))
+            result: Raw | None = await asyncio.wrap_future(self._protocol.send_request(method, params, msg_id=id))
         except JsonRpcException as error:
             raise PeerError(error.message) from error
+        return result

@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
-from treadle.domain.ids import Syntax
+from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
+from treadle.store.pages import PageBounds
 
 T = TypeVar("T")
 
@@ -103,7 +104,10 @@ class LogSpan(NamedTuple):
 
 
 class Reads(Protocol):
-    """One read transaction. Valid only within the function that it is passed to."""
+    """One read transaction. Valid only within the function that it is passed to. bounds: of its pages."""
+
+    @property
+    def bounds(self) -> PageBounds: ...
 
     def sequence(self) -> int:
         """The sequence of the last event; 0 for an empty log."""
@@ -115,8 +119,21 @@ class Reads(Protocol):
     def project_list(self, limit: int, before: int) -> Page[Raw]:
         """Projects, newest first."""
 
-    def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
-        """Threads, most recently changed first."""
+    def thread_list(
+        self,
+        *,
+        sort: ThreadSort = "version",
+        project_id: str | None = None,
+        archived: bool | None = None,
+        tool: str | None = None,
+        session: str | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Raw]:
+        """Threads, most recently changed first, or with the latest `updatedAt` first. Raises BadCursor.
+
+        tool, session: of their origin; a session only with its tool.
+        """
 
     def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         """Turns of a thread, newest first. Raises NotFound."""
@@ -248,7 +265,7 @@ class AppendOrder(Protocol):
 
 
 class Presence(Protocol):
-    """This daemon as a runner, and which other runners are alive. name: this runner's, never reused."""
+    """This daemon as a runner, and which other runners are alive. name: `machineId.name` of this one, never reused."""
 
     name: str
 
@@ -256,7 +273,7 @@ class Presence(Protocol):
         """Mark this runner as alive. Required before it appends its first TurnStarted."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of that name is dead; False if unknown."""
+        """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""
 
     def left_behind(self) -> set[str]:
         """Dead runners that have not cleaned up, as after a crash."""

@@ -5,7 +5,6 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle import __version__
+from treadle.contract.bounds import is_time
 from treadle.contract.json_text import holds_nul
 from treadle.domain.events import Event, decode
 from treadle.domain.ids import ID_PATTERN
@@ -46,6 +46,7 @@ class Header(Struct, frozen=True, rename="camel"):
 class Line(Struct, frozen=True):
     sequence: int
     event: Raw
+    actor: str | None = None
 
 
 class BadExport(UserError):
@@ -123,9 +124,9 @@ def import_log(data_dir: Path, header: Header, stream: IO[bytes], progress: Prog
         raise BadExport(f"line {error.sequence + 1}: the database refuses it: {error.why}") from None
 
 
-def _pages(stream: IO[bytes], header: Header) -> Iterator[list[str]]:
-    """The events after the header, in pages, each as its original JSON text. Raises BadExport."""
-    events: list[str] = []
+def _pages(stream: IO[bytes], header: Header) -> Iterator[list[tuple[str, str | None]]]:
+    """The events after the header, in pages, each as its original JSON text and its actor. Raises BadExport."""
+    events: list[tuple[str, str | None]] = []
     size = 0
     for sequence in range(1, header.events + 1):
         number = sequence + 1
@@ -151,8 +152,8 @@ def _read_line(stream: IO[bytes], number: int) -> bytes:
     return text
 
 
-def _event(text: bytes, number: int, sequence: int) -> str:
-    """The event of a line, as its original JSON text. Raises BadExport."""
+def _event(text: bytes, number: int, sequence: int) -> tuple[str, str | None]:
+    """The event of a line, as its original JSON text, and its actor. Raises BadExport."""
     try:
         line = _LINE.decode(text)
         if line.sequence != sequence:
@@ -160,7 +161,7 @@ def _event(text: bytes, number: int, sequence: int) -> str:
         if holds_nul(text):
             raise BadExport(f"line {number}: a string holds U+0000")
         _require_readable(decode(line.event), number)
-        return bytes(line.event).decode()
+        return bytes(line.event).decode(), line.actor
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise BadExport(f"line {number}: damaged: {why}") from None
@@ -168,11 +169,7 @@ def _event(text: bytes, number: int, sequence: int) -> str:
 
 def _require_readable(event: Event, number: int) -> None:
     """Check that the time and the ids of an event are valid. Raises BadExport."""
-    try:
-        is_time = datetime.fromisoformat(event.at).tzname() == "UTC"
-    except ValueError:
-        is_time = False
-    if not is_time:
+    if not is_time(event.at):
         raise BadExport(f"line {number}: damaged: {event.at!r} is not a time")
     for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
         id = getattr(event, name, None)

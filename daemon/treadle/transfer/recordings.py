@@ -1,31 +1,75 @@
-"""Import agent recordings as commands through the engine: `treadle import acp`."""
+"""Import agent recordings as commands through the engine: `treadle import acp`.
 
-import asyncio
-import hashlib
+A turn is imported as a whole, in one transaction, once its end is in the recording. So an import can be repeated while
+the recording grows: a turn that the log has already is left alone.
+"""
+
 import sys
-from collections.abc import Iterator
-from itertools import islice
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
-from treadle.contract.results import BatchDispatched
-from treadle.core.engine import Engine
-from treadle.core.idempotency import digest
-from treadle.domain.commands import Command, CreateProject
+from treadle.core.engine import Engine, Overloaded
+from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
+from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.sqlite.store import Store
+from treadle.transfer.turns import add, is_end, joined, known_turn, missing
 
-AT_ONCE = 1_000  # commands submitted at once: fewer than fit into the engine's queue
+STILL_GOING = 600.0  # seconds after the last change of a recording in which a turn without an end may still get one
+SINCE_1970 = 1_000_000_000.0  # a frame's time from here on counts seconds since 1970, below since the recording began
+ATTEMPTS = 10  # to import a turn while other imports add the same
+NAMED = 5  # how many skipped lines, and rejected turns, are named one by one
 
 
-async def import_acp(file: Path, data_dir: Path) -> int:
-    """Import the sessions of a recording; return the exit status. Importing the same file again changes nothing."""
+class Recording(Struct):
+    """What a file holds. changed: when it was last written, in seconds since 1970. bad: lines that are not frames."""
+
+    path: Path
+    frames: list[Frame]
+    changed: float
+    bad: list[BadRecording]
+
+    @property
+    def skipped(self) -> list[BadRecording]:
+        """The bad lines, except a last one that is not finished yet."""
+        return [line for line in self.bad if not line.is_unfinished]
+
+
+class Report(Struct):
+    """What became of the turns. waiting: messages after the last turn. failed: why turns were not imported."""
+
+    turns: int = 0
+    there_already: int = 0
+    still_going: int = 0
+    waiting: int = 0
+    events: int = 0
+    failed: list[str] = []
+
+
+def read_recording(file: Path) -> Recording:
+    """Raises OSError, and BadRecording if no line is a frame."""
+    bad: list[BadRecording] = []
+    recording = Recording(file.absolute(), list(read_frames(file, bad.append)), file.stat().st_mtime, bad)
+    if bad and not recording.frames:
+        raise bad[0]
+    return recording
+
+
+async def import_acp(
+    file: Path, data_dir: Path, progress: Callable[[int, int], object] = lambda done, total: None
+) -> int:
+    """Import the sessions of a recording, print what became of them and return the exit status."""
     try:
-        name, frames = _read(file)
+        recording = read_recording(file)
     except (OSError, BadRecording) as error:
         print(f"treadle: {file}: {error}", file=sys.stderr)
         return 1
@@ -33,62 +77,152 @@ async def import_acp(file: Path, data_dir: Path) -> int:
     engine = Engine(store, linger=0)
     engine.start()
     try:
-        before = await store.read(lambda reads: reads.sequence())
-        project_id = await _project(store, engine, _folder(frames, file))
-        results: list[BatchDispatched | BaseException] = []
-        commands = enumerate(_commands(frames, project_id))
-        while some := list(islice(commands, AT_ONCE)):
-            answers = [
-                engine.submit([c], command_id=f"import-{name}-{i}", digest=digest(msgspec.to_builtins(c))).future
-                for i, c in some
-            ]
-            results += await asyncio.gather(*answers, return_exceptions=True)
-        after = await store.read(lambda reads: reads.sequence())
+        report = await Import(store, engine, recording).run(progress)
     finally:
         await engine.stop()
         await store.close()
-    failed = [result for result in results if isinstance(result, BaseException)]
-    for failure in failed[:5]:
-        print(f"treadle: not recorded: {failure}", file=sys.stderr)
-    was = "" if after > before else ", all of which were there already"
-    print(f"{len(frames)} frames, {len(results)} commands{was}; {after - before} new events in project {project_id}")
-    return 1 if failed else 0
+    for line in recording.skipped[:NAMED]:
+        print(f"treadle: {file}: skipped: {line}", file=sys.stderr)
+    for reason in report.failed[:NAMED]:
+        print(f"treadle: {file}: not imported: {reason}", file=sys.stderr)
+    print(summary(recording, report))
+    return 1 if report.failed else 0
 
 
-def _read(file: Path) -> tuple[str, list[Frame]]:
-    """A name derived from the content of the file, and its frames."""
-    content = file.read_bytes()
-    return hashlib.sha256(content).hexdigest()[:32], list(read_frames(content.splitlines()))
+def summary(recording: Recording, report: Report) -> str:
+    """One line for people."""
+    said = [f"{_count(report.turns, 'turn')} new, {report.there_already} there already"]
+    if report.still_going:
+        said.append(f"{_count(report.still_going, 'turn')} still going")
+    if report.waiting:
+        said.append(f"{_count(report.waiting, 'message')} waiting for the next turn")
+    if skipped := recording.skipped:
+        lines = ", ".join(str(line.line) for line in skipped[:NAMED]) + (", …" if len(skipped) > NAMED else "")
+        said.append(f"{_count(len(skipped), 'line')} skipped ({lines})")
+    if len(skipped) < len(recording.bad):
+        said.append("the last line is not finished")
+    if report.failed:
+        said.append(f"{_count(len(report.failed), 'turn')} not imported")
+    said.append(_count(report.events, "new event"))
+    return "; ".join(said)
 
 
-def _commands(frames: list[Frame], project_id: str) -> Iterator[Command]:
-    mapper = SessionMapper(project_id)
-    for frame in frames:
-        yield from mapper.feed(frame)
-    yield from mapper.end()
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
-def _folder(frames: list[Frame], file: Path) -> str:
-    """The working directory of the first session; without one, the folder of the recording."""
-    for frame in frames:
-        params: Any = frame.msg.get("params")
-        if frame.msg.get("method") in ("session/new", "session/load") and isinstance(params, dict):
-            folder = params.get("cwd")
-            if isinstance(folder, str) and folder.startswith("/"):
-                return normalized(folder)
-    return str(file.absolute().parent)
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-async def _project(store: Store, engine: Engine, folder: str) -> str:
-    """The id of the folder's project, which is created if it does not exist."""
-    path = ("path", path_key(folder))
-    found = (await store.read(lambda reads: reads.look_up([path])))[path]
-    if found is not None:
+class Import:
+    """Imports the turns of one recording. Times within are in milliseconds since 1970."""
+
+    def __init__(self, store: Store, engine: Engine, recording: Recording) -> None:
+        self._store, self._engine = store, engine
+        self._frames, self._file = recording.frames, recording.path
+        self._now = _milliseconds(time.time())
+        last = self._frames[-1].t if self._frames else 0.0
+        ended = last if last >= SINCE_1970 else recording.changed
+        self._is_old = self._now - _milliseconds(ended) > _milliseconds(STILL_GOING)
+        self._began = _milliseconds(recording.changed) - _milliseconds(last)
+        self._is_anchored = False
+        self._threads: dict[str, c.CreateThread] = {}
+        self._turns: dict[str, list[Any]] = defaultdict(list)
+        self._report = Report()
+
+    async def run(self, progress: Callable[[int, int], object]) -> Report:
+        mapper = SessionMapper("", source=str(self._file))
+        for number, frame in enumerate(self._frames, 1):
+            await self._take(mapper.feed(frame), frame.t)
+            progress(number, len(self._frames))
+        if self._is_old and self._frames:
+            await self._take(mapper.end(), self._frames[-1].t)
+        self._report.still_going = sum(1 for turn in self._turns.values() if turn)
+        self._report.waiting = mapper.waiting
+        return self._report
+
+    async def _take(self, commands: list[c.Command], t: float) -> None:
+        """Collect the commands of each turn, and import the turns that have an end."""
+        for command in commands:
+            if isinstance(command, c.StartTurn) and not self._is_anchored:
+                await self._anchor(command, t)
+        at = self._time(t)
+        for command in commands:
+            stamped = msgspec.structs.replace(command, at=at)
+            if isinstance(stamped, c.CreateThread):
+                self._threads[str(stamped.thread_id)] = stamped
+                continue
+            thread_id = str(stamped.thread_id)  # type: ignore[attr-defined]
+            add(self._turns[thread_id], stamped)
+            if is_end(stamped):
+                await self._import_turn(joined(self._turns.pop(thread_id)))
+
+    # Times
+
+    async def _anchor(self, start: c.StartTurn, t: float) -> None:
+        """Times since the recording began count from when the log says that its first turn started, so that they are
+        the same in every import. In the first import the recording ends when the file was last written."""
+        self._is_anchored = True
+        turn = await self._store.read(lambda reads: known_turn(reads, start))
+        if turn is not None:
+            started = datetime.fromisoformat(turn["startedAt"]).timestamp()
+            self._began = _milliseconds(started) - _milliseconds(t)
+
+    def _time(self, t: float) -> Timestamp:
+        at = min(_milliseconds(t) + (0 if t >= SINCE_1970 else self._began), self._now)
+        return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at % 1000:03}Z"
+
+    # Turns
+
+    async def _import_turn(self, turn: list[Any]) -> None:
+        """Submit what the log does not have of the turn, all or nothing."""
+        for _ in range(ATTEMPTS):
+            commands = await self._store.read(lambda reads: missing(reads, turn))
+            if not commands:
+                self._report.there_already += 1
+                return
+            try:
+                await self._create_thread(turn[0].thread_id)
+                await self._submit(commands)
+            except (Rejected, Overloaded) as error:
+                if isinstance(error, Rejected) and error.kind == "idTaken":  # another import was faster
+                    continue
+                self._report.failed.append(f"turn {turn[0].id!r} of thread {turn[0].thread_id!r}: {error}")
+                return
+            self._report.turns += 1
+            return
+        self._report.failed.append(f"turn {turn[0].id!r}: other imports of this recording are running")
+
+    async def _create_thread(self, thread_id: str) -> None:
+        """Create the thread, and the project of its folder, unless they exist."""
+        create, key = self._threads[thread_id], ("thread", thread_id)
+        found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
+        if found is not None and found.deleted:
+            raise Rejected("notFound", "the thread was deleted")
+        if found is not None:
+            return
+        cwd = create.origin.cwd if create.origin else None
+        folder = normalized(cwd) if cwd else str(self._file.parent)
+        project_id = await self._project(folder, create.at)
+        try:
+            await self._submit([msgspec.structs.replace(create, project_id=project_id)])
+        except Rejected as error:
+            if error.kind != "idTaken":
+                raise
+
+    async def _project(self, folder: str, at: Timestamp | None) -> str:
+        path = ("path", path_key(folder))
+        found = (await self._store.read(lambda reads: reads.look_up([path])))[path]
+        if found is None:
+            try:
+                await self._submit([c.CreateProject(name=Path(folder).name or folder, path=folder, at=at)])
+            except Rejected as error:
+                if error.kind != "pathTaken":
+                    raise
+            found = (await self._store.read(lambda reads: reads.look_up([path])))[path]
         return str(found)
-    command = CreateProject(name=Path(folder).name or folder, path=folder)
-    try:
-        answer = await engine.submit([command]).future
-    except Rejected as error:  # another process created it first
-        return str(error.details["projectId"])
-    created: Any = answer.results[0].events[0]  # JSON that is not decoded
-    return str(msgspec.json.decode(created)["event"]["id"])
+
+    async def _submit(self, commands: list[Any]) -> None:
+        answer = await self._engine.submit(commands, atomic=True).future
+        self._report.events += sum(len(result.events) for result in answer.results)

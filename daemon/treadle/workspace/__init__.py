@@ -1,4 +1,4 @@
 """The folders of projects: which project a folder belongs to, also after it was moved.
 
-Imports `core`, `store` and `domain`. Only this package reads the file system of projects, or would run git.
+Imports `core`, `store` and `domain`. Only this package reads the file system of projects and runs git.
 """

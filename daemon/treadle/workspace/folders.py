@@ -1,15 +1,20 @@
-"""Find the project of a folder: by its path and inode, and after the folder was moved, by a mark on it.
+"""Find the project of a folder: by its path and inode, after the folder was moved by a mark on it, else by its remote.
 
 The mark is an extended attribute of the folder (xattr(7)): it moves with the folder and no directory listing shows it.
 Without extended attributes (macOS, some file systems), a moved folder becomes a new project, and a new folder at the
 path of a project belongs to that project.
+
+By its git remote, a folder is found whose project has its path on another machine, or was moved without its mark: only
+if that path is no folder here, so that two clones on one machine stay two projects.
 """
 
 import asyncio
 import contextlib
 import errno
 import os
+import posixpath
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +28,7 @@ from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import path_key
 from treadle.store.sqlite.store import Store
+from treadle.workspace.git import remote_of
 
 ATTRIBUTE: Final = "user.treadle."
 """The prefix of the attribute's name; the log's id follows, because each data directory has its own projects."""
@@ -31,12 +37,13 @@ ATTRIBUTE: Final = "user.treadle."
 class Location(Struct, frozen=True):
     """A folder and its project. folder: its path without symbolic links. project_id: None if it has no project yet.
 
-    moved: the project has another path, which has to be updated.
+    moved: the project has another path, which has to be updated. remote: the folder's git remote, if it has one.
     """
 
     folder: str
     project_id: str | None = None
     moved: bool = False
+    remote: str | None = None
 
 
 async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened:
@@ -48,17 +55,15 @@ async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     while True:
         projects = await _projects(store)
-        asked, place = await asyncio.to_thread(
-            find, path, {id: project.path for id, project in projects.items()}, store.log_id
-        )
+        asked, place = await asyncio.to_thread(_locate, path, projects, store.log_id)
+        id = place.project_id
         try:
-            if place.project_id is None:
+            if id is None:
                 name = Path(place.folder).name or place.folder
-                id = await _do(engine, c.CreateProject(name=name, path=place.folder))
-            elif place.moved:
-                id = await _do(engine, c.UpdateProject(id=place.project_id, path=place.folder))
-            else:
-                id = place.project_id
+                id = await _do(engine, c.CreateProject(name=name, path=place.folder, remote=place.remote))
+            elif place.moved or place.remote not in (None, projects[id].remote):
+                moved_to = place.folder if place.moved else None
+                await _do(engine, c.UpdateProject(id=id, path=moved_to, remote=place.remote))
         except Rejected as error:
             if error.kind == "pathTaken" or isinstance(error, NotFound):
                 continue  # another process changed a project first: retry
@@ -69,6 +74,33 @@ async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened
         project = (await _projects(store)).get(id)
         if project is not None:
             return ProjectOpened(project, created=place.project_id is None, moved=place.moved)
+
+
+def _locate(path: str, projects: dict[str, Project], log_id: str) -> tuple[bool, Location]:
+    """As `find`, and if that finds no project, by the git remote of the folder, which the location has in any case."""
+    asked, place = find(path, {id: project.path for id, project in projects.items()}, log_id)
+    remote = remote_of(Path(place.folder))
+    if remote is None:
+        return asked, place
+    found = None if place.project_id is not None else _by_remote(place.folder, remote, projects.values())
+    return asked, found or msgspec.structs.replace(place, remote=remote)
+
+
+def _by_remote(folder: str, remote: str, projects: Collection[Project]) -> Location | None:
+    """The location of the project with this remote, or that of the nearest parent in the repository, if it is not here.
+
+    Of several, the one that was updated last.
+    """
+    repository, _, below = remote.partition("//")
+    while True:
+        remote = f"{repository}//{below}" if below else repository
+        candidates = [one for one in projects if one.remote == remote and _is_folder(Path(one.path)) is False]
+        if candidates:
+            project = max(candidates, key=lambda one: (one.updated_at, one.sequence))
+            return Location(folder, project.id, moved=True, remote=remote)
+        if not below:
+            return None
+        folder, below = posixpath.dirname(folder), posixpath.dirname(below)
 
 
 def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Location]:

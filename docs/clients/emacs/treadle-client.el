@@ -23,7 +23,7 @@
 (defvar treadle--connection nil "The connection to the current or last daemon.")
 (defvar treadle--views nil "The open views: an alist by subscriptionId.")
 
-;; The replica.  A view has the entities of a topic in order, each (KIND . VALUE).
+;; The replica.  A view has the entities of a topic, sorted by sequence, each (KIND . VALUE).
 
 (cl-defstruct treadle-view topic thread show entities (found (make-hash-table :test #'equal)) ended)
 
@@ -37,6 +37,11 @@
       (puthash key entity (treadle-view-found view))
       (setf (treadle-view-entities view) (nconc (treadle-view-entities view) (list entity))))))
 
+(defun treadle--sort (view)
+  "Sort the entities of VIEW by sequence."
+  (cl-callf sort (treadle-view-entities view)
+    (lambda (a b) (< (plist-get (cdr a) :sequence) (plist-get (cdr b) :sequence)))))
+
 (defun treadle--load (view snapshot)
   "Fill VIEW from SNAPSHOT."
   (pcase-dolist (`(,plural . ,kind)
@@ -44,8 +49,7 @@
                    (:activities . "activity") (:approvals . "approval") (:checkpoints . "checkpoint")))
     (seq-doseq (value (plist-get snapshot plural))
       (treadle--put view kind value)))
-  (cl-callf cl-stable-sort (treadle-view-entities view) #'string< ; a snapshot lists entities by kind
-             :key (lambda (entity) (or (plist-get (cdr entity) :createdAt) (plist-get (cdr entity) :startedAt)))))
+  (treadle--sort view))
 
 (defun treadle--apply (view change)
   "Apply CHANGE to VIEW.  Return nil if an earlier change was lost."
@@ -54,7 +58,7 @@
          (entity (gethash key (treadle-view-found view)))
          (text (plist-get (cdr entity) :text)))
     (pcase (plist-get change :type)
-      ("upsert" (treadle--put view kind (plist-get change :value)) t)
+      ("upsert" (treadle--put view kind (plist-get change :value)) (treadle--sort view) t)
       ("append" (when (eql (length text) (plist-get change :offset)) ; Emacs counts code points
                   (setcdr entity (plist-put (cdr entity) :text (concat text (plist-get change :text))))))
       ("remove" (remhash key (treadle-view-found view))

@@ -42,11 +42,32 @@
         (push (cons name (plist-get thread :id)) names)))
     (treadle-open (cdr (assoc (completing-read "Thread: " (reverse names) nil t) names)))))
 
+(defun treadle--attached (message)
+  "The content blocks of MESSAGE that are not text, such as images, as lines."
+  (concat
+   (when-let ((bytes (plist-get message :contentBytes))) (format "[%d bytes of content]\n" bytes))
+   (mapconcat
+    (lambda (block)
+      (let ((uri (plist-get block :uri)))
+        (if (equal (plist-get block :type) "text") ""
+          (format "[%s%s]\n" (or (plist-get block :name) (plist-get block :mimeType) (plist-get block :type))
+                  (if uri (concat ", " uri) "")))))
+    (plist-get message :content) "")))
+
+(defun treadle--ending (turn)
+  "How TURN ended and why, on one line."
+  (let ((by (plist-get turn :by)) (kind (plist-get turn :errorKind))
+        (reason (or (plist-get turn :stopReason) (plist-get turn :reason) (plist-get turn :error))))
+    (concat (plist-get turn :status) (when by (concat " by " by))
+            (when reason (format " (%s%s)" (if kind (concat kind ": ") "") reason))
+            (when (eq (plist-get turn :confirmed) :json-false) "; the agent did not confirm"))))
+
 (defun treadle--line (kind value)
   "One entity of a turn: a VALUE of KIND."
   (let ((status (plist-get value :status)))
     (if (equal kind "message")
-        (format "%s> %s%s\n" (plist-get value :role) (plist-get value :text) (if (equal status "streaming") "▌" ""))
+        (format "%s> %s%s\n%s" (plist-get value :role) (plist-get value :text) (if (equal status "streaming") "▌" "")
+                (treadle--attached value))
       (format "* %s [%s]\n" (or (plist-get value :title) (plist-get value :message))
               (or (plist-get value :outcome) status (plist-get value :gitRef))))))
 
@@ -60,9 +81,7 @@
               concat (cl-loop for (kind . value) in entities
                               when (equal (plist-get value :turnId) (plist-get turn :id))
                               concat (treadle--line kind value))
-              and concat (let ((reason (or (plist-get turn :stopReason) (plist-get turn :reason)
-                                           (plist-get turn :error))))
-                           (format "-- %s%s\n" (plist-get turn :status) (if reason (format " (%s)" reason) ""))))
+              and concat (format "-- %s\n" (treadle--ending turn)))
      (when (treadle-view-ended view) (format "!! %s\n" (treadle-view-ended view))))))
 
 (defun treadle-open (thread)

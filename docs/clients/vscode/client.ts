@@ -20,10 +20,24 @@ const KINDS: [string, Kind][] = [
   ["activities", "activity"], ["approvals", "approval"], ["checkpoints", "checkpoint"],
 ];
 
-/** The content of a topic: its entities in order, kept up to date by notifications. */
+/** How a turn ended and why, on one line. */
+function ending({ status, by, confirmed, stopReason, reason, error, errorKind }: Value<"turn">): string {
+  const why = stopReason ?? reason ?? error;
+  const unconfirmed = confirmed === false ? "; the agent did not confirm" : "";
+  return `${status}${by ? ` by ${by}` : ""}${why ? ` (${errorKind ? `${errorKind}: ` : ""}${why})` : ""}${unconfirmed}`;
+}
+
+/** The content blocks of a message that are not text, such as images, as lines. */
+function attached({ content, contentBytes }: Value<"message">): string[] {
+  const blocks = ((content ?? []) as Record<string, string>[]).filter(({ type }) => type !== "text");
+  const lines = blocks.map(({ type, name, mimeType, uri }) => `[${name ?? mimeType ?? type}${uri ? `, ${uri}` : ""}]`);
+  return contentBytes ? [`[${contentBytes} bytes of content]`] : lines;
+}
+
+/** The content of a topic: its entities, kept up to date by notifications. */
 export class View {
-  /** By kind and id. A Map keeps insertion order. */
-  readonly entities = new Map<string, Entity>();
+  /** By kind and id. */
+  private readonly entities = new Map<string, Entity>();
   /** Why the view is no longer updated, once that is the case. */
   ended: string | undefined;
   private readonly changed = new Emitter<void>();
@@ -31,17 +45,21 @@ export class View {
 
   constructor(readonly topic: string, readonly threadId?: string) {}
 
+  /** All entities, in the order in which they were created: times do not tell it. */
+  sorted(): Entity[] {
+    return [...this.entities.values()].sort((a, b) => a.value.sequence - b.value.sequence);
+  }
+
   of<K extends Kind>(kind: K): Value<K>[] {
-    return [...this.entities.values()].filter((entity) => entity.kind === kind).map((entity) => entity.value as Value<K>);
+    return this.sorted().filter((entity) => entity.kind === kind).map((entity) => entity.value as Value<K>);
   }
 
   load(snapshot: Snapshot): void {
     const lists = new Map<string, Entity["value"][]>(Object.entries(snapshot));
-    const entities = KINDS.flatMap(([plural, kind]) => (lists.get(plural) ?? []).map((value) => ({ kind, value }) as Entity));
-    const at = ({ value }: Entity) => ("startedAt" in value ? value.startedAt : "createdAt" in value ? value.createdAt : "");
-    entities.sort((a, b) => (at(a) < at(b) ? -1 : at(a) > at(b) ? 1 : 0)); // a snapshot lists entities by kind
     this.entities.clear();
-    for (const entity of entities) this.entities.set(keyOf(entity.kind, entity.value), entity);
+    for (const [plural, kind] of KINDS) {
+      for (const value of lists.get(plural) ?? []) this.entities.set(keyOf(kind, value), { kind, value } as Entity);
+    }
   }
 
   /** Applies a change; false if it does not fit because an earlier one was lost. */
@@ -66,16 +84,17 @@ export class View {
   text(): string {
     const thread = this.of("thread").find(({ id }) => id === this.threadId);
     const lines = [thread ? `# ${thread.title} [${thread.status}]` : "(deleted)"];
+    const entities = this.sorted();
     for (const turn of this.of("turn")) {
-      for (const { kind, value } of this.entities.values()) {
+      for (const { kind, value } of entities) {
         if (!("turnId" in value) || value.turnId !== turn.id) continue;
-        if (kind === "message") lines.push(`${value.role}> ${value.text}${value.status === "streaming" ? "▌" : ""}`);
-        else if (kind === "checkpoint") lines.push(`* ${value.message} [${value.gitRef}]`);
+        if (kind === "message") {
+          lines.push(`${value.role}> ${value.text}${value.status === "streaming" ? "▌" : ""}`, ...attached(value));
+        } else if (kind === "checkpoint") lines.push(`* ${value.message} [${value.gitRef}]`);
         else if (kind === "approval") lines.push(`* ${value.title} [${value.outcome ?? value.status}]`);
         else if (kind === "activity") lines.push(`* ${value.title} [${value.status}]`);
       }
-      const reason = turn.stopReason ?? turn.reason ?? turn.error;
-      lines.push(`-- ${turn.status}${reason ? ` (${reason})` : ""}`);
+      lines.push(`-- ${ending(turn)}`);
     }
     if (this.ended) lines.push(`!! ${this.ended}`);
     return lines.join("\n");

@@ -74,8 +74,9 @@ def copy_whole(
 def restore(data_dir: Path, source: Path, progress: Progress = lambda done, total: None) -> Path | None:
     """Replace the database with a backup; return the path under which the previous database is kept, if there was one.
 
-    The log gets a new logId, so that clients which know sequences of the old log start from a snapshot again. Raises
-    Refused and changes nothing if a daemon has the data directory open or the backup is damaged.
+    The log gets a new logId, so that clients which know sequences of the old log start from a snapshot again. The next
+    start gives it a new machineId, and interrupts the turns that were running when the backup was made. Raises Refused
+    and changes nothing if a daemon has the data directory open or the backup is damaged.
     """
     if not source.is_file():
         raise Refused(f"file {source} does not exist")
@@ -92,6 +93,9 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
         with closing(sqlite3.connect(part, isolation_level=None)) as db:
             _check_is_not_newer(db, source)
             db.execute(LOG_ID, (secrets.token_hex(16),))
+            db.execute(
+                "DELETE FROM meta WHERE key = 'machineFile'"
+            )  # a copy, even if it gets the inode of the original
         kept = _keep(path)
         part.rename(path)
         sync(data_dir)

@@ -11,8 +11,12 @@ from treadle.store.errors import Refused, said, translated
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect
 from treadle.store.sqlite.projections import Progress
+from treadle.store.sqlite.runners import note_former
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import REBUILDING
+
+Event = tuple[str, str | None]
+"""The payload of an event and its actor."""
 
 
 class EventRefused(Exception):
@@ -24,10 +28,11 @@ class EventRefused(Exception):
         self.why = why
 
 
-def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: Progress) -> int:
-    """Append the payloads, page by page, to an existing empty log, in one transaction; return the number of events.
+def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress: Progress) -> int:
+    """Append the events, page by page, to an existing empty log, in one transaction; return the number of events.
 
-    Raises Refused if the log is not empty or another treadle holds a lock, EventRefused, and what `pages` raises.
+    Nobody runs the running turns of that log here: the next start interrupts them. Raises Refused if the log is not
+    empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
     present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
     path = data_dir / FILE_NAME
@@ -43,6 +48,7 @@ def fill_log(data_dir: Path, pages: Iterable[list[str]], total: int, progress: P
                     _append(db, done, events)
                     done += len(events)
                     progress(done, total)
+                note_former(db, {runner for _, _, runner in db.execute(query("running_turns"))})
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -63,7 +69,7 @@ def _require_empty(db: sqlite3.Connection, data_dir: Path) -> None:
         )
 
 
-def _append(db: sqlite3.Connection, after: int, events: list[str]) -> None:
+def _append(db: sqlite3.Connection, after: int, events: list[Event]) -> None:
     db.execute("SAVEPOINT page")
     try:
         _insert(db, after, events)
@@ -88,5 +94,7 @@ def _is_of_event(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, sqlite3.IntegrityError) or code == sqlite3.SQLITE_CORRUPT_VTAB
 
 
-def _insert(db: sqlite3.Connection, after: int, events: list[str]) -> None:
-    db.execute(query("append_events"), {"expected": after, "batch": msgspec.json.encode(events).decode()})
+def _insert(db: sqlite3.Connection, after: int, events: list[Event]) -> None:
+    batch = msgspec.json.encode([payload for payload, _ in events]).decode()
+    actors = msgspec.json.encode({str(i): actor for i, (_, actor) in enumerate(events) if actor is not None}).decode()
+    db.execute(query("append_events"), {"expected": after, "batch": batch, "actors": actors})

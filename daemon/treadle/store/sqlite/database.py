@@ -46,9 +46,14 @@ class SqliteConnection(aiosqlite.Connection):
     async def call(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function(connection, …)` on the connection's thread."""
-        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return result
+        """Run `function(connection, …)` on the connection's thread, which keeps no reference to it or to its result.
+
+        aiosqlite's thread would keep both until the next call: they may hold a command of many megabytes.
+        """
+        calls = [lambda: function(self._conn, *args, **kwargs)]
+        results: list[T] = []
+        await self._execute(lambda: results.append(calls.pop()()))  # type: ignore[no-untyped-call]
+        return results.pop()
 
 
 def require_in_place(path: Path, opened: tuple[int, int]) -> None:

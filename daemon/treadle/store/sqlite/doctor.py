@@ -15,7 +15,7 @@ from treadle.store.sqlite import environment as surroundings
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, PRESENT, FileLock
 from treadle.store.sqlite.environment import Finding
-from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.runners import Runner, machine_of
 from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.store import REBUILDING
 
@@ -190,15 +190,18 @@ def _log(data_dir: Path) -> Finding:
 
 
 def _turns(data_dir: Path) -> Finding:
-    runner = Runner(data_dir)
     with closing(_connect(data_dir)) as db:
+        runner = Runner(data_dir, machine_of(db))
         turns = db.execute(query("running_turns")).fetchall()
     gone = [turn for turn in turns if runner.is_gone(turn[2])]
     if gone:
         return Finding(
             "running turns", "warning", f"{len(gone)} are of daemons that are gone: the next start interrupts them"
         )
-    return Finding("running turns", "ok", f"{len(turns)}, each of a daemon that lives")
+    elsewhere = sum(not turn[2].startswith(f"{runner.machine.id}.") for turn in turns)
+    here = f"{len(turns) - elsewhere}, each of a daemon that lives"
+    others = f"; {elsewhere} of other machines, which only they can judge" if elsewhere else ""
+    return Finding("running turns", "ok", here + others)
 
 
 def _events(data_dir: Path) -> Finding:

@@ -34,7 +34,9 @@ class SqliteLog:
             self._in_place()
             appended = self.sequence() == expected
             if appended and count:
-                inserted = db.execute(query("append_events"), {"expected": expected, "batch": batch}).rowcount
+                inserted = db.execute(
+                    query("append_events"), {"expected": expected, "batch": batch, "actors": None}
+                ).rowcount
                 assert inserted == count, f"{inserted} rows of {count}"
             if appended and records:
                 rows = {"sequence": expected + count, "batch": msgspec.json.encode(records).decode()}
@@ -61,7 +63,7 @@ class SqliteLog:
                     record = CommandRecord(*row)
                     after, count = record.first_sequence - 1, record.last_sequence - record.first_sequence + 1
                     events = db.execute(query("event_list"), {"after": after, "limit": count}).fetchall()
-                    answers[record.command_id] = record, [stored_event(number, payload) for number, payload in events]
+                    answers[record.command_id] = record, [stored_event(*event) for event in events]
         finally:
             db.execute("ROLLBACK")
         return Loaded(sequence, found, answers)

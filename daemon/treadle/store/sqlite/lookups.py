@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from treadle.domain.detail import json_text
+from treadle.domain.ids import ActivityStatus
 from treadle.domain.paths import path_key
-from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState, json_text
+from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState
 from treadle.store.sqlite.sql import query
 
 
@@ -37,12 +39,12 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
 
 
 def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, ThreadState]:
-    id, project_id, title, version, archived, deleted, running = row
-    turn = _running_turn(connection, id) if running and not deleted else None
+    id, project_id, title, version, archived, deleted, turn_status = row
+    turn = None if turn_status is None or deleted else _running_turn(connection, id, turn_status == "cancelling")
     return ("thread", id), ThreadState(project_id, title, version, bool(archived), bool(deleted), turn)
 
 
-def _running_turn(connection: sqlite3.Connection, thread_id: str) -> RunningTurn | None:
+def _running_turn(connection: sqlite3.Connection, thread_id: str, cancelling: bool) -> RunningTurn | None:
     def rows(name: str) -> list[tuple[Any, ...]]:
         return connection.execute(query(name), {"thread": thread_id}).fetchall()
 
@@ -54,12 +56,13 @@ def _running_turn(connection: sqlite3.Connection, thread_id: str) -> RunningTurn
         id,
         runner,
         messages=tuple(id for (id,) in rows("lookup_open_messages")),
-        activities=tuple((id, _activity_state(*rest)) for id, *rest in rows("lookup_unfinished_activities")),
+        activities=tuple(id for (id,) in rows("lookup_unfinished_activities")),
         approvals=tuple(id for (id,) in rows("lookup_pending_approvals")),
+        cancelling=cancelling,
     )
 
 
-def _activity_state(turn_id: str, kind: str, title: str, status: str, detail: str | None) -> ActivityState:
+def _activity_state(turn_id: str, kind: str, title: str, status: ActivityStatus, detail: str | None) -> ActivityState:
     return ActivityState(turn_id, kind, title, status, None if detail is None else msgspec.json.decode(detail))
 
 
@@ -68,7 +71,10 @@ def _option_ids(options: str) -> tuple[str, ...]:
 
 
 _READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], tuple[Key, Any]]]] = {
-    "project": ("lookup_projects", lambda _, row: (("project", row[0]), ProjectState(row[1], row[2], bool(row[3])))),
+    "project": (
+        "lookup_projects",
+        lambda _, row: (("project", row[0]), ProjectState(row[1], row[2], row[3], bool(row[4]))),
+    ),
     "thread": ("lookup_threads", _thread),
     "turn": ("lookup_turns", lambda _, row: (("turn", *row[:2]), row[2])),
     "message": ("lookup_messages", lambda _, row: (("message", *row[:2]), row[2])),

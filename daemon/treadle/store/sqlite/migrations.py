@@ -55,8 +55,9 @@ def pending(connection: sqlite3.Connection, migrations: list[Script] | None = No
             )
         if checksum != known[version].checksum:
             raise Refused(
-                f"migration {name} of the database differs from the one that this treadle has: it was edited after "
-                "it was applied. Use the version of treadle that created the database, or restore the file"
+                f"migration {name} of the database differs from the one that this treadle has: a version from before "
+                "the first release created it. Export its log with that version (`treadle export FILE`) and import it "
+                "with this one (`treadle import jsonl FILE`) into an empty --data-dir"
             )
     return [script for version, script in sorted(known.items()) if version not in applied]
 

@@ -13,7 +13,7 @@ from treadle.store.sqlite import migrations
 from treadle.store.sqlite.database import make_private_file
 from treadle.store.sqlite.sql import query, scripts
 
-VERSION = 3
+VERSION = 1
 """Raised with every change to sql/projections or the event types; tests/test_projections.py pins the checksum."""
 
 TABLES = (
@@ -21,8 +21,8 @@ TABLES = (
     "projection_threads",
     "projection_turns",
     "projection_messages",
-    "message_chunks",
     "projection_activities",
+    "parts",
     "projection_approvals",
     "checkpoints",
     "settings",

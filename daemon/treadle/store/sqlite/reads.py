@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, Final
 
@@ -11,8 +11,11 @@ from msgspec import Raw
 
 from treadle.contract.results import IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.errors import NotFound
-from treadle.store.pages import INDEX_THREADS, LATEST, MAX_BYTES, encode_cursor, stored_event
+from treadle.domain.ids import ThreadSort
+from treadle.store.pages import LATEST, Position, decode_cursor, encode_cursor, stored_event
 from treadle.store.sqlite.sql import query
+
+AFTER_TIMES: Final = "~"  # sorts after every time
 
 
 def _json(texts: Iterable[str]) -> list[Any]:
@@ -25,48 +28,67 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def page(connection: sqlite3.Connection, name: str, limit: int, **parameters: Any) -> Page[Raw]:
+def page(connection: sqlite3.Connection, name: str, limit: int, max_bytes: int, **parameters: Any) -> Page[Raw]:
     """One page of a query whose rows start with (position, value)."""
-    rows = connection.execute(query(name), {**parameters, "limit": limit + 1})
+    return _page(connection.execute(query(name), {**parameters, "limit": limit + 1}), limit, max_bytes)
+
+
+def _page(rows: sqlite3.Cursor, limit: int, max_bytes: int, place: Callable[[Any], Any] = itemgetter(0)) -> Page[Raw]:
+    """One page of rows whose second column is the value. place: the columns that a cursor holds."""
     items: list[Raw] = []
     size, last = 0, None
-    for position, value, *_ in rows:
-        size += bytes_of(value)
-        if items and (len(items) == limit or size > MAX_BYTES):
+    for row in rows:
+        size += bytes_of(row[1])
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()  # an open cursor would hold the read transaction
-            return Page(items, None if last is None else encode_cursor(last))
-        items.append(Raw(value))
-        last = position
+            return Page(items, encode_cursor(place(last)))
+        items.append(Raw(row[1]))
+        last = row
     return Page(items, None)
 
 
 def thread_list(
-    connection: sqlite3.Connection, project_id: str | None, archived: bool | None, limit: int, before: int
+    connection: sqlite3.Connection,
+    *,
+    sort: ThreadSort = "version",
+    project_id: str | None = None,
+    archived: bool | None = None,
+    tool: str | None = None,
+    session: str | None = None,
+    limit: int,
+    cursor: str | None = None,
+    max_bytes: int,
 ) -> Page[Raw]:
-    """Threads, most recently changed first."""
-    parameters: dict[str, Any] = {"before": before}
-    name = "thread_list"
-    if project_id is not None:
-        name, parameters["project"] = f"{name}_of_project", project_id
-    if archived is not None:
-        name, parameters["live"] = f"{name}_archived", not archived
-    return page(connection, name, limit, **parameters)
+    """Threads, most recently changed first, or with the latest `updatedAt` first. Raises BadCursor."""
+    by_time, updated = sort == "updatedAt", AFTER_TIMES
+    if by_time:
+        updated, before = decode_cursor(cursor, (AFTER_TIMES, LATEST), tuple[str, Position])
+    else:
+        before = decode_cursor(cursor, LATEST)
+    if session is not None:
+        name = "thread_list_of_session"
+    else:
+        name = f"thread_list{'' if project_id is None else '_of_project'}{'_by_time' if by_time else ''}"
+    asked = {"project": project_id, "archived": archived, "tool": tool, "session": session}
+    bounds = {"by_time": by_time, "updated": updated, "before": before, "limit": limit + 1}
+    place = itemgetter(2, 0) if by_time else itemgetter(0)
+    return _page(connection.execute(query(name), asked | bounds), limit, max_bytes, place)
 
 
 def events(
-    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int
+    connection: sqlite3.Connection, thread_id: str | None, after: int, limit: int, max_bytes: int
 ) -> tuple[list[Raw], int | None]:
     """Stored events after a sequence, and the sequence after which the next page starts; None on the last page."""
     name = "event_list" if thread_id is None else "event_list_of_thread"
     rows = connection.execute(query(name), {"thread": thread_id, "after": after, "limit": limit + 1})
     items: list[Raw] = []
     size, last = 0, after
-    for sequence, payload in rows:
+    for sequence, payload, actor in rows:
         size += bytes_of(payload)
-        if items and (len(items) == limit or size > MAX_BYTES):
+        if items and (len(items) == limit or size > max_bytes):
             rows.close()
             return items, last
-        items.append(stored_event(sequence, payload))
+        items.append(stored_event(sequence, payload, actor))
         last = sequence
     return items, None
 
@@ -94,7 +116,9 @@ _WINDOW: Final = {
 """The lists in a window of a thread, each with its query, newest first."""
 
 
-def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
+def turns(
+    connection: sqlite3.Connection, thread_id: str, turn_limit: int, before: int, max_bytes: int
+) -> ThreadSnapshot:
     """The newest turns of a thread and their contents, created before the sequence `before`. Raises NotFound.
 
     The page ends when it is full or has `turn_limit` turns, and has at least one row. If it ends within a turn, it also
@@ -108,7 +132,7 @@ def turns(connection: sqlite3.Connection, thread_id: str, turn_limit: int, befor
     newest_first = heapq.merge(*itertools.starmap(_positions, listed.items()), key=itemgetter(0), reverse=True)
     for position, plural, value in newest_first:
         size += bytes_of(value)
-        if oldest != before and (size > MAX_BYTES or len(window["turns"]) == turn_limit):
+        if oldest != before and (size > max_bytes or len(window["turns"]) == turn_limit):
             has_older = True
             break
         window[plural].append(value)
@@ -148,13 +172,17 @@ def _whole(rows: sqlite3.Cursor, entity: str, id: str) -> Raw:
     return Raw(row[0])
 
 
-def index(connection: sqlite3.Connection) -> IndexSnapshot:
+def index(connection: sqlite3.Connection, thread_limit: int) -> IndexSnapshot:
     """The snapshot of the topic `index`: all projects and the most recently changed threads."""
     projects = connection.execute(query("project_list"), {"before": LATEST, "limit": -1}).fetchall()
-    threads = connection.execute(query("thread_list"), {"before": LATEST, "limit": INDEX_THREADS}).fetchall()
-    return IndexSnapshot(
-        sequence(connection), _json(value for _, value in projects), _json(value for _, value in threads)
-    )
+    threads = newest_threads(connection, thread_limit)
+    return IndexSnapshot(sequence(connection), _json(value for _, value in projects), threads)
+
+
+def newest_threads(connection: sqlite3.Connection, limit: int) -> list[Any]:
+    """The most recently changed threads, of any size together, most recent first."""
+    asked = {"archived": None, "tool": None, "before": LATEST, "limit": limit}
+    return _json(row[1] for row in connection.execute(query("thread_list"), asked).fetchall())
 
 
 def settings(connection: sqlite3.Connection) -> SettingsSnapshot:

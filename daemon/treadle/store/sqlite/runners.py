@@ -1,17 +1,86 @@
-"""Runners: daemons that run turns. Each holds a lock file for as long as its process lives."""
+"""Runners: daemons that run turns. Each holds a lock file for as long as its process lives.
+
+A runner is named `machineId.name`. A lock file says whether a runner of this data directory is alive, and nothing about
+the runners of another one, whose events are in this log because it is shared or copied.
+"""
 
 import contextlib
 import fcntl
 import os
 import re
+import secrets
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 from treadle.store.errors import explained
 from treadle.store.ids import new_id
 from treadle.store.sqlite.database import FileLock
 
-_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_NAME = re.compile(r"([0-9a-f]{16})\.[A-Za-z0-9-]{1,64}")
 """Names are read from the log, which may be imported: only a name that matches is used in a path."""
+
+
+class Machine(Struct, frozen=True):
+    """A data directory, as opposed to others with events in the same log.
+
+    id: random. former: the ids of the directories that this one was copied, restored or imported from: their daemons
+    write to another log, so none of them runs a turn of this one.
+    """
+
+    id: str
+    former: frozenset[str] = frozenset()
+
+
+def machine_of(connection: sqlite3.Connection) -> Machine:
+    """The machine of a database; its id is empty if no daemon has opened the database yet."""
+    meta = _meta(connection)
+    return Machine(meta.get("machineId", ""), _former(meta))
+
+
+def identify(connection: sqlite3.Connection, file: int, alone: Callable[[], bool]) -> Machine:
+    """The machine of a database, which gets an id if it has none, and another one if it is a copy.
+
+    file: the inode number of the database file. If it differs from the one in the database, the file is a copy. alone:
+    whether no other process has the database open. If one has, its turns need the id to stay.
+    """
+    meta = _meta(connection)
+    id = meta.get("machineId")
+    if id is None or (meta.get("machineFile") != str(file) and alone()):
+        former = _former(meta) if id is None else _former(meta) | {id}
+        id = secrets.token_hex(8)
+        _store(connection, machineId=id, machineFile=str(file), formerMachineIds=_json(former))
+    return machine_of(connection)
+
+
+def note_former(connection: sqlite3.Connection, runners: set[str]) -> None:
+    """Note the machines of these runners as former ones of this database."""
+    machines = {match[1] for match in map(_NAME.fullmatch, runners) if match}
+    _store(connection, formerMachineIds=_json(machine_of(connection).former | machines))
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def _former(meta: dict[str, str]) -> frozenset[str]:
+    return msgspec.json.decode(meta.get("formerMachineIds", "[]"), type=frozenset[str])
+
+
+def _json(ids: frozenset[str]) -> str:
+    return msgspec.json.encode(sorted(ids)).decode()
+
+
+def _store(connection: sqlite3.Connection, **values: str) -> None:
+    """Write the values in one statement, so that a crash leaves all of them or none."""
+    connection.execute(
+        "INSERT INTO meta (key, value) SELECT key, value FROM json_each(?) WHERE true "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (msgspec.json.encode(values).decode(),),
+    )
 
 
 class Runner:
@@ -21,8 +90,9 @@ class Runner:
     make a live runner look dead. Names are never reused, so a missing lock file means that the runner is dead.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self.name = new_id()
+    def __init__(self, data_dir: Path, machine: Machine) -> None:
+        self.machine = machine
+        self.name = self._new_name()
         self._folder = data_dir / "runners"
         self._lock: FileLock | None = None
 
@@ -35,7 +105,7 @@ class Runner:
                 while not (lock.acquire() and lock.path.exists()):
                     # Before we locked the new file, another daemon took it for a stale one and removed it.
                     lock.release()
-                    self.name = new_id()
+                    self.name = self._new_name()
                     lock = FileLock(self._path(self.name))
             except OSError as error:
                 raise explained(error) from error
@@ -50,11 +120,14 @@ class Runner:
             self._lock = None
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of this name is dead; False if unknown."""
+        """Whether the runner of this name is dead; False if unknown, as for every runner of another machine."""
         if name == self.name:
             return self._lock is None
-        if not _NAME.fullmatch(name):
+        match = _NAME.fullmatch(name)
+        if not match or match[1] in self.machine.former:
             return True
+        if match[1] != self.machine.id:
+            return False
         try:
             descriptor = os.open(self._path(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -89,6 +162,9 @@ class Runner:
                 path.unlink()
             finally:
                 os.close(descriptor)
+
+    def _new_name(self) -> str:
+        return f"{self.machine.id}.{new_id()}"
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"

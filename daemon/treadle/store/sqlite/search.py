@@ -1,8 +1,9 @@
-"""Full-text search in titles, messages and activities: user input to FTS5 queries, and hits with snippets."""
+"""Full-text search in titles, messages and activities: user input to FTS5 queries, their order, hits with snippets."""
 
+import math
 import sqlite3
 from collections import defaultdict
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -10,18 +11,21 @@ from treadle.contract.results import Page
 from treadle.domain.entities import Hit, Match
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import Syntax
-from treadle.store.pages import INVALID_CURSOR, LATEST, BadCursor, decode_cursor, encode_cursor
+from treadle.store.pages import Position, decode_cursor, encode_cursor
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.sql import query
 
 SHORTEST_BEGINNING: Final = 3  # characters of a prefix search: shorter prefixes match too many words
-SNIPPETS: Final = {
-    "thread": "snippets_of_thread",
-    "message": "snippets_of_message",
-    "activity": "snippets_of_activity",
+KINDS: Final[dict[str, Literal["thread", "message", "activity"]]] = {
+    "threads": "thread",
+    "messages": "message",
+    "activities": "activity",
 }
-START, STOP = "\x02", "\x03"  # as in sql/queries/snippets_of_*.sql
+MATCHES: Final = 1000  # of each kind, as in sql/queries/search_*.sql
+HALF_LIFE: Final = 180.0  # days in which a match loses half its weight
+SMALLEST: Final = 1e-300  # has a logarithm
+START, STOP = "\x02", "\x03"  # as in sql/queries/hits_*.sql
 
 
 def expression(text: str) -> str:
@@ -45,11 +49,12 @@ def search(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page[Hit]:
-    """Threads, messages and activities that contain the words, best match first.
+    """Threads, messages and activities that contain the words, best match first; with age a match loses weight.
 
-    Considers the 1,000 newest matches of each kind. Raises BadQuery, BadCursor, and NotFound for an unknown thread.
+    Raises BadQuery, BadCursor, and NotFound for an unknown thread.
     """
-    upto, offset = _place(cursor) if cursor is not None else (reads.sequence(connection), 0)
+    start = (reads.sequence(connection), 0)
+    upto, offset = decode_cursor(cursor, start, tuple[Position, Position])
     since = 0
     if thread_id is not None:
         row = connection.execute(query("extent_of_thread"), {"thread": thread_id}).fetchone()
@@ -59,49 +64,63 @@ def search(
     asked = expression(text) if syntax == "plain" else text
     if not asked.strip():
         return Page([], None)
+    within = {"query": asked, "project": project_id, "thread": thread_id}
     try:
-        rows = connection.execute(
-            query("search"),
-            {
-                "query": asked,
-                "since": since,
-                "upto": upto,
-                "project": project_id,
-                "thread": thread_id,
-                "limit": limit + 1,
-                "offset": offset,
-            },
-        ).fetchall()
-        found = _snippets(connection, asked, rows[:limit])
+        ranked = sorted(
+            (-_weight(rank, day), -sequence, kind, rank)
+            for kind in KINDS
+            for sequence, rank, _, day in _matches(connection, kind, since, upto, within)
+        )
+        page = [(kind, -sequence, rank) for _, sequence, kind, rank in ranked[offset : offset + limit]]
+        hits = _hits(connection, asked, page)
     except sqlite3.OperationalError as error:
         if syntax == "fts5" and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
             raise BadQuery(str(error)) from error
         raise
-    hits = []
-    for entity, sequence, id, thread, turn, project, title, rank in rows[:limit]:
-        snippet, matches = unmarked(found[sequence])
-        hits.append(Hit(entity, id, thread, turn, project, title, snippet, matches, rank))
-    more = len(rows) > limit
-    return Page(hits, encode_cursor([upto, offset + limit]) if more else None)
+    more = len(ranked) > offset + limit
+    return Page(hits, encode_cursor((upto, offset + limit)) if more else None)
 
 
-def _place(cursor: str) -> tuple[int, int]:
-    place = decode_cursor(cursor, [0, 0])
-    if len(place) != 2 or not all(isinstance(n, int) and 0 <= n <= LATEST for n in place):
-        raise BadCursor(INVALID_CURSOR)
-    return place[0], place[1]
+def _weight(rank: float, day: float) -> float:
+    """The logarithm of what a match weighs, which puts two matches in the same order on any day."""
+    return math.log2(max(-rank, SMALLEST)) + day / HALF_LIFE
 
 
-def _snippets(connection: sqlite3.Connection, asked: str, rows: list[tuple[Any, ...]]) -> dict[int, str]:
-    """The snippet of each row, by its sequence."""
+def _matches(
+    connection: sqlite3.Connection, kind: str, since: int, upto: int, within: dict[str, Any]
+) -> list[tuple[int, float, str, float]]:
+    """The sequence, rank, time and day of matches: the last in the log, and those with a later time before them.
+
+    A word index has its matches in the order of the log alone, in which a history that was imported today is last.
+    """
+    found = connection.execute(query(f"search_{kind}"), {**within, "since": since, "upto": upto, "among": None})
+    last = found.fetchall()
+    if len(last) < MATCHES or within["thread"] is not None:
+        return last
+    before, after = last[-1][0], min(at for _, _, at, _ in last)
+    later = connection.execute(query(f"latest_{kind}"), {**within, "before": before, "after": after})
+    ids = [sequence for (sequence,) in later]
+    if not ids:
+        return last
+    among = msgspec.json.encode(ids).decode()
+    earlier = {**within, "since": min(ids), "upto": before - 1, "among": among}
+    return last + connection.execute(query(f"search_{kind}"), earlier).fetchall()
+
+
+def _hits(connection: sqlite3.Connection, asked: str, page: list[tuple[str, int, float]]) -> list[Hit]:
+    """The hits on a page, in its order."""
     of: dict[str, list[int]] = defaultdict(list)
-    for entity, sequence, *_ in rows:
-        of[entity].append(sequence)
-    found: dict[int, str] = {}
-    for entity, ids in of.items():
+    for kind, sequence, _ in page:
+        of[kind].append(sequence)
+    found: dict[int, tuple[str, ...]] = {}
+    for kind, ids in of.items():
         parameters = {"query": asked, "oldest": min(ids), "newest": max(ids), "ids": msgspec.json.encode(ids).decode()}
-        found.update(connection.execute(query(SNIPPETS[entity]), parameters).fetchall())
-    return found
+        found.update({row[0]: row[1:] for row in connection.execute(query(f"hits_{kind}"), parameters).fetchall()})
+    hits = []
+    for kind, sequence, rank in page:
+        id, thread, turn, project, title, marked = found[sequence]
+        hits.append(Hit(KINDS[kind], id, thread, turn, project, title, *unmarked(marked), rank))
+    return hits
 
 
 def unmarked(text: str) -> tuple[str, list[Match]]:

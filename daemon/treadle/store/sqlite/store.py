@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.ports import Log, Reads
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.append_queue import AppendQueue
@@ -27,7 +28,7 @@ from treadle.store.sqlite.database import (
     open_reader,
 )
 from treadle.store.sqlite.log import SqliteLog, position
-from treadle.store.sqlite.runners import Runner
+from treadle.store.sqlite.runners import Machine, Runner, identify
 from treadle.store.sqlite.transaction import SqliteReads
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class Store:
     """Implements DataDirectory.
 
     reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
-    log_id: identifies the log. rebuilt: the number of events that the projections were rebuilt from when the store was
-    opened; None if they were current.
+    log_id: identifies the log. pages: bounds of pages. rebuilt: the number of events that the projections were rebuilt
+    from when the store was opened; None if they were current.
     """
 
     def __init__(
@@ -53,16 +54,19 @@ class Store:
         reader: SqliteConnection,
         present: FileLock,
         log_id: str,
+        machine: Machine,
+        pages: PageBounds,
     ) -> None:
         self.data_dir = data_dir
         self.path = data_dir / FILE_NAME
         self.durability = durability
         self.writer = writer
-        self.runner = Runner(data_dir)
+        self.runner = Runner(data_dir, machine)
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
+        self.pages = pages
         self.rebuilt: int | None = None
-        self.reads = ReadQueue(reader)
+        self.reads = ReadQueue(reader, pages)
         self._searches: asyncio.Task[ReadQueue] | None = None
         self._closing = False
         self._present = present
@@ -74,6 +78,7 @@ class Store:
         *,
         durability: Durability = "full",
         progress: projections.Progress = lambda done, total: None,
+        pages: PageBounds = PAGE_BOUNDS,
     ) -> "Store":
         """Open or create the database, apply migrations, and rebuild outdated projections, which `progress` reports.
 
@@ -84,7 +89,7 @@ class Store:
         opening = FileLock(data_dir / OPENING)
         async with opening.held(on_wait=lambda: log.info("waiting for another treadle process to open %s", data_dir)):
             opening.require_that_it_locks()
-            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress))
+            opened = asyncio.ensure_future(cls._open(data_dir, durability, progress, pages))
             try:
                 with translated():
                     return await asyncio.shield(opened)
@@ -94,19 +99,22 @@ class Store:
                 raise
 
     @classmethod
-    async def _open(cls, data_dir: Path, durability: Durability, progress: projections.Progress) -> "Store":
+    async def _open(
+        cls, data_dir: Path, durability: Durability, progress: projections.Progress, pages: PageBounds
+    ) -> "Store":
         present = FileLock(data_dir / PRESENT)
         writer = await open_or_create_db(data_dir, durability=durability)
         try:
             rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
             log_id = await writer.call(_log_id)
+            machine = await writer.call(identify, writer.inode[1], present.acquire)
             present.acquire(shared=True)
             reader = await open_reader(data_dir)
         except BaseException:
             await writer.close()
             present.release()
             raise
-        store = cls(data_dir, durability, writer, reader, present, log_id)
+        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages)
         store.rebuilt = rebuilt
         return store
 
@@ -156,7 +164,7 @@ class Store:
         if connection.inode != self.writer.inode:  # the file was replaced, which a reader would not notice
             await connection.close()
             self.writer.require_in_place()
-        return ReadQueue(connection)
+        return ReadQueue(connection, self.pages)
 
     def is_rebuilding(self) -> bool:
         """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""
@@ -186,8 +194,9 @@ class Store:
 class ReadQueue:
     """A queue of reads. Reads that arrive while others run share the next hop to the thread and its transaction."""
 
-    def __init__(self, connection: SqliteConnection) -> None:
+    def __init__(self, connection: SqliteConnection, bounds: PageBounds) -> None:
         self._connection = connection
+        self._bounds = bounds
         self._waiting: dict[asyncio.Future[Any], Callable[[SqliteReads], Any]] = {}
         self._running: asyncio.Task[None] | None = None
 
@@ -214,8 +223,9 @@ class ReadQueue:
             while self._waiting:
                 batch = [(future, function) for future, function in self._waiting.items() if not future.done()]
                 self._waiting.clear()
+                functions = [function for _, function in batch]
                 try:
-                    results = await self._connection.call(_read_together, [function for _, function in batch])
+                    results = await self._connection.call(_read_together, functions, self._bounds)
                 except (sqlite3.Error, StorageError, ValueError) as error:  # ValueError: the connection is closed
                     results = [error] * len(batch)
                 for (future, _), result in zip(batch, results, strict=True):
@@ -231,12 +241,14 @@ class ReadQueue:
             self._running = None
 
 
-def _read_together(connection: sqlite3.Connection, functions: list[Callable[[SqliteReads], Any]]) -> list[Any]:
+def _read_together(
+    connection: sqlite3.Connection, functions: list[Callable[[SqliteReads], Any]], bounds: PageBounds
+) -> list[Any]:
     results: list[Any] = []
     connection.execute("BEGIN")
     try:
         position(connection)
-        reads = SqliteReads(connection)
+        reads = SqliteReads(connection, bounds)
         for function in functions:
             try:
                 results.append(function(reads))

@@ -10,9 +10,9 @@ from msgspec import Raw
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
-from treadle.domain.ids import Syntax
+from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
-from treadle.store.pages import LATEST
+from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
 from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, PendingApproval, TranscriptItem, TurnOwner
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.lookups import look_up
@@ -37,10 +37,11 @@ AFTER_IDS: Final = "\x7f"  # sorts after every character of an id
 class SqliteReads:
     """Implements Reads. Its methods are thin: statements are in sql/queries, pages in store/sqlite/reads.py."""
 
-    __slots__ = ("_db",)
+    __slots__ = ("_db", "bounds")
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, bounds: PageBounds = PAGE_BOUNDS) -> None:
         self._db = db
+        self.bounds = bounds
 
     @contextmanager
     def interrupted_if(self, is_over: Callable[[], bool]) -> Iterator[None]:
@@ -54,6 +55,9 @@ class SqliteReads:
     def _rows(self, name: str, **parameters: Any) -> list[Any]:
         return self._db.execute(query(name), parameters).fetchall()
 
+    def _page(self, name: str, limit: int, **parameters: Any) -> Page[Raw]:
+        return reads.page(self._db, name, limit, self.bounds.max_bytes, **parameters)
+
     def sequence(self) -> int:
         return reads.sequence(self._db)
 
@@ -61,24 +65,44 @@ class SqliteReads:
         return LogSpan(*self._rows("log_span")[0])
 
     def project_list(self, limit: int, before: int) -> Page[Raw]:
-        return reads.page(self._db, "project_list", limit, before=before)
+        return self._page("project_list", limit, before=before)
 
-    def thread_list(self, project_id: str | None, archived: bool | None, limit: int, before: int) -> Page[Raw]:
-        return reads.thread_list(self._db, project_id, archived, limit, before)
+    def thread_list(
+        self,
+        *,
+        sort: ThreadSort = "version",
+        project_id: str | None = None,
+        archived: bool | None = None,
+        tool: str | None = None,
+        session: str | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Raw]:
+        return reads.thread_list(
+            self._db,
+            sort=sort,
+            project_id=project_id,
+            archived=archived,
+            tool=tool,
+            session=session,
+            limit=limit,
+            cursor=cursor,
+            max_bytes=self.bounds.max_bytes,
+        )
 
     def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         self.header(thread_id)
-        return reads.page(self._db, "turn_list", limit, thread=thread_id, before=before)
+        return self._page("turn_list", limit, thread=thread_id, before=before)
 
     def checkpoint_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         self.header(thread_id)
-        return reads.page(self._db, "checkpoint_list", limit, thread=thread_id, before=before)
+        return self._page("checkpoint_list", limit, thread=thread_id, before=before)
 
     def setting_list(self, limit: int, after: str) -> Page[Raw]:
-        return reads.page(self._db, "setting_list", limit, after=after)
+        return self._page("setting_list", limit, after=after)
 
     def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
-        return reads.events(self._db, thread_id, after, limit)
+        return reads.events(self._db, thread_id, after, limit, self.bounds.max_bytes)
 
     def search(
         self,
@@ -95,10 +119,10 @@ class SqliteReads:
         )
 
     def index(self) -> IndexSnapshot:
-        return reads.index(self._db)
+        return reads.index(self._db, self.bounds.index_threads)
 
     def thread(self, thread_id: str, turn_limit: int, before: int = LATEST) -> ThreadSnapshot:
-        return reads.turns(self._db, thread_id, turn_limit, before)
+        return reads.turns(self._db, thread_id, turn_limit, before, self.bounds.max_bytes)
 
     def settings(self) -> SettingsSnapshot:
         return reads.settings(self._db)
@@ -120,7 +144,7 @@ class SqliteReads:
         return [Raw(value) for _, value in self._rows("project_list", before=LATEST, limit=-1)]
 
     def newest_threads(self, limit: int) -> list[Raw]:
-        return [Raw(value) for _, value in self._rows("thread_list", before=LATEST, limit=limit)]
+        return reads.newest_threads(self._db, limit)
 
     def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
         return look_up(self._db, keys)

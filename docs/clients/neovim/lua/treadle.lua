@@ -26,6 +26,23 @@ function M.pick()
   end)
 end
 
+--- How a turn ended and why, on one line.
+local function ending(turn)
+  local by, reason = turn.by and ' by ' .. turn.by or '', turn.stopReason or turn.reason or turn.error
+  reason = reason and (' (%s%s)'):format(turn.errorKind and turn.errorKind .. ': ' or '', reason) or ''
+  return turn.status .. by .. reason .. (turn.confirmed == false and '; the agent did not confirm' or '')
+end
+
+--- The content blocks of a message that are not text, such as images, as lines.
+local function attached(message)
+  local lines = message.contentBytes and { ('[%d bytes of content]'):format(message.contentBytes) } or {}
+  for _, block in ipairs(message.content or {}) do
+    local name, uri = block.name or block.mimeType or block.type, block.uri and ', ' .. block.uri or ''
+    vim.list_extend(lines, block.type ~= 'text' and { ('[%s%s]'):format(name, uri) } or {})
+  end
+  return lines
+end
+
 --- Formats a thread as lines of text.
 local function render(view)
   local thread = view.found['thread' .. view.thread_id]
@@ -36,13 +53,13 @@ local function render(view)
       local value = entity.value
       if value.turnId == turn.value.id and entity.kind == 'message' then
         add('%s> %s%s', value.role, value.text, value.status == 'streaming' and '▌' or '')
+        vim.list_extend(lines, attached(value))
       elseif value.turnId == turn.value.id then
         add('* %s [%s]', value.title or value.message, value.outcome or value.status or value.gitRef)
       end
     end
     if turn.kind == 'turn' then
-      local reason = turn.value.stopReason or turn.value.reason or turn.value.error
-      add('-- %s%s', turn.value.status, reason and (' (' .. reason .. ')') or '')
+      add('-- %s', ending(turn.value))
     end
   end
   return vim.list_extend(lines, view.ended and { '!! ' .. view.ended } or {})

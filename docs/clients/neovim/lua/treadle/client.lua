@@ -14,7 +14,7 @@ function M.report(err)
   end
 end
 
--- The replica: a view has the entities of a topic in order, and finds them by kind and id.
+-- The replica: a view has the entities of a topic, sorted by sequence, and finds them by kind and id.
 
 local KINDS = {
   { 'projects', 'project' }, { 'threads', 'thread' }, { 'turns', 'turn' }, { 'messages', 'message' },
@@ -24,11 +24,15 @@ local KINDS = {
 local function put(view, kind, value)
   local entity = view.found[kind .. value.id]
   if not entity then
-    entity = { kind = kind, place = #view.entities }
+    entity = { kind = kind }
     view.found[kind .. value.id] = entity
     table.insert(view.entities, entity)
   end
   entity.value = value
+end
+
+local function sort(view)
+  table.sort(view.entities, function(a, b) return a.value.sequence < b.value.sequence end)
 end
 
 local function load(view, snapshot)
@@ -38,16 +42,14 @@ local function load(view, snapshot)
       put(view, names[2], value)
     end
   end
-  local function at(entity) return entity.value.createdAt or entity.value.startedAt end
-  table.sort(view.entities, function(a, b) -- a snapshot lists entities by kind; later changes arrive in order
-    return at(a) < at(b) or at(a) == at(b) and a.place < b.place
-  end)
+  sort(view)
 end
 
 --- Applies a change; false if it does not fit because an earlier one was lost.
 local function apply(view, change)
   if change.type == 'upsert' then
     put(view, change.entity, change.value)
+    sort(view)
     return true
   end
   local entity = view.found[change.entity .. change.id]

@@ -1,4 +1,0 @@
--- Threads of a project that are archived (:live = 0) or not (:live = 1), most recently changed first.
-SELECT version AS position, value FROM thread_entities
-WHERE project_id = :project AND (archived_at IS NULL) = :live AND version < :before
-ORDER BY version DESC LIMIT :limit;

@@ -1,0 +1,565 @@
+"""A data directory in memory: implements the protocols of `store/ports.py` with dicts and lists.
+
+Tests that need no disk use it; tests/test_store_contract.py compares it with SQLite. It accepts only events that the
+decider makes, from one daemon. It differs from SQLite in what the contract leaves open:
+
+- `search` finds plain words, newest first. It has no FTS5 syntax and no rank, and a snippet is the whole text.
+- JSON is encoded again, so sizes may differ by a few bytes; `free_bytes` is 0.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
+from treadle.domain import events as e
+from treadle.domain.detail import changed
+from treadle.domain.entities import ENTITIES, Activity, Hit, Match, Message, Setting, Thread
+from treadle.domain.errors import NotFound
+from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
+from treadle.domain.state import Key, State, ThreadState, evolve
+from treadle.store import ports
+from treadle.store.errors import StorageError
+from treadle.store.ids import new_id
+from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds, Position, decode_cursor, encode_cursor, stored_event
+
+T = TypeVar("T")
+CUT = 65_536  # code points of a text, or bytes of the JSON of content or a detail, in lists and snapshots
+ITEMS = {"message": "messages", "activity": "activities", "approval": "approvals", "checkpoint": "checkpoints"}
+IN_THREAD = {"turn": "turns", **ITEMS}
+PLURALS = {"project": "projects", "thread": "threads", **IN_THREAD, "setting": "settings"}
+
+Effect = tuple[str, Callable[[Any], dict[str, Any]]]
+EFFECTS: dict[type[e.Event], Effect] = {
+    e.ProjectCreated: ("project", lambda event: {}),
+    e.ProjectUpdated: ("project", lambda event: {}),
+    e.ThreadCreated: ("thread", lambda event: {"id": event.thread_id}),
+    e.ThreadRenamed: ("thread", lambda event: {}),
+    e.ThreadArchived: ("thread", lambda event: {"archived_at": event.at}),
+    e.ThreadUnarchived: ("thread", lambda event: {"archived_at": None}),
+    e.TurnStarted: ("turn", lambda event: {"status": "running", "started_at": event.at}),
+    e.TurnCompleted: ("turn", lambda event: {"status": "completed", "ended_at": event.at}),
+    e.TurnFailed: ("turn", lambda event: {"status": "failed", "ended_at": event.at, "error_kind": event.kind}),
+    e.TurnInterrupted: ("turn", lambda event: {"status": "interrupted", "ended_at": event.at}),
+    e.MessageAdded: ("message", lambda event: added(event)),
+    e.MessageCompleted: ("message", lambda event: completed(event)),
+    e.ActivityRecorded: ("activity", lambda event: {"detail": event.detail, "updated_at": event.at}),
+    e.ActivityUpdated: ("activity", lambda event: {"updated_at": event.at}),
+    e.ApprovalRequested: ("approval", lambda event: {"status": "pending"}),
+    e.ApprovalResolved: ("approval", lambda event: {"status": resolution(event), "resolved_at": event.at}),
+    e.CheckpointCreated: ("checkpoint", lambda event: {}),
+    e.CheckpointRestored: ("checkpoint", lambda event: {"restored_at": event.at}),
+    e.SettingChanged: ("setting", lambda event: {"updated_at": event.at}),
+}
+"""The kind of the entity that an event creates or changes, and its fields other than those with the name of a field of
+the event."""
+
+
+def added(event: e.MessageAdded) -> dict[str, Any]:
+    texts = [block["text"] for block in event.content or () if block["type"] == "text"]
+    fields = {"status": "streaming"} if event.streaming else completed(event)
+    return {**fields, "text": event.text or "\n".join(texts)}
+
+
+def completed(event: e.Event) -> dict[str, Any]:
+    return {"status": "complete", "completed_at": event.at}
+
+
+def resolution(event: e.ApprovalResolved) -> str:
+    return "cancelled" if event.outcome is None else "resolved"
+
+
+class WholeState(State):
+    """Holds every key, unlike the engine's state, which holds the keys that were loaded."""
+
+    def put(self, key: Key, entity: Any) -> None:
+        self.load({key: entity})
+
+
+class Row(Struct):
+    """chunks: the text of a streaming message, in the parts in which it came."""
+
+    entity: Any
+    chunks: list[tuple[int, str]] = []
+
+    @property
+    def sequence(self) -> int:
+        return int(self.entity.sequence)
+
+
+class Stored(NamedTuple):
+    sequence: int
+    payload: bytes
+    event: e.AnyEvent
+
+
+class Contents:
+    """The log, the records of commands, and what is derived from the log: the state and the rows of entities."""
+
+    def __init__(self) -> None:
+        self.log: list[Stored] = []
+        self.records: dict[str, ports.CommandRecord] = {}
+        self.state = WholeState()
+        self.rows: dict[Key, Row] = {}
+
+    def append(self, payload: bytes, event: e.AnyEvent) -> None:
+        evolve(self.state, event)
+        self.state.commit()
+        sequence = self.state.sequence
+        self.log.append(Stored(sequence, payload, event))
+        thread = event.thread_id if isinstance(event, e.ThreadEvent) else ""
+        match event:
+            case e.ProjectDeleted(id=id):
+                del self.rows["project", id]
+            case e.ThreadDeleted():
+                in_thread = [key for key in self.rows if key[0] in ("thread", *IN_THREAD) and key[1] == thread]
+                for key in in_thread:
+                    del self.rows[key]
+            case e.SettingChanged(key=name, value=None):
+                del self.rows["setting", name]
+            case e.MessageAppended(thread_id=thread_id, id=id, text=text):
+                row = self.rows["message", thread_id, id]
+                row.chunks.append((sequence, text))
+                row.entity = msgspec.structs.replace(row.entity, text=row.entity.text + text)
+            case e.TurnCancelling() | e.CheckpointFailed():
+                pass  # they change only the thread
+            case _:
+                self._project(event, thread)
+        if (header := self.rows.get(("thread", thread))) and not isinstance(event, e.MessageAppended):
+            latest = max(header.entity.updated_at or "", event.at)
+            fields = {"status": self._status(thread), "version": sequence, "updated_at": latest}
+            header.entity = msgspec.structs.replace(header.entity, **fields)
+
+    def _status(self, thread: str) -> str:
+        turn = self.state["thread", thread].turn
+        if turn is None:
+            return "idle"
+        return "cancelling" if turn.cancelling else "waiting" if turn.approvals else "running"
+
+    def _project(self, event: Any, thread: str) -> None:
+        kind, more = EFFECTS[type(event)]
+        names = ENTITIES[kind].__struct_fields__
+        fields = {name: getattr(event, name) for name in names if getattr(event, name, None) is not None} | more(event)
+        id = getattr(event, "key", None) or getattr(event, "id", "")
+        key = tuple(filter(None, (kind, thread, id)))
+        row = self.rows.get(key)
+        if kind == "project":
+            fields["updated_at"] = event.at if row is None else max(row.entity.updated_at, event.at)
+        if row is None:
+            new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at}
+            make: Any = ENTITIES[kind]
+            row = Row(make(**{name: value for name, value in (new | fields).items() if name in names}))
+            self.rows[key] = row
+            if fields.get("status") == "streaming":
+                row.chunks.append((row.sequence, row.entity.text))
+        else:
+            if isinstance(event, e.ActivityUpdated):
+                fields["detail"] = changed(row.entity.detail, event.detail, event.append)
+            row.entity = msgspec.structs.replace(row.entity, **fields)
+
+    def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        found: dict[Key, Any] = {}
+        for key in keys:
+            if key[0] == "members":
+                rows = [row.entity for (kind, *_), row in self.rows.items() if kind == "thread"]
+                members = sorted((row.version, row.id) for row in rows if row.project_id == key[1])
+                found |= {key: tuple(id for _, id in members)} | self.look_up(("thread", id) for _, id in members)
+            elif len(key) == 2 or key in self.rows:
+                found[key] = self._entity(key)
+            else:  # its thread may be gone
+                found[key] = None
+        return found
+
+    def _entity(self, key: Key) -> Any:
+        entity = self.state.get(key)
+        if isinstance(entity, ThreadState) and entity.turn is not None:
+            activities = sorted(entity.turn.activities, key=lambda id: self.rows["activity", key[1], id].sequence)
+            turn = msgspec.structs.replace(entity.turn, activities=tuple(activities))
+            return msgspec.structs.replace(entity, turn=turn)
+        return entity
+
+
+def json_of(entity: Struct) -> str:
+    return msgspec.json.encode(entity).decode()
+
+
+def shown(entity: Any) -> str:
+    """The JSON in lists and snapshots: a long text is cut, long content and a long detail are left out."""
+    match entity:
+        case Message(status=status, text=text, content=content):
+            if status == "complete" and len(text) > CUT:
+                entity = msgspec.structs.replace(entity, text=text[:CUT], text_bytes=len(text.encode()))
+            if content is not None and (size := len(msgspec.json.encode(content))) > CUT:
+                entity = msgspec.structs.replace(entity, content=None, content_bytes=size)
+        case Activity(detail=detail) if len(json := msgspec.json.encode(detail)) > CUT:
+            entity = msgspec.structs.replace(entity, detail=None, detail_bytes=len(json))
+    return json_of(entity)
+
+
+class MemoryReads:
+    """Implements Reads."""
+
+    def __init__(self, contents: Contents, log_id: str, bounds: PageBounds) -> None:
+        self.bounds = bounds
+        self._contents = contents
+        self._log_id = log_id
+
+    def _rows(self, kind: str, thread_id: str | None = None) -> list[Row]:
+        """Oldest first."""
+        rows = self._contents.rows.items()
+        found = [row for key, row in rows if key[0] == kind and thread_id in (None, key[1])]
+        return sorted(found, key=lambda row: row.sequence)
+
+    def _threads(self) -> list[Thread]:
+        """Most recently changed first."""
+        return sorted((row.entity for row in self._rows("thread")), key=lambda thread: -thread.version)
+
+    def _settings(self) -> list[Setting]:
+        return sorted((row.entity for row in self._rows("setting")), key=lambda setting: setting.key)
+
+    def _one(self, *key: str) -> Any:
+        if key not in self._contents.rows:
+            raise NotFound(key[0], key[-1])
+        return self._contents.rows[key].entity
+
+    def _log(self, thread_id: str | None, after: int, upto: int = LATEST) -> list[Stored]:
+        return [s for s in self._contents.log[after:upto] if thread_id in (None, getattr(s.event, "thread_id", None))]
+
+    def _bounded(self, limit: int, rows: Iterable[tuple[Any, str]]) -> tuple[list[tuple[Any, str]], bool]:
+        """The rows that fit into a page, at least one, and whether there are more."""
+        page: list[tuple[Any, str]] = []
+        size = 0
+        for position, text in rows:
+            size += len(text.encode())
+            if page and (len(page) == limit or size > self.bounds.max_bytes):
+                return page, True
+            page.append((position, text))
+        return page, False
+
+    def _page(self, limit: int, rows: Iterable[tuple[Any, str]]) -> Page[Raw]:
+        page, more = self._bounded(limit, rows)
+        return Page([Raw(text) for _, text in page], encode_cursor(page[-1][0]) if more else None)
+
+    def _list(self, kind: str, limit: int, before: int, thread_id: str | None = None) -> Page[Raw]:
+        rows = reversed(self._rows(kind, thread_id))
+        return self._page(limit, ((row.sequence, shown(row.entity)) for row in rows if row.sequence < before))
+
+    def sequence(self) -> int:
+        return self._contents.state.sequence
+
+    def log_span(self) -> ports.LogSpan:
+        log = self._contents.log
+        return ports.LogSpan(self._log_id, log[0].event.at if log else None, log[-1].event.at if log else None)
+
+    def project_list(self, limit: int, before: int) -> Page[Raw]:
+        return self._list("project", limit, before)
+
+    def thread_list(
+        self,
+        *,
+        sort: ThreadSort = "version",
+        project_id: str | None = None,
+        archived: bool | None = None,
+        tool: str | None = None,
+        session: str | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Raw]:
+        def place(thread: Thread) -> Any:
+            return (thread.updated_at, thread.sequence) if sort == "updatedAt" else thread.version
+
+        def is_asked(thread: Thread) -> bool:
+            origin = thread.origin or e.GivenOrigin(tool="")
+            asked = (project_id, archived, tool, session)
+            found = (thread.project_id, thread.archived_at is not None, origin.tool, origin.session_id)
+            return place(thread) < before and all(a in (None, f) for a, f in zip(asked, found, strict=True))
+
+        before: Any = LATEST
+        if sort == "updatedAt":
+            before = decode_cursor(cursor, ("~", LATEST), tuple[str, Position])
+        else:
+            before = decode_cursor(cursor, LATEST)
+        threads = sorted(filter(is_asked, self._threads()), key=place, reverse=True)
+        return self._page(limit, ((place(thread), shown(thread)) for thread in threads))
+
+    def turn_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return self._list("turn", limit, before, thread_id)
+
+    def checkpoint_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return self._list("checkpoint", limit, before, thread_id)
+
+    def setting_list(self, limit: int, after: str) -> Page[Raw]:
+        return self._page(limit, ((one.key, shown(one)) for one in self._settings() if one.key > after))
+
+    def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
+        page, more = self._bounded(limit, ((s.sequence, s.payload.decode()) for s in self._log(thread_id, after)))
+        return [stored_event(*row) for row in page], page[-1][0] if more else None
+
+    def search(
+        self,
+        text: str,
+        *,
+        syntax: Syntax = "plain",
+        project_id: str | None = None,
+        thread_id: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Hit]:
+        assert syntax == "plain", "there is no FTS5 in memory"
+        upto, offset = decode_cursor(cursor, (self.sequence(), 0), tuple[Position, Position])
+        if thread_id is not None:
+            self.header(thread_id)
+        hits: list[tuple[int, Hit]] = []
+        kinds: list[Any] = ["thread", "message", "activity"]
+        for name, row in [(kind, row) for kind in kinds for row in self._rows(kind)]:
+            one, body = row.entity, searched(row.entity)
+            thread = self._one("thread", getattr(one, "thread_id", one.id))
+            is_wanted = project_id in (None, thread.project_id) and thread_id in (None, thread.id)
+            if is_wanted and row.sequence <= upto and (found := matches(text, body)):
+                turn = getattr(one, "turn_id", None)
+                hit = Hit(name, one.id, thread.id, turn, thread.project_id, thread.title, body, found, 0.0)
+                hits.append((-row.sequence, hit))
+        end = offset + limit
+        page = [hit for _, hit in sorted(hits, key=lambda hit: hit[0])][offset:end]
+        return Page(page, encode_cursor([upto, end]) if len(hits) > end else None)
+
+    def index(self) -> IndexSnapshot:
+        projects: list[Any] = self.projects()
+        threads: list[Any] = self.newest_threads(self.bounds.index_threads)
+        return IndexSnapshot(self.sequence(), projects, threads)
+
+    def thread(self, thread_id: str, turn_limit: int, before: int) -> ThreadSnapshot:
+        header: Any = Raw(self.header(thread_id))
+        rows = [(row.sequence, kind, shown(row.entity)) for kind in IN_THREAD for row in self._rows(kind, thread_id)]
+        older = sorted(row for row in rows if row[0] < before)
+        window: list[tuple[int, str, str]] = []
+        size = turns = 0
+        while older:
+            size, turn = size + len(older[-1][2].encode()), older[-1][1] == "turn"
+            if window and (size > self.bounds.max_bytes or turns == turn_limit):
+                break
+            turns += turn
+            window.insert(0, older.pop())
+        cursor = encode_cursor(window[0][0]) if older else None
+        if older and window[0][1] != "turn":  # it ends within a turn
+            window = [row for row in older if row[1] == "turn"][-1:] + window
+        of: dict[str, Any] = {IN_THREAD[k]: [Raw(text) for _, kind, text in window if kind == k] for k in IN_THREAD}
+        return ThreadSnapshot(self.sequence(), [header], **of, before_cursor=cursor)
+
+    def settings(self) -> SettingsSnapshot:
+        settings: list[Any] = [Raw(shown(one)) for one in self._settings()]
+        return SettingsSnapshot(self.sequence(), settings)
+
+    def message(self, thread_id: str, id: str) -> Raw:
+        return Raw(json_of(self._one("message", thread_id, id)))
+
+    def activity(self, thread_id: str, id: str) -> Raw:
+        return Raw(json_of(self._one("activity", thread_id, id)))
+
+    def header(self, thread_id: str) -> str:
+        return shown(self._one("thread", thread_id))
+
+    def entities(self, entity: EntityName, thread_id: str | None, ids: Collection[str]) -> dict[str, Raw]:
+        keys = {id: (entity, id) if thread_id is None else (entity, thread_id, id) for id in ids}
+        return {id: Raw(shown(self._one(*key))) for id, key in keys.items() if key in self._contents.rows}
+
+    def projects(self) -> list[Raw]:
+        return [Raw(shown(row.entity)) for row in reversed(self._rows("project"))]
+
+    def newest_threads(self, limit: int) -> list[Raw]:
+        return [Raw(shown(thread)) for thread in self._threads()[:limit]]
+
+    def look_up(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        return self._contents.look_up(keys)
+
+    def threads_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        return sorted(thread.id for thread in self._threads() if thread.id.startswith(prefix))[:limit]
+
+    def changes(self, after: int, thread_id: str | None, limit: int) -> list[ports.NamedEntity]:
+        def named(stored: Stored) -> ports.NamedEntity:
+            event: Any = stored.event
+            id: Any = getattr(event, "id", getattr(event, "key", None))
+            return ports.NamedEntity(stored.sequence, type(event).__name__, getattr(event, "thread_id", None), id)
+
+        return [named(stored) for stored in self._log(thread_id, after)[:limit]]
+
+    def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
+        return [
+            chunk for one in self._rows("message") if one.sequence == row for chunk in one.chunks if chunk[0] > after
+        ]
+
+    def open_messages(self, thread_id: str) -> list[ports.OpenMessage]:
+        rows = [row for row in self._rows("message", thread_id) if row.entity.status == "streaming"]
+        return [ports.OpenMessage(r.entity.id, r.sequence, r.chunks[-1][0], r.entity.text) for r in rows]
+
+    def pending_approvals(self, thread_ids: Collection[str] | None) -> list[ports.PendingApproval]:
+        def pending(row: Row) -> ports.PendingApproval:
+            asked, thread = row.entity, self._one("thread", row.entity.thread_id)
+            options = msgspec.json.encode(asked.options).decode()
+            return ports.PendingApproval(
+                row.sequence, thread.id, asked.id, asked.title[:1000], thread.title[:200], options
+            )
+
+        rows = [row for row in self._rows("approval") if row.entity.status == "pending"]
+        return [pending(row) for row in rows if thread_ids is None or row.entity.thread_id in thread_ids]
+
+    def running_turns(self) -> list[ports.TurnOwner]:
+        turns = {thread.id: self._contents.state["thread", thread.id].turn for thread in self._threads()}
+        return [ports.TurnOwner(thread, turn.id, turn.runner) for thread, turn in turns.items() if turn is not None]
+
+    def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
+        rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
+        return [(row.sequence, json_of(row.entity)) for row in rows[:limit]]
+
+    def transcript(self, thread_id: str, after: int, before: int) -> list[ports.TranscriptItem]:
+        rows = [(row.sequence, kind, json_of(row.entity)) for kind in ITEMS for row in self._rows(kind, thread_id)]
+        return [ports.TranscriptItem(*row) for row in sorted(rows) if after < row[0] < before]
+
+    def entity_counts(self) -> dict[str, int]:
+        return {
+            **{plural: len(self._rows(kind)) for kind, plural in PLURALS.items()},
+            "archivedThreads": sum(thread.archived_at is not None for thread in self._threads()),
+            "deletedThreads": sum(isinstance(stored.event, e.ThreadDeleted) for stored in self._contents.log),
+            "runningTurns": len(self.running_turns()),
+            "pendingApprovals": len(self.pending_approvals(None)),
+        }
+
+    def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
+        sizes: dict[str, list[int]] = defaultdict(list)
+        for stored in self._log(None, after, upto):
+            sizes[type(stored.event).__name__].append(len(stored.payload))
+        return [(name, len(some), sum(some)) for name, some in sizes.items()]
+
+    def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
+        sizes: dict[str, list[int]] = defaultdict(list)
+        for stored in self._log(None, 0):
+            if isinstance(stored.event, e.ThreadEvent):
+                sizes[stored.event.thread_id].append(len(stored.payload))
+        titles = {thread.id: thread.title for thread in self._threads()}
+        largest = sorted(sizes.items(), key=lambda item: (-sum(item[1]), item[0]))[:limit]
+        return [(id, titles.get(id), len(some), sum(some)) for id, some in largest]
+
+    def free_bytes(self) -> int:
+        return 0
+
+
+def searched(entity: Any) -> str:
+    """The text that `search` looks at: none of a streaming message or an unfinished activity."""
+    match entity:
+        case Thread(title=title):
+            return title
+        case Message(status="complete", text=text):
+            return text
+        case Activity(title=title, detail=detail) if entity.status not in UNFINISHED:
+            return " ".join([title, *strings(detail)])
+    return ""
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, without the names of members."""
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(one)
+
+
+def matches(asked: str, text: str) -> list[Match]:
+    """Where the words are in the text, if it has all of them. The last may be the beginning of a word."""
+    words = [rf"\b{re.escape(word)}\b" for word in asked.split()]
+    if words and len(asked.split()[-1]) >= 3:
+        words[-1] = words[-1].removesuffix(r"\b") + r"\w*"
+    found = [[Match(*match.span()) for match in re.finditer(word, text, re.IGNORECASE)] for word in words]
+    return sorted((match for some in found for match in some), key=lambda match: match.start) if all(found) else []
+
+
+class MemoryLog:
+    """Implements Log."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+
+    def append(self, expected: int, payloads: list[bytes], records: list[ports.CommandRecord]) -> bool:
+        known = self._contents.records
+        if expected != self.sequence() or any(record.command_id in known for record in records):
+            return False
+        try:
+            events = [e.decode(payload) for payload in payloads]
+        except msgspec.MsgspecError as error:
+            raise StorageError(str(error)) from error
+        for payload, event in zip(payloads, events, strict=True):
+            self._contents.append(payload, event)
+        known.update({record.command_id: record for record in records})
+        return True
+
+    def load(self, keys: list[Key], command_ids: list[str]) -> ports.Loaded:
+        answers = {}
+        for record in [self._contents.records[id] for id in command_ids if id in self._contents.records]:
+            stored = self._contents.log[record.first_sequence - 1 : record.last_sequence]
+            answers[record.command_id] = record, [stored_event(s.sequence, s.payload) for s in stored]
+        return ports.Loaded(self.sequence(), self._contents.look_up(keys), answers)
+
+    def sequence(self) -> int:
+        return self._contents.state.sequence
+
+
+class OneDaemon:
+    """Implements Presence and AppendOrder for the only daemon of a data directory."""
+
+    def __init__(self) -> None:
+        self.name = f"memory.{new_id()}"
+        self._is_alive = False
+
+    def acquire(self) -> None:
+        self._is_alive = True
+
+    def is_gone(self, name: str) -> bool:
+        return name != self.name or not self._is_alive
+
+    def left_behind(self) -> set[str]:
+        return set()
+
+    def forget(self, name: str) -> None: ...
+
+    async def begin(self) -> bool:
+        return False
+
+    async def lost(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class MemoryStore:
+    """Implements DataDirectory."""
+
+    def __init__(self, *, pages: PageBounds = PAGE_BOUNDS) -> None:
+        contents = Contents()
+        self.log_id = new_id()
+        self._log = MemoryLog(contents)
+        self.runner = self.append_queue = OneDaemon()
+        self._reads = MemoryReads(contents, self.log_id, pages)
+
+    def read(self, function: Callable[[MemoryReads], T]) -> "asyncio.Future[T]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        loop.call_soon(self._run, function, future)
+        return future
+
+    async def write(self, function: Callable[[MemoryLog], T]) -> T:
+        return function(self._log)
+
+    def _run(self, function: Callable[[MemoryReads], T], future: "asyncio.Future[T]") -> None:
+        if not future.done():  # it was not cancelled
+            try:
+                future.set_result(function(self._reads))
+            except Exception as error:
+                future.set_exception(error)
+
+    def is_rebuilding(self) -> bool:
+        return False
