@@ -135,8 +135,8 @@ def append_an_unknown_event(db: sqlite3.Connection) -> None:
 NOT_OURS: dict[str, tuple[Callable[[sqlite3.Connection], None], str]] = {
     "an edited migration": (
         edit_a_migration,
-        "differs from the one that this treadle has: a version from before the first release created it. Export its log "
-        "with that version (`treadle export FILE`)",
+        "differs from the one that this treadle has: a version from before the first release created it. Export its "
+        "log with that version (`treadle export FILE`)",
     ),
     "a newer migration": (record_a_newer_migration, "has migration 9000_later, written by a newer version of treadle"),
     "newer projections": (make_the_projections_newer, "a newer version wrote it"),

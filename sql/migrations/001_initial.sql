@@ -241,3 +241,7 @@ CREATE VIRTUAL TABLE message_search USING fts5 (
 CREATE VIRTUAL TABLE activity_search USING fts5 (
   title, detail, content = 'activity_texts', content_rowid = 'sequence', tokenize = 'unicode61 remove_diacritics 2'
 );
+
+-- The words of one transaction stay in memory up to this size, 1 MiB by default: a rebuild merges fewer segments.
+INSERT INTO message_search (message_search, rank) VALUES ('hashsize', 16777216);
+INSERT INTO activity_search (activity_search, rank) VALUES ('hashsize', 16777216);
