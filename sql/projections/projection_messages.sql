@@ -16,7 +16,9 @@ WHEN NEW.event_type = 'MessageAdded' BEGIN
   INSERT INTO parts (entity, member, sequence)
   SELECT NEW.sequence, '', NEW.sequence WHERE NEW.payload ->> '$.streaming';
   INSERT INTO message_search (rowid, text)
-  SELECT sequence, text FROM message_parts WHERE sequence = NEW.sequence AND NOT coalesce(NEW.payload ->> '$.streaming', 0);
+  SELECT NEW.sequence,
+    coalesce(NEW.payload ->> '$.text', (SELECT text FROM message_parts WHERE sequence = NEW.sequence))
+  WHERE NOT coalesce(NEW.payload ->> '$.streaming', 0);
 END;
 
 CREATE TRIGGER projection_messages_appended INSTEAD OF INSERT ON projector

@@ -1,9 +1,11 @@
 """What the types of a command cannot say: how large one value may be, and that a date exists."""
 
 from datetime import datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from treadle.contract.errors import invalid_params
 from treadle.domain.commands import Command
@@ -27,9 +29,21 @@ def require_bounded(command: Command, path: str) -> None:
     """
     if command.at is not None and not is_time(command.at):
         raise invalid_params(f"{command.at} does not exist", f"{path}.at")
-    for field in msgspec.structs.fields(command):
-        value = getattr(command, field.name)
-        size = len(value.encode() if isinstance(value, str) else msgspec.json.encode(value))
+    for name, encoded in _fields(type(command)):
+        size = _size(getattr(command, name))
         if size > MAX_VALUE_BYTES:
             reason = f"the value has {size} bytes, and may have {MAX_VALUE_BYTES}: shorten it or keep it in a file"
-            raise invalid_params(reason, f"{path}.{field.encode_name}")
+            raise invalid_params(reason, f"{path}.{encoded}")
+
+
+@cache
+def _fields(command: type[Command]) -> list[tuple[str, str]]:
+    """The names of the fields, in Python and on the wire. msgspec takes 20 µs to say them."""
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(command)]
+
+
+def _size(value: Any) -> int:
+    """The size of a value in bytes; of a short text, or of what is no text and no container, 0."""
+    if isinstance(value, str):
+        return len(value.encode()) if len(value) > MAX_VALUE_BYTES // 4 else 0
+    return len(msgspec.json.encode(value)) if isinstance(value, dict | list | Struct) else 0

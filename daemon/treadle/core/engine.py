@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from treadle.contract.results import BatchDispatched
@@ -35,7 +37,14 @@ class Overloaded(Exception):
 
 def now() -> Timestamp:
     """The current time in the format of events."""
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+    second, ns = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_to_the_second(second)}.{ns // 1_000_000:03}Z"
+
+
+@lru_cache(1)
+def _to_the_second(second: int) -> str:
+    """Formatting takes 2 µs, and each command has a time."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 class Engine:
