@@ -275,7 +275,8 @@ def test_the_cli_page_documents_no_unknown_command() -> None:
 def test_the_table_of_commands_is_complete() -> None:
     listed = [cells[0].strip("`") for cells in rows(section("docs/cli.md", "Commands"))][1:]
     words = docs_help.said()
-    assert [name for line in listed for name in words if f"{line} ".startswith(f"{name} ")] == list(words)
+    fitting = [[name for name in words if f"{line} ".startswith(f"{name} ")] for line in listed]
+    assert [max(names, key=len) for names in fitting] == list(words)
     for option in ("--data-dir", "--log-level", "--version", "--help"):
         assert option in section("docs/cli.md", "Commands")
 

@@ -117,7 +117,7 @@ ROOMS = {
     "store": {"contract", "domain"},
     "core": {"store", "contract", "domain"},
     "publish": {"store", "contract", "domain"},
-    "agents": {"domain"},
+    "agents": {"contract", "domain"},
     "workspace": {"core", "store", "contract", "domain"},
     "transfer": {"agents", "core", "store", "contract", "domain"},
     "client": {"contract", "domain"},

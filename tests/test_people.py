@@ -256,6 +256,7 @@ def test_serve_does_not_import_other_commands(data_dir: Path) -> None:
     assert {name for name in imported if name.startswith("treadle.cli")} == {
         "treadle.cli", "treadle.cli.options", "treadle.cli.serve", "treadle.cli.logs",
     }  # fmt: skip
+    assert not [name for name in imported if name.startswith("treadle.agents")]
     assert not imported & {"shtab", "difflib", "html", "tempfile"}
 
 

@@ -19,13 +19,13 @@ _BLOCK = re.compile(r"^(#+ `(treadle [a-z ]+)`\n\n```text help\n)(.*?)^```$", re
 
 
 def subcommands(of: argparse.ArgumentParser, name: str = "treadle") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command without subcommands, with its full name."""
+    """Every command that can be run, with its full name."""
+    if of.get_default("run"):
+        yield name, of
     for action in of._actions:
         if isinstance(action, argparse._SubParsersAction):
             for word, sub in action.choices.items():
                 yield from subcommands(sub, f"{name} {word}")
-            return
-    yield name, of
 
 
 def said() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""The Agent Client Protocol (ACP): maps what an agent said to commands.
+"""The Agent Client Protocol (ACP): the processes of agents, what is said to them, and what they say as commands.
 
-Imports only `domain`. Reading files and submitting commands belong in `transfer`.
+Imports `contract` for framing and `domain` for commands. Submitting commands, and files other than `agents.json` and
+recordings, belong in `transfer` or `cli`.
 """

@@ -144,11 +144,7 @@ class SessionMapper:
         self._asked[key] = self._introduced
 
     def _introduced(self, answer: Json) -> Commands:
-        result = as_object(answer.get("result"))
-        info = as_object(result.get("agentInfo", result.get("info")))
-        self._agent.name = as_text(info.get("name"), "acp")[:128]
-        version = result.get("protocolVersion")
-        self._agent.version = version if isinstance(version, int) else 1
+        self._agent.introduce(as_object(answer.get("result")))
         return iter(())
 
     def _open(self, session_id: object, folder: str) -> Commands:

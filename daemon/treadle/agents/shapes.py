@@ -34,10 +34,26 @@ MAX_BLOCKS = 1_000  # content blocks of one message
 
 
 class Agent(Struct):
-    """What an agent said of itself in `initialize`."""
+    """What an agent said of itself in `initialize`. version: of the protocol. release: of the agent. auth_methods: the
+    ways to log in."""
 
     name: str = "acp"
     version: int = 1
+    title: str | None = None
+    release: str | None = None
+    capabilities: Json = {}
+    auth_methods: list[Json] = []
+
+    def introduce(self, result: Json) -> None:
+        """Take over the result of `initialize`, of either version of the protocol."""
+        info = as_object(result.get("agentInfo", result.get("info")))
+        self.name = as_text(info.get("name"), "acp")[:128]
+        self.title, self.release = as_text(info.get("title"), "") or None, as_text(info.get("version"), "") or None
+        version = result.get("protocolVersion")
+        self.version = version if isinstance(version, int) else 1
+        self.capabilities = as_object(result.get("agentCapabilities", result.get("capabilities")))
+        methods = result.get("authMethods")
+        self.auth_methods = [as_object(method) for method in methods] if isinstance(methods, list) else []
 
 
 def as_object(value: Any) -> Json:

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from treadle import __version__
-from treadle.cli.options import Commands
+from treadle.cli.options import Commands, Parser
 
 COMMANDS = (
     *("serve", "call", "threads", "show", "search", "tail", "events", "stats", "export", "import"),
-    *("verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
+    *("agents", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parser(command: str | None = None) -> argparse.ArgumentParser:
+def parser(command: str | None = None) -> Parser:
     """The parser of all commands, or of only this one if it exists."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="treadle",
         description="A daemon that keeps coding-agent work: projects, threads, turns, messages, approvals.",
         epilog=EPILOG,

@@ -1,26 +1,54 @@
 """Builds the parsers of the commands, and the options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Run = Callable[[argparse.Namespace], int]
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that can take the words after `--` as the command line of another program, in `program`."""
+
+    takes_program = False
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of typeshed say no more
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Split at `--` before argparse looks: it would give the words to the first positional argument that fits."""
+        words = list(sys.argv[1:] if args is None else args)
+        at = words.index("--") if self.takes_program and "--" in words else len(words)
+        options, rest = super().parse_known_args(words[:at], namespace)
+        if self.takes_program:
+            options.program = words[at + 1 :]
+        return options, rest
+
+
 class Commands:
-    """The subcommands of a parser."""
+    """The subcommands of a parser.
 
-    def __init__(self, parser: argparse.ArgumentParser, metavar: str) -> None:
-        self._group = parser.add_subparsers(metavar=metavar, required=True)
-        self._common = argparse.ArgumentParser(add_help=False)
+    required: whether one must be given. If not, the parser has the common options itself, and they are inherited.
+    """
+
+    def __init__(self, parser: Parser, metavar: str, required: bool = True) -> None:
+        self._group = parser.add_subparsers(metavar=metavar, required=required)
+        self._common = Parser(add_help=False)
         self._common.add_argument(
-            "--data-dir", type=Path, metavar="DIR", help="the data directory (default: the user's data directory)"
+            "--data-dir",
+            type=Path,
+            metavar="DIR",
+            default=None if required else argparse.SUPPRESS,
+            help="the data directory (default: the user's data directory)",
         )
         self._common.add_argument(
-            "--log-level", choices=["debug", "info", "warning", "error"], default="warning", help="default: %(default)s"
+            "--log-level",
+            choices=["debug", "info", "warning", "error"],
+            default="warning" if required else argparse.SUPPRESS,
+            help="default: warning",
         )
 
-    def add(self, name: str, does: str, run: Run, *, more: str = "", example: str) -> argparse.ArgumentParser:
+    def add(self, name: str, does: str, run: Run, *, more: str = "", example: str) -> Parser:
         """Add a command. does: one line. more: the rest of the description. example: shell lines."""
         command = self._group.add_parser(
             name,

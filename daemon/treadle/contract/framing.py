@@ -1,7 +1,7 @@
 """Decode bytes to frames and encode frames: `Content-Length` headers, or one JSON text per line. No I/O.
 
 Headers are those of the Language Server Protocol 3.17, "Base Protocol"; lines are those of the Agent Client Protocol's
-stdio transport. The first byte from the client shows which of the two it uses.
+stdio transport. Which of the two a client uses is shown by its first byte; an agent uses lines.
 """
 
 import enum
@@ -50,9 +50,9 @@ class FrameDecoder:
     byte is scanned a bounded number of times.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        self.framing: Framing | None = None
-        """None until the first byte that is not white space has arrived."""
+    def __init__(self, max_message_bytes: int, framing: Framing | None = None) -> None:
+        self.framing = framing
+        """If it was not given, None until the first byte that is not white space has arrived."""
         self._limit = max_message_bytes
         self._found: list[bytes | RpcError] = []
         self._buffer = bytearray()

@@ -1,0 +1,142 @@
+"""The process of an agent: how it is started, what it prints, and how it ends with all that it has started."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from treadle.agents import reaper
+from treadle.agents.codec import AgentMessage
+from treadle.agents.config import AgentConfig
+from treadle.agents.connection import AgentConnection, AgentFailed
+
+CLOSED = 8.0
+"""Seconds in which an agent may end by itself after its input was closed. The slowest known one takes 7."""
+TERMINATED = 4.0
+"""Seconds from SIGTERM to SIGKILL."""
+DRAIN = 1.0
+"""Seconds in which the output of an agent that has exited may end, and the reverse: tools can hold its pipes open."""
+STDERR_BYTES = 8192
+STDERR_LINES = 10
+
+OF_ANOTHER_AGENT = frozenset(("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_SESSION_ID"))
+"""Variables by which Claude Code finds that it runs within another one, and refuses to start."""
+
+
+def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, str]:
+    """The environment of an agent: that of treadle, the configured variables, and the mark.
+
+    Variables of git are left out: in a hook they name the hook's repository, and the author of its commit.
+    """
+    kept = {k: v for k, v in os.environ.items() if k not in OF_ANOTHER_AGENT and not k.startswith("GIT_")}
+    outer = os.environ.get(reaper.VARIABLE)
+    return {**kept, **variables, reaper.VARIABLE: f"{outer}:{mark}" if outer else mark}
+
+
+class AgentProcess(asyncio.SubprocessProtocol):
+    """A running agent. Must be ended, whether it has exited or not, because its tools may outlive it."""
+
+    connection: AgentConnection
+
+    def __init__(
+        self, received: Callable[[AgentConnection, AgentMessage], None], reaper: asyncio.subprocess.Process
+    ) -> None:
+        self._received, self._reaper = received, reaper
+        self._stderr = b""
+        self._gone: set[int | str] = set()  # descriptors that have ended, and "process"
+        self._exited = asyncio.Event()
+
+    @classmethod
+    async def start(cls, agent: AgentConfig, received: Callable[[AgentConnection, AgentMessage], None]) -> Self:
+        """Start an agent. received: see AgentConnection. Raises AgentFailed."""
+        mark = secrets.token_hex(16)
+        environment = environment_for(agent.env, mark)
+        program = shutil.which(agent.command, path=environment.get("PATH"))
+        if program is None:
+            place = "is not an executable file" if os.sep in agent.command else "is not on PATH"
+            raise AgentFailed(f"{agent.command} {place}")
+        watcher = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", reaper.__file__, mark, str(CLOSED), str(TERMINATED)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert watcher.stdin is not None
+        try:
+            transport, process = await asyncio.get_running_loop().subprocess_exec(
+                lambda: cls(received, watcher), program, *agent.args, env=environment, start_new_session=True
+            )
+        except BaseException as error:
+            watcher.stdin.close()
+            await watcher.wait()
+            if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise AgentFailed(f"{program} cannot be run: {reason}") from None
+            raise
+        watcher.stdin.write(b"%d" % transport.get_pid())
+        return process
+
+    async def end(self) -> None:
+        """Close the agent's input and wait until none of its processes is left. Cancelling this does not stop it."""
+        self._stdin.close()
+        assert self._reaper.stdin is not None
+        self._reaper.stdin.close()
+        await self._reaper.wait()
+        try:
+            async with asyncio.timeout(DRAIN):
+                await self._exited.wait()
+        except TimeoutError:  # it has hidden its environment
+            self._transport.kill()
+            await self._exited.wait()
+        self._transport.close()
+
+    @property
+    def stderr(self) -> list[str]:
+        """The last lines that the agent wrote to stderr."""
+        return [line for line in self._stderr.decode(errors="replace").splitlines() if line.strip()][-STDERR_LINES:]
+
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        stdin = transport.get_pipe_transport(0)
+        assert isinstance(stdin, asyncio.WriteTransport)
+        self._transport, self._stdin = transport, stdin
+        self.connection = AgentConnection(stdin.write, self._received)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 1:
+            self.connection.feed(data)
+        else:
+            self._stderr = (self._stderr + data)[-STDERR_BYTES:]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd != 0:
+            self._note_end_of(fd)
+
+    def process_exited(self) -> None:
+        self._exited.set()
+        self._note_end_of("process")
+
+    def _note_end_of(self, part: int | str) -> None:
+        """The process and its streams end in any order; one of them may not end at all."""
+        self._gone.add(part)
+        if self._gone == {1, 2, "process"}:
+            self._end_connection()
+        elif part != 2:
+            asyncio.get_running_loop().call_later(DRAIN, self._end_connection)
+
+    def _end_connection(self) -> None:
+        status = self._transport.get_returncode()
+        if status is None:
+            reason = "the agent closed its output"
+        elif status < 0:
+            reason = f"the agent was ended by {signal.Signals(-status).name}"
+        else:
+            reason = f"the agent exited with status {status}"
+        self.connection.end(reason)

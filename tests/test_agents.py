@@ -1,0 +1,468 @@
+"""Agents are configured, started, asked what they are, and ended with all that they have started."""
+
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from scripted_agent import ANSWER
+from treadle.agents import process
+from treadle.agents.activities import UPDATES
+from treadle.agents.check import INITIALIZE, check_agent
+from treadle.agents.codec import AgentMessage
+from treadle.agents.config import AgentConfig
+from treadle.agents.connection import MAX_LINE_BYTES, AgentConnection, AgentFailed
+from treadle.agents.known import KNOWN
+from treadle.agents.mapper import _UPDATES, METHODS
+from treadle.agents.recording import _OPENING
+from wire import PATIENCE, TREADLE, run
+
+SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent.py"
+SCHEMAS = Path(__file__).parent / "acp_schema"
+
+Json = dict[str, Any]
+
+
+def scripted(*behaviours: str, **env: str) -> Json:
+    return {"command": sys.executable, "args": [str(SCRIPTED), *behaviours], "env": env}
+
+
+class Surroundings:
+    """A user's configuration folder and a data directory, and `treadle agents` with both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.user = folder / "config" / "treadle" / "agents.json"
+        self.data_dir = folder / "data"
+        self.data = self.data_dir / "agents.json"
+        self.env = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "share")}
+
+    def configure(self, **agents: Json) -> None:
+        self.data_dir.mkdir(exist_ok=True)
+        self.data.write_text(json.dumps({"agents": agents}))
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        done = run("agents", *arguments, env=self.env)
+        assert "Traceback" not in done.stderr
+        return done
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([*TREADLE, "agents", *arguments], env=self.env, stdout=subprocess.DEVNULL)
+
+    def checked(self, *behaviours: str, timeout: int = 60, **env: str) -> Json:
+        """What `treadle agents --check` says of a scripted agent."""
+        self.configure(it=scripted(*behaviours, **env))
+        done = self.run("--data-dir", str(self.data_dir), "--check", "--json", "--timeout", str(timeout))
+        answer: Json = json.loads(done.stdout)
+        assert done.returncode == (0 if answer["error"] is None else 1), done.stderr
+        assert done.stderr == ""
+        return answer
+
+
+@pytest.fixture
+def treadle(tmp_path: Path) -> Surroundings:
+    return Surroundings(tmp_path)
+
+
+# Configuration
+
+
+def test_an_agent_is_added_listed_replaced_and_removed(treadle: Surroundings) -> None:
+    added = treadle.run("add", "mine", "--env", "API_KEY=secret=1", "--", "node", "agent.js", "--acp", "--", "-x")
+    assert added.stdout == f"mine added in {treadle.user}\n"
+    assert json.loads(treadle.user.read_text()) == {
+        "agents": {
+            "mine": {"command": "node", "args": ["agent.js", "--acp", "--", "-x"], "env": {"API_KEY": "secret=1"}}
+        }
+    }
+    assert treadle.run().stdout == f"mine  node agent.js --acp -- -x  {treadle.user}\n"
+    assert treadle.run("add", "mine", "--", "goose", "acp").stdout == f"mine replaced in {treadle.user}\n"
+    assert json.loads(treadle.run("--json").stdout) == {
+        **{"name": "mine", "command": "goose", "args": ["acp"], "env": [], "mcpServers": []},
+        "file": str(treadle.user),
+    }
+    assert treadle.run("remove", "mine").stdout == f"mine removed from {treadle.user}\n"
+    assert treadle.run().stdout == f"no agents: `treadle agents add` writes one to {treadle.user}\n"
+    again = treadle.run("remove", "mine")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert f"agent 'mine' is not in {treadle.user}" in again.stderr
+
+
+def test_an_agent_of_the_data_directory_replaces_that_of_the_user(treadle: Surroundings) -> None:
+    here = ("--data-dir", str(treadle.data_dir))
+    treadle.run("add", "a", "--", "of-user")
+    treadle.run("add", "b", "--", "of-user")
+    treadle.run(*here, "add", "a", "--", "of-data")
+    listed = [json.loads(line) for line in treadle.run("--json", *here).stdout.splitlines()]
+    assert [(agent["name"], agent["command"], agent["file"]) for agent in listed] == [
+        ("a", "of-data", str(treadle.data)),
+        ("b", "of-user", str(treadle.user)),
+    ]
+    assert treadle.run(*here, "remove", "a").returncode == 0
+    assert "of-data" not in treadle.run(*here).stdout
+    assert json.loads(treadle.data.read_text()) == {"agents": {}}
+
+
+def test_a_file_keeps_what_is_not_changed_and_becomes_private(treadle: Surroundings, tmp_path: Path) -> None:
+    kept = tmp_path / "dotfiles.json"
+    agent = {"command": "x", "mode": "plan", "options": {"model": "m", "fast": True}, "mcpServers": [{"name": "db"}]}
+    kept.write_text(json.dumps({"agents": {"z": agent}}))
+    kept.chmod(0o644)
+    treadle.user.parent.mkdir(parents=True)
+    treadle.user.symlink_to(kept)
+    treadle.run("add", "a", "--", "./agent")
+    assert treadle.user.is_symlink()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert json.loads(kept.read_text()) == {"agents": {"z": agent, "a": {"command": str(Path.cwd() / "agent")}}}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config", "dotfiles.json"]
+
+
+GOOD = '{"command": "x"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('{"agents": {\n  "a": {}\n}}', 2, "agents.a: Object missing required field `command`"),
+        ('{"agents": {"a": {\n"command": ""}}}', 2, "agents.a.command: Expected `str` of length >= 1"),
+        ('{"agents": {"a": {\n"command": "x",\n"args": ["y",\n3]}}}', 4, "agents.a.args[1]: Expected `str`, got `int`"),
+        (
+            f'{{"agents": {{"b": {GOOD},\n"a": {{"comand": "hunter2"}}}}}}',
+            2,
+            "agents.a.comand: Object contains unknown",
+        ),
+        ('{"agents": {"a": {"command": "x",\n"env": {"K\\"}": 5}}}}', 2, "agents.a.env: Expected `str`, got `int`"),
+        ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
+        (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
+        ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
+        ("\n[]", 2, "the file: Expected `object`, got `array`"),
+        ('{"agents": {\n"a": {"command": "x",}}}', 2, "JSON is malformed: trailing comma in object (byte"),
+        ('{"agents": {\n', 2, "Input data was truncated"),
+        ("", 1, "Input data was truncated"),
+    ],
+)
+def test_an_invalid_file_is_told_with_its_line_and_member(
+    treadle: Surroundings, text: str, line: int, says: str
+) -> None:
+    treadle.user.parent.mkdir(parents=True)
+    treadle.user.write_text(text)
+    for arguments in ((), ("add", "n", "--", "x"), ("remove", "a")):
+        done = treadle.run(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"treadle: {treadle.user}, line {line}: {says}")
+        assert "hunter2" not in done.stderr
+        assert treadle.user.read_text() == text
+
+
+def test_no_value_of_a_variable_is_shown_or_logged(treadle: Surroundings) -> None:
+    server = {"name": "db", "command": "db", "env": [{"name": "PASSWORD", "value": "hunter2"}]}
+    treadle.configure(it={**scripted("die", KEY="hunter2"), "mcpServers": [server]})
+    for more in ((), ("--json",), ("--check",), ("--check", "--json")):
+        done = treadle.run("--data-dir", str(treadle.data_dir), "--log-level", "debug", *more)
+        assert "hunter2" not in done.stdout + done.stderr
+    assert "hunter2" not in repr(AgentConfig("x", ["hunter2"], {"KEY": "hunter2"}))
+
+
+def test_a_well_known_agent_needs_only_its_name_if_its_program_is_there(treadle: Surroundings, tmp_path: Path) -> None:
+    treadle.env["PATH"] = str(tmp_path)
+    missing = treadle.run("add", "gemini")
+    assert missing.returncode == 1
+    assert missing.stderr == "treadle: gemini is not on PATH: `npm install -g @google/gemini-cli` installs it\n"
+    assert not treadle.user.exists()
+    program = tmp_path / "gemini"
+    program.touch(0o755)
+    assert treadle.run("add", "gemini").returncode == 0
+    assert json.loads(treadle.user.read_text()) == {"agents": {"gemini": {"command": "gemini", "args": ["--acp"]}}}
+    assert "give its command, `treadle agents add mine -- COMMAND`" in treadle.run("add", "mine").stderr
+    for name in KNOWN:
+        assert name in treadle.run("add", "mine").stderr
+
+
+@pytest.mark.parametrize("arguments", [("add", "a b", "--", "x"), ("add", "a", "--env", "=x", "--", "x"), ("add",)])
+def test_a_name_or_variable_that_is_invalid_is_a_usage_error(treadle: Surroundings, arguments: tuple[str, ...]) -> None:
+    assert treadle.run(*arguments).returncode == 2
+    assert not treadle.user.exists()
+
+
+# What agents answer, and what is wrong with them
+
+
+def test_a_check_shows_what_an_agent_answers(treadle: Surroundings) -> None:
+    checked = treadle.checked()
+    assert checked["agent"] == ANSWER["agentInfo"]
+    assert checked["protocolVersion"] == 1
+    assert checked["capabilities"] == ANSWER["agentCapabilities"]
+    assert checked["authMethods"] == ANSWER["authMethods"]
+    assert (checked["stderr"], checked["problems"]) == ([], [])
+    assert treadle.run("--check", "--data-dir", str(treadle.data_dir)).stdout.splitlines()[1:] == [
+        "  ok  Scripted Agent 1.2.3, ACP version 1",
+        "  capabilities: loadSession, promptCapabilities.embeddedContext",
+        "  login: API key",
+    ]
+
+
+def test_agents_are_checked_in_the_order_of_their_names_and_one_that_fails_is_status_1(treadle: Surroundings) -> None:
+    treadle.configure(**{f"agent-{n}": scripted("die") if n == 3 else scripted("bare") for n in range(6)})
+    done = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(agent["name"], agent["error"] is None) for agent in told] == [(f"agent-{n}", n != 3) for n in range(6)]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        ("die", "the agent exited with status 3"),
+        ("kill-self", "the agent was ended by SIGKILL"),
+        ("close-stdout", "the agent closed its output"),
+        ("version-2", "the agent speaks version 2 of ACP, treadle speaks version 1"),
+        ("no-version", "the agent speaks no version of ACP, treadle speaks version 1"),
+        ("refuse", 'the agent refused initialize: Internal error: {"details":"no such model"}'),
+        ("silence", "the agent has not answered initialize, and sent nothing for 1 s"),
+        ("mutter", "the agent has not answered initialize, and sent nothing for 1 s"),
+    ],
+)
+def test_what_fails_is_told_in_a_sentence(treadle: Surroundings, behaviour: str, error: str) -> None:
+    assert treadle.checked(behaviour, timeout=1 if behaviour in ("silence", "mutter") else 60)["error"] == error
+
+
+@pytest.mark.parametrize("behaviour", ["bare", "odd"])
+def test_an_answer_with_members_missing_or_of_another_type_is_accepted(treadle: Surroundings, behaviour: str) -> None:
+    checked = treadle.checked(behaviour)
+    assert checked["agent"] == {"name": "acp", "title": None, "version": None}
+    assert checked["capabilities"] == {}
+
+
+def test_the_last_lines_of_stderr_are_shown_and_megabytes_of_it_do_not_block_the_agent(treadle: Surroundings) -> None:
+    assert treadle.checked("flood-stderr")["error"] is None
+    checked = treadle.checked("flood-stderr", "die")
+    assert checked["stderr"][-2:] == ["the last words", "no key was given"]
+    assert len(checked["stderr"]) == process.STDERR_LINES
+
+
+def test_lines_that_are_not_messages_are_named_and_the_connection_continues(treadle: Surroundings) -> None:
+    checked = treadle.checked("banner", "long-line")
+    assert checked["error"] is None
+    assert [problem[:60] for problem in checked["problems"]] == [
+        "a line is not JSON: Content of a banner",
+        "a line is not JSON: \x1b[1mbold\x1b[0m",
+        "a line is not UTF-8: \\xff\\xfe",
+        'a line is a JSON array: [{"jsonrpc": "2.0"}]',
+        "a line is not a message: 7",
+        'a line is not a message: {"jsonrpc": "2.0"}',
+        "a line is a JSON array: " + "[" * 36,
+        'a line is not JSON: {"id": 1, "result": {"deep": [[[[[[[[[[[',
+        f"a line is longer than {MAX_LINE_BYTES:,} bytes and was skipped",
+    ]
+
+
+def test_requests_of_the_agent_are_refused_under_their_own_ids(treadle: Surroundings) -> None:
+    """Also under 0, and under one that is open in the other direction."""
+    checked = treadle.checked("ask", "answer-others")
+    assert (checked["error"], checked["protocolVersion"], checked["problems"]) == (None, 1, [])
+
+
+@pytest.mark.parametrize("command", ["nowhere-to-be-found", "/nowhere/agent", str(SCRIPTED.parent), str(SCRIPTED)])
+def test_a_command_that_cannot_be_run_is_named(treadle: Surroundings, command: str) -> None:
+    treadle.configure(it={"command": command})
+    [told] = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir)).stdout.splitlines()
+    place = "an executable file" if "/" in command else "on PATH"
+    assert json.loads(told)["error"] == f"{command} is not {place}"
+
+
+@pytest.mark.parametrize("more", [{"args": ["\0"]}, {"env": {"=": "x"}}])
+def test_arguments_and_variables_that_no_program_can_get_are_told(treadle: Surroundings, more: Json) -> None:
+    treadle.configure(it={"command": sys.executable, **more})
+    [told] = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir)).stdout.splitlines()
+    assert json.loads(told)["error"].startswith(f"{sys.executable} cannot be run: ")
+
+
+def test_a_file_that_no_system_can_execute_is_named(treadle: Surroundings, tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o755)
+    treadle.configure(it={"command": str(program)})
+    [told] = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir)).stdout.splitlines()
+    assert json.loads(told)["error"].startswith(f"{program} cannot be run: ")
+
+
+def test_an_agent_gets_the_environment_without_what_belongs_to_another_program(treadle: Surroundings) -> None:
+    treadle.env |= {"CLAUDECODE": "1", "GIT_DIR": "/x/.git", "GIT_INDEX_FILE": "/x/index", "GIT_AUTHOR_DATE": "0"}
+    treadle.env |= {"CLAUDE_CODE_USE_BEDROCK": "1", "KEY": "outer", "TREADLE_AGENT": "outer"}
+    environment = treadle.checked("environment", KEY="inner", GIT_PAGER="cat")["capabilities"]["_meta"]
+    assert not {"CLAUDECODE", "GIT_DIR", "GIT_INDEX_FILE", "GIT_AUTHOR_DATE"} & environment.keys()
+    assert {name: environment[name] for name in ("KEY", "GIT_PAGER", "CLAUDE_CODE_USE_BEDROCK", "PATH")} == {
+        **{"KEY": "inner", "GIT_PAGER": "cat", "CLAUDE_CODE_USE_BEDROCK": "1"},
+        "PATH": treadle.env["PATH"],
+    }
+    assert environment["TREADLE_AGENT"].startswith("outer:")
+
+
+# What is left
+
+
+@contextmanager
+def sentinels() -> Iterator[None]:
+    """Processes that nobody may end: one without a mark, and one with that of another agent."""
+    others = [
+        subprocess.Popen(["sleep", "600"], env={**os.environ, **mark}) for mark in ({}, {"TREADLE_AGENT": "other"})
+    ]
+    try:
+        yield
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def assert_end(pids: str) -> None:
+    """Wait for the end of processes that are not ours."""
+    for pid in map(int, pids.split()):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            assert select.select([descriptor], [], [], PATIENCE)[0], f"process {pid} is left"
+        finally:
+            os.close(descriptor)
+
+
+def assert_gone(pids: str) -> None:
+    """These have ended already."""
+    for pid in map(int, pids.split()):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            continue
+        assert state == "Z", f"process {pid} is left"  # dead, and its new parent has not noticed yet
+
+
+linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tools are found through /proc")
+
+
+@linux_only
+@pytest.mark.parametrize("behaviours", [(), ("stay",), ("die",), ("kill-self",), ("silence",)])
+async def test_nothing_of_an_agent_is_left_when_it_has_ended(
+    behaviours: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "CLOSED", 0.3)
+    monkeypatch.setattr(process, "TERMINATED", 0.3)
+    pids = tmp_path / "pids"
+    config = msgspec.convert(scripted("children", *behaviours, PIDS=str(pids)), AgentConfig)
+    with sentinels():
+        await check_agent(config, 1 if "silence" in behaviours else PATIENCE)
+        assert_gone(pids.read_text())
+
+
+@linux_only
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_of_an_agent_is_left_when_treadle_is_killed(
+    treadle: Surroundings, tmp_path: Path, sent: signal.Signals
+) -> None:
+    pids = tmp_path / "pids"
+    os.mkfifo(pids)
+    treadle.configure(it=scripted("children", "silence", PIDS=str(pids)))
+    with sentinels(), treadle.start("--check", "--data-dir", str(treadle.data_dir)) as checking:
+        told = pids.read_text()
+        checking.send_signal(sent)
+        status = checking.wait(PATIENCE)
+        if sent == signal.SIGINT:
+            assert_gone(told)
+            assert status == 130
+        assert_end(told)
+
+
+async def test_the_end_of_an_agent_is_noticed_while_a_tool_holds_its_output_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "CLOSED", 0.3)
+    checked = await check_agent(msgspec.convert(scripted("leave-stdout-open"), AgentConfig), PATIENCE)
+    assert (checked.error, checked.stderr) == ("the agent exited with status 3", ["no key was given"])
+
+
+# The connection
+
+
+async def test_messages_are_received_in_their_order_however_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    connection = AgentConnection(lambda data: None, lambda _, message: seen.append(bytes(message.params)))
+    text = b"".join(b'{"method":"session/update","params":{"n":%d}}\r\n' % n for n in range(500))
+    for start in range(0, len(text), 7):
+        connection.feed(text[start : start + 7])
+    assert seen == [b'{"n":%d}' % n for n in range(500)]
+
+
+async def test_what_precedes_an_answer_is_received_before_the_call_returns() -> None:
+    seen: list[AgentMessage] = []
+
+    def write(request: bytes) -> None:
+        id = msgspec.json.decode(request)["id"]
+        update = b'{"method":"session/update","params":{}}\n'
+        connection.feed(update * 1000 + b'{"id":%d,"result":{"stopReason":"end_turn"}}\n' % id)
+
+    connection = AgentConnection(write, lambda _, message: seen.append(message))
+    assert await connection.call("session/prompt", {}, PATIENCE) == {"stopReason": "end_turn"}
+    assert len(seen) == 1000
+
+
+async def test_a_call_after_the_end_of_an_agent_fails_with_the_reason_of_the_end() -> None:
+    connection = AgentConnection(lambda data: None, lambda _, message: None)
+    connection.feed(b"last words")
+    connection.end("the agent exited with status 3")
+    connection.end("another reason")
+    with pytest.raises(AgentFailed, match="exited with status 3"):
+        await connection.call("initialize", {}, PATIENCE)
+    assert list(connection.problems) == ["a line is not JSON: last words"]
+
+
+# Upstream's schema
+
+
+def schema_of(version: str) -> Json:
+    schema: Json = msgspec.json.decode((SCHEMAS / version / "schema.json").read_bytes())
+    return schema
+
+
+ANY_REQUEST = {
+    *("fs/read_text_file", "fs/write_text_file", "elicitation/create", "elicitation/complete"),
+    *("terminal/create", "terminal/output", "terminal/release", "terminal/wait_for_exit", "terminal/kill"),
+}
+"""Requests and notifications of an agent that become an activity as they are."""
+
+NOT_OF_A_THREAD = {
+    *("authenticate", "auth/login", "logout", "auth/logout", "session/list", "session/delete", "session/close"),
+    *("session/set_mode", "session/set_config_option"),
+}
+"""Requests to an agent of which the mapper records nothing: their effects are told by updates."""
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_every_update_of_the_protocol_is_mapped(version: str) -> None:
+    variants = schema_of(version)["$defs"]["SessionUpdate"]
+    kinds = {one["properties"]["sessionUpdate"].get("const") for one in variants.get("oneOf") or variants["anyOf"]}
+    assert kinds - {None} <= UPDATES.keys() | _UPDATES.keys()  # None stands for kinds of the future
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_every_method_of_the_protocol_is_mapped_or_listed(version: str) -> None:
+    meta = msgspec.json.decode((SCHEMAS / version / "meta.json").read_bytes())
+    mapped = {"initialize", "session/prompt", "session/cancel", *_OPENING}
+    assert set(meta["agentMethods"].values()) <= mapped | NOT_OF_A_THREAD
+    assert set(meta["clientMethods"].values()) <= METHODS.keys() | ANY_REQUEST
+    assert set(meta["protocolMethods"].values()) == {"$/cancel_request"}
+
+
+def test_initialize_is_what_the_schema_asks_for() -> None:
+    jsonschema.validate(INITIALIZE, {"$ref": "#/$defs/InitializeRequest", "$defs": schema_of("v1")["$defs"]})

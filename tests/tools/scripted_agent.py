@@ -1,0 +1,170 @@
+"""An agent of the Agent Client Protocol that misbehaves on command: `scripted_agent.py [BEHAVIOUR …]`.
+
+Each behaviour happens when `initialize` arrives, before it is answered, in the order given. Standard library only.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NoReturn
+
+ANSWER: dict[str, Any] = {
+    "protocolVersion": 1,
+    "agentInfo": {"name": "scripted", "title": "Scripted Agent", "version": "1.2.3"},
+    "agentCapabilities": {"loadSession": True, "promptCapabilities": {"image": False, "embeddedContext": True}},
+    "authMethods": [{"id": "key", "name": "API key"}],
+}
+OUT = sys.stdout.buffer
+
+
+def write(*lines: bytes) -> None:
+    OUT.write(b"".join(line + b"\n" for line in lines))
+    OUT.flush()
+
+
+def send(**message: Any) -> None:
+    write(json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+
+def receive() -> Any:
+    line = sys.stdin.buffer.readline()
+    return json.loads(line) if line else None
+
+
+def flood_stderr() -> None:
+    for number in range(40_000):
+        sys.stderr.write(f"noise {number:044}\n")
+    sys.stderr.write("the last words\n")
+    sys.stderr.flush()
+
+
+def banner() -> None:
+    write(
+        b"Content of a banner", b"\x1b[1mbold\x1b[0m", b"\xff\xfe", b'[{"jsonrpc": "2.0"}]', b"7", b'{"jsonrpc": "2.0"}'
+    )
+    write(b"[" * 100_000, b'{"id": 1, "result": {"deep": ' + b"[" * 100_000)
+
+
+def long_line() -> None:
+    write(b'{"jsonrpc": "2.0", "method": "' + b"x" * (33 * 1024 * 1024) + b'"}')
+
+
+def ask() -> None:
+    """Requests with the ids 0 and 1 (which is that of initialize), one of them unknown to the protocol."""
+    send(method="_auth/status_update", params={})
+    for id, method in ((0, "fs/write_text_file"), (1, "craft/drainMidTurnQueue"), ("a\u2028b", "_x/y")):
+        send(id=id, method=method, params={"sessionId": "s"})
+    for id in (0, 1, "a\u2028b"):
+        answer = receive()
+        if answer["id"] != id or answer["error"]["code"] != -32601:
+            sys.exit(f"wrong answer to {id!r}: {answer}")
+
+
+def answer_others() -> None:
+    """Answers to requests that nobody sent."""
+    for id in (77, None, "1", [1]):
+        send(id=id, result={"protocolVersion": 9})
+
+
+def children() -> None:
+    """Two tools in sessions of their own, one of which ignores SIGTERM. $PIDS gets the ids of all of us."""
+    pids = [os.getpid()]
+    for command in (["sleep", "600"], ["sh", "-c", "trap '' TERM; exec sleep 600"]):
+        tool = subprocess.Popen(
+            command,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        pids.append(tool.pid)
+    with open(os.environ["PIDS"], "w") as file:
+        file.write(" ".join(map(str, pids)))
+
+
+def stay() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def silence() -> NoReturn:
+    while receive():
+        pass
+    sys.exit()
+
+
+def mutter() -> NoReturn:
+    """Progress, without an end."""
+    while True:
+        write(b"starting ...")
+        time.sleep(0.05)
+
+
+def die() -> NoReturn:
+    sys.stderr.write("no key was given\n")
+    sys.exit(3)
+
+
+def leave_stdout_open() -> NoReturn:
+    subprocess.Popen(["sleep", "600"], start_new_session=True, stdin=subprocess.DEVNULL)
+    die()
+
+
+def close_stdout() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    silence()
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+BEHAVIOURS = {
+    "flood-stderr": flood_stderr,
+    "banner": banner,
+    "long-line": long_line,
+    "ask": ask,
+    "answer-others": answer_others,
+    "children": children,
+    "stay": stay,
+    "silence": silence,
+    "mutter": mutter,
+    "die": die,
+    "leave-stdout-open": leave_stdout_open,
+    "close-stdout": close_stdout,
+    "kill-self": kill_self,
+}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "bare": {"result": {"protocolVersion": 1}},
+    "odd": {
+        "result": {"protocolVersion": 1, "agentInfo": "me", "agentCapabilities": [], "authMethods": [7, {"id": "x"}]}
+    },
+    "version-2": {"result": {"protocolVersion": 2, "info": {"name": "scripted"}, "capabilities": {}}},
+    "no-version": {"result": {}},
+    "refuse": {"error": {"code": -32603, "message": "Internal error", "data": {"details": "no such model"}}},
+    "environment": {"result": {**ANSWER, "agentCapabilities": {"_meta": dict(os.environ)}}},
+}
+"""Behaviours that are another answer than ANSWER."""
+
+
+def main(words: list[str]) -> None:
+    while (message := receive()) is not None:
+        if message.get("method") != "initialize":
+            continue
+        if not message["params"]["clientInfo"]["name"]:
+            sys.exit(f"who is this? {message}")
+        answer: dict[str, Any] = {"result": ANSWER}
+        for word in words:
+            if word in ANSWERS:
+                answer = ANSWERS[word]
+            else:
+                BEHAVIOURS[word]()
+        send(id=message["id"], **answer)
+    while "stay" in words:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
