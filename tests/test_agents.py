@@ -15,6 +15,8 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripted_agent import ANSWER
 from treadle.agents import process
@@ -359,6 +361,7 @@ async def test_nothing_of_an_agent_is_left_when_it_has_ended(
 ) -> None:
     monkeypatch.setattr(process, "CLOSED", 0.3)
     monkeypatch.setattr(process, "TERMINATED", 0.3)
+    monkeypatch.setenv("TREADLE_AGENT", "outer")  # treadle may itself run in an agent
     pids = tmp_path / "pids"
     config = msgspec.convert(scripted("children", *behaviours, PIDS=str(pids)), AgentConfig)
     with sentinels():
@@ -394,8 +397,23 @@ async def test_the_end_of_an_agent_is_noticed_while_a_tool_holds_its_output_open
 
 # The connection
 
+FRAGMENTS = [
+    *(b'{"id":', b'{"id":1,"result":1e999}', b'{"id":1e999,"result":{}}', b'{"method":"\\ud800"}', b'{"method":5}'),
+    *(b'{"method":"m","params":"\\ud800"}', b"\xef\xbb\xbf{}", b"Content-Length: 5\r\n\r\n", b"[[", b"null", b"\x00"),
+]
 
-async def test_messages_are_received_in_their_order_however_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from(FRAGMENTS), max_size=20), st.integers(1, 50))
+async def test_whatever_an_agent_writes_the_next_message_is_received(garbage: list[bytes], size: int) -> None:
+    seen: list[str] = []
+    connection = AgentConnection(lambda data: None, lambda _, message: seen.append(message.method))
+    text = b"\n".join([*garbage, b'{"method":"the/last"}\n'])
+    for start in range(0, len(text), size):
+        connection.feed(text[start : start + size])
+    assert seen[-1] == "the/last"
+
+
+async def test_messages_are_received_in_their_order_however_they_are_cut() -> None:
     seen: list[bytes] = []
     connection = AgentConnection(lambda data: None, lambda _, message: seen.append(bytes(message.params)))
     text = b"".join(b'{"method":"session/update","params":{"n":%d}}\r\n' % n for n in range(500))

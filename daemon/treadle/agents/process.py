@@ -7,12 +7,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Self
 
-from treadle.agents import reaper
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
+from treadle.agents.reaper import VARIABLE
+
+REAPER = str(Path(__file__).with_name("reaper.py"))
 
 CLOSED = 8.0
 """Seconds in which an agent may end by itself after its input was closed. The slowest known one takes 7."""
@@ -33,8 +36,8 @@ def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, str]:
     Variables of git are left out: in a hook they name the hook's repository, and the author of its commit.
     """
     kept = {k: v for k, v in os.environ.items() if k not in OF_ANOTHER_AGENT and not k.startswith("GIT_")}
-    outer = os.environ.get(reaper.VARIABLE)
-    return {**kept, **variables, reaper.VARIABLE: f"{outer}:{mark}" if outer else mark}
+    outer = os.environ.get(VARIABLE)
+    return {**kept, **variables, VARIABLE: f"{outer}:{mark}" if outer else mark}
 
 
 class AgentProcess(asyncio.SubprocessProtocol):
@@ -59,26 +62,26 @@ class AgentProcess(asyncio.SubprocessProtocol):
         if program is None:
             place = "is not an executable file" if os.sep in agent.command else "is not on PATH"
             raise AgentFailed(f"{agent.command} {place}")
-        watcher = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", reaper.__file__, mark, str(CLOSED), str(TERMINATED)),
+        reaper = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", REAPER, mark, str(CLOSED), str(TERMINATED)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        assert watcher.stdin is not None
+        assert reaper.stdin is not None
         try:
             transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(received, watcher), program, *agent.args, env=environment, start_new_session=True
+                lambda: cls(received, reaper), program, *agent.args, env=environment, start_new_session=True
             )
         except BaseException as error:
-            watcher.stdin.close()
-            await watcher.wait()
+            reaper.stdin.close()
+            await reaper.wait()
             if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
                 reason = error.strerror if isinstance(error, OSError) else error
                 raise AgentFailed(f"{program} cannot be run: {reason}") from None
             raise
-        watcher.stdin.write(b"%d" % transport.get_pid())
+        reaper.stdin.write(b"%d" % transport.get_pid())
         return process
 
     async def end(self) -> None:
@@ -88,9 +91,9 @@ class AgentProcess(asyncio.SubprocessProtocol):
         self._reaper.stdin.close()
         await self._reaper.wait()
         try:
-            async with asyncio.timeout(DRAIN):
+            async with asyncio.timeout(CLOSED):
                 await self._exited.wait()
-        except TimeoutError:  # it has hidden its environment
+        except TimeoutError:  # the reaper does not see it, because its environment cannot be read
             self._transport.kill()
             await self._exited.wait()
         self._transport.close()
