@@ -355,7 +355,9 @@ linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @linux_only
-@pytest.mark.parametrize("behaviours", [(), ("stay",), ("die",), ("kill-self",), ("silence",)])
+@pytest.mark.parametrize(
+    "behaviours", [(), ("stay",), ("stay", "fork-on-sigterm"), ("die",), ("kill-self",), ("silence",)]
+)
 async def test_nothing_of_an_agent_is_left_when_it_has_ended(
     behaviours: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +369,7 @@ async def test_nothing_of_an_agent_is_left_when_it_has_ended(
     with sentinels():
         await check_agent(config, 1 if "silence" in behaviours else PATIENCE)
         assert_gone(pids.read_text())
+        assert len(pids.read_text().split()) == (4 if "fork-on-sigterm" in behaviours else 3)
 
 
 @linux_only

@@ -89,6 +89,18 @@ def stay() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def fork_on_sigterm() -> None:
+    """When told to end, start another process instead. Its id is added to $PIDS."""
+
+    def fork(number: int, frame: object) -> NoReturn:
+        late = subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL)
+        with open(os.environ["PIDS"], "a") as file:
+            file.write(f" {late.pid}")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, fork)
+
+
 def silence() -> NoReturn:
     while receive():
         pass
@@ -129,6 +141,7 @@ BEHAVIOURS = {
     "answer-others": answer_others,
     "children": children,
     "stay": stay,
+    "fork-on-sigterm": fork_on_sigterm,
     "silence": silence,
     "mutter": mutter,
     "die": die,
