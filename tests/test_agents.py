@@ -226,6 +226,7 @@ def test_agents_are_checked_in_the_order_of_their_names_and_one_that_fails_is_st
     [
         ("die", "the agent exited with status 3"),
         ("kill-self", "the agent was ended by SIGKILL"),
+        ("kill-self-in-real-time", "the agent was ended by signal 40"),
         ("close-stdout", "the agent closed its output"),
         ("version-2", "the agent speaks version 2 of ACP, treadle speaks version 1"),
         ("no-version", "the agent speaks no version of ACP, treadle speaks version 1"),
@@ -308,6 +309,20 @@ def test_an_agent_gets_the_environment_without_what_belongs_to_another_program(t
         "PATH": treadle.env["PATH"],
     }
     assert environment["TREADLE_AGENT"].startswith("outer:")
+
+
+def test_an_interpreter_that_does_not_exist_is_told(treadle: Surroundings, tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text("#!/nowhere/node\n")
+    program.chmod(0o755)
+    treadle.configure(it={"command": str(program)})
+    [told] = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir)).stdout.splitlines()
+    says = f"{program} cannot be run: its interpreter (first line) or loader does not exist"
+    assert json.loads(told)["error"] == says
+
+
+def test_an_agent_that_stops_reading_is_heard_to_the_end(treadle: Surroundings) -> None:
+    assert treadle.checked("deaf")["error"] is None
 
 
 # What is left
