@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.options import Commands, add_json, data_dir_of, positive
+from treadle.cli.options import Commands, add_json, data_dir_of, positive, users_folder
 
 if TYPE_CHECKING:
     from treadle.agents.check import Checked
@@ -159,7 +159,7 @@ def _told(after: str = "") -> Iterator[None]:
 def _users_file() -> Path:
     from platformdirs import user_config_path
 
-    return _file_in(user_config_path("treadle", appauthor=False))
+    return _file_in(users_folder(user_config_path))
 
 
 def _file_in(folder: Path) -> Path:
