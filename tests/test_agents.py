@@ -151,19 +151,35 @@ GOOD = '{"command": "x"}'
         ('{"agents": {\n"a": {"command": "x",}}}', 2, "JSON is malformed: trailing comma in object (byte"),
         ('{"agents": {\n', 2, "Input data was truncated"),
         ("", 1, "Input data was truncated"),
+        ('{"agents": {\n"a": {"command": "caf\udce9"},\n\n"b": {}}}', 2, "not UTF-8"),
     ],
 )
 def test_an_invalid_file_is_told_with_its_line_and_member(
     treadle: Surroundings, text: str, line: int, says: str
 ) -> None:
     treadle.user.parent.mkdir(parents=True)
-    treadle.user.write_text(text)
+    treadle.user.write_text(text, "utf-8", "surrogateescape")
     for arguments in ((), ("add", "n", "--", "x"), ("remove", "a")):
         done = treadle.run(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"treadle: {treadle.user}, line {line}: {says}")
         assert "hunter2" not in done.stderr
-        assert treadle.user.read_text() == text
+        assert treadle.user.read_text("utf-8", "surrogateescape") == text
+
+
+def test_an_agent_that_would_make_the_file_invalid_is_not_added(treadle: Surroundings) -> None:
+    treadle.run("add", "a", "--", "x")
+    before = treadle.user.read_text()
+    done = treadle.run("add", "b", "--", "")
+    assert done.returncode == 1
+    assert "agents.b.command: Expected `str` of length >= 1. Nothing was changed" in done.stderr
+    assert treadle.user.read_text() == before
+
+
+def test_a_command_without_dashes_before_it_is_told_where_they_belong(treadle: Surroundings) -> None:
+    done = treadle.run("add", "mine", "node", "agent.js", "--acp")
+    assert done.returncode == 2
+    assert "unrecognized arguments: node agent.js --acp: a command and its arguments follow `--`" in done.stderr
 
 
 def test_no_value_of_a_variable_is_shown_or_logged(treadle: Surroundings) -> None:

@@ -88,9 +88,13 @@ def _text(file: Path) -> bytes:
 
 
 def _read(file: Path) -> Iterator[Configured]:
-    text = _text(file)
+    return _agents_in(file, _text(file))
+
+
+def _agents_in(file: Path, text: bytes) -> Iterator[Configured]:
     path: JsonPath = ()
     try:
+        text.decode()
         agents = msgspec.json.decode(text, type=_File).agents
         for name, raw in agents.items():
             path = "agents", name
@@ -98,7 +102,10 @@ def _read(file: Path) -> Iterator[Configured]:
             yield Configured(name, msgspec.json.decode(raw, type=AgentConfig), file)
     except msgspec.ValidationError as error:
         raise _invalid(file, text, path, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise BadConfig(f"{file}, line {line}: not UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         at = re.search(r"\(byte (\d+)\)", str(error))
         line = text.count(b"\n", 0, int(at[1]) if at else len(text)) + 1
         raise BadConfig(f"{file}, line {line}: {error}") from None
@@ -112,7 +119,9 @@ def _change(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     before = dict(agents)
     result = change(agents)
     if agents != before:
-        _write(file.resolve(), msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+        list(_agents_in(file, text))
+        _write(file.resolve(), text)
     return result
 
 

@@ -71,7 +71,9 @@ def _name(text: str) -> str:
     from treadle.domain.ids import ID_PATTERN
 
     if not re.match(ID_PATTERN, text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name: use letters, digits, `.`, `_`, `:` and `-`")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name: use up to 128 letters, digits, `.`, `_`, `:` and `-`"
+        )
     return text
 
 

@@ -22,6 +22,8 @@ class Parser(argparse.ArgumentParser):
         options, rest = super().parse_known_args(words[:at], namespace)
         if self.takes_program:
             options.program = words[at + 1 :]
+            if rest and at == len(words):
+                self.error(f"unrecognized arguments: {' '.join(rest)}: a command and its arguments follow `--`")
         return options, rest
 
 
