@@ -27,7 +27,7 @@ well-known agent needs no command: NAME is enough if its program is on PATH. Not
 """
 ADD_EXAMPLE = """\
 treadle agents add claude
-treadle agents add mine --env API_KEY=secret -- node agent.js --acp
+treadle agents add mine --env LOG_LEVEL=debug -- node agent.js --acp
 """
 REMOVE_MORE = "From the file in your configuration folder; with --data-dir, from the one in the data directory."
 SILENCE = 60  # seconds
