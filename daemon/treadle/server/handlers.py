@@ -222,7 +222,9 @@ class Methods:
         if params.topic == "thread" and params.thread_id is None:
             raise errors.invalid_params("the topic `thread` needs the id of a thread", "$.params.threadId")
         if params.topic in ("index", "settings") and params.thread_id is not None:
-            raise errors.invalid_params(f"the topic `{params.topic}` takes no thread: leave threadId out", "$.params.threadId")
+            raise errors.invalid_params(
+                f"the topic `{params.topic}` takes no thread: leave threadId out", "$.params.threadId"
+            )
         most = daemon.subscriptions.bounds.max_subscriptions
         if len(daemon.subscriptions) + self._opening >= most:
             raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
