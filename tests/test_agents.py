@@ -143,7 +143,21 @@ GOOD = '{"command": "x"}'
             2,
             "agents.a.comand: Object contains unknown",
         ),
-        ('{"agents": {"a": {"command": "x",\n"env": {"K\\"}": 5}}}}', 2, "agents.a.env: Expected `str`, got `int`"),
+        (
+            '{"agents": {"a": {"command": "x",\n"env": {"A": "b",\n"K\\"}": 5}}}}',
+            3,
+            'agents.a.env.K"}: Expected `str`, got `int`',
+        ),
+        (
+            '{"agents": {"a": {"command": "x",\n"options": {"A": true,\n"B": null}}}}',
+            3,
+            "agents.a.options.B: Expected `bool | str`, got `null`",
+        ),
+        (
+            '{"agents": {"a": {"command": "x",\n"env": {"A": 1, "A": ""}}}}',
+            2,
+            "agents.a.env: Expected `str`, got `int`",
+        ),
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),

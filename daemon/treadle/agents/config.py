@@ -8,6 +8,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,6 +147,8 @@ def _write(file: Path, text: bytes) -> None:
 _PLACE = re.compile(r"^(.*?)(?: - at `(?:key` in `)?\$(.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
+_GOT = re.compile(r"got `(.*)`")
+_KINDS = {int: "int", float: "float", bool: "bool", str: "str", type(None): "null", dict: "object", list: "array"}
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
@@ -154,6 +158,9 @@ def _invalid(file: Path, text: bytes, path: JsonPath, message: str) -> BadConfig
     path += tuple(int(index) if index else name for name, index in _STEP.findall(place.partition("[...]")[0]))
     if unknown := _UNKNOWN.search(reason):
         path += (unknown[1],)
+    elif place.endswith("[...]") and (got := _GOT.search(reason)):  # of an object's members; msgspec names none
+        members = reduce(getitem, path, msgspec.json.decode(text))
+        path += next(((name,) for name, value in members.items() if _KINDS[type(value)] == got[1]), ())
     lines = dict(_lines(text))
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     member = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
