@@ -143,7 +143,21 @@ GOOD = '{"command": "x"}'
             2,
             "agents.a.comand: Object contains unknown",
         ),
-        ('{"agents": {"a": {"command": "x",\n"env": {"K\\"}": 5}}}}', 2, "agents.a.env: Expected `str`, got `int`"),
+        (
+            '{"agents": {"a": {"command": "x",\n"env": {"A": "b",\n"K\\"}": 5}}}}',
+            3,
+            'agents.a.env.K"}: Expected `str`, got `int`',
+        ),
+        (
+            '{"agents": {"a": {"command": "x",\n"options": {"A": true,\n"B": null}}}}',
+            3,
+            "agents.a.options.B: Expected `bool | str`, got `null`",
+        ),
+        (
+            '{"agents": {"a": {"command": "x",\n"env": {"A": 1, "A": ""}}}}',
+            2,
+            "agents.a.env: Expected `str`, got `int`",
+        ),
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
@@ -151,19 +165,35 @@ GOOD = '{"command": "x"}'
         ('{"agents": {\n"a": {"command": "x",}}}', 2, "JSON is malformed: trailing comma in object (byte"),
         ('{"agents": {\n', 2, "Input data was truncated"),
         ("", 1, "Input data was truncated"),
+        ('{"agents": {\n"a": {"command": "caf\udce9"},\n\n"b": {}}}', 2, "not UTF-8"),
     ],
 )
 def test_an_invalid_file_is_told_with_its_line_and_member(
     treadle: Surroundings, text: str, line: int, says: str
 ) -> None:
     treadle.user.parent.mkdir(parents=True)
-    treadle.user.write_text(text)
+    treadle.user.write_text(text, "utf-8", "surrogateescape")
     for arguments in ((), ("add", "n", "--", "x"), ("remove", "a")):
         done = treadle.run(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"treadle: {treadle.user}, line {line}: {says}")
         assert "hunter2" not in done.stderr
-        assert treadle.user.read_text() == text
+        assert treadle.user.read_text("utf-8", "surrogateescape") == text
+
+
+def test_an_agent_that_would_make_the_file_invalid_is_not_added(treadle: Surroundings) -> None:
+    treadle.run("add", "a", "--", "x")
+    before = treadle.user.read_text()
+    done = treadle.run("add", "b", "--", "")
+    assert done.returncode == 1
+    assert "agents.b.command: Expected `str` of length >= 1. Nothing was changed" in done.stderr
+    assert treadle.user.read_text() == before
+
+
+def test_a_command_without_dashes_before_it_is_told_where_they_belong(treadle: Surroundings) -> None:
+    done = treadle.run("add", "mine", "node", "agent.js", "--acp")
+    assert done.returncode == 2
+    assert "unrecognized arguments: node agent.js --acp: a command and its arguments follow `--`" in done.stderr
 
 
 def test_no_value_of_a_variable_is_shown_or_logged(treadle: Surroundings) -> None:
@@ -226,6 +256,7 @@ def test_agents_are_checked_in_the_order_of_their_names_and_one_that_fails_is_st
     [
         ("die", "the agent exited with status 3"),
         ("kill-self", "the agent was ended by SIGKILL"),
+        ("kill-self-in-real-time", "the agent was ended by signal 40"),
         ("close-stdout", "the agent closed its output"),
         ("version-2", "the agent speaks version 2 of ACP, treadle speaks version 1"),
         ("no-version", "the agent speaks no version of ACP, treadle speaks version 1"),
@@ -308,6 +339,20 @@ def test_an_agent_gets_the_environment_without_what_belongs_to_another_program(t
         "PATH": treadle.env["PATH"],
     }
     assert environment["TREADLE_AGENT"].startswith("outer:")
+
+
+def test_an_interpreter_that_does_not_exist_is_told(treadle: Surroundings, tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text("#!/nowhere/node\n")
+    program.chmod(0o755)
+    treadle.configure(it={"command": str(program)})
+    [told] = treadle.run("--check", "--json", "--data-dir", str(treadle.data_dir)).stdout.splitlines()
+    says = f"{program} cannot be run: its interpreter (first line) or loader does not exist"
+    assert json.loads(told)["error"] == says
+
+
+def test_an_agent_that_stops_reading_is_heard_to_the_end(treadle: Surroundings) -> None:
+    assert treadle.checked("deaf")["error"] is None
 
 
 # What is left

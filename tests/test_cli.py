@@ -163,6 +163,21 @@ def test_the_default_data_directory_is_in_the_users_home(tmp_path: Path) -> None
         assert (expected / "treadle.db").exists()
 
 
+@pytest.mark.parametrize("arguments", [["threads"], ["serve"], ["agents", "add", "mine", "--", "x"]])
+def test_a_user_without_a_home_directory_is_told_what_to_set(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    status, _, says = command(*arguments)
+    assert status == 1
+    assert re.fullmatch("treadle: could not determine the home directory .* set .*HOME.*\n", says)
+
+
 @pytest.mark.parametrize("name", ["verify", "rebuild"])
 def test_verify_and_rebuild_without_a_database_fail_and_create_none(
     data_dir: Path, name: str, command: Command

@@ -213,6 +213,22 @@ def is_a_sentence(done: "subprocess.CompletedProcess[str]") -> bool:
     return done.returncode in (1, 2) and "Traceback" not in done.stderr and "treadle" in done.stderr
 
 
+def test_the_current_folder_may_have_been_deleted(tmp_path: Path) -> None:
+    """As under an editor that was started in a worktree which is gone."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    serving = [*wire.TREADLE, "serve", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(
+        ["sh", "-c", 'cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", str(gone), *serving],
+        input=INITIALIZE,
+        capture_output=True,
+        text=True,
+        timeout=wire.PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"serverInfo"' in done.stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS_WITH, ids=lambda command: " ".join(map(ascii, command)))
 def test_an_argument_that_is_not_utf8_gives_a_clear_error(filled: Path, command: tuple[str, ...]) -> None:
     done = wire.run(*command, *(() if command == (LATIN,) else ("--data-dir", str(filled))))

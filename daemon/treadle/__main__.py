@@ -20,12 +20,18 @@ def drop_foreign_paths() -> None:
     """
     import site  # which Python has imported, unless it was told not to
 
-    foreign = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}  # noqa: PTH100
-    foreign.add(os.path.abspath(""))  # noqa: PTH100  # `python -m` puts it first
-    package = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  # pathlib is not imported yet
+    foreign = {_absolute(entry) for entry in ("", *os.environ.get("PYTHONPATH", "").split(os.pathsep))}
+    package = os.path.dirname(_absolute(__file__))  # noqa: PTH120  # pathlib is not imported yet
     own = {os.path.dirname(package), os.path.dirname(os.__file__)}  # noqa: PTH120
     own |= {*site.getsitepackages(), site.getusersitepackages()}
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in foreign - own]  # noqa: PTH100
+    sys.path[:] = [entry for entry in sys.path if _absolute(entry) not in foreign - own]
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)  # noqa: PTH100
+    except FileNotFoundError:  # the current folder was deleted: a relative path leads nowhere
+        return path
 
 
 if __name__ == "__main__":

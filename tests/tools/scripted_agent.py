@@ -129,8 +129,19 @@ def close_stdout() -> NoReturn:
     silence()
 
 
+def deaf() -> None:
+    """Stop reading, but ask."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for id in range(20):
+        send(id=id, method="fs/read_text_file", params={})
+
+
 def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_self_in_real_time() -> None:
+    os.kill(os.getpid(), 40)
 
 
 BEHAVIOURS = {
@@ -147,7 +158,9 @@ BEHAVIOURS = {
     "die": die,
     "leave-stdout-open": leave_stdout_open,
     "close-stdout": close_stdout,
+    "deaf": deaf,
     "kill-self": kill_self,
+    "kill-self-in-real-time": kill_self_in_real_time,
 }
 ANSWERS: dict[str, dict[str, Any]] = {
     "bare": {"result": {"protocolVersion": 1}},

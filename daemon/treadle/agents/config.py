@@ -8,6 +8,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,9 +90,13 @@ def _text(file: Path) -> bytes:
 
 
 def _read(file: Path) -> Iterator[Configured]:
-    text = _text(file)
+    return _agents_in(file, _text(file))
+
+
+def _agents_in(file: Path, text: bytes) -> Iterator[Configured]:
     path: JsonPath = ()
     try:
+        text.decode()
         agents = msgspec.json.decode(text, type=_File).agents
         for name, raw in agents.items():
             path = "agents", name
@@ -98,7 +104,10 @@ def _read(file: Path) -> Iterator[Configured]:
             yield Configured(name, msgspec.json.decode(raw, type=AgentConfig), file)
     except msgspec.ValidationError as error:
         raise _invalid(file, text, path, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise BadConfig(f"{file}, line {line}: not UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         at = re.search(r"\(byte (\d+)\)", str(error))
         line = text.count(b"\n", 0, int(at[1]) if at else len(text)) + 1
         raise BadConfig(f"{file}, line {line}: {error}") from None
@@ -112,7 +121,9 @@ def _change(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     before = dict(agents)
     result = change(agents)
     if agents != before:
-        _write(file.resolve(), msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+        list(_agents_in(file, text))
+        _write(file.resolve(), text)
     return result
 
 
@@ -136,6 +147,8 @@ def _write(file: Path, text: bytes) -> None:
 _PLACE = re.compile(r"^(.*?)(?: - at `(?:key` in `)?\$(.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
+_GOT = re.compile(r"got `(.*)`")
+_KINDS = {int: "int", float: "float", bool: "bool", str: "str", type(None): "null", dict: "object", list: "array"}
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
@@ -145,6 +158,9 @@ def _invalid(file: Path, text: bytes, path: JsonPath, message: str) -> BadConfig
     path += tuple(int(index) if index else name for name, index in _STEP.findall(place.partition("[...]")[0]))
     if unknown := _UNKNOWN.search(reason):
         path += (unknown[1],)
+    elif place.endswith("[...]") and (got := _GOT.search(reason)):  # of an object's members; msgspec names none
+        members = reduce(getitem, path, msgspec.json.decode(text))
+        path += next(((name,) for name, value in members.items() if _KINDS[type(value)] == got[1]), ())
     lines = dict(_lines(text))
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     member = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")

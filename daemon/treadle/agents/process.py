@@ -26,6 +26,9 @@ DRAIN = 1.0
 STDERR_BYTES = 8192
 STDERR_LINES = 10
 
+SIGNALS: dict[int, str] = {number: number.name for number in signal.Signals}
+"""Most real-time signals are not in it."""
+
 OF_ANOTHER_AGENT = frozenset(("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_SESSION_ID"))
 """Variables by which Claude Code finds that it runs within another one, and refuses to start."""
 
@@ -79,6 +82,8 @@ class AgentProcess(asyncio.SubprocessProtocol):
             await reaper.wait()
             if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
                 reason = error.strerror if isinstance(error, OSError) else error
+                if isinstance(error, FileNotFoundError):  # not the program, which was found
+                    reason = "its interpreter (first line) or loader does not exist"
                 raise AgentFailed(f"{program} cannot be run: {reason}") from None
             raise
         reaper.stdin.write(b"%d" % transport.get_pid())
@@ -110,7 +115,11 @@ class AgentProcess(asyncio.SubprocessProtocol):
         stdin = transport.get_pipe_transport(0)
         assert isinstance(stdin, asyncio.WriteTransport)
         self._transport, self._stdin = transport, stdin
-        self.connection = AgentConnection(stdin.write, self._received)
+        self.connection = AgentConnection(self._write, self._received)
+
+    def _write(self, data: bytes) -> None:
+        if not self._stdin.is_closing():  # asyncio logs a warning about each write to an agent that reads no more
+            self._stdin.write(data)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
@@ -139,7 +148,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
         if status is None:
             reason = "the agent closed its output"
         elif status < 0:
-            reason = f"the agent was ended by {signal.Signals(-status).name}"
+            reason = f"the agent was ended by {SIGNALS.get(-status, f'signal {-status}')}"
         else:
             reason = f"the agent exited with status {status}"
         self.connection.end(reason)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.options import Commands, add_json, data_dir_of, positive
+from treadle.cli.options import Commands, add_json, data_dir_of, positive, users_folder
 
 if TYPE_CHECKING:
     from treadle.agents.check import Checked
@@ -27,7 +27,7 @@ well-known agent needs no command: NAME is enough if its program is on PATH. Not
 """
 ADD_EXAMPLE = """\
 treadle agents add claude
-treadle agents add mine --env API_KEY=secret -- node agent.js --acp
+treadle agents add mine --env LOG_LEVEL=debug -- node agent.js --acp
 """
 REMOVE_MORE = "From the file in your configuration folder; with --data-dir, from the one in the data directory."
 SILENCE = 60  # seconds
@@ -71,7 +71,9 @@ def _name(text: str) -> str:
     from treadle.domain.ids import ID_PATTERN
 
     if not re.match(ID_PATTERN, text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name: use letters, digits, `.`, `_`, `:` and `-`")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name: use up to 128 letters, digits, `.`, `_`, `:` and `-`"
+        )
     return text
 
 
@@ -159,7 +161,7 @@ def _told(after: str = "") -> Iterator[None]:
 def _users_file() -> Path:
     from platformdirs import user_config_path
 
-    return _file_in(user_config_path("treadle", appauthor=False))
+    return _file_in(users_folder(user_config_path))
 
 
 def _file_in(folder: Path) -> Path:

@@ -22,6 +22,8 @@ class Parser(argparse.ArgumentParser):
         options, rest = super().parse_known_args(words[:at], namespace)
         if self.takes_program:
             options.program = words[at + 1 :]
+            if rest and at == len(words):
+                self.error(f"unrecognized arguments: {' '.join(rest)}: a command and its arguments follow `--`")
         return options, rest
 
 
@@ -92,7 +94,7 @@ def _at_least(least: int, text: str) -> int:
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
-    """`--data-dir`, or the user's data directory. Raises OSError if a home directory does not exist."""
+    """`--data-dir`, or the user's data directory. Raises OSError if there is no home directory."""
     if options.data_dir is not None:
         try:
             return Path(options.data_dir).expanduser().absolute()
@@ -100,4 +102,12 @@ def data_dir_of(options: argparse.Namespace) -> Path:
             raise OSError(f"--data-dir {options.data_dir}: {error}") from None
     from platformdirs import user_data_path
 
-    return user_data_path("treadle", appauthor=False)
+    return users_folder(user_data_path)
+
+
+def users_folder(find: Callable[..., Path]) -> Path:
+    """The folder of treadle that a function of platformdirs finds. Raises OSError if there is no home directory."""
+    try:
+        return find("treadle", appauthor=False)
+    except RuntimeError as error:
+        raise OSError(str(error)) from None

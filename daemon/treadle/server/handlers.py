@@ -220,9 +220,11 @@ class Methods:
     async def open(self, params: OpenParams) -> Then:
         daemon = self._ready
         if params.topic == "thread" and params.thread_id is None:
-            raise errors.invalid_params("the topic `thread` is of one thread", "$.params.threadId")
+            raise errors.invalid_params("the topic `thread` needs the id of a thread", "$.params.threadId")
         if params.topic in ("index", "settings") and params.thread_id is not None:
-            raise errors.invalid_params(f"the topic `{params.topic}` is of no thread", "$.params.threadId")
+            raise errors.invalid_params(
+                f"the topic `{params.topic}` takes no thread: leave threadId out", "$.params.threadId"
+            )
         most = daemon.subscriptions.bounds.max_subscriptions
         if len(daemon.subscriptions) + self._opening >= most:
             raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
