@@ -34,7 +34,10 @@ const PROJECTION = {
     FROM json_each(?) AS e WHERE thread_id = e.value ->> 'threadId' AND projection_turns.id = e.value ->> 'id'`,
 };
 const CHANGED = `
-  UPDATE projection_threads SET version = version + ?, updated_at = ?, running = coalesce(?, running) WHERE id = ?`;
+  UPDATE projection_threads
+  SET version = version + ?, updated_at = ?,
+      turn_status = CASE ? WHEN 'TurnStarted' THEN 'running' WHEN 'TurnCompleted' THEN NULL ELSE turn_status END
+  WHERE id = ?`;
 
 const projection = {
   canHandle: Object.keys(PROJECTION),
@@ -47,7 +50,7 @@ const projection = {
     const turn = batch.findLast((event) => event.type === "TurnStarted" || event.type === "TurnCompleted");
     const { threadId, at } = batch.at(-1).data;
     const changes = batch.filter((event) => event.type !== "ThreadCreated").length;
-    await connection.command(CHANGED, [changes, at, turn ? turn.type === "TurnStarted" : null, threadId]);
+    await connection.command(CHANGED, [changes, at, turn ? turn.type : null, threadId]);
   },
 };
 

@@ -86,8 +86,8 @@ class Recorder(SQLiteApplicationRecorder):
             ended,
         )
         c.executemany(
-            "UPDATE projection_threads SET version = ?, updated_at = ?, running = (running OR ?) AND NOT ? "
-            "WHERE id = ?",
+            "UPDATE projection_threads SET version = ?, updated_at = ?, "
+            "turn_status = CASE WHEN ? THEN 'running' WHEN ? THEN NULL ELSE turn_status END WHERE id = ?",
             changed,
         )
         return saved

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def append(bench: Bench) -> Mapping[str, Figure | Absent]:
 
     def theirs(name: str, count: int, size: int, kind: str = "projected") -> float:
         database = bench.folder(name)
-        floors.with_tables_of(data_dir, READ_MODEL, database).close()
+        with closing(floors.with_tables_of(data_dir, READ_MODEL, database)) as db:
+            db.execute("ALTER TABLE projection_messages ADD COLUMN text TEXT")  # treadle reads it from the log
         command = [*stores[name], database, bench.batches, count, size, kind]
         return float(subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True).stdout)
 
