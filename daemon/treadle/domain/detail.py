@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """Names that are the same text in JSON, in a path of SQLite and in Python."""
 
 _MOST_MEMBERS = 256
@@ -43,7 +43,7 @@ def difference(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, str]]
             append[name] = value[len(old) :]
         else:
             members[name] = value
-    if not all(map(_PLAIN_NAME.fullmatch, [*members, *append, *before])):
+    if not all(map(PLAIN_NAME.fullmatch, [*members, *append, *before])):
         return None
     return members, append
 
