@@ -67,6 +67,14 @@ def test_a_difference_holds_what_changed_and_of_a_text_that_grew_the_end() -> No
     assert difference(before, after) == ({"gone": None, "other": "b", "empty": "a", "new": {"x": None}}, {"grew": "c"})
 
 
+@pytest.mark.parametrize(("before", "after"), [(256, 257), (257, 256), (300, 300)])
+def test_a_detail_of_more_than_256_members_is_recorded_as_a_whole(before: int, after: int) -> None:
+    many = {f"m{n}": "x" for n in range(before)}, {f"m{n}": "xy" for n in range(after)}
+    assert difference(*many) is None
+    assert difference(many[0], many[0]) == ({}, {})
+    assert difference({"a": "x"}, {"a": "xy", **{f"m{n}": n for n in range(255)}}) is not None
+
+
 # The log and its projections
 
 
@@ -230,6 +238,36 @@ def test_a_member_of_many_small_parts_is_folded_when_the_activity_ends_and_again
             log.dispatch(c.UpdateActivity(thread_id="t", id="x", status="running"))
         (size,) = log.db.execute("SELECT size FROM projection_activities").fetchone()
         assert size == len(msgspec.json.encode(detail))
+
+
+def test_folding_many_members_takes_a_number_of_steps_that_grows_with_their_parts() -> None:
+    steps = [_steps_to_fold(members) for members in (50, 200)]
+    assert steps[1] < 6 * steps[0]
+
+
+def _steps_to_fold(members: int) -> int:
+    """How many steps SQLite takes when an activity ends that has members of 20 parts each."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with in_turn() as log:
+        detail = {f"m{n}": "x" for n in range(members)}
+        tool: dict[str, Any] = {"thread_id": "t", "turn_id": "u", "id": "x", "kind": "tool_call", "title": "ls"}
+        log.dispatch(c.RecordActivity(**tool, status="running", detail=detail))
+        for _ in range(19):
+            detail = {name: text + "y" for name, text in detail.items()}
+            log.dispatch(c.UpdateActivity(thread_id="t", id="x", detail=detail))
+        log.db.set_progress_handler(step, 100)
+        log.dispatch(c.UpdateActivity(thread_id="t", id="x", status="completed"))
+        log.db.set_progress_handler(None, 100)
+        held = log.activity("x")
+        assert held is not None
+        assert held.detail == detail
+        assert log.db.execute("SELECT count(*) FROM parts").fetchone() == (members,)
+    return steps
 
 
 MESSAGES = st.sampled_from(["m", "n"])

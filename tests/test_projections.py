@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "3d8771c040d7a9d4af06d3f147e53ea68dc28d4b46e4f7165e690a4cc3f569ab")
+PINNED = (1, "a9b5c13ff018d49a2215a9a6c10446b30237d9d19b913be926c2da407f741af9")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -242,7 +242,7 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 BESIDE = {
     "projection_threads": {"thread_search"},
     "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
-    "projection_activities": {"parts", "activity_search", "activity_texts", "activity_details", "events"},
+    "projection_activities": {"parts", "activity_search", "activity_texts", "activity_parts", "events"},
 }
 """What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
 

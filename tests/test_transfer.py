@@ -211,6 +211,13 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda lines: [*lines[:2], lines[2].replace(b'"at":"', b'"at":"about '), *lines[3:]],
         "line 3: damaged: 'about 2",
     ),
+    "a changed member with a name that means something else in SQLite": (
+        lambda lines: [
+            b'{"format":"treadle-log","version":1,"events":1}',
+            b'{"sequence":1,"event":{"type":"ActivityUpdated","at":"2026-01-31T12:00:00.000Z","threadId":"t","id":"a","detail":{"a.b":1}}}',
+        ],
+        "line 2: damaged: a member that changes is named 'a.b'",
+    ),
     "an invalid id": (
         lambda lines: [*lines[:2], lines[2].replace(b'"threadId":"', b'"threadId":"../'), *lines[3:]],
         "line 3: damaged: '../talk-1' is not a valid id",

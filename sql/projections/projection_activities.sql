@@ -51,7 +51,10 @@ WHEN NEW.event_type = 'ActivityUpdated' BEGIN
   FROM projection_activities AS a, json_each(NEW.payload, '$.append') AS m
   WHERE a.thread_id = NEW.thread_id AND a.id = NEW.payload ->> '$.id' AND NEW.payload -> '$.append' IS NOT NULL;
   UPDATE parts
-  SET text = (SELECT d.detail ->> ('$.' || parts.member) FROM activity_details AS d WHERE d.sequence = parts.entity),
+  SET text = (
+        SELECT group_concat(p.value ->> '$', '') FROM activity_parts AS p
+        WHERE p.entity = parts.entity AND p.member = parts.member
+      ),
       size = (SELECT sum(size) FROM parts AS p WHERE p.entity = parts.entity AND p.member = parts.member)
   WHERE entity = (
     SELECT sequence FROM projection_activities WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id'
@@ -94,25 +97,27 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   DELETE FROM projection_activities WHERE thread_id = NEW.thread_id;
 END;
 
--- The detail as JSON: the one in the event at `base`, or its members from their parts, which the primary key of `parts` has in
--- the order of the log. A member with several parts is a text that was appended to. An unquoted name is a path of its own,
--- because names of parts are letters, digits, `_` and `-`.
+-- Each part as JSON, in the order of the primary key of `parts`, which is that of the log. An unquoted name is a path of its
+-- own, because names of parts are letters, digits, `_` and `-`.
+CREATE VIEW activity_parts AS
+  SELECT p.entity, p.member, iif(
+    p.text IS NOT NULL, json_quote(p.text),
+    coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member))
+  ) AS value
+  FROM parts AS p CROSS JOIN events AS e ON e.sequence = p.sequence;
+
+-- The detail as JSON: the one in the event at `base`, or its members from their parts. A member with several parts is a text
+-- that was appended to.
 CREATE VIEW activity_details AS
   SELECT a.sequence, iif(
     NOT EXISTS (SELECT 1 FROM parts WHERE entity = a.sequence),
     (SELECT payload -> '$.detail' FROM events WHERE sequence = a.base),
     (
       SELECT json_group_object(member, json(value)) FROM (
-        SELECT member, iif(count(*) = 1, max(part), json_quote(group_concat(part ->> '$', ''))) AS value
-        FROM (
-          SELECT p.entity, p.member, iif(
-            p.text IS NOT NULL, json_quote(p.text),
-            coalesce(e.payload -> ('$.detail.' || p.member), e.payload -> ('$.append.' || p.member))
-          ) AS part
-          FROM parts AS p CROSS JOIN events AS e ON e.sequence = p.sequence
-        )
-        WHERE entity = a.sequence
-        GROUP BY member
+        SELECT member, iif(count(*) = 1, max(p.value), json_quote(group_concat(p.value ->> '$', ''))) AS value
+        FROM activity_parts AS p
+        WHERE p.entity = a.sequence
+        GROUP BY p.member
       )
     )
   ) AS detail

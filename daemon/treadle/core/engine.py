@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
@@ -16,7 +18,7 @@ from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
-from treadle.domain.state import Key, State
+from treadle.domain.state import ActivityState, Key, State
 from treadle.store.errors import Busy, StorageError
 from treadle.store.ids import new_id
 from treadle.store.ports import CommandRecord, DataDirectory, Log
@@ -27,7 +29,7 @@ MAX_GROUP = 500  # commands per append
 MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended alone
 MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
-STATE_BYTES = 4 * 1024 * 1024  # of events since they were loaded
+STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
 
 
@@ -272,10 +274,15 @@ class Engine:
             if loaded.sequence != self._state.sequence:
                 if len(unknown) < len(named - fresh):
                     loaded = log.load([*(named - fresh)], command_ids)
-                self._state = State(loaded.sequence)
+                self._state, self._state_bytes = State(loaded.sequence), 0
             self._state.load(loaded.state)
+            self._state_bytes += sum(map(_detail_bytes, loaded.state.values()))
         self._state.load(dict.fromkeys(key for key in fresh if key not in self._state))
         return loaded.answers if unknown or command_ids else {}
+
+
+def _detail_bytes(entity: Any) -> int:
+    return len(msgspec.json.encode(entity.detail)) if isinstance(entity, ActivityState) else 0
 
 
 def _with_ids(command: c.Command) -> tuple[c.Command, tuple[str, ...]]:

@@ -5,8 +5,11 @@ from typing import Any
 
 import msgspec
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """Names that are the same text in JSON, in a path of SQLite and in Python."""
+
+_MOST_MEMBERS = 256
+"""SQLite finds a member by reading all before it, so that reading each of them takes quadratic time."""
 
 
 def json_text(value: object) -> str:
@@ -17,14 +20,16 @@ def json_text(value: object) -> str:
 def difference(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, str]] | None:
     """The members to set (None: to remove) and the texts to append; None if only the whole detail can say it.
 
-    That is so for a detail that is not an object or becomes an empty one, for unusual member names, and for a member
-    that becomes null.
+    That is so for a detail that is not an object or becomes an empty one, for unusual or too many member names, and for
+    a member that becomes null.
     """
     if json_text(before) == json_text(after):
         return {}, {}
     if before is None:
         before = {}
     if not isinstance(before, dict) or not isinstance(after, dict) or not after:
+        return None
+    if max(len(before), len(after)) > _MOST_MEMBERS:
         return None
     members: dict[str, Any] = dict.fromkeys(name for name in before if name not in after)
     append: dict[str, str] = {}
@@ -38,7 +43,7 @@ def difference(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, str]]
             append[name] = value[len(old) :]
         else:
             members[name] = value
-    if not all(map(_PLAIN_NAME.fullmatch, [*members, *append, *before])):
+    if not all(map(PLAIN_NAME.fullmatch, [*members, *append, *before])):
         return None
     return members, append
 

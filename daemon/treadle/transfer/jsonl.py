@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 from treadle import __version__
 from treadle.contract.bounds import is_time
 from treadle.contract.json_text import holds_nul
-from treadle.domain.events import Event, decode
+from treadle.domain.detail import PLAIN_NAME
+from treadle.domain.events import ActivityUpdated, Event, decode
 from treadle.domain.ids import ID_PATTERN
 from treadle.store.errors import Refused, UserError
 from treadle.store.pages import MAX_BYTES
@@ -168,10 +169,14 @@ def _event(text: bytes, number: int, sequence: int) -> tuple[str, str | None]:
 
 
 def _require_readable(event: Event, number: int) -> None:
-    """Check that the time and the ids of an event are valid. Raises BadExport."""
+    """Check that the time, the ids and the names of changed members of an event are valid. Raises BadExport."""
     if not is_time(event.at):
         raise BadExport(f"line {number}: damaged: {event.at!r} is not a time")
     for name in ("id", "thread_id", "project_id", "turn_id", "runner"):
         id = getattr(event, name, None)
         if id is not None and not _ID.match(id):
             raise BadExport(f"line {number}: damaged: {id!r} is not a valid id")
+    if isinstance(event, ActivityUpdated):
+        for name in (*event.detail, *event.append):
+            if not PLAIN_NAME.fullmatch(name):
+                raise BadExport(f"line {number}: damaged: a member that changes is named {name!r}")
