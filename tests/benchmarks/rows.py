@@ -30,8 +30,6 @@ ROWS: Final = (
     Row("read with history", "`thread/read` p50, the last page: a thread of 2,000 turns ÷ one of 20", "≤", 1.2, 1.0,
         reads.read_with_history),
     Row("replay over the pipe", "`event/list` events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8, reads.replay),
-    Row("replay in process", "decoded pages of the log, events/s ÷ plain SELECT of the same rows", "≥", 0.4, 0.8,
-        reads.replay),
     Row("rebuild", "1,000,000 events: events/s ÷ plain sqlite3 writing the rows that they became", "≥", 0.6, 0.6,
         reads.rebuild),
     Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,

@@ -1,6 +1,5 @@
 """What is measured inside one process: python tests/benchmarks/worker.py WHAT …, which prints JSON.
 
-replay DIR COUNT: events/s of decoded pages of the log and of plain sqlite3, of the first COUNT events, in turn.
 rebuild DIR: events/s of filling the tables anew.
 append DIR EVENTS COUNT SIZE: events/s of appending and projecting COUNT events of a file, SIZE at a time.
 echo: not a measure: a stock pygls server that answers with the params it was given.
@@ -8,43 +7,13 @@ echo: not a measure: a stock pygls server that answers with the params it was gi
 
 import asyncio
 import json
-import sqlite3
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 TEXT = "The delay doubles each time, so that a service which is down is not asked too often by all. "
 BATCH = 500
-
-
-async def replay(data_dir: Path, count: int, rounds: int) -> list[tuple[float, float]]:
-    import msgspec
-
-    from treadle.domain.events import StoredEvent
-    from treadle.store.sqlite.store import Store
-
-    async def ours() -> float:
-        began, after = time.perf_counter(), 0
-        while after < count:
-            page, _ = await store.read(lambda reads, after=after: reads.events(None, after, 1_000))  # type: ignore[misc]
-            after += len([msgspec.json.decode(event, type=StoredEvent) for event in page])
-        return after / (time.perf_counter() - began)
-
-    def plain() -> float:
-        with closing(sqlite3.connect(data_dir / "treadle.db")) as db:
-            began = time.perf_counter()
-            rows = db.execute("SELECT sequence, payload FROM events ORDER BY sequence LIMIT ?", (count,)).fetchall()
-            elapsed = time.perf_counter() - began
-        assert len(rows) == count
-        return count / elapsed
-
-    store = await Store.open(data_dir)
-    plain()
-    pairs = [(await ours(), plain()) for _ in range(rounds)]
-    await store.close()
-    return pairs
 
 
 async def rebuild(data_dir: Path) -> float:
@@ -92,8 +61,6 @@ def echo() -> None:
 def main(what: str, *arguments: str) -> None:
     if what == "echo":
         echo()
-    elif what == "replay":
-        print(json.dumps(asyncio.run(replay(Path(arguments[0]), int(arguments[1]), int(arguments[2])))))
     elif what == "rebuild":
         print(json.dumps(asyncio.run(rebuild(Path(arguments[0])))))
     elif what == "append":
