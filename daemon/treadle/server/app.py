@@ -247,7 +247,7 @@ class Daemon:
                 await self.engine.settled()
                 await self._services.recovery.interrupt_own("the daemon ended")
         except (StorageError, Overloaded, TimeoutError) as error:
-            why = str(error) or "the database is locked"
+            why = str(error) or f"it took more than {ENDING:g} s"
             log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
         finally:
             await self.engine.stop(now=True)
