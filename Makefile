@@ -22,7 +22,7 @@ demo: $(SETUP)
 	@$(BIN)/python tests/tools/demo.py
 
 test: $(SETUP)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") # they often wait for a daemon
 
 check: $(SETUP)
 	$(BIN)/ruff check daemon tests
