@@ -63,7 +63,7 @@ async def test_the_second_open_changes_nothing(data_dir: Path) -> None:
     await filled(data_dir)
     before = dump(data_dir)
     async with opened(data_dir) as store:
-        assert await migrations.run_migrations(store.writer) == 0
+        assert await store.writer.call(migrations.migrate) == 0
     assert dump(data_dir) == before
     assert copies(data_dir) == []
 

@@ -19,12 +19,11 @@ from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
-
-
 AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
 
 
 def _latest(at: Timestamp) -> Timestamp:
+    """The latest time that a command which arrived at `at` may give."""
     latest = datetime.fromisoformat(at) + timedelta(seconds=AHEAD_SECONDS)
     return f"{latest:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
@@ -32,9 +31,8 @@ def _latest(at: Timestamp) -> Timestamp:
 class Submission:
     """Commands that are accepted together or not at all; without any it only marks a place in the queue.
 
-    at: when it arrived. commands: each with the ids that were made up for it. taken: the engine has it, and it cannot
-    be taken back.
-    future: of the answer, as `present` shows it. size: in bytes, of what it came as.
+    at: when it arrived. commands: each with the ids that were assigned to it. taken: the engine has it, and it can no
+    longer be cancelled. future: of the answer, as `present` shows it. size: of the request, in bytes.
     """
 
     __slots__ = ("at", "atomic", "command_id", "commands", "digest", "future", "present", "size", "taken")

@@ -4,20 +4,15 @@ import sqlite3
 from datetime import UTC, datetime
 
 from treadle.store.errors import NewerDatabase, Refused
-from treadle.store.sqlite.database import APPLICATION_ID, SqliteConnection
+from treadle.store.sqlite.database import APPLICATION_ID
 from treadle.store.sqlite.sql import Script, scripts
 
 
-async def run_migrations(connection: SqliteConnection) -> int:
+def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> int:
     """Apply pending migrations; return how many were applied. Idempotent.
 
     Raises Refused if an applied migration differs from the one in this release, or is unknown to it.
     """
-    return await connection.call(migrate)
-
-
-def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> int:
-    """Apply pending migrations in the connection's thread, as `run_migrations`."""
     todo = pending(connection, migrations)
     for script in todo:
         connection.execute("BEGIN IMMEDIATE")
@@ -44,7 +39,7 @@ def migrate(connection: sqlite3.Connection, migrations: list[Script] | None = No
 
 
 def pending(connection: sqlite3.Connection, migrations: list[Script] | None = None) -> list[Script]:
-    """The migrations that are not applied yet. Raises Refused as `run_migrations`."""
+    """The migrations that are not applied yet. Raises Refused as `migrate`."""
     known = {version_of(script): script for script in (scripts("migrations") if migrations is None else migrations)}
     applied = _applied(connection)
     for version, (name, checksum) in applied.items():
