@@ -9,11 +9,10 @@ from typing import Annotated, get_args
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Role, Timestamp, note
-
-
-class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
-    at: Annotated[Timestamp, note("When it happened. Later events may have earlier times")]
+from treadle.domain import agent_events as agents
+from treadle.domain.event import Event as Event
+from treadle.domain.event import ThreadEvent as ThreadEvent
+from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Role, note
 
 
 class ProjectCreated(Event, frozen=True, kw_only=True):
@@ -34,10 +33,6 @@ class ProjectUpdated(Event, frozen=True, kw_only=True):
 
 class ProjectDeleted(Event, frozen=True, kw_only=True):
     id: GivenId
-
-
-class ThreadEvent(Event, frozen=True, kw_only=True):
-    thread_id: GivenId
 
 
 class GivenParent(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -91,6 +86,9 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     runner: Annotated[GivenId, note("The daemon that runs the turn: its machine and its name there, `machineId.name`")]
+    prompt_id: Annotated[
+        GivenId | None, note("The queued prompt that it answers. Missing if the client started it")
+    ] = None
 
 
 class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
@@ -126,6 +124,7 @@ class MessageAdded(ThreadEvent, frozen=True, kw_only=True):
     text: Annotated[str, note("Missing if it is empty, or if the text is in `content`")] = ""
     content: Content | None = None
     streaming: bool = False
+    prompt_id: Annotated[GivenId | None, note("The queued prompt that became this message of a running turn")] = None
 
 
 class MessageAppended(ThreadEvent, frozen=True, kw_only=True):
@@ -171,11 +170,15 @@ class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
     title: str
     options: list[OfferedOption]
     detail: Json = None
+    activity_id: Annotated[GivenId | None, note("The activity that waits for it, such as a tool call")] = None
 
 
 class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     outcome: Annotated[str | None, note("The id of the chosen option, or null if it was cancelled")]
+    by: Annotated[str | None, note("Who answered, if that was said: `rule`, `turnEnd`, `agent`, …")] = None
+    rule_id: Annotated[GivenId | None, note("The rule that answered")] = None
+    content: Annotated[Json, note("What was filled in, where the approval is a form")] = None
 
 
 class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
@@ -227,6 +230,7 @@ AnyEvent = (
     | CheckpointFailed
     | CheckpointRestored
     | SettingChanged
+    | agents.AnyAgentEvent
 )
 
 EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)
