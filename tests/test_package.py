@@ -119,10 +119,11 @@ ROOMS = {
     "publish": {"store", "contract", "domain"},
     "agents": {"contract", "domain"},
     "workspace": {"core", "store", "contract", "domain"},
+    "runner": {"agents", "core", "store", "contract", "domain"},
     "transfer": {"agents", "core", "store", "contract", "domain"},
     "client": {"contract", "domain"},
-    "server": {"transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
-    "cli": {"server", "client", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
+    "server": {"runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
+    "cli": {"server", "client", "runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
 }
 """What each package may import of ours, beside itself."""
 
