@@ -114,6 +114,25 @@ def mutter() -> NoReturn:
         time.sleep(0.05)
 
 
+def updates() -> None:
+    """5,000 of them, numbered."""
+    for number in range(5_000):
+        send(method="session/update", params={"sessionId": "s", "number": number})
+
+
+def chatter() -> NoReturn:
+    """Messages for ever, but no answer."""
+    while True:
+        send(method="session/update", params={"sessionId": "s"})
+        time.sleep(0.01)
+
+
+def ask_for_ever() -> NoReturn:
+    """Ask, and read no answer."""
+    while True:
+        send(id="x" * 1_000_000, method="fs/read_text_file", params={})
+
+
 def die() -> NoReturn:
     sys.stderr.write("no key was given\n")
     sys.exit(3)
@@ -155,6 +174,9 @@ BEHAVIOURS = {
     "fork-on-sigterm": fork_on_sigterm,
     "silence": silence,
     "mutter": mutter,
+    "updates": updates,
+    "chatter": chatter,
+    "ask-for-ever": ask_for_ever,
     "die": die,
     "leave-stdout-open": leave_stdout_open,
     "close-stdout": close_stdout,

@@ -23,6 +23,8 @@ TERMINATED = 4.0
 """Seconds from SIGTERM to SIGKILL."""
 DRAIN = 1.0
 """Seconds in which the output of an agent that has exited may end, and the reverse: tools can hold its pipes open."""
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+"""What an agent is sent and has not read. One that asks and never reads the answers would fill the memory."""
 STDERR_BYTES = 8192
 STDERR_LINES = 10
 
@@ -103,6 +105,25 @@ class AgentProcess(asyncio.SubprocessProtocol):
             await self._exited.wait()
         self._transport.close()
 
+    async def exited(self) -> int:
+        """Wait until the agent itself has exited; return its status, negative for a signal. Its tools may live on."""
+        await self._exited.wait()
+        status = self._transport.get_returncode()
+        assert status is not None
+        return status
+
+    def pause(self) -> None:
+        """Read nothing of what the agent writes until `resume`; it then has to wait. That costs none of its time."""
+        self.connection.pause()
+        self._stdout.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.connection.resume()
+        self._stdout.resume_reading()
+        if self._gone - {2}:
+            self._drain()
+
     @property
     def stderr(self) -> list[str]:
         """The last lines that the agent wrote to stderr."""
@@ -112,14 +133,18 @@ class AgentProcess(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
-        stdin = transport.get_pipe_transport(0)
+        stdin, stdout = transport.get_pipe_transport(0), transport.get_pipe_transport(1)
         assert isinstance(stdin, asyncio.WriteTransport)
-        self._transport, self._stdin = transport, stdin
+        assert isinstance(stdout, asyncio.ReadTransport)
+        self._transport, self._stdin, self._stdout = transport, stdin, stdout
         self.connection = AgentConnection(self._write, self._received)
 
     def _write(self, data: bytes) -> None:
         if not self._stdin.is_closing():  # asyncio logs a warning about each write to an agent that reads no more
             self._stdin.write(data)
+            if self._stdin.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._stdin.abort()
+                self.connection.end("the agent does not read what it is sent")
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
@@ -141,7 +166,14 @@ class AgentProcess(asyncio.SubprocessProtocol):
         if self._gone == {1, 2, "process"}:
             self._end_connection()
         elif part != 2:
-            asyncio.get_running_loop().call_later(DRAIN, self._end_connection)
+            self._drain()
+
+    def _drain(self) -> None:
+        asyncio.get_running_loop().call_later(DRAIN, self._end_drained)
+
+    def _end_drained(self) -> None:
+        if not self.connection.is_paused:  # else `resume` drains
+            self._end_connection()
 
     def _end_connection(self) -> None:
         status = self._transport.get_returncode()
