@@ -894,9 +894,9 @@ def test_the_result_of_a_request_answered_after_its_turn_is_in_the_next_turn() -
 
 
 def test_a_request_without_a_session_id_belongs_to_the_latest_session() -> None:
-    nameless = frame("agent", {"method": "elicitation/create", "params": {"message": "?"}}, 9)
+    nameless = frame("agent", {"method": "_x/ask", "params": {"message": "?"}}, 9)
     assert mapped(nameless) == []
-    assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["elicitation/create"]
+    assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["_x/ask"]
 
 
 def test_extension_notifications_are_kept_and_protocol_notifications_are_dropped() -> None:
