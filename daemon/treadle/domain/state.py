@@ -13,12 +13,30 @@ from msgspec import Struct
 
 from treadle.domain import events as e
 from treadle.domain.detail import changed, json_text
-from treadle.domain.ids import UNFINISHED, ActivityStatus
+from treadle.domain.ids import UNFINISHED, ActivityStatus, When
 from treadle.domain.paths import path_key
 
 Key = tuple[str, ...]
-"""("project", id) · ("path", path_key(path)) · ("members", projectId) · ("thread", id) ·
-("turn" | "message" | "activity" | "approval" | "checkpoint", threadId, id) · ("setting", key)"""
+"""What is under each key, or None if it does not exist:
+
+- ("project", id): ProjectState, also of a deleted one
+- ("path", path_key(path)): the id of the live project that has it
+- ("members", projectId): a tuple of the ids of its threads. Loading it also loads the ("thread", …) of each member,
+  since DeleteProject reads both. A thread that is deleted after that stays a member: removing thousands one by one
+  would take quadratic time
+- ("thread", id): ThreadState, also of a deleted one
+- ("turn", threadId, id): its status
+- ("message", threadId, id): "streaming" or "complete"
+- ("activity", threadId, id): ActivityState
+- ("approval", threadId, id): ApprovalState
+- ("checkpoint", threadId, id): True
+- ("prompt", threadId, id): PromptState, also of one that was sent or removed: ids are never reused
+- ("session", threadId, id): SessionState, also of an ended one
+- ("setting", key): its JSON text
+- ("rule", id): True, or False once it was removed
+
+What was in a deleted thread does not exist.
+"""
 
 
 class ProjectState(Struct, frozen=True):
@@ -39,7 +57,7 @@ class ActivityState(Struct, frozen=True):
 class RunningTurn(Struct, frozen=True):
     """A running turn, with what must end when it ends: streaming messages, unfinished activities, pending approvals.
 
-    Each is ordered from oldest to newest.
+    Each is ordered from oldest to newest. prompt: the queued prompt that the turn answers, if any.
     """
 
     id: str
@@ -48,15 +66,42 @@ class RunningTurn(Struct, frozen=True):
     activities: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
     cancelling: bool = False
+    prompt: str | None = None
+
+
+class AgentState(Struct, frozen=True):
+    """The agent of a thread, with the mode and the options that were chosen for it."""
+
+    name: str
+    mode: str | None = None
+    options: dict[str, Any] = {}
+
+
+class QueuedState(Struct, frozen=True):
+    """A queued prompt and its place: the sequence of its PromptQueued until it is moved."""
+
+    id: str
+    position: float
 
 
 class ThreadState(Struct, frozen=True):
+    """A thread. A deleted one has nothing but its project, title, version and `archived`.
+
+    queue: the queued prompts in the order of their positions. paused: why they are not sent, if so; never without a
+    queued prompt. auth_required: whether the agent needs a login. session: the id of the open one, if any.
+    """
+
     project_id: str
     title: str
     version: int
     archived: bool = False
     deleted: bool = False
     turn: RunningTurn | None = None
+    agent: AgentState | None = None
+    queue: tuple[QueuedState, ...] = ()
+    paused: str | None = None
+    auth_required: bool = False
+    session: str | None = None
 
 
 class ApprovalState(Struct, frozen=True):
@@ -67,10 +112,22 @@ class ApprovalState(Struct, frozen=True):
     outcome: str | None = None
 
 
-# ("turn", …) → its status · ("message", …) → "streaming" or "complete" · ("checkpoint", …) → True
-# ("path", …) → the project's id · ("members", …) → ids of its threads · ("setting", …) → its JSON text
-# Loading ("members", …) also loads the ("thread", …) of each member, since DeleteProject reads both. A thread that is
-# deleted after that stays a member: removing thousands one by one would take quadratic time.
+class PromptState(Struct, frozen=True):
+    """A prompt. One that was sent or removed has only `queued=False`: its text is in a message, or nowhere."""
+
+    text: str = ""
+    content: list[Any] | None = None
+    when: When = "idle"
+    queued: bool = True
+
+
+class SessionState(Struct, frozen=True):
+    """A session. options: as the agent gave them last."""
+
+    options: list[Any] = []
+    open: bool = True
+
+
 Entity = Any
 
 _ABSENT: Final = object()
