@@ -483,7 +483,10 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     (e.SettingChanged(key="theme", value=None, at=at(35)), {"settings theme": None}),
     (
         e.TurnStarted(id="four", thread_id="t", runner="daemon", prompt_id="zero", at=at(36)),
-        {"projection_threads t": thread(36, turn_status="running"), "projection_turns t four": turn(36, "four", "zero")},
+        {
+            "projection_threads t": thread(36, turn_status="running"),
+            "projection_turns t four": turn(36, "four", "zero"),
+        },
     ),
     (
         e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(37)),
@@ -518,7 +521,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {"projection_threads t": thread(40, agent=assigned('{"model":"a"}'))},
     ),
     (
-        a.ThreadOptionSet(thread_id="t", id="fa\"st", value=True, at=at(41)),
+        a.ThreadOptionSet(thread_id="t", id='fa"st', value=True, at=at(41)),
         {"projection_threads t": thread(41, agent=assigned('{"model":"a","fa\\"st":true}'))},
     ),
     (
@@ -629,9 +632,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        a.SessionOpened(
-            id="s2", thread_id="t", agent="claude", session_id="x", how="new", runner="daemon", at=at(59)
-        ),
+        a.SessionOpened(id="s2", thread_id="t", agent="claude", session_id="x", how="new", runner="daemon", at=at(59)),
         {"projection_threads t": thread(59), "projection_sessions t s2": session(59, "s2")},
     ),
     # The size of the context is in the log alone.

@@ -39,6 +39,8 @@ ALLOWED = {
     ("threads_at_work", "UNION USING TEMP B-TREE"),
     ("threads_at_work", "SCAN projection_sessions USING INDEX idx_sessions_open"),
     ("threads_at_work", "SCAN projection_turns USING INDEX idx_turns_running"),
+    ("open_queues", "SCAN q USING INDEX idx_prompts_newest"),
+    ("open_queues", "USE TEMP B-TREE FOR DISTINCT"),
     # The queue of one thread, in an order that people change.
     ("lookup_queue", "USE TEMP B-TREE FOR ORDER BY"),
     ("queue_of_thread", "USE TEMP B-TREE FOR ORDER BY"),

@@ -690,6 +690,10 @@ async def test_entities_and_events_are_counted(store: DataDirectory, engine: Eng
         "activities": 1,
         "approvals": 1,
         "pendingApprovals": 1,
+        "prompts": 0,
+        "sessions": 0,
+        "openSessions": 0,
+        "rules": 0,
         "checkpoints": 1,
         "settings": 1,
     }

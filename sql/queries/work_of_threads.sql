@@ -1,6 +1,6 @@
 -- What there is to do for the agents of the threads with these ids, one JSON each; also of deleted threads.
 SELECT t.id, json_object(
-  'threadId', t.id, 'projectId', t.project_id, 'path', p.path, 'title', t.title, 'agent', json(t.agent),
+  'threadId', t.id, 'projectId', t.project_id, 'path', p.path, 'title', t.title, 'agent', iif(t.deleted, NULL, json(t.agent)),
   'archived', t.archived_at IS NOT NULL, 'deleted', t.deleted,
   'queue', (
     SELECT json_group_array(json_object('id', q.id, 'when', q.sent, 'runner', q.runner, 'position', q.position)) FROM (

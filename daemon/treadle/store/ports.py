@@ -104,6 +104,14 @@ class SessionOwner(NamedTuple):
     runner: str
 
 
+class QueueOwner(NamedTuple):
+    """A queue whose prompts are to be sent. version: of the thread. runner: the daemon that is to send them."""
+
+    thread_id: str
+    version: int
+    runner: str
+
+
 class QueuedPrompt(Struct, frozen=True, rename="camel"):
     """A queued prompt. runner: the daemon that received it."""
 
@@ -139,7 +147,7 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
 
     path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
     the daemon that received the last prompt, or the last command to resume. session: the newest one. approvals: the
-    ids of the pending ones. A deleted thread has no queue, turn, session or approvals.
+    ids of the pending ones. A deleted thread has no agent, queue, turn, session or approvals.
     """
 
     thread_id: str
@@ -293,6 +301,9 @@ class Reads(Protocol):
 
     def open_sessions(self) -> list[SessionOwner]: ...
 
+    def open_queues(self) -> list[QueueOwner]:
+        """Queues with prompts that are not paused, of threads without an open session."""
+
     def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
         """The work of these threads, those that were deleted included, in the order of their ids.
 
@@ -357,7 +368,7 @@ class Presence(Protocol):
     name: str
 
     def acquire(self) -> None:
-        """Mark this runner as alive. Required before it appends its first TurnStarted."""
+        """Mark this runner as alive. Required before it appends its first event that names it."""
 
     def is_gone(self, name: str) -> bool:
         """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""

@@ -18,6 +18,7 @@ from treadle.store.ports import (
     NamedEntity,
     OpenMessage,
     PendingApproval,
+    QueueOwner,
     SessionOwner,
     ThreadWork,
     TranscriptItem,
@@ -208,6 +209,9 @@ class SqliteReads:
 
     def open_sessions(self) -> list[SessionOwner]:
         return [SessionOwner(*row) for row in self._rows("open_sessions")]
+
+    def open_queues(self) -> list[QueueOwner]:
+        return [QueueOwner(*row) for row in self._rows("open_queues")]
 
     def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
         ids = [id for (id,) in self._rows("threads_at_work")] if thread_ids is None else sorted(thread_ids)
