@@ -33,8 +33,9 @@ from treadle.domain.entities import (
     Thread,
 )
 from treadle.domain.errors import NotFound
+from treadle.domain.evolution import evolve
 from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
-from treadle.domain.state import Key, State, ThreadState, evolve
+from treadle.domain.state import Key, State, ThreadState
 from treadle.store import ports
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
