@@ -19,7 +19,7 @@ import pytest
 from treadle.contract import errors
 from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, TO_CLIENT
 from treadle.contract.params import NoParams
-from treadle.domain import decider
+from treadle.domain import agent_decider, checks, decider, thread_decider, turn_decider
 from treadle.server.app import Daemon as Server
 from treadle.server.handlers import Methods
 from treadle.server.session import Method, Session
@@ -223,7 +223,8 @@ def test_every_error_kind_has_a_golden() -> None:
     factories = [f for _, f in inspect.getmembers(errors, inspect.isfunction) if f.__module__ == errors.__name__]
     factories = [f for f in factories if f is not errors.request_failed]  # its kinds are in store/errors.py
     kinds = {f(*["x"] * len(inspect.signature(f).parameters)).data["kind"] for f in factories}
-    kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(decider)))
+    for module in (decider, checks, agent_decider, thread_decider, turn_decider):
+        kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(module)))
     kinds |= {Refused.kind, NewerDatabase.kind, "notFound", "commandIdConflict"}
     assert {error["data"]["kind"] for error in golden_errors()} >= kinds
 

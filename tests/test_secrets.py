@@ -232,7 +232,7 @@ def test_logs_above_debug_level_contain_no_message_text(tmp_path: Path, level: s
     assert MARK[:-1] not in log.read_text()
     assert MARK[:-1] not in stderr
     if level != "error":
-        assert "failed to interrupt turns of daemons that have exited" in log.read_text()
+        assert "failed to end what daemons that have exited left" in log.read_text()
 
 
 BREAK = """

@@ -18,6 +18,7 @@ from memory_store import MemoryStore
 from support import opened
 from treadle.contract.results import BatchDispatched, Page
 from treadle.core.engine import Engine
+from treadle.domain import agent_events as a
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.errors import NotFound, Rejected
@@ -690,6 +691,10 @@ async def test_entities_and_events_are_counted(store: DataDirectory, engine: Eng
         "activities": 1,
         "approvals": 1,
         "pendingApprovals": 1,
+        "prompts": 0,
+        "sessions": 0,
+        "openSessions": 0,
+        "rules": 0,
         "checkpoints": 1,
         "settings": 1,
     }
@@ -788,7 +793,14 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "index": reads.index(),
         "settings at once": reads.settings(),
         "pending": reads.pending_approvals(None),
+        "rules": pages_of(lambda at: reads.rule_list(2, at), LATEST),
+        "prompts": pages_of(lambda at: reads.prompt_list(None, 2, at), LATEST),
+        "approvals": pages_of(lambda at: reads.approval_list(None, 2, at), LATEST),
         "running": sorted(reads.running_turns()),
+        "open sessions": sorted(reads.open_sessions()),
+        "open queues": sorted(reads.open_queues()),
+        "work": [work.thread_id for work in reads.work(None)],
+        "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
         "event counts": sorted(reads.event_counts(0, LATEST)),
         "largest": reads.largest_threads(LATEST),
@@ -819,6 +831,9 @@ def of_thread(reads: Reads, thread: str) -> dict[str, Any] | None:
         "header": header,
         "turns": pages_of(lambda at: reads.turn_list(thread, 2, at), LATEST),
         "checkpoints": pages_of(lambda at: reads.checkpoint_list(thread, 2, at), LATEST),
+        "prompts": pages_of(lambda at: reads.prompt_list(thread, 2, at), LATEST),
+        "approvals": pages_of(lambda at: reads.approval_list(thread, 2, at), LATEST),
+        "sessions": pages_of(lambda at: reads.session_list(thread, 2, at), LATEST),
         "windows": [windows_of(reads, thread, limit) for limit in (1, 2, 50)],
         "events": reads.events(thread, 0, 1_000),
         "changes": reads.changes(0, thread, LATEST),
@@ -845,6 +860,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
         e.ActivityRecorded: "activity",
         e.ApprovalRequested: "approval",
         e.CheckpointCreated: "checkpoint",
+        a.PromptQueued: "prompt",
+        a.SessionOpened: "session",
     }
     keys: set[Key] = set()
     for event in events:
@@ -855,6 +872,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
                 keys.add(("thread", thread))
             case e.SettingChanged(key=name):
                 keys.add(("setting", name))
+            case a.RuleAdded(id=id):
+                keys.add(("rule", id))
             case e.ThreadEvent(thread_id=thread) if type(event) in kinds:
                 keys.add((kinds[type(event)], thread, getattr(event, "id")))  # noqa: B009
     return sorted(keys)

@@ -10,4 +10,8 @@ SELECT (SELECT count(*) FROM projection_projects WHERE deleted = 0) AS projects,
        (SELECT count(*) FROM projection_approvals) AS approvals,
        (SELECT count(*) FROM projection_approvals WHERE status = 'pending') AS pendingApprovals,
        (SELECT count(*) FROM checkpoints) AS checkpoints,
+       (SELECT count(*) FROM projection_prompts WHERE queued = 1) AS prompts,
+       (SELECT count(*) FROM projection_sessions) AS sessions,
+       (SELECT count(*) FROM projection_sessions WHERE ended_at IS NULL) AS openSessions,
+       (SELECT count(*) FROM projection_rules WHERE removed = 0) AS rules,
        (SELECT count(*) FROM settings) AS settings;

@@ -140,6 +140,25 @@ KINDS: Final[dict[str, Kind]] = {
         {"outcome": str | None},
     ),
     "unknownOption": Kind(errors.REJECTED, "The outcome must be one of the ids in `options`", {"options": list[str]}),
+    "noAgent": Kind(errors.REJECTED, "The thread has no agent. Assign one first: AssignAgent"),
+    "emptyPrompt": Kind(errors.REJECTED, "The prompt has neither text nor other content"),
+    "promptSent": Kind(
+        errors.REJECTED, "The prompt is not queued any more: it was sent or removed", {"promptId": GivenId}
+    ),
+    "sessionOpen": Kind(
+        errors.REJECTED, "A thread can have one open session. End `sessionId` first", {"sessionId": GivenId}
+    ),
+    "sessionEnded": Kind(errors.REJECTED, "The session has ended", {"sessionId": GivenId}),
+    "ruleScope": Kind(errors.REJECTED, "A rule holds in one thread or in one project, not in both"),
+    "emptyRule": Kind(errors.REJECTED, "The rule matches everything. Give `match` a kind, a command or a path"),
+    "ruleTooBroad": Kind(
+        errors.REJECTED,
+        "A rule that allows must say more than the kind: a `command` for `execute`, a `path` for other kinds. `fetch`, "
+        "`other` and `switch_mode` cannot be allowed",
+    ),
+    "ruleExpired": Kind(
+        errors.REJECTED, "`until` has passed by the daemon's clock, which says `now`", {"now": Timestamp}
+    ),
     "notFound": Kind(errors.NOT_FOUND, "The entity does not exist, or was deleted", {"entity": str, "id": str}),
     "versionConflict": Kind(
         errors.CONFLICT,

@@ -10,7 +10,20 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 from treadle.contract import errors, params, results
 from treadle.contract.results import Page
 from treadle.domain.commands import AnyCommand, Command
-from treadle.domain.entities import Activity, Checkpoint, Hit, Message, Project, Setting, Thread, Turn
+from treadle.domain.entities import (
+    Activity,
+    Approval,
+    Checkpoint,
+    Hit,
+    Message,
+    Project,
+    Prompt,
+    Rule,
+    Session,
+    Setting,
+    Thread,
+    Turn,
+)
 from treadle.domain.events import StoredEvent
 
 PROTOCOL_VERSION = 1
@@ -119,6 +132,31 @@ CHECKPOINT_LIST = Endpoint(
     MAY_NOT_FIND,
     PAGE_BYTES,
 )
+PROMPT_LIST = Endpoint(
+    "prompt/list",
+    "List queued prompts, newest first.",
+    params.OfThreadOrAllParams,
+    Page[Prompt],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+APPROVAL_LIST = Endpoint(
+    "approval/list",
+    "List pending approvals, newest first.",
+    params.OfThreadOrAllParams,
+    Page[Approval],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+SESSION_LIST = Endpoint(
+    "session/list",
+    "List the sessions of the agent of a thread, newest first.",
+    params.OfThreadParams,
+    Page[Session],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+RULE_LIST = Endpoint("rule/list", "List rules, newest first.", params.ListParams, Page[Rule], answer_bytes=PAGE_BYTES)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )

@@ -72,6 +72,10 @@ class OfThreadParams(ListParams, frozen=True, kw_only=True):
     thread_id: Id
 
 
+class OfThreadOrAllParams(ListParams, frozen=True, kw_only=True):
+    thread_id: Annotated[Id | None, note("Only those of this thread")] = None
+
+
 class ReadParams(Params, frozen=True, kw_only=True):
     thread_id: Id
     id: Annotated[Id, note("The id of the message or activity")]

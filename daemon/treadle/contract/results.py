@@ -4,7 +4,19 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
+from treadle.domain.entities import (
+    Activity,
+    Approval,
+    Checkpoint,
+    Message,
+    Project,
+    Prompt,
+    Rule,
+    Session,
+    Setting,
+    Thread,
+    Turn,
+)
 from treadle.domain.events import StoredEvent
 from treadle.domain.ids import Durability, GivenId, note
 
@@ -76,6 +88,8 @@ class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     activities: list[Activity]
     approvals: list[Approval]
     checkpoints: list[Checkpoint]
+    prompts: Annotated[list[Prompt], note("All queued prompts of the thread, sorted by `position`")]
+    sessions: Annotated[list[Session], note("The newest session of the thread, as a list of one, or an empty list")]
     before_cursor: Annotated[str | None, note("The cursor of what is older, or null if there is nothing older")]
 
 
@@ -90,12 +104,25 @@ class IndexSnapshot(Struct, frozen=True):
 class SettingsSnapshot(Struct, frozen=True):
     sequence: int
     settings: list[Setting]
+    rules: Annotated[list[Rule], note("Sorted oldest first")]
 
 
 # The snapshots have no tag, so msgspec cannot decode a union of them. The schema can name it (contract/schema.py).
 OneSnapshot = Annotated[dict[str, Any], Meta(extra_json_schema={"x-is": "Snapshot"})]
 
-EntityName = Literal["project", "thread", "turn", "message", "activity", "approval", "checkpoint", "setting"]
+EntityName = Literal[
+    "project",
+    "thread",
+    "turn",
+    "message",
+    "activity",
+    "approval",
+    "checkpoint",
+    "setting",
+    "prompt",
+    "session",
+    "rule",
+]
 
 
 class UpsertChange(Struct, frozen=True, tag_field="type", tag="upsert"):

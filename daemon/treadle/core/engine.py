@@ -15,6 +15,7 @@ from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
+from treadle.domain import agent_commands as agents
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
@@ -30,6 +31,7 @@ MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended
 MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
+NAMING = (c.StartTurn, agents.QueuePrompt, agents.ResumeQueue, agents.OpenSession)  # their events name the runner
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
 
 
@@ -199,11 +201,11 @@ class Engine:
     async def _process(self, group: list[Submission]) -> None:
         """Answer every submission of the group."""
         busy_until = asyncio.get_running_loop().time() + self._busy_patience
-        starts = any(isinstance(command, c.StartTurn) for submission in group for command, _ in submission.commands)
+        names_us = any(isinstance(command, NAMING) for submission in group for command, _ in submission.commands)
         while True:
             self.is_appending = True
             try:
-                if starts:
+                if names_us:
                     self.store.runner.acquire()
                 decided = await self.store.write(lambda log: self._decide_and_append(log, group))
             except StorageError as error:

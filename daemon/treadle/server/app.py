@@ -245,7 +245,7 @@ class Daemon:
         try:
             async with asyncio.timeout(ENDING):
                 await self.engine.settled()
-                await self._services.recovery.interrupt_own("the daemon ended")
+                await self._services.recovery.end_own("the daemon ended")
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or f"it took more than {ENDING:g} s"
             log.error("failed to interrupt the turns of this daemon, another one will: %s", why)

@@ -20,6 +20,7 @@ from treadle.contract.params import (
     EventListParams,
     ListParams,
     NoParams,
+    OfThreadOrAllParams,
     OfThreadParams,
     OpenParams,
     OpenProjectParams,
@@ -167,6 +168,26 @@ class Methods:
     def checkpoint_list(self, params: OfThreadParams) -> object:
         before = decode_cursor(params.cursor, LATEST)
         return self._read(lambda reads: reads.checkpoint_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.PROMPT_LIST)
+    def prompt_list(self, params: OfThreadOrAllParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.prompt_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.APPROVAL_LIST)
+    def approval_list(self, params: OfThreadOrAllParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.approval_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.SESSION_LIST)
+    def session_list(self, params: OfThreadParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.session_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.RULE_LIST)
+    def rule_list(self, params: ListParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.rule_list(params.limit, before))
 
     @handles(endpoints.SETTING_LIST)
     def setting_list(self, params: ListParams) -> object:
