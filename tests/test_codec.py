@@ -18,13 +18,13 @@ from treadle.contract.errors import (
     invalid_params,
     overloaded,
 )
+from treadle.contract.bounds import MAX_DEPTH
 from treadle.contract.methods import DISPATCH, ENDPOINTS
 from treadle.contract.params import DispatchBatchParams
 from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, ResolveApproval
 from treadle.domain.entities import Project
 from treadle.server.codec import (
     MAX_BATCH,
-    MAX_DEPTH,
     NULL_ID,
     Invalid,
     Message,

@@ -82,7 +82,7 @@ class Client:
         self.takes = asyncio.Event()
         self.takes.set()
         self.subscriptions = Subscriptions(store, self._notified, self._ready, bounds=bounds)
-        self.engine = Engine(store, linger=0, published=self.subscriptions.appended)
+        self.engine = Engine(store, linger=0, published=lambda sequence, _: self.subscriptions.appended(sequence))
         self.held: dict[str, Held] = {}
         self.calls = 0
         self._told = asyncio.Event()

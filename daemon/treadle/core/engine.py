@@ -16,6 +16,7 @@ from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
 from treadle.domain import agent_commands as agents
+from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
@@ -33,6 +34,8 @@ STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
 NAMING = (c.StartTurn, agents.QueuePrompt, agents.ResumeQueue, agents.OpenSession)  # their events name the runner
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
+OWNED = c.StartTurn | ac.QueuePrompt | ac.ResumeQueue | ac.OpenSession
+"""Commands whose events name this daemon: it must be known to be alive before they are appended."""
 
 
 class Overloaded(Exception):
@@ -55,7 +58,7 @@ class Engine:
     """Runs as one task. Every command enters through `submit`.
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
-    of the log. waiting: called with true while commands wait for another process that rebuilds the projections, with
+    of the log and the events. waiting: called with true while commands wait for another process that rebuilds the projections, with
     false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
     above.
     """
@@ -66,7 +69,7 @@ class Engine:
         *,
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
-        published: Callable[[int], None] = lambda sequence: None,
+        published: Callable[[int, list[bytes]], None] = lambda sequence, events: None,
         waiting: Callable[[bool], None] = lambda waits: None,
         max_group: int = MAX_GROUP,
         max_group_bytes: int = MAX_GROUP_BYTES,
@@ -233,7 +236,7 @@ class Engine:
             await self.store.append_queue.lost()
         decided.answer()
         if decided.payloads:
-            self.published(self._state.sequence)
+            self.published(self._state.sequence, decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
         if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
