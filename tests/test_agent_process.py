@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
 from treadle.agents.process import AgentProcess
+from treadle.agents.reaper import start_time
 from wire import PATIENCE
 
 
@@ -109,6 +112,35 @@ async def test_nothing_of_an_agent_is_left_when_it_has_ended(
         await check_agent(agent, 1 if "silence" in behaviours else PATIENCE)
         assert_gone(pids.read_text())
         assert len(pids.read_text().split()) == (4 if "fork-on-sigterm" in behaviours else 3)
+
+
+@linux_only
+@pytest.mark.parametrize("exits", ["die", "kill-self"])
+async def test_the_tools_of_an_agent_that_has_exited_are_ended_at_once(exits: str, tmp_path: Path) -> None:
+    """Neither the time for an agent that may still exit by itself is waited for, nor that treadle ends it."""
+    pids = tmp_path / "pids"
+    with sentinels():
+        agent = await AgentProcess.start(config("children", exits, PIDS=str(pids)), lambda *_: None)
+        try:
+            with pytest.raises(AgentFailed):
+                await initialize(agent.connection, PATIENCE)
+            await asyncio.to_thread(assert_end, pids.read_text())
+        finally:
+            await agent.end()
+
+
+@linux_only
+def test_a_process_that_has_the_id_of_an_agent_that_has_ended_is_left_alone() -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        assert start_time(other.pid)
+        for told in (f"{other.pid} 1\n", f"{other.pid}\n", "1 1\n", "0\n", "-1 1\n", ""):
+            reaping = [sys.executable, "-I", "-S", process.REAPER, "mark", "60", "60"]
+            assert subprocess.run(reaping, input=told.encode(), timeout=PATIENCE, check=False).returncode == 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 @linux_only

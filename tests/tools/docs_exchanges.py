@@ -241,6 +241,7 @@ def rebuilding_session(data_dir: Path) -> Began:
 
 SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
     "the main one": (ordinary_session, 0),
+    "running agents": (ordinary_session, 0),
     "dialogs for approvals": (ordinary_session, 0),
     "a rebuild by another process": (ordinary_session, 0),
     "a rebuild at start": (rebuilding_session, 0),

@@ -13,12 +13,12 @@ from typing import Self
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
-from treadle.agents.reaper import VARIABLE
+from treadle.agents.reaper import VARIABLE, start_time
 
 REAPER = str(Path(__file__).with_name("reaper.py"))
 
 CLOSED = 8.0
-"""Seconds in which an agent may end by itself after its input was closed. The slowest known one takes 7."""
+"""Seconds in which an agent may exit by itself after its input was closed. The slowest known one takes 7."""
 TERMINATED = 4.0
 """Seconds from SIGTERM to SIGKILL."""
 DRAIN = 1.0
@@ -88,7 +88,8 @@ class AgentProcess(asyncio.SubprocessProtocol):
                     reason = "its interpreter (first line) or loader does not exist"
                 raise AgentFailed(f"{program} cannot be run: {reason}") from None
             raise
-        reaper.stdin.write(b"%d" % transport.get_pid())
+        pid = transport.get_pid()
+        reaper.stdin.write(f"{pid} {start_time(pid)}\n".encode())
         return process
 
     async def end(self) -> None:

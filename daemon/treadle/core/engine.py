@@ -274,7 +274,8 @@ class Engine:
                 fresh |= {key for key in keys if key[-1] in new_ids}
         command_ids = [s.command_id for s in group if s.command_id is not None]
         unknown = [key for key in named - fresh if key not in self._state]
-        if unknown or command_ids:
+        answers: dict[str, tuple[CommandRecord, list[Any]]] = {}
+        if unknown or command_ids or not self._state:  # an empty state has no sequence yet
             loaded = log.load(unknown, command_ids)
             if loaded.sequence != self._state.sequence:
                 if len(unknown) < len(named - fresh):
@@ -282,8 +283,9 @@ class Engine:
                 self._state, self._state_bytes = State(loaded.sequence), 0
             self._state.load(loaded.state)
             self._state_bytes += sum(map(_detail_bytes, loaded.state.values()))
+            answers = loaded.answers
         self._state.load(dict.fromkeys(key for key in fresh if key not in self._state))
-        return loaded.answers if unknown or command_ids else {}
+        return answers
 
 
 def _detail_bytes(entity: Any) -> int:
