@@ -9,6 +9,7 @@ from treadle.agents.process import AgentProcess
 from treadle.agents.session import initialize
 from treadle.agents.shapes import Agent
 
+
 class Checked(Struct, frozen=True):
     """The result of a check. agent: None if it failed. stderr: its last lines. problems: what it wrote that is not a
     message."""

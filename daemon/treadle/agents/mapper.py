@@ -58,7 +58,7 @@ _SPEAKERS = {
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
-class Prompt(Struct, eq=False):
+class PromptMessage(Struct, eq=False):
     """content: the content blocks of a session/prompt. source: what identifies it. answer: None until it arrives."""
 
     content: list[Any]
@@ -85,7 +85,7 @@ class AgentSession:
         self._new_thread = None if isinstance(thread, str) else thread
         self._thread_id = thread if isinstance(thread, str) else str(thread.thread_id)
         self._turn = ""
-        self._prompts: list[Prompt] = []
+        self._prompts: list[PromptMessage] = []
         self._cancelled: str | None = None
         self._kept: list[tuple[Handler, Json, Json | None]] = []
         self._echo: list[Any] = []
@@ -100,7 +100,7 @@ class AgentSession:
         """The number of messages that wait for the next turn."""
         return len(self._kept)
 
-    def prompt(self, prompt: Prompt) -> Commands:
+    def prompt(self, prompt: PromptMessage) -> Commands:
         """Start a turn. During a turn, queue the prompt (version 1) or add it to the turn (version 2)."""
         if self._agent.version > 1 and self._turn:
             yield from self._end_message()
@@ -111,7 +111,7 @@ class AgentSession:
         if len(self._prompts) == 1:
             yield from self._begin_next()
 
-    def answer(self, prompt: Prompt, answer: Json) -> Commands:
+    def answer(self, prompt: PromptMessage, answer: Json) -> Commands:
         """Store the response, end the turns whose prompts are answered in order, and start the next queued prompt.
 
         In version 2 the response only acknowledges the prompt, unless it is an error.
@@ -171,11 +171,11 @@ class AgentSession:
         """The id of the request that an approval of this turn answers, as Python shows it."""
         return next((key for key, (id, _) in self._approvals.items() if id == approval_id), "")
 
-    def begin(self, prompt: Prompt, prompt_id: str | None = None) -> Commands:
+    def begin(self, prompt: PromptMessage, prompt_id: str | None = None) -> Commands:
         """Start a turn: the first command. What was told before it belongs to it."""
         return self._begin(prompt.content, prompt.source, "turn" if prompt_id else OUTSIDE, prompt_id)
 
-    def steer(self, prompt: Prompt, prompt_id: str) -> c.Command:
+    def steer(self, prompt: PromptMessage, prompt_id: str) -> c.Command:
         """The agent has taken a prompt into the running turn."""
         self._echo += prompt.content
         return self._add_message("user", None, prompt.content, prompt.source, prompt_id)

@@ -15,8 +15,8 @@ from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
-from treadle.domain import agent_commands as agents
 from treadle.domain import agent_commands as ac
+from treadle.domain import agent_commands as agents
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp

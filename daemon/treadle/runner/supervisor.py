@@ -10,14 +10,14 @@ import logging
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from treadle.core.engine import Engine
 from treadle.domain.entities import Rule
-from treadle.domain.events import AgentAssigned
 from treadle.store.errors import StorageError
+from treadle.store.pages import LATEST
 from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
@@ -262,7 +262,7 @@ def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
         pages, after = pages + 1, page[-1].sequence
         has_new_rules = has_new_rules or any(one.event_type in RULES for one in page)
         ids |= {str(one.thread_id) for one in page if one.event_type in OF_THREADS}
-        assigned |= {str(one.thread_id) for one in page if one.event_type == AgentAssigned.__name__}
+        assigned |= {str(one.thread_id) for one in page if one.event_type == "AgentAssigned"}
     if cursor is None or pages > PAGES:
         works = {work.thread_id: work for work in reads.work(None)}
         works |= {work.thread_id: work for work in reads.work(mine)}
@@ -271,5 +271,10 @@ def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
     return _Seen(reads.sequence(), works_of_ids, _rules(reads) if has_new_rules else None, assigned)
 
 
-def _rules(reads: Reads) -> list[Any]:
-    return [msgspec.json.decode(rule, type=Rule) for rule in reads.rules()]
+def _rules(reads: Reads) -> list[Rule]:
+    found: list[Rule] = []
+    before = LATEST
+    while page := reads.rule_list(PAGE, before).items:
+        found += [msgspec.json.decode(rule, type=Rule) for rule in page]
+        before = found[-1].sequence
+    return found

@@ -17,8 +17,8 @@ from msgspec import Raw, Struct
 from treadle.agents.activities import LASTING, Ids
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig, RunnerConfig
-from treadle.agents.connection import AgentConnection, AgentFailed, AgentRefused
-from treadle.agents.mapper import METHODS, AgentSession, Prompt
+from treadle.agents.connection import AgentFailed, AgentRefused
+from treadle.agents.mapper import METHODS, AgentSession, PromptMessage
 from treadle.agents.process import AgentProcess
 from treadle.agents.rules import Asked as AskedOfRules
 from treadle.agents.rules import answer as answer_by_rule
@@ -445,7 +445,7 @@ class ThreadRunner:
         assert mapper is not None
         blocks = self._prompt = [] if prompt_id is None else await self._blocks(prompt_id)
         source = prompt_id or new_id()
-        start, *rest = mapper.begin(Prompt(blocks, source), prompt_id)
+        start, *rest = mapper.begin(PromptMessage(blocks, source), prompt_id)
         assert isinstance(start, c.StartTurn)
         try:
             sequence = (await self._submit(start)).sequence
@@ -565,7 +565,7 @@ class ThreadRunner:
         if result.get("outcome") not in ("injected", "startedNewTurn"):
             self._put(m.Steered(0, injected=False))
             return
-        prompt = Prompt(blocks, prompt_id)
+        prompt = PromptMessage(blocks, prompt_id)
         sequence = 0
         if self._mapper.in_turn:
             command = self._mapper.steer(prompt, prompt_id)

@@ -1,0 +1,106 @@
+"""The parts of a daemon that work on an open data directory, for a client or, in a host, for none."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from treadle.core.engine import Engine, Overloaded
+from treadle.core.recovery import Recovery
+from treadle.publish.watch import Watch
+from treadle.runner.supervisor import Supervisor
+from treadle.store.errors import StorageError
+from treadle.store.sqlite.database import FileLock
+from treadle.store.sqlite.store import Store
+
+log = logging.getLogger(__name__)
+
+ENDING = 2.0  # seconds for the turns of this daemon to end
+HOST_LOCK = "host.lock"
+RECORDS = "agents"
+
+
+class Services:
+    """store, engine, watch, recovery, supervisor: what they are called.
+
+    appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
+    have appended. waiting: see Engine. agents_files: where agents are configured. is_host: whether it runs the agents
+    of all daemons, for which it holds the lock of the host.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        data_dir: Path,
+        *,
+        linger: float,
+        agents_files: tuple[Path, ...],
+        appended: Callable[[int], None] = lambda sequence: None,
+        woken: Callable[[], None] = lambda: None,
+        waiting: Callable[[bool], None] = lambda waits: None,
+        is_host: bool = False,
+    ) -> None:
+        self.store = store
+        self._appended, self._woken = appended, woken
+        self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
+        self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
+        self.recovery = Recovery(store, self.engine, self.wake)
+        self.supervisor = Supervisor(
+            store,
+            self.engine,
+            files=agents_files,
+            records=data_dir / RECORDS,
+            is_host=is_host,
+            has_host=lambda: has_host(data_dir),
+            started=self.watch.start,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> "list[asyncio.Task[None]]":
+        """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
+        self.engine.start()
+        self._tasks = [
+            asyncio.create_task(self.recovery.run(), name="recovery"),
+            asyncio.create_task(self.supervisor.run(), name="agents"),
+        ]
+        await self.recovery.look()
+        return self._tasks
+
+    def wake(self) -> None:
+        """Look for changes: this or another process may have appended."""
+        self.supervisor.wake()
+        self._woken()
+
+    def _published(self, sequence: int, events: list[bytes]) -> None:
+        self.supervisor.appended(sequence, events)
+        self._appended(sequence)
+        self.watch.appended()
+
+    async def close(self) -> None:
+        """End the agents, interrupt the turns of this daemon, and close the data directory."""
+        await self.supervisor.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.watch.stop()
+        try:
+            async with asyncio.timeout(ENDING):
+                await self.engine.settled()
+                await self.recovery.end_own("the daemon ended")
+        except (StorageError, Overloaded, TimeoutError) as error:
+            why = str(error) or f"it took more than {ENDING:g} s"
+            log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
+        finally:
+            await self.engine.stop(now=True)
+            await self.store.close()
+
+
+def has_host(data_dir: Path) -> bool:
+    """Whether a host runs the agents of this data directory."""
+    if not (data_dir / HOST_LOCK).exists():
+        return False
+    lock = FileLock(data_dir / HOST_LOCK)
+    try:
+        return not lock.acquire(shared=True)
+    finally:
+        lock.release()
