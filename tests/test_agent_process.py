@@ -16,6 +16,7 @@ from treadle.agents.check import check_agent, initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
+from treadle.agents.orphans import REAPER
 from treadle.agents.process import AgentProcess
 from treadle.agents.reaper import start_time
 from wire import PATIENCE
@@ -135,7 +136,7 @@ def test_a_process_that_has_the_id_of_an_agent_that_has_ended_is_left_alone() ->
     try:
         assert start_time(other.pid)
         for told in (f"{other.pid} 1\n", f"{other.pid}\n", "1 1\n", "0\n", "-1 1\n", ""):
-            reaping = [sys.executable, "-I", "-S", process.REAPER, "mark", "60", "60"]
+            reaping = [sys.executable, "-I", "-S", REAPER, "mark", "60", "60"]
             assert subprocess.run(reaping, input=told.encode(), timeout=PATIENCE, check=False).returncode == 0
         assert other.poll() is None
     finally:

@@ -1,11 +1,11 @@
 """The process of an agent: how it is started, what it prints, and how it ends with all that it has started."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
@@ -13,14 +13,11 @@ from typing import Self
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
+from treadle.agents.orphans import TERMINATED, Records, reap, start_reaper
 from treadle.agents.reaper import VARIABLE, start_time
-
-REAPER = str(Path(__file__).with_name("reaper.py"))
 
 CLOSED = 8.0
 """Seconds in which an agent may exit by itself after its input was closed. The slowest known one takes 7."""
-TERMINATED = 4.0
-"""Seconds from SIGTERM to SIGKILL."""
 DRAIN = 1.0
 """Seconds in which the output of an agent that has exited may end, and the reverse: tools can hold its pipes open."""
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
@@ -51,45 +48,63 @@ class AgentProcess(asyncio.SubprocessProtocol):
     connection: AgentConnection
 
     def __init__(
-        self, received: Callable[[AgentConnection, AgentMessage], None], reaper: asyncio.subprocess.Process
+        self,
+        received: Callable[[AgentConnection, AgentMessage], None],
+        reaper: asyncio.subprocess.Process,
+        mark: str,
+        records: Records | None,
     ) -> None:
-        self._received, self._reaper = received, reaper
+        self.mark, self.started = mark, ""
+        self._received, self._reaper, self._records = received, reaper, records
         self._stderr = b""
         self._gone: set[int | str] = set()  # descriptors that have ended, and "process"
         self._exited = asyncio.Event()
 
     @classmethod
-    async def start(cls, agent: AgentConfig, received: Callable[[AgentConnection, AgentMessage], None]) -> Self:
-        """Start an agent. received: see AgentConnection. Raises AgentFailed."""
+    async def start(
+        cls,
+        agent: AgentConfig,
+        received: Callable[[AgentConnection, AgentMessage], None],
+        *,
+        cwd: Path | None = None,
+        records: Records | None = None,
+    ) -> Self:
+        """Start an agent.
+
+        received: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it is
+        recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
+        """
         mark = secrets.token_hex(16)
         environment = environment_for(agent.env, mark)
-        program = shutil.which(agent.command, path=environment.get("PATH"))
-        if program is None:
-            place = "is not an executable file" if os.sep in agent.command else "is not on PATH"
-            raise AgentFailed(f"{agent.command} {place}")
-        reaper = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", REAPER, mark, str(CLOSED), str(TERMINATED)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        program = _program(agent.command, environment.get("PATH"), cwd)
+        reaper = await start_reaper(mark, CLOSED, TERMINATED)
         assert reaper.stdin is not None
         try:
+            if records is not None:
+                records.write(mark, reaper.pid)
             transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(received, reaper), program, *agent.args, env=environment, start_new_session=True
+                lambda: cls(received, reaper, mark, records),
+                *(program, *agent.args),
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
             )
         except BaseException as error:
             reaper.stdin.close()
             await reaper.wait()
+            if records is not None:
+                records.remove(mark)
             if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
                 reason = error.strerror if isinstance(error, OSError) else error
                 if isinstance(error, FileNotFoundError):  # not the program, which was found
                     reason = "its interpreter (first line) or loader does not exist"
                 raise AgentFailed(f"{program} cannot be run: {reason}") from None
             raise
-        pid = transport.get_pid()
-        reaper.stdin.write(f"{pid} {start_time(pid)}\n".encode())
+        process.started = start_time(transport.get_pid())
+        reaper.stdin.write(f"{transport.get_pid()} {process.started}\n".encode())
+        if records is not None:
+            with contextlib.suppress(OSError):  # the first record has the mark
+                records.write(mark, reaper.pid, transport.get_pid())
         return process
 
     async def end(self) -> None:
@@ -97,14 +112,18 @@ class AgentProcess(asyncio.SubprocessProtocol):
         self._stdin.close()
         assert self._reaper.stdin is not None
         self._reaper.stdin.close()
-        await self._reaper.wait()
+        is_done = await self._reaper.wait() == 0
+        if not is_done:  # it was killed, or could not end all
+            is_done = await reap(self.mark, self._transport.get_pid(), self.started, TERMINATED)
         try:
             async with asyncio.timeout(CLOSED):
                 await self._exited.wait()
-        except TimeoutError:  # the reaper does not see it, because its environment cannot be read
+        except TimeoutError:  # the reaper may not send signals to it
             self._transport.kill()
             await self._exited.wait()
         self._transport.close()
+        if is_done and self._records is not None:
+            self._records.remove(self.mark)
 
     async def exited(self) -> int:
         """Wait until the agent itself has exited; return its status, negative for a signal. Its tools may live on."""
@@ -185,3 +204,14 @@ class AgentProcess(asyncio.SubprocessProtocol):
         else:
             reason = f"the agent exited with status {status}"
         self.connection.end(reason)
+
+
+def _program(command: str, path: str | None, cwd: Path | None) -> str:
+    """The file of a command. Raises AgentFailed if there is none, or not the folder to run it in."""
+    program = shutil.which(command, path=path)
+    if program is None:
+        place = "is not an executable file" if os.sep in command else "is not on PATH"
+        raise AgentFailed(f"{command} {place}")
+    if cwd is not None and not cwd.is_dir():
+        raise AgentFailed(f"the folder {cwd} does not exist")
+    return program
