@@ -55,14 +55,18 @@ class AgentConnection:
     """JSON-RPC with an agent.
 
     write: sends bytes to it. received: is called with each of its requests and notifications, in the order in which it
-    wrote them. Each request must be answered. problems: what the agent wrote that is not a message.
+    wrote them. Each request must be answered. ended: is called once nothing more comes from it, with the reason.
+    problems: what the agent wrote that is not a message.
     """
 
     def __init__(
-        self, write: Callable[[bytes], None], received: Callable[["AgentConnection", AgentMessage], None]
+        self,
+        write: Callable[[bytes], None],
+        received: Callable[["AgentConnection", AgentMessage], None],
+        ended: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
-        self._write, self._received = write, received
+        self._write, self._received, self._ended = write, received, ended
         self._decoder = FrameDecoder(MAX_LINE_BYTES, Framing.LINES)
         self._ids = itertools.count(1)
         # Only answers are looked up here: the agent numbers its own requests, and may use the same ids.
@@ -151,6 +155,12 @@ class AgentConnection:
         unanswered, self._open = self._open, {}
         for _, answered in unanswered.values():
             answered(AgentFailed(reason))
+        self._ended(reason)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes from the agent."""
+        return self._end is not None
 
     def _now(self) -> float:
         """Seconds, of which none pass while reading is paused."""

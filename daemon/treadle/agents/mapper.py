@@ -167,6 +167,12 @@ class AgentSession:
         """Whether a turn runs."""
         return bool(self._turn)
 
+    def call_of(self, approval: c.RequestApproval) -> Json:
+        """The tool call that an approval is about: what its request says, over what was announced before."""
+        detail = as_object(approval.detail)
+        told = self._activities.get("tool_call", as_text(detail.get("toolCallId"), ""))
+        return {**told.detail, **detail} if told else detail
+
     def request_of(self, approval_id: str) -> str:
         """The id of the request that an approval of this turn answers, as Python shows it."""
         return next((key for key, (id, _) in self._approvals.items() if id == approval_id), "")

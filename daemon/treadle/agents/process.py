@@ -53,9 +53,10 @@ class AgentProcess(asyncio.SubprocessProtocol):
         reaper: asyncio.subprocess.Process,
         mark: str,
         records: Records | None,
+        ended: Callable[[str], None],
     ) -> None:
         self.mark, self.started = mark, ""
-        self._received, self._reaper, self._records = received, reaper, records
+        self._received, self._reaper, self._records, self._ended = received, reaper, records, ended
         self._stderr = b""
         self._gone: set[int | str] = set()  # descriptors that have ended, and "process"
         self._exited = asyncio.Event()
@@ -68,10 +69,11 @@ class AgentProcess(asyncio.SubprocessProtocol):
         *,
         cwd: Path | None = None,
         records: Records | None = None,
+        ended: Callable[[str], None] = lambda reason: None,
     ) -> Self:
         """Start an agent.
 
-        received: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it is
+        received, ended: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it is
         recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
         """
         mark = secrets.token_hex(16)
@@ -83,7 +85,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
             if records is not None:
                 records.write(mark, reaper.pid)
             transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(received, reaper, mark, records),
+                lambda: cls(received, reaper, mark, records, ended),
                 *(program, *agent.args),
                 env=environment,
                 cwd=cwd,
@@ -145,6 +147,16 @@ class AgentProcess(asyncio.SubprocessProtocol):
             self._drain()
 
     @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._transport.get_pid()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, negative for a signal; None while the process runs."""
+        return self._transport.get_returncode()
+
+    @property
     def stderr(self) -> list[str]:
         """The last lines that the agent wrote to stderr."""
         return [line for line in self._stderr.decode(errors="replace").splitlines() if line.strip()][-STDERR_LINES:]
@@ -157,7 +169,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
         assert isinstance(stdin, asyncio.WriteTransport)
         assert isinstance(stdout, asyncio.ReadTransport)
         self._transport, self._stdin, self._stdout = transport, stdin, stdout
-        self.connection = AgentConnection(self._write, self._received)
+        self.connection = AgentConnection(self._write, self._received, self._ended)
 
     def _write(self, data: bytes) -> None:
         if not self._stdin.is_closing():  # asyncio logs a warning about each write to an agent that reads no more

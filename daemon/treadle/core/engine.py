@@ -58,8 +58,8 @@ class Engine:
     """Runs as one task. Every command enters through `submit`.
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
-    of the log and the events. waiting: called with true while commands wait for another process that rebuilds the projections, with
-    false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
+    of the log and the events. waiting: called with true while commands wait for another process that rebuilds the
+    projections, with false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
     above.
     """
 

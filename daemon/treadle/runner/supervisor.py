@@ -7,7 +7,6 @@ session and one turn a thread.
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -170,7 +169,7 @@ class Supervisor:
             self._see(work, seen.sequence, has_host)
         self._wanted.clear()
         for thread_id in [id for id, runner in self._runners.items() if runner.is_idle]:
-            self._runners.pop(thread_id).forget()
+            await self._runners.pop(thread_id).close()
 
     def _see(self, work: ThreadWork, sequence: int, has_host: bool) -> None:
         wanted = work.thread_id in self._wanted
@@ -194,6 +193,7 @@ class Supervisor:
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
         from treadle.agents.config import read_runner
+        from treadle.agents.orphans import Records
         from treadle.runner.places import Places
         from treadle.runner.thread import Shared, ThreadRunner
 
@@ -204,8 +204,7 @@ class Supervisor:
                 read=self._store.read,
                 config_of=self._config_of,
                 settings=settings,
-                name=self._store.runner.name,
-                records=self._records,
+                records=Records(self._records, self._store.runner.name),
                 places=Places(settings.max_processes),
                 look=self.wake,
                 rules=self._rules,
@@ -237,14 +236,14 @@ class Supervisor:
             if self._records.is_dir() and any(self._records.iterdir()):
                 from treadle.agents.orphans import end_orphans
 
-                await asyncio.to_thread(end_orphans, self._records, self._store.runner.is_gone)
+                await end_orphans(self._records, self._store.runner.is_gone)
             await asyncio.sleep(LOOK_FOR_ORPHANS)
 
 
 def _version(file: Path) -> tuple[int, int] | None:
     """Changes when the file does."""
     try:
-        stat = os.stat(file)
+        stat = file.stat()
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size

@@ -5,6 +5,7 @@ results) goes through one inbox, in order, so that an answer cannot overtake wha
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -18,11 +19,11 @@ from treadle.agents.activities import LASTING, Ids
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig, RunnerConfig
 from treadle.agents.connection import AgentFailed, AgentRefused
-from treadle.agents.mapper import METHODS, AgentSession, PromptMessage
+from treadle.agents.mapper import ELICITATION_OPTIONS, METHODS, AgentSession, PromptMessage
+from treadle.agents.orphans import Records
 from treadle.agents.process import AgentProcess
 from treadle.agents.rules import Asked as AskedOfRules
 from treadle.agents.rules import answer as answer_by_rule
-from treadle.agents.rules import paths_of
 from treadle.agents.runaway import Runaway
 from treadle.agents.session import (
     AUTH_REQUIRED,
@@ -37,7 +38,8 @@ from treadle.agents.session import (
     permission_answer,
     ways_of,
 )
-from treadle.agents.shapes import Agent, Json, as_object, as_text, kind_of, update_of
+from treadle.agents.tool_calls import paths_of
+from treadle.agents.shapes import Agent, Json, as_object, as_text, kind_of, text_of, update_of
 from treadle.contract.errors import METHOD_NOT_FOUND
 from treadle.contract.results import BatchDispatched
 from treadle.core.engine import Overloaded, now
@@ -73,16 +75,14 @@ class Shared(Struct):
     """What the runners of a daemon have in common.
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
-    raises AgentFailed. settings: the section `runner` of agents.json. name: of this daemon as a runner. records: the
-    folder for the records of processes. rules: the rules that hold, kept up to date. look: reads the log again soon.
+    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. rules: the rules that hold, kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
     read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"]
     config_of: Callable[[str], AgentConfig]
     settings: RunnerConfig
-    name: str
-    records: Path
+    records: Records
     places: Places
     look: Callable[[], None]
     rules: list[Rule] = []
@@ -120,7 +120,7 @@ class ThreadRunner:
         self._usage, self._runaway, self._over_budget = TurnUsage(), Runaway(), False
         self._minutes: asyncio.TimerHandle | None = None
         self._unsaved = 0
-        self._exit: tuple[int | None, list[str]] = (None, [])
+        self._gone = asyncio.Event()
         self._main = asyncio.create_task(self._run(), name=f"agent of {thread_id}")
 
     # What the supervisor says and asks
@@ -158,18 +158,14 @@ class ThreadRunner:
         """End the process. What is left of it after a moment is ended without this daemon."""
         self._put(m.Closing())
         if self._state.phase != "absent":
-            await asyncio.wait([asyncio.create_task(self._absent())], timeout=FAREWELL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await self._gone.wait()
         for task in (self._main, *self._tasks):
             task.cancel()
         await asyncio.gather(self._main, *self._tasks, return_exceptions=True)
         for timer in self._timers.values():
             timer.cancel()
-        if self._process is not None:
-            self._process.abandon()
-
-    async def _absent(self) -> None:
-        while self._state.phase != "absent":
-            await asyncio.sleep(0.02)
 
     # The inbox
 
@@ -290,15 +286,12 @@ class ThreadRunner:
         process = None
         try:
             self._config = self._shared.config_of(name)
-            if not Path(work.path).is_dir():
-                raise AgentFailed(f"the folder {work.path} does not exist")
             process = self._process = await AgentProcess.start(
                 self._config,
                 lambda _, message: self._put(message),
                 ended=lambda reason: self._put(m.Exited(self._explained(reason))),
                 cwd=Path(work.path),
                 records=self._shared.records,
-                owner=self._shared.name,
             )
             self._agent = await initialize(process.connection, START)
             earlier = await self._earlier(work)
@@ -336,6 +329,7 @@ class ThreadRunner:
         self._shared.places.release(self.thread_id)
         self._session, self._mapper, self._questions = None, None, {}
         self._put(m.Gone())
+        self._gone.set()
 
     # The session
 
@@ -620,21 +614,21 @@ class ThreadRunner:
         self._task(wait())
 
     def _ruled(self, command: c.RequestApproval) -> tuple[str | None, str] | None:
-        work = self._work
-        if work is None or not self._shared.rules:
+        work, mapper = self._work, self._mapper
+        if work is None or mapper is None or not self._shared.rules or command.options == ELICITATION_OPTIONS:
             return None
-        call = as_object(command.detail)
+        call = mapper.call_of(command)
         asked = AskedOfRules(
             thread_id=self.thread_id,
             project_id=work.project_id,
             agent=self._state.agent,
-            folder=work.path,
+            folder=os.path.realpath(work.path),
             call=call,
             options=command.options,
             paths=[_resolved(work.path, path) for path in paths_of(call)],
         )
         found = answer_by_rule(self._shared.rules, asked, now())
-        return None if found is None else (found.option_id, found.rule_id)
+        return None if found is None or found.rule_id is None else (found.outcome, found.rule_id)
 
     def _reply(self, output: m.Reply) -> None:
         self._task(self._reply_to(output.approval))
@@ -693,9 +687,9 @@ class ThreadRunner:
             refused = {"error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
             for command in mapper.tell(AgentSession.request, heard, refused):
                 self._tell(command)
-        if not mapper.in_turn or self._state.prompt is None:
-            if handler is not None and not (is_update and kind_of(update_of(heard)) in QUIET_KINDS):
-                self._put(m.Spoke())
+        speaks = handler is not None and not (is_update and kind_of(update_of(heard)) in QUIET_KINDS)
+        if speaks and (not mapper.in_turn or self._state.prompt is None):
+            self._put(m.Spoke())
 
     def _hear_update(self, update: Json) -> bool:
         """Note what an update says of the session; return whether it is to be recorded in a turn."""
@@ -705,7 +699,7 @@ class ThreadRunner:
         if kind == "usage_update":
             self._usage.note(update)
             self._check_budget()
-        if self._runaway.repeats(update):
+        if self._runaway.hear(kind, text_of(update.get("content")) or ""):
             self._interrupt("the agent repeats itself without end", by="guard")
         return kind in QUIET_KINDS or not self._loading
 

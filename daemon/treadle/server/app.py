@@ -23,6 +23,7 @@ from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
 from treadle.server.peer import Peer
 from treadle.server.progress import Waiting
+from treadle.server.services import ENDING, Services
 from treadle.server.session import ClientSession, Method
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained

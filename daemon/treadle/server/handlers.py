@@ -32,8 +32,9 @@ from treadle.contract.params import (
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
-from treadle.server.app import Daemon, Services
+from treadle.server.app import Daemon
 from treadle.server.handshake import Handshake, method
+from treadle.server.services import Services
 from treadle.server.session import Method, Then
 from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
 from treadle.store.ports import Reads
