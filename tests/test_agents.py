@@ -14,7 +14,7 @@ from scripted_agent import ANSWER
 from treadle.agents import process
 from treadle.agents.activities import UPDATES
 from treadle.agents.check import INITIALIZE
-from treadle.agents.config import AgentConfig
+from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
 from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN
 from treadle.agents.mapper import _UPDATES, METHODS
@@ -110,6 +110,14 @@ GOOD = '{"command": "x"}'
             2,
             "agents.a.env: Expected `str`, got `int`",
         ),
+        ('{"runner": {\n"idleMinutes": 0}}', 2, "runner.idleMinutes: Expected `float` > 0"),
+        (
+            '{"runner": {"budget": {"turn":\n{"costs": 5}}}}',
+            2,
+            "runner.budget.turn.costs: Object contains unknown field",
+        ),
+        ('{"agents": {},\n"runner": {"maxProcesses": 1.5}}', 2, "runner.maxProcesses: Expected `int`, got `float`"),
+        ('{"agents": {},\n"runner": []}', 2, "runner: Expected `object`, got `array`"),
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
@@ -131,6 +139,22 @@ def test_an_invalid_file_is_told_with_its_line_and_member(
         assert done.stderr.startswith(f"treadle: {treadle.user}, line {line}: {says}")
         assert "hunter2" not in done.stderr
         assert treadle.user.read_text("utf-8", "surrogateescape") == text
+
+
+def test_each_member_of_a_later_file_says_how_agents_are_run(tmp_path: Path) -> None:
+    user, data = tmp_path / "user.json", tmp_path / "data.json"
+    assert read_runner(user, data) == RunnerConfig(10, 15, 8, Budget())
+    user.write_text('{"runner": {"idleMinutes": 2.5, "budget": {"turn": {"cost": 1, "minutes": 5}}}}')
+    data.write_text('{"runner": {"maxProcesses": 2, "budget": {"turn": {"cost": null}, "thread": {"tokens": 9}}}}')
+    assert read_runner(user) == RunnerConfig(2.5, 15, 8, Budget(TurnBudget(1, None, 5)))
+    assert read_runner(user, data) == RunnerConfig(2.5, 15, 2, Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9)))
+
+
+def test_an_agent_that_is_added_leaves_the_runner_section_as_it_is(treadle: Surroundings) -> None:
+    treadle.user.parent.mkdir(parents=True)
+    treadle.user.write_text('{"runner": {"idleMinutes": 3}}')
+    assert treadle.run("add", "a", "--", "x").returncode == 0
+    assert json.loads(treadle.user.read_text()) == {"runner": {"idleMinutes": 3}, "agents": {"a": {"command": "x"}}}
 
 
 def test_an_agent_that_would_make_the_file_invalid_is_not_added(treadle: Surroundings) -> None:

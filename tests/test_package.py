@@ -123,7 +123,19 @@ ROOMS = {
     "transfer": {"agents", "core", "store", "contract", "domain"},
     "client": {"contract", "domain"},
     "server": {"runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
-    "cli": {"server", "client", "runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
+    "cli": {
+        "server",
+        "client",
+        "runner",
+        "transfer",
+        "workspace",
+        "agents",
+        "publish",
+        "core",
+        "store",
+        "contract",
+        "domain",
+    },
 }
 """What each package may import of ours, beside itself."""
 

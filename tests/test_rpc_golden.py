@@ -112,7 +112,9 @@ def test_the_error_for_an_unexpected_exception_matches_its_golden() -> None:
     async def play() -> list[bytes]:
         answers: list[bytes] = []
         methods = {"broken": Method("broken", "", NoParams, None, broken, early=True)}
-        session = ClientSession(methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None)
+        session = ClientSession(
+            methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None
+        )
         await session.receive(b'{"jsonrpc":"2.0","id":1,"method":"broken"}')
         await session.settled()
         return answers

@@ -73,8 +73,8 @@ class AgentProcess(asyncio.SubprocessProtocol):
     ) -> Self:
         """Start an agent.
 
-        received, ended: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it is
-        recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
+        received, ended: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it
+        is recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
         """
         mark = secrets.token_hex(16)
         environment = environment_for(agent.env, mark)

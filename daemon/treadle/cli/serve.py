@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from treadle.cli.options import Commands, data_dir_of, natural, positive
+from treadle.cli.options import Commands, agents_files_of, data_dir_of, natural, positive
 
 EXAMPLE = """\
 treadle serve --data-dir /tmp/try <<< '{"jsonrpc":"2.0","id":1,"method":"initialize"}'
@@ -56,5 +56,6 @@ def run(options: argparse.Namespace) -> int:
         durability=options.durability,
         max_message_bytes=options.max_message_bytes,
         linger=options.linger_ms / 1000,
+        agents_files=lambda: agents_files_of(options),
     )
     return asyncio.run(serve(served, methods_of, 0, stdout))

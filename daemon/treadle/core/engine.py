@@ -59,8 +59,8 @@ class Engine:
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
     of the log and the events. waiting: called with true while commands wait for another process that rebuilds the
-    projections, with false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
-    above.
+    projections, with false afterwards. is_appending: whether the log's thread works for it now. The others are bounds:
+    see the constants above.
     """
 
     def __init__(

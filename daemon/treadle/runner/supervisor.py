@@ -20,7 +20,7 @@ from treadle.store.pages import LATEST
 from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
-    from treadle.agents.config import AgentConfig
+    from treadle.agents.config import AgentConfig, RunnerConfig
     from treadle.runner.thread import Shared, ThreadRunner
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class _Seen(NamedTuple):
 class Supervisor:
     """Runs agents for the threads of a data directory.
 
-    files: where agents are configured, the last one takes precedence. records: the folder for the records of
+    files: returns where agents are configured, the last one takes precedence. records: the folder for the records of
     processes. is_host: whether this daemon runs agents for all others; has_host: whether one does. started: called
     when the first agent is about to run, so that appends of other processes are noticed from then on.
     """
@@ -88,14 +88,15 @@ class Supervisor:
         store: DataDirectory,
         engine: Engine,
         *,
-        files: Sequence[Path],
+        files: Callable[[], tuple[Path, ...]],
         records: Path,
         is_host: bool,
         has_host: Callable[[], bool],
         started: Callable[[], None],
     ) -> None:
         self._store, self._engine = store, engine
-        self._files, self._records = files, records
+        self._find_files, self._records = files, records
+        self._files: tuple[Path, ...] = ()
         self._is_host, self._has_host, self._started = is_host, has_host, started
         self._cursor: int | None = None
         self._rules: list[Rule] = []
@@ -192,13 +193,13 @@ class Supervisor:
         return self._is_host or work.queue_runner == self._store.runner.name or (wanted and not work.queue)
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
-        from treadle.agents.config import read_runner
         from treadle.agents.orphans import Records
         from treadle.runner.places import Places
         from treadle.runner.thread import Shared, ThreadRunner
 
         if self._shared is None:
-            settings = read_runner(*self._files)
+            self._files = self._find_files()
+            settings = self._settings()
             self._shared = Shared(
                 submit=lambda commands, atomic: self._engine.submit(commands, atomic=atomic).future,
                 read=self._store.read,
@@ -211,6 +212,15 @@ class Supervisor:
             )
             self._started()
         return ThreadRunner(thread_id, self._shared)
+
+    def _settings(self) -> "RunnerConfig":
+        """How agents are run. If a file is invalid, no agent starts, and its error is the reason."""
+        from treadle.agents.config import BadConfig, RunnerConfig, read_runner
+
+        try:
+            return read_runner(*self._files)
+        except (BadConfig, OSError):
+            return RunnerConfig()
 
     def _config_of(self, name: str) -> "AgentConfig":
         """The configuration of an agent, as the files say now. Raises AgentFailed."""

@@ -38,8 +38,8 @@ from treadle.agents.session import (
     permission_answer,
     ways_of,
 )
-from treadle.agents.tool_calls import paths_of
 from treadle.agents.shapes import Agent, Json, as_object, as_text, kind_of, text_of, update_of
+from treadle.agents.tool_calls import paths_of
 from treadle.contract.errors import METHOD_NOT_FOUND
 from treadle.contract.results import BatchDispatched
 from treadle.core.engine import Overloaded, now
@@ -75,7 +75,8 @@ class Shared(Struct):
     """What the runners of a daemon have in common.
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
-    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. rules: the rules that hold, kept up to date. look: reads the log again soon.
+    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. rules: those that hold,
+    kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from treadle.agents.config import Budget, Limits
+from treadle.agents.config import Budget, ThreadBudget, TurnBudget
 from treadle.agents.shapes import Json, as_object
 from treadle.domain.entities import Spent
 from treadle.domain.ids import BudgetLimit, BudgetScope
@@ -62,7 +62,7 @@ class TurnUsage(Struct):
         """The limit that is reached, if any. before: what the earlier turns of the thread used."""
         tokens = self.tokens if self.tokens is not None else self.used
         of_thread = (before.cost or 0.0, before.tokens or 0) if before else (0.0, 0)
-        scopes: tuple[tuple[BudgetScope, Limits, float, int], ...] = (
+        scopes: tuple[tuple[BudgetScope, TurnBudget | ThreadBudget, float, int], ...] = (
             ("turn", budget.turn, 0.0, 0),
             ("thread", budget.thread, *of_thread),
         )

@@ -37,13 +37,13 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # of one frame
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of output not read by the client, above which no input is read
 NOTIFY_BELOW = 256 * 1024  # bytes of unread output above which no notifications are sent
 GRACE = 1.0  # seconds for which input is still read after the client stopped reading
-ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged.
 
-    subscriptions, pages: their bounds. agents_files: where agents are configured, the last one takes precedence.
+    subscriptions, pages: their bounds. agents_files: returns where agents are configured, the last one takes
+    precedence.
     """
 
     data_dir: Path
@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     linger: float = 0.05
     subscriptions: SubscriptionBounds = SUBSCRIPTION_BOUNDS
     pages: PageBounds = PAGE_BOUNDS
-    agents_files: tuple[Path, ...] = ()
+    agents_files: Callable[[], tuple[Path, ...]] = tuple
 
 
 class Daemon:

@@ -247,14 +247,14 @@ class Methods:
             raise errors.invalid_params(
                 f"the topic `{params.topic}` takes no thread: leave threadId out", "$.params.threadId"
             )
-        most = daemon.subscriptions.bounds.max_subscriptions
-        if len(daemon.subscriptions) + self._opening >= most:
+        most = self.daemon.subscriptions.bounds.max_subscriptions
+        if len(self.daemon.subscriptions) + self._opening >= most:
             raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
         self.daemon.watch()
         self._opening += 1
         try:
             await daemon.engine.settled()
-            opened, begin = await daemon.subscriptions.open(
+            opened, begin = await self.daemon.subscriptions.open(
                 params.topic,
                 thread_id=params.thread_id,
                 turn_limit=params.turn_limit,
@@ -274,7 +274,7 @@ class Methods:
 
     @handles(endpoints.SUBSCRIPTION_CLOSE)
     def close(self, params: CloseParams) -> None:
-        self._ready.subscriptions.close(params.subscription_id)
+        self.daemon.subscriptions.close(params.subscription_id)
         self.daemon.wake()
 
     # About the daemon
@@ -305,7 +305,7 @@ class Methods:
                 commands=daemon.engine.queued,
                 requests=self.daemon.session.in_flight,
                 output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
-                subscriptions=len(daemon.subscriptions),
+                subscriptions=len(self.daemon.subscriptions),
             ),
         )
 

@@ -15,7 +15,7 @@ from treadle.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
-ENDING = 2.0  # seconds for the turns of this daemon to end
+ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 HOST_LOCK = "host.lock"
 RECORDS = "agents"
 
@@ -24,7 +24,7 @@ class Services:
     """store, engine, watch, recovery, supervisor: what they are called.
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
-    have appended. waiting: see Engine. agents_files: where agents are configured. is_host: whether it runs the agents
+    have appended. waiting: see Engine. agents_files: returns where agents are configured. is_host: whether it runs the agents
     of all daemons, for which it holds the lock of the host.
     """
 
@@ -34,7 +34,7 @@ class Services:
         data_dir: Path,
         *,
         linger: float,
-        agents_files: tuple[Path, ...],
+        agents_files: Callable[[], tuple[Path, ...]],
         appended: Callable[[int], None] = lambda sequence: None,
         woken: Callable[[], None] = lambda: None,
         waiting: Callable[[bool], None] = lambda waits: None,
