@@ -25,7 +25,7 @@ from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
 from treadle.server.peer import Peer
 from treadle.server.progress import Waiting
-from treadle.server.session import Method, Session
+from treadle.server.session import Method, RpcSession
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
@@ -92,7 +92,7 @@ class Daemon:
         self.options = options
         self.output = output
         self.peer = Peer(write)
-        self.session = Session(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
+        self.session = RpcSession(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
         self.client = ClientInfo()
         self._services: Services | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -277,7 +277,7 @@ def translate(error: Exception) -> RpcError | None:
 class ClientLog(logging.Handler):
     """Sends warnings and errors to the client as LSP's window/logMessage, unless it does not read its input."""
 
-    def __init__(self, session: Session, output: FdWriter) -> None:
+    def __init__(self, session: RpcSession, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
         self._session = session
         self._output = output
@@ -384,7 +384,7 @@ def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
-async def _read(reader: FdReader, decoder: FrameDecoder, session: Session, writer: FdWriter) -> None:
+async def _read(reader: FdReader, decoder: FrameDecoder, session: RpcSession, writer: FdWriter) -> None:
     """Receive messages, and pause while too much output is unread (backpressure)."""
     while data := await reader.read():
         for body in decoder.feed(data):
