@@ -23,6 +23,7 @@ from treadle.core.idempotency import digest
 from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain import events as e
+from treadle.domain.agent_commands import AddRule, RuleMatch
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST
@@ -622,6 +623,16 @@ async def test_two_engines_append_to_one_log_and_nothing_is_lost(data_dir: Path)
 async def work_together(*work: Any) -> list[Any]:
     async with asyncio.timeout(PATIENCE):
         return [one for some in await asyncio.gather(*work) for one in some]
+
+
+async def test_a_command_that_names_only_new_ids_is_appended_after_another_process_appended(
+    data_dir: Path, on_disk: Engine
+) -> None:
+    rule = AddRule(match=RuleMatch(path="**"), decision="deny")
+    assert sequences(await answer(on_disk, rule)) == [[7]]
+    async with opened(data_dir) as other, running(other) as another:
+        assert sequences(await answer(another, rule)) == [[8]]
+        assert sequences(await answer(on_disk, rule)) == [[9]]
 
 
 async def test_rejections_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:

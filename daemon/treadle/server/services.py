@@ -24,8 +24,8 @@ class Services:
     """store, engine, watch, recovery, supervisor: what they are called.
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
-    have appended. waiting: see Engine. agents_files: returns where agents are configured. is_host: whether it runs the agents
-    of all daemons, for which it holds the lock of the host.
+    have appended. waiting: see Engine. agents_files: returns where agents are configured. is_host: whether it runs the
+    agents of all daemons, for which it holds the lock of the host.
     """
 
     def __init__(
