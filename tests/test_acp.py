@@ -772,6 +772,7 @@ def test_a_permission_request_becomes_an_approval_with_options_and_tool_call() -
             c.ApprovalOption(id="reject", name="Reject", kind="allow_reject"),
         ],
         detail={"toolCallId": "call", "title": "Run it?"},
+        activity_id="call",
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from scripted import Surroundings, assert_end, assert_gone, linux_only, scripted, sentinels
 from treadle.agents import connection, process
-from treadle.agents.check import check_agent, initialize
+from treadle.agents.check import check_agent
+from treadle.agents.session import initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed

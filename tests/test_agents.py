@@ -13,7 +13,7 @@ from scripted import SCRIPTED, Json, Surroundings, scripted
 from scripted_agent import ANSWER
 from treadle.agents import process
 from treadle.agents.activities import UPDATES
-from treadle.agents.check import INITIALIZE
+from treadle.agents.session import INITIALIZE
 from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
 from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from treadle.contract import json_text as grammar
+from treadle.contract.bounds import MAX_DEPTH
 from treadle.contract.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -18,7 +19,6 @@ from treadle.contract.errors import (
     invalid_params,
     overloaded,
 )
-from treadle.contract.bounds import MAX_DEPTH
 from treadle.contract.methods import DISPATCH, ENDPOINTS
 from treadle.contract.params import DispatchBatchParams
 from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, ResolveApproval

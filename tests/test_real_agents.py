@@ -13,7 +13,7 @@ import pytest
 import model_server
 from real_agents import FOREIGN, PACKAGES, RealAgent, needs_real_agents, real_agent
 from support import PATIENCE
-from treadle.agents.check import initialize
+from treadle.agents.session import initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.connection import MAX_LINE_BYTES, AgentConnection, AgentFailed
 from treadle.agents.process import AgentProcess

@@ -22,11 +22,7 @@ from treadle.contract.params import NoParams
 from treadle.domain import agent_decider, checks, decider, thread_decider, turn_decider
 from treadle.server.app import Daemon as Server
 from treadle.server.handlers import Methods
-<<<<<<< HEAD
-from treadle.server.session import ClientSession, Method
-=======
 from treadle.server.session import Method, RpcSession
->>>>>>> h-sto
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
 
@@ -116,11 +112,7 @@ def test_the_error_for_an_unexpected_exception_matches_its_golden() -> None:
     async def play() -> list[bytes]:
         answers: list[bytes] = []
         methods = {"broken": Method("broken", "", NoParams, None, broken, early=True)}
-<<<<<<< HEAD
-        session = ClientSession(
-=======
         session = RpcSession(
->>>>>>> h-sto
             methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None
         )
         await session.receive(b'{"jsonrpc":"2.0","id":1,"method":"broken"}')

@@ -23,12 +23,8 @@ from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
 from treadle.server.peer import Peer
 from treadle.server.progress import Waiting
-<<<<<<< HEAD
 from treadle.server.services import ENDING, Services
-from treadle.server.session import ClientSession, Method
-=======
 from treadle.server.session import Method, RpcSession
->>>>>>> h-sto
 from treadle.server.stdio import FdReader, FdWriter
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
@@ -57,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     subscriptions: SubscriptionBounds = SUBSCRIPTION_BOUNDS
     pages: PageBounds = PAGE_BOUNDS
     agents_files: Callable[[], tuple[Path, ...]] = tuple
+    runs_agents: bool = True
 
 
 class Daemon:
@@ -76,11 +73,7 @@ class Daemon:
         self.options = options
         self.output = output
         self.peer = Peer(write)
-<<<<<<< HEAD
-        self.session = ClientSession(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
-=======
         self.session = RpcSession(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
->>>>>>> h-sto
         self.client = ClientInfo()
         self._services: Services | None = None
         self._subscriptions: Subscriptions | None = None
@@ -147,6 +140,7 @@ class Daemon:
             options.data_dir,
             linger=options.linger,
             agents_files=options.agents_files,
+            runs_agents=options.runs_agents,
             appended=self._appended,
             woken=self._wake,
             waiting=self._waiting or (lambda waits: None),
@@ -261,11 +255,7 @@ def translate(error: Exception) -> RpcError | None:
 class ClientLog(logging.Handler):
     """Sends warnings and errors to the client as LSP's window/logMessage, unless it does not read its input."""
 
-<<<<<<< HEAD
-    def __init__(self, session: ClientSession, output: FdWriter) -> None:
-=======
     def __init__(self, session: RpcSession, output: FdWriter) -> None:
->>>>>>> h-sto
         super().__init__(logging.WARNING)
         self._session = session
         self._output = output
@@ -372,11 +362,7 @@ def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
-<<<<<<< HEAD
-async def _read(reader: FdReader, decoder: FrameDecoder, session: ClientSession, writer: FdWriter) -> None:
-=======
 async def _read(reader: FdReader, decoder: FrameDecoder, session: RpcSession, writer: FdWriter) -> None:
->>>>>>> h-sto
     """Receive messages, and pause while too much output is unread (backpressure)."""
     while data := await reader.read():
         for body in decoder.feed(data):

@@ -24,8 +24,8 @@ class Services:
     """store, engine, watch, recovery, supervisor: what they are called.
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
-    have appended. waiting: see Engine. agents_files: returns where agents are configured. is_host: whether it runs the
-    agents of all daemons, for which it holds the lock of the host.
+    have appended. waiting: see Engine. agents_files: returns where agents are configured. runs_agents: whether it runs
+    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host.
     """
 
     def __init__(
@@ -38,10 +38,11 @@ class Services:
         appended: Callable[[int], None] = lambda sequence: None,
         woken: Callable[[], None] = lambda: None,
         waiting: Callable[[bool], None] = lambda waits: None,
+        runs_agents: bool = True,
         is_host: bool = False,
     ) -> None:
         self.store = store
-        self._appended, self._woken = appended, woken
+        self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
         self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
         self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
         self.recovery = Recovery(store, self.engine, self.wake)
@@ -59,10 +60,9 @@ class Services:
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
         self.engine.start()
-        self._tasks = [
-            asyncio.create_task(self.recovery.run(), name="recovery"),
-            asyncio.create_task(self.supervisor.run(), name="agents"),
-        ]
+        self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
+        if self._runs_agents:
+            self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
         await self.recovery.look()
         return self._tasks
 
