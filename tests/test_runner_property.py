@@ -99,8 +99,9 @@ class Runner(RuleBasedStateMachine):
     def take(self, input: m.Input) -> None:
         if isinstance(input, m.Recorded):
             self.unrecorded -= 1
-        if isinstance(input, m.Asked) and self.process is not None and input.approval in self.process.waits:
-            self.asked.add(input.approval)
+        process = self.process
+        if isinstance(input, m.Asked) and process is not None and not process.ending:
+            self.asked |= {input.approval} & process.waits
         self.state, outputs = m.step(self.state, input)
         for output in outputs:
             self.execute(output)
@@ -505,4 +506,4 @@ class Runner(RuleBasedStateMachine):
 
 
 TestRunner = Runner.TestCase
-TestRunner.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+TestRunner.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
