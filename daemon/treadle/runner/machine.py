@@ -14,6 +14,7 @@ from treadle.domain.ids import How
 
 Options = tuple[tuple[str, str | bool], ...]
 Timer = Literal["cancel", "idle", "quiet"]
+Ending = Literal["answered", "quiet", "exited", "silent", "closing"]
 
 Phase = Literal[
     "absent",  # no process
@@ -53,8 +54,8 @@ class State(Struct, frozen=True):
     """agent: the one that the process is. ways: the ways to open a session that are left to try, best first.
 
     session: whether one is recorded as open. applied: the options that it has. turn, prompt: those that run here; a
-    turn without a prompt is what the agent does by itself. over: the log says that the turn has ended. steering: the
-    prompt that the agent is asked to take into the turn. asked: the approvals that the agent waits for, and the
+    turn without a prompt is what the agent does by itself. tried: the prompt that the agent was last asked to take into
+    the turn. steering: whether it has yet to answer that. asked: the approvals that the agent waits for, and the
     sequence of each. dead: why the process has exited. recording: commits whose result is not known. since: the
     sequence that a view must have reached.
     """
@@ -68,11 +69,10 @@ class State(Struct, frozen=True):
     applied: Options = ()
     turn: str | None = None
     prompt: str | None = None
-    over: bool = False
-    steering: str | None = None
+    tried: str | None = None
+    steering: bool = False
     asked: tuple[tuple[str, int], ...] = ()
     dead: str | None = None
-    wanted: bool = False
     closing: bool = False
     recording: int = 0
     since: int = 0
@@ -83,9 +83,19 @@ class State(Struct, frozen=True):
         return not self.recording and self.view.sequence >= self.since
 
     @property
+    def sends(self) -> bool:
+        """Whether a prompt is to be sent."""
+        return self.view.next is not None and self.view.turn is None and self.knows
+
+    @property
+    def takes(self) -> bool:
+        """Whether a process may start."""
+        return not self.closing and self.view.open and self.view.claimed and self.view.agent != ""
+
+    @property
     def suits(self) -> bool:
         """Whether the process may go on: the thread still takes prompts, and for this agent."""
-        return not self.closing and self.dead is None and self.view.open and self.view.agent == self.agent
+        return not self.closing and self.view.open and self.view.agent == self.agent
 
 
 # Inputs
@@ -120,14 +130,18 @@ class Opened(Struct, frozen=True):
 
 
 class OpenFailed(Struct, frozen=True):
-    """again: in another way it may succeed. silent: another daemon has the thread, or it is gone."""
+    """again: in another way it may succeed. silent: another daemon has the thread, or it is gone, or the log has the
+    failure already. sequence: of the log then, if it is silent."""
 
     reason: str
     again: bool = False
     silent: bool = False
+    sequence: int = 0
 
 
 class Applied(Struct, frozen=True):
+    """options: those that were asked for, also if the agent refused one of them."""
+
     options: Options
     failure: str | None = None
 
@@ -146,7 +160,7 @@ class Refused(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """A commit has finished. sequence: of the log then; 0 if it was refused."""
+    """A commit has finished. sequence: of the log then, also if it was refused: an older view does not show why."""
 
     sequence: int
 
@@ -156,14 +170,17 @@ class Answered(Struct, frozen=True):
 
 
 class Steered(Struct, frozen=True):
-    """injected: the agent took the prompt into the turn, and that is recorded. Else it stays in the queue."""
+    """injected: the agent took the prompt into the turn, and that is recorded. Else it stays in the queue.
+
+    Comes at the latest a moment after Answered, also if the agent gives no answer.
+    """
 
     sequence: int
     injected: bool
 
 
 class Spoke(Struct, frozen=True):
-    """The agent shows something that belongs in a turn."""
+    """The agent shows something that belongs in a turn. If no turn begins for it, it is shown in the next one."""
 
 
 class Asked(Struct, frozen=True):
@@ -190,11 +207,11 @@ class Exited(Struct, frozen=True):
 
 
 class Gone(Struct, frozen=True):
-    """Nothing is left of the process."""
+    """Nothing is left of the process, and no other input will come from it."""
 
 
 class Closing(Struct, frozen=True):
-    """The daemon is about to exit."""
+    """The daemon is about to exit. A start, an opening or a change of options that is under way has to fail now."""
 
 
 class Leave(Struct, frozen=True):
@@ -261,7 +278,10 @@ class Send(Struct, frozen=True):
 
 
 class Steer(Struct, frozen=True):
-    """Ask the agent to take the prompt into its turn, and record it if so; answered by Steered."""
+    """Ask the agent to take the prompt into its turn, and record it if so; answered by Steered.
+
+    If the agent took it but the turn has ended in the log, the prompt is removed: it must not be sent again.
+    """
 
     prompt: str
 
@@ -297,12 +317,13 @@ class Withdraw(Struct, frozen=True):
 class Finish(Struct, frozen=True):
     """Record the end of the turn.
 
-    answered: by the answer of the agent. quiet: it did something by itself, and is quiet now. exited: it has exited.
-    silent: it did not stop when it was told to. closing: the daemon is about to exit.
+    answered: by the answer of the agent; after Stop it was interrupted, whatever the answer says. quiet: it did
+    something by itself, and is quiet now. exited: it has exited. silent: it was told to stop, and gave no answer.
+    closing: the daemon is about to exit. Refused if the turn has ended in the log.
     """
 
     turn: str
-    how: Literal["answered", "quiet", "exited", "silent", "closing"]
+    how: Ending
     reason: str = ""
 
 
@@ -359,10 +380,12 @@ Outputs = list[Output]
 def step(state: State, input: Input) -> tuple[State, Outputs]:
     """The state after the input, and what is to be done."""
     state, outputs = _take(state, input)
-    state, more = _go_on(state)
-    outputs += more
-    state = replace(state, recording=state.recording + sum(isinstance(output, RECORDS) for output in outputs))
-    return state, outputs
+    state, more = _go_on(_recording(state, outputs))
+    return _recording(state, more), outputs + more
+
+
+def _recording(state: State, outputs: Outputs) -> State:
+    return replace(state, recording=state.recording + sum(isinstance(output, RECORDS) for output in outputs))
 
 
 def _take(state: State, input: Input) -> tuple[State, Outputs]:
@@ -370,12 +393,11 @@ def _take(state: State, input: Input) -> tuple[State, Outputs]:
     phase = state.phase
     match input:
         case Viewed(view):
-            if view.sequence >= state.view.sequence:
-                state = replace(state, view=view)
+            return _viewed(state, view), []
         case Recorded(sequence):
             return _recorded(state, sequence), []
-        case Wanted() if phase == "absent":
-            return replace(state, wanted=True), []
+        case Wanted() if phase == "absent" and state.takes:
+            return _start(state)
         case Closing():
             return _close(replace(state, closing=True))
         case Leave() | Expired("idle") if phase in ("started", "ready"):
@@ -387,37 +409,38 @@ def _take(state: State, input: Input) -> tuple[State, Outputs]:
         case Opened(applied, sequence) if phase == "opening":
             state = replace(_recorded_at(state, sequence), phase="ready", session=True, applied=applied)
             return state, [SetTimer("idle")]
-        case OpenFailed(reason, again, silent) if phase == "opening":
-            if again and state.dead is None and len(state.ways) > 1:
+        case OpenFailed(reason, again, silent, sequence) if phase == "opening":
+            state = _recorded_at(state, sequence)
+            if again and state.dead is None and state.suits and len(state.ways) > 1:
                 how = state.ways[1]
                 lost = reason if how == "new" else None
                 return replace(state, ways=state.ways[1:]), [Open(how, state.view.options, lost)]
             return _end(state, reason) if silent else _give_up(state, reason)
         case Applied(options, failure) if phase == "applying":
             paused: Outputs = [] if failure is None else [Pause(failure)]
-            return replace(state, phase="ready", applied=options), paused
+            return replace(state, phase="ready", applied=options), [*paused, SetTimer("idle")]
         case Began(turn, sequence) if phase == "beginning":
             return _began(_recorded_at(state, sequence), turn)
         case Refused(view) if phase == "beginning":
-            return replace(state, phase="ready", view=view, prompt=None), [SetTimer("idle")]
+            return replace(_viewed(state, view), phase="ready", prompt=None), [SetTimer("idle")]
         case Answered() if phase in ("prompting", "cancelling"):
             return _finish(state, "answered")
         case Steered(sequence, _):
-            return replace(_recorded_at(state, sequence), steering=None), []
-        case Spoke() if phase == "ready":
+            return replace(_recorded_at(state, sequence), steering=False), []
+        case Spoke() if phase == "ready" and state.view.next is None:
             return replace(state, phase="beginning", prompt=None), [Begin(None)]
         case Spoke() if phase == "prompting" and state.prompt is None:
             return state, [SetTimer("quiet")]
-        case Asked(approval, sequence):
-            if phase == "prompting":
-                return replace(state, asked=(*state.asked, (approval, sequence))), []
+        case Asked(approval, sequence) if phase == "prompting":
+            return replace(state, asked=(*state.asked, (approval, sequence))), []
+        case Asked(approval, _) if phase not in ("absent", "ending"):
             return state, [Dismiss((approval,))]
         case Withdrawn(approval):
             if any(approval == id for id, _ in state.asked):
                 asked = tuple(one for one in state.asked if one[0] != approval)
                 return replace(state, asked=asked), [Withdraw(approval)]
         case Expired("quiet") if phase == "prompting" and state.prompt is None:
-            return _finish(state, "quiet")
+            return (state, [SetTimer("quiet")]) if state.asked else _finish(state, "quiet")
         case Expired("cancel") if phase == "cancelling":
             state, outputs = _finish(state, "silent")
             state, more = _end(state, "it did not stop")
@@ -425,7 +448,7 @@ def _take(state: State, input: Input) -> tuple[State, Outputs]:
         case Exited(reason):
             return _exited(state, reason)
         case Gone() if phase == "ending":
-            return replace(state, phase="absent", agent="", dead=None, steering=None), []
+            return replace(state, phase="absent", agent="", dead=None, steering=False), []
         case _:
             pass
     return state, []
@@ -434,50 +457,46 @@ def _take(state: State, input: Input) -> tuple[State, Outputs]:
 def _go_on(state: State) -> tuple[State, Outputs]:
     """What the log asks for and is not done."""
     view = state.view
-    sends = view.next is not None and view.turn is None and state.knows
     match state.phase:
-        case "absent":
-            takes = view.open and view.agent and view.claimed and not state.closing
-            if takes and (sends or state.wanted):
-                return replace(state, phase="starting", agent=view.agent, wanted=False), [Start(view.agent)]
-            return replace(state, wanted=False), []
-        case "started":
-            if not state.suits:
-                return _end(state, "the thread does not need it")
-            if sends and view.claimed:
-                return replace(state, phase="opening"), [ClearTimer("idle"), Open(state.ways[0], view.options)]
-        case "ready":
-            if not state.suits:
-                return _end(state, state.dead or "the thread does not need it")
-            if state.knows and view.options != state.applied:
-                return replace(state, phase="applying"), [Apply(view.options)]
-            if sends and state.steering is None:
-                return replace(state, phase="beginning", prompt=view.next), [ClearTimer("idle"), Begin(view.next)]
+        case "absent" if state.takes and state.sends:
+            return _start(state)
+        case "started" | "ready" if state.dead is not None:
+            return _give_up(state, state.dead)
+        case "started" | "ready" if not state.suits:
+            return _end(state, "the daemon ended" if state.closing else "the thread does not need it")
+        case "started" if state.sends and view.claimed:
+            return replace(state, phase="opening"), [ClearTimer("idle"), Open(state.ways[0], view.options)]
+        case "ready" if state.knows and view.options != state.applied:
+            return replace(state, phase="applying"), [Apply(view.options)]
+        case "ready" if state.sends and not state.steering:
+            return replace(state, phase="beginning", prompt=view.next), [ClearTimer("idle"), Begin(view.next)]
         case "prompting" if state.knows:
             return _go_on_in_turn(state)
-        case "cancelling" if state.knows and view.turn != state.turn and not state.over:
-            return replace(state, over=True), []
         case _:
-            pass
-    return state, []
+            return state, []
 
 
 def _go_on_in_turn(state: State) -> tuple[State, Outputs]:
     view = state.view
     if view.turn != state.turn or view.cancelling:
-        return _stop(replace(state, over=view.turn != state.turn))
+        return _stop(state)
     answered = tuple(id for id, since in state.asked if view.sequence >= since and id not in view.pending)
     state = replace(state, asked=tuple(one for one in state.asked if one[0] not in answered))
     outputs: Outputs = [Reply(id) for id in answered]
     if state.prompt is None:
-        if view.next is not None:
+        if view.next is not None and not state.asked:
             state, more = _finish(state, "quiet")
             return state, outputs + more
-    elif view.steer is not None and state.steering is None:
-        if not state.steers:
-            return state, [*outputs, AskToStop(str(state.turn))]
-        return replace(state, steering=view.steer), [*outputs, Steer(view.steer)]
+    elif view.steer is not None and not state.steers:
+        outputs.append(AskToStop(str(state.turn)))
+    elif view.steer is not None and view.steer != state.tried and not state.steering:
+        return replace(state, tried=view.steer, steering=True), [*outputs, Steer(view.steer)]
     return state, outputs
+
+
+def _viewed(state: State, view: View) -> State:
+    """A view may come after a newer one."""
+    return replace(state, view=view) if view.sequence >= state.view.sequence else state
 
 
 def _recorded(state: State, sequence: int) -> State:
@@ -488,9 +507,13 @@ def _recorded_at(state: State, sequence: int) -> State:
     return replace(state, since=max(state.since, sequence))
 
 
+def _start(state: State) -> tuple[State, Outputs]:
+    return replace(state, phase="starting", agent=state.view.agent), [Start(state.view.agent)]
+
+
 def _began(state: State, turn: str) -> tuple[State, Outputs]:
     """A turn was recorded. Meanwhile the process may have exited, or the daemon may be about to."""
-    state = replace(state, phase="prompting", turn=turn, over=False, asked=())
+    state = replace(state, phase="prompting", turn=turn, tried=None)
     if state.dead is not None:
         return _exited(state, state.dead)
     if state.closing:
@@ -516,16 +539,13 @@ def _dismiss(state: State) -> tuple[State, Outputs]:
     return replace(state, asked=()), [Dismiss(approvals)] if approvals else []
 
 
-def _finish(
-    state: State, how: Literal["answered", "quiet", "exited", "silent", "closing"], reason: str = ""
-) -> tuple[State, Outputs]:
-    """The turn is over here; record its end, unless the log has it already."""
+def _finish(state: State, how: Ending, reason: str = "") -> tuple[State, Outputs]:
+    """The turn is over here."""
     timer: Timer = "quiet" if state.prompt is None else "cancel"
+    turn = str(state.turn)
     state, outputs = _dismiss(state)
-    outputs.append(ClearTimer(timer))
-    if state.turn is not None and not state.over:
-        outputs.append(Finish(state.turn, how, reason))
-    return replace(state, phase="ready", turn=None, prompt=None, over=False), [*outputs, SetTimer("idle")]
+    state = replace(state, phase="ready", turn=None, prompt=None)
+    return state, [*outputs, ClearTimer(timer), Finish(turn, how, reason), SetTimer("idle")]
 
 
 def _exited(state: State, reason: str) -> tuple[State, Outputs]:
@@ -534,17 +554,15 @@ def _exited(state: State, reason: str) -> tuple[State, Outputs]:
             state, outputs = _finish(state, "silent" if state.phase == "cancelling" else "exited", reason)
             state, more = _end(state, reason)
             return state, outputs + more
-        case "started" | "ready":
-            return _end(state, reason)
         case "absent" | "ending":
             return state, []
-        case _:  # something is under way that fails, or succeeds, in a moment
+        case _:  # what is under way fails, or succeeds, in a moment
             return replace(state, dead=reason), []
 
 
 def _give_up(state: State, reason: str) -> tuple[State, Outputs]:
-    """The agent cannot be used: prompts wait until somebody has done something about it."""
-    paused: Outputs = [Pause(reason)] if state.view.next is not None else []
+    """The agent cannot be used: prompts for it wait until somebody has done something about it."""
+    paused: Outputs = [Pause(reason)] if state.suits and state.view.next is not None else []
     state, ended = _end(state, reason)
     return state, paused + ended
 
@@ -555,13 +573,8 @@ def _end(state: State, reason: str) -> tuple[State, Outputs]:
 
 
 def _close(state: State) -> tuple[State, Outputs]:
-    match state.phase:
-        case "prompting" | "cancelling":
-            state, outputs = _dismiss(state)
-            state, finished = _finish(state, "closing")
-            state, ended = _end(state, "the daemon ended")
-            return state, [*outputs, Stop(), *finished, *ended]
-        case "started" | "ready":
-            return _end(state, "the daemon ended")
-        case _:
-            return state, []
+    if state.phase not in ("prompting", "cancelling"):
+        return state, []
+    state, outputs = _dismiss(state)
+    state, finished = _finish(state, "closing")
+    return state, [*outputs, Stop(), *finished]
