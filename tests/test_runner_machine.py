@@ -5,41 +5,41 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from treadle.runner.machine import (
+from treadle.runner.machine import RunnerState, step
+from treadle.runner.signals import (
     RECORDS,
-    Answered,
     Applied,
     Apply,
-    Asked,
+    ApprovalAsked,
     AskToStop,
     Began,
     Begin,
     ClearTimer,
+    CloseSession,
     Closing,
     Dismiss,
     End,
-    EndSession,
     Exited,
     Expired,
     Finish,
     Gone,
     Input,
     Leave,
-    Open,
-    Opened,
+    NotBegun,
     OpenFailed,
+    OpenWith,
     Output,
     Pause,
+    PromptAnswered,
     Recorded,
-    Refused,
     Reply,
     Send,
+    SessionReady,
     SetTimer,
     Spoke,
     Start,
     Started,
     StartFailed,
-    State,
     Steer,
     Steered,
     Stop,
@@ -48,24 +48,23 @@ from treadle.runner.machine import (
     Wanted,
     Withdraw,
     Withdrawn,
-    step,
 )
 
 
-def given(*inputs: Input) -> State:
+def given(*inputs: Input) -> RunnerState:
     """The state after these, one after the other."""
-    state = State()
+    state = RunnerState()
     for input in inputs:
         state, _ = step(state, input)
     return state
 
 
-def when(state: State, *inputs: Input) -> list[Output]:
+def when(state: RunnerState, *inputs: Input) -> list[Output]:
     """What is done then, besides setting timers."""
     return [output for output in every(state, *inputs) if not isinstance(output, SetTimer | ClearTimer)]
 
 
-def timers(state: State, *inputs: Input) -> set[str]:
+def timers(state: RunnerState, *inputs: Input) -> set[str]:
     """Those that are set by these and not cleared."""
     left: set[str] = set()
     for output in every(state, *inputs):
@@ -76,7 +75,7 @@ def timers(state: State, *inputs: Input) -> set[str]:
     return left
 
 
-def every(state: State, *inputs: Input) -> list[Output]:
+def every(state: RunnerState, *inputs: Input) -> list[Output]:
     outputs: list[Output] = []
     for input in inputs:
         state, more = step(state, input)
@@ -95,13 +94,13 @@ CANNOT_STEER = Started(("new",), steers=False)
 STARTING: list[Input] = [log(1, next="p")]
 OPENING: list[Input] = [*STARTING, WAYS]
 IDLE: list[Input] = [log(1), Wanted(), WAYS]
-BEGINNING: list[Input] = [*OPENING, Opened((), 2), log(2, next="p")]
+BEGINNING: list[Input] = [*OPENING, SessionReady((), 2), log(2, next="p")]
 IN_TURN: list[Input] = [*BEGINNING, Began("t", 3), log(3, turn="t")]
-READY: list[Input] = [*IN_TURN, Answered(), Recorded(4), log(4)]
+READY: list[Input] = [*IN_TURN, PromptAnswered(), Recorded(4), log(4)]
 STOPPING: list[Input] = [*IN_TURN, log(4, turn="t", cancelling=True)]
-CANNOT_BE_STEERED: list[Input] = [*STARTING, CANNOT_STEER, Opened((), 2), log(2, next="p"), Began("t", 3)]
+CANNOT_BE_STEERED: list[Input] = [*STARTING, CANNOT_STEER, SessionReady((), 2), log(2, next="p"), Began("t", 3)]
 BY_ITSELF: list[Input] = [*READY, Spoke(), Began("t2", 5), log(5, turn="t2")]
-ASKED: list[Input] = [*IN_TURN, Asked("q", 4)]
+ASKED: list[Input] = [*IN_TURN, ApprovalAsked("q", 4)]
 ENDING: list[Input] = [*READY, Leave()]
 
 
@@ -128,7 +127,7 @@ def test_an_agent_is_started_ahead_of_its_prompt_and_opens_no_session() -> None:
 
 
 def test_an_agent_that_was_started_ahead_opens_a_session_for_the_first_prompt() -> None:
-    assert when(given(*IDLE), log(2, next="p")) == [Open("resume", ())]
+    assert when(given(*IDLE), log(2, next="p")) == [OpenWith("resume", ())]
 
 
 def test_an_agent_is_not_started_ahead_where_none_may_run() -> None:
@@ -170,19 +169,19 @@ def test_after_a_failed_start_the_agent_is_not_started_before_the_pause_is_seen(
 
 
 def test_a_session_is_opened_by_the_best_way_first() -> None:
-    assert when(given(*STARTING), WAYS) == [Open("resume", ())]
+    assert when(given(*STARTING), WAYS) == [OpenWith("resume", ())]
 
 
 def test_a_session_gets_the_options_of_the_thread() -> None:
-    assert when(given(log(1, next="p", options=(("model", "x"),))), WAYS) == [Open("resume", (("model", "x"),))]
+    assert when(given(log(1, next="p", options=(("model", "x"),))), WAYS) == [OpenWith("resume", (("model", "x"),))]
 
 
 def test_a_way_that_fails_leads_to_the_next_one_and_a_new_session_says_why_context_is_lost() -> None:
     state = given(*OPENING)
-    assert when(state, OpenFailed("unknown session", again=True)) == [Open("load", ())]
+    assert when(state, OpenFailed("unknown session", again=True)) == [OpenWith("load", ())]
     assert when(state, OpenFailed("unknown session", again=True), OpenFailed("empty", again=True)) == [
-        Open("load", ()),
-        Open("new", (), lost="empty"),
+        OpenWith("load", ()),
+        OpenWith("new", (), lost="empty"),
     ]
 
 
@@ -213,34 +212,34 @@ def test_after_that_the_agent_does_not_start_again_on_an_old_view() -> None:
 def test_an_agent_that_exits_while_its_session_opens_pauses_the_queue() -> None:
     state = given(*OPENING, Exited("status 1"))
     assert when(state, OpenFailed("the pipe is closed", again=True)) == [Pause("the pipe is closed"), End()]
-    assert when(state, Opened((), 2)) == [Pause("status 1"), EndSession("status 1"), End()]
+    assert when(state, SessionReady((), 2)) == [Pause("status 1"), CloseSession("status 1"), End()]
 
 
 def test_an_agent_that_exits_right_after_its_session_opened_pauses_the_queue() -> None:
-    state = given(*OPENING, Opened((), 2))
-    assert when(state, Exited("status 1")) == [Pause("status 1"), EndSession("status 1"), End()]
+    state = given(*OPENING, SessionReady((), 2))
+    assert when(state, Exited("status 1")) == [Pause("status 1"), CloseSession("status 1"), End()]
 
 
 # Sending prompts
 
 
 def test_the_turn_is_recorded_before_the_prompt_is_sent() -> None:
-    assert when(given(*OPENING), Opened((), 2), log(2, next="p")) == [Begin("p")]
+    assert when(given(*OPENING), SessionReady((), 2), log(2, next="p")) == [Begin("p")]
     assert when(given(*BEGINNING), Began("t", 3)) == [Send("p")]
 
 
 def test_a_prompt_is_not_begun_before_the_log_shows_the_session() -> None:
-    assert when(given(*OPENING), Opened((), 2), log(1, next="p")) == []
+    assert when(given(*OPENING), SessionReady((), 2), log(1, next="p")) == []
 
 
 def test_a_prompt_that_is_gone_when_its_turn_is_recorded_is_not_sent() -> None:
-    assert when(given(*BEGINNING), Refused(log(3).view)) == []
-    assert when(given(*BEGINNING), Refused(log(3, next="p2").view)) == [Begin("p2")]
+    assert when(given(*BEGINNING), NotBegun(log(3).view)) == []
+    assert when(given(*BEGINNING), NotBegun(log(3, next="p2").view)) == [Begin("p2")]
 
 
 def test_a_refusal_that_was_read_before_a_newer_view_does_not_hide_it() -> None:
     state = given(*BEGINNING, log(5, next="p2"))
-    assert when(state, Refused(log(3, turn="foreign").view)) == [Begin("p2")]
+    assert when(state, NotBegun(log(3, turn="foreign").view)) == [Begin("p2")]
 
 
 def test_no_prompt_is_sent_while_one_runs() -> None:
@@ -249,12 +248,12 @@ def test_no_prompt_is_sent_while_one_runs() -> None:
 
 def test_the_next_prompt_is_sent_once_the_log_shows_the_end_of_the_turn() -> None:
     state = given(*IN_TURN, log(4, turn="t", next="p2"))
-    assert when(state, Answered()) == [Finish("t", "answered")]
+    assert when(state, PromptAnswered()) == [Finish("t", "answered")]
     assert when(given(*READY), log(5, next="p2")) == [Begin("p2")]
 
 
 def test_a_view_from_before_a_commit_of_the_runner_is_not_acted_on() -> None:
-    state = given(*IN_TURN, Answered())
+    state = given(*IN_TURN, PromptAnswered())
     assert when(state, log(4, next="p2")) == []
     assert when(state, Recorded(5), log(4, next="p2")) == []
     assert when(state, Recorded(5), log(5, next="p2")) == [Begin("p2")]
@@ -299,7 +298,7 @@ def test_an_agent_that_exits_while_options_change_ends_with_its_session() -> Non
     state = given(*READY, log(5, options=(("model", "x"),)), Exited("status 1"))
     assert when(state, Applied((("model", "x"),), "the pipe is closed")) == [
         Pause("the pipe is closed"),
-        EndSession("status 1"),
+        CloseSession("status 1"),
         End(),
     ]
 
@@ -322,7 +321,7 @@ def test_a_steering_prompt_that_the_agent_does_not_take_stays_queued_and_is_sent
     """`promptRequired`, or an answer that was lost."""
     state = given(*IN_TURN, log(4, turn="t", steer="p2", next="p2"))
     assert when(state, Steered(0, False), log(5, turn="t", steer="p2", next="p2")) == []
-    ended: list[Input] = [Steered(0, False), Answered(), Recorded(5), log(5, next="p2", steer="p2")]
+    ended: list[Input] = [Steered(0, False), PromptAnswered(), Recorded(5), log(5, next="p2", steer="p2")]
     assert when(state, *ended) == [Finish("t", "answered"), Begin("p2")]
 
 
@@ -331,7 +330,7 @@ def test_in_the_next_turn_the_agent_is_asked_again_to_take_a_prompt() -> None:
         *IN_TURN,
         log(4, turn="t", steer="p3"),
         Steered(0, False),
-        Answered(),
+        PromptAnswered(),
         Recorded(5),
         log(5, next="p2"),
     ]
@@ -339,7 +338,7 @@ def test_in_the_next_turn_the_agent_is_asked_again_to_take_a_prompt() -> None:
 
 
 def test_after_the_turn_no_prompt_is_sent_before_the_steering_is_answered() -> None:
-    state = given(*IN_TURN, log(4, turn="t", steer="p2"), Answered(), Recorded(5), log(5, next="p2"))
+    state = given(*IN_TURN, log(4, turn="t", steer="p2"), PromptAnswered(), Recorded(5), log(5, next="p2"))
     assert when(state, Steered(0, False)) == [Begin("p2")]
     assert when(state, Steered(6, True)) == []
 
@@ -350,7 +349,7 @@ def test_an_agent_that_cannot_be_steered_is_stopped_so_that_the_prompt_can_be_se
     assert when(state, asked) == [AskToStop("t")]
     stopping: list[Input] = [asked, Recorded(5), log(5, turn="t", steer="p2", next="p2", cancelling=True)]
     assert when(state, *stopping) == [AskToStop("t"), Stop()]
-    ended: list[Input] = [*stopping, Answered(), Recorded(6), log(6, next="p2")]
+    ended: list[Input] = [*stopping, PromptAnswered(), Recorded(6), log(6, next="p2")]
     assert when(state, *ended) == [AskToStop("t"), Stop(), Finish("t", "answered"), Begin("p2")]
 
 
@@ -364,7 +363,7 @@ def test_a_steering_prompt_does_not_start_a_turn_of_its_own_while_the_turn_stops
 def test_a_turn_that_is_to_stop_is_stopped_and_ends_with_the_answer_of_the_agent() -> None:
     assert when(given(*IN_TURN), log(4, turn="t", cancelling=True)) == [Stop()]
     assert timers(given(*IN_TURN), log(4, turn="t", cancelling=True)) == {"cancel"}
-    assert when(given(*STOPPING), Answered()) == [Finish("t", "answered")]
+    assert when(given(*STOPPING), PromptAnswered()) == [Finish("t", "answered")]
 
 
 def test_a_turn_is_stopped_once() -> None:
@@ -377,27 +376,27 @@ def test_a_turn_that_is_to_stop_before_the_prompt_was_sent_is_stopped_after() ->
 
 
 def test_a_turn_that_ends_just_before_it_is_to_stop_ends_once_and_the_next_prompt_is_not_stopped() -> None:
-    state = given(*IN_TURN, Answered())
+    state = given(*IN_TURN, PromptAnswered())
     assert when(state, log(4, turn="t", cancelling=True), Recorded(5), log(5, next="p2")) == [Begin("p2")]
 
 
 def test_an_agent_that_does_not_stop_is_ended_and_its_turn_too() -> None:
     assert when(given(*STOPPING), Expired("cancel")) == [
         Finish("t", "silent"),
-        EndSession("it did not stop"),
+        CloseSession("it did not stop"),
         End(),
     ]
 
 
 def test_after_that_the_next_prompt_gets_a_fresh_process() -> None:
     ended: list[Input] = [*STOPPING, Expired("cancel"), Recorded(5), Recorded(6), log(6, next="p2")]
-    assert when(given(*ended), Answered(), Gone()) == [Start("claude")]
+    assert when(given(*ended), PromptAnswered(), Gone()) == [Start("claude")]
 
 
 def test_an_agent_that_exits_instead_of_stopping_was_stopped_without_an_answer() -> None:
     assert when(given(*STOPPING), Exited("status 1")) == [
         Finish("t", "silent", "status 1"),
-        EndSession("status 1"),
+        CloseSession("status 1"),
         End(),
     ]
 
@@ -407,7 +406,7 @@ def test_a_turn_that_the_log_has_ended_is_stopped_and_then_the_process_ends(said
     """By ArchiveThread, DeleteThread or the recovery of another daemon."""
     state = given(*IN_TURN)
     assert when(state, log(4, **said)) == [Stop()]
-    assert when(state, log(4, **said), Answered())[2:] == [EndSession("the thread does not need it"), End()]
+    assert when(state, log(4, **said), PromptAnswered())[2:] == [CloseSession("the thread does not need it"), End()]
 
 
 def test_an_agent_that_works_on_after_the_log_has_ended_its_turn_gets_no_prompt() -> None:
@@ -424,7 +423,7 @@ def test_the_answer_to_an_approval_is_passed_on_once() -> None:
 
 
 def test_a_view_from_before_the_question_is_not_its_answer() -> None:
-    assert when(given(*IN_TURN), Asked("q", 4), log(3, turn="t")) == []
+    assert when(given(*IN_TURN), ApprovalAsked("q", 4), log(3, turn="t")) == []
 
 
 def test_on_a_stop_what_the_agent_waits_for_is_cancelled_first() -> None:
@@ -433,11 +432,11 @@ def test_on_a_stop_what_the_agent_waits_for_is_cancelled_first() -> None:
 
 
 def test_what_is_asked_while_the_turn_stops_is_cancelled_at_once() -> None:
-    assert when(given(*STOPPING), Asked("q", 5)) == [Dismiss(("q",))]
+    assert when(given(*STOPPING), ApprovalAsked("q", 5)) == [Dismiss(("q",))]
 
 
 def test_what_is_asked_after_the_turn_is_cancelled_at_once() -> None:
-    assert when(given(*READY), Asked("q", 5)) == [Dismiss(("q",))]
+    assert when(given(*READY), ApprovalAsked("q", 5)) == [Dismiss(("q",))]
 
 
 def test_an_approval_that_the_agent_withdraws_is_closed_and_not_answered() -> None:
@@ -451,7 +450,7 @@ def test_an_approval_that_is_withdrawn_after_its_answer_is_left_alone() -> None:
 
 
 def test_what_the_agent_still_waits_for_at_the_end_of_its_turn_is_cancelled() -> None:
-    assert when(given(*ASKED), Answered()) == [Dismiss(("q",)), Finish("t", "answered")]
+    assert when(given(*ASKED), PromptAnswered()) == [Dismiss(("q",)), Finish("t", "answered")]
 
 
 # What the agent does by itself
@@ -478,7 +477,7 @@ def test_an_agent_that_shows_things_all_the_time_does_not_keep_a_prompt_from_bei
 
 
 def test_such_a_turn_waits_for_what_the_agent_asks() -> None:
-    state = given(*BY_ITSELF, Asked("q", 6), log(6, turn="t2", pending=frozenset({"q"})))
+    state = given(*BY_ITSELF, ApprovalAsked("q", 6), log(6, turn="t2", pending=frozenset({"q"})))
     waiting = log(7, turn="t2", next="p2", pending=frozenset({"q"}))
     assert when(state, Expired("quiet"), waiting) == []
     assert timers(state, Expired("quiet")) == {"quiet"}
@@ -494,7 +493,7 @@ def test_what_the_agent_shows_in_the_turn_of_a_prompt_sets_no_timer() -> None:
 
 
 def test_a_turn_for_what_the_agent_does_by_itself_may_be_refused() -> None:
-    assert when(given(*READY, Spoke()), Refused(log(5, turn="foreign").view)) == []
+    assert when(given(*READY, Spoke()), NotBegun(log(5, turn="foreign").view)) == []
 
 
 # The process exits
@@ -504,7 +503,7 @@ def test_an_agent_that_exits_in_a_turn_fails_it_and_ends_the_session() -> None:
     assert when(given(*ASKED), Exited("status 1")) == [
         Dismiss(("q",)),
         Finish("t", "exited", "status 1"),
-        EndSession("status 1"),
+        CloseSession("status 1"),
         End(),
     ]
 
@@ -512,19 +511,19 @@ def test_an_agent_that_exits_in_a_turn_fails_it_and_ends_the_session() -> None:
 def test_an_agent_that_exits_while_its_turn_is_recorded_fails_the_turn_and_gets_no_prompt() -> None:
     assert when(given(*BEGINNING), Exited("status 1"), Began("t", 3)) == [
         Finish("t", "exited", "status 1"),
-        EndSession("status 1"),
+        CloseSession("status 1"),
         End(),
     ]
 
 
 def test_an_agent_that_exits_while_its_turn_is_refused_ends() -> None:
-    assert when(given(*BEGINNING), Exited("status 1"), Refused(log(3).view)) == [EndSession("status 1"), End()]
+    assert when(given(*BEGINNING), Exited("status 1"), NotBegun(log(3).view)) == [CloseSession("status 1"), End()]
 
 
 @pytest.mark.parametrize("inputs", [IDLE, READY])
 def test_an_agent_that_exits_while_it_has_nothing_to_do_pauses_nothing(inputs: list[Input]) -> None:
     outputs = when(given(*inputs), Exited("status 1"))
-    assert outputs == [*[EndSession("status 1")] * (inputs is READY), End()]
+    assert outputs == [*[CloseSession("status 1")] * (inputs is READY), End()]
     recorded: list[Input] = [Recorded(5)] * (inputs is READY)
     assert when(given(*inputs, Exited("status 1"), Gone(), *recorded), log(6, next="p2")) == [Start("claude")]
 
@@ -545,10 +544,17 @@ def test_the_agent_of_a_running_turn_finishes_it_and_then_makes_room_for_the_oth
     state = given(*IN_TURN)
     other: dict[str, Any] = {"agent": "codex", "next": "p2"}
     assert when(state, log(4, turn="t", **other)) == []
-    replaced: list[Input] = [log(4, turn="t", **other), Answered(), Recorded(5), Recorded(6), Gone(), log(6, **other)]
+    replaced: list[Input] = [
+        log(4, turn="t", **other),
+        PromptAnswered(),
+        Recorded(5),
+        Recorded(6),
+        Gone(),
+        log(6, **other),
+    ]
     assert when(state, *replaced) == [
         Finish("t", "answered"),
-        EndSession("the thread does not need it"),
+        CloseSession("the thread does not need it"),
         End(),
         Start("codex"),
     ]
@@ -557,8 +563,8 @@ def test_the_agent_of_a_running_turn_finishes_it_and_then_makes_room_for_the_oth
 @pytest.mark.parametrize("input", [Leave(), Expired("idle")])
 def test_an_idle_agent_ends(input: Input) -> None:
     assert when(given(*IDLE), input) == [End()]
-    assert when(given(*READY), input) == [EndSession("it was idle"), End()]
-    assert timers(given(*IN_TURN), Answered()) == {"idle"}
+    assert when(given(*READY), input) == [CloseSession("it was idle"), End()]
+    assert timers(given(*IN_TURN), PromptAnswered()) == {"idle"}
     assert timers(given(*READY, log(5, options=(("a", "b"),))), Applied((("a", "b"),))) == {"idle"}
 
 
@@ -577,9 +583,11 @@ def test_a_prompt_that_comes_while_the_process_ends_starts_the_next_one_after() 
 def test_what_was_of_one_process_does_not_concern_the_next_one() -> None:
     again: list[Input] = [Recorded(6), Gone(), log(6), Wanted(), WAYS]
     assert when(given(*ENDING, *again), Leave()) == [End()]
-    assert when(given(*OPENING, Exited("status 1"), OpenFailed("no"), *again), log(7, next="p")) == [Open("resume", ())]
+    assert when(given(*OPENING, Exited("status 1"), OpenFailed("no"), *again), log(7, next="p")) == [
+        OpenWith("resume", ())
+    ]
     steering: list[Input] = [*IN_TURN, log(4, turn="t", steer="p2"), Exited("status 1"), Recorded(5), *again]
-    assert when(given(*steering, log(7, next="p2"), Opened((), 8)), log(8, next="p2")) == [Begin("p2")]
+    assert when(given(*steering, log(7, next="p2"), SessionReady((), 8)), log(8, next="p2")) == [Begin("p2")]
 
 
 # The daemon exits
@@ -600,9 +608,9 @@ def test_a_daemon_that_exits_ends_what_is_under_way_and_pauses_nothing(inputs: l
     assert when(given(*inputs), Closing(), failure) == [End()]
 
 
-@pytest.mark.parametrize("inputs", [READY, [*OPENING, Opened((), 2)]])
+@pytest.mark.parametrize("inputs", [READY, [*OPENING, SessionReady((), 2)]])
 def test_a_daemon_that_exits_ends_its_sessions(inputs: list[Input]) -> None:
-    assert when(given(*inputs), Closing()) == [EndSession("the daemon ended"), End()]
+    assert when(given(*inputs), Closing()) == [CloseSession("the daemon ended"), End()]
 
 
 @pytest.mark.parametrize("inputs", [ASKED, [*STOPPING]])
@@ -612,7 +620,7 @@ def test_a_daemon_that_exits_ends_its_turns(inputs: list[Input]) -> None:
         *dismissed,
         Stop(),
         Finish("t", "closing"),
-        EndSession("the daemon ended"),
+        CloseSession("the daemon ended"),
         End(),
     ]
 
@@ -622,10 +630,10 @@ def test_a_daemon_that_exits_while_a_turn_is_recorded_ends_the_turn_and_sends_no
     assert when(state, Closing(), Began("t", 3)) == [
         Stop(),
         Finish("t", "closing"),
-        EndSession("the daemon ended"),
+        CloseSession("the daemon ended"),
         End(),
     ]
-    assert when(state, Closing(), Refused(log(3).view)) == [EndSession("the daemon ended"), End()]
+    assert when(state, Closing(), NotBegun(log(3).view)) == [CloseSession("the daemon ended"), End()]
 
 
 # In every state
@@ -636,15 +644,15 @@ EVERY_INPUT: list[Input] = [
     Wanted(),
     WAYS,
     StartFailed("no"),
-    Opened((), 9),
+    SessionReady((), 9),
     OpenFailed("no"),
     Applied(()),
     Began("late", 9),
-    Refused(View()),
-    Answered(),
+    NotBegun(View()),
+    PromptAnswered(),
     Steered(9, True),
     Spoke(),
-    Asked("late", 9),
+    ApprovalAsked("late", 9),
     Withdrawn("late"),
     Expired("cancel"),
     Expired("quiet"),

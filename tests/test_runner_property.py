@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from treadle.domain.ids import How
 from treadle.runner import machine as m
+from treadle.runner import signals as s
 
 ENDLESS = 300  # steps, with QUEUE prompts
 QUEUE = 4
@@ -27,7 +28,7 @@ class Log:
     def __init__(self) -> None:
         self.sequence = 1
         self.agent = "a"
-        self.options: m.Options = ()
+        self.options: s.Options = ()
         self.archived = self.deleted = self.paused = self.elsewhere = self.session = False
         self.queue: list[tuple[str, str]] = []
         self.turn: str | None = None
@@ -37,9 +38,9 @@ class Log:
         self.pending: set[str] = set()
         self.sent: dict[str, str] = {}
 
-    def view(self) -> m.View:
+    def view(self) -> s.View:
         queue = [] if self.paused else [id for id, _ in sorted(self.queue, key=lambda one: one[1] != "steer")]
-        return m.View(
+        return s.View(
             sequence=self.sequence,
             agent=self.agent,
             options=self.options,
@@ -69,7 +70,7 @@ class Process:
     """An agent that runs. doing: what it was asked for besides prompts."""
 
     def __init__(self) -> None:
-        self.doing: m.Start | m.Open | m.Apply | None = None
+        self.doing: s.Start | s.OpenWith | s.Apply | None = None
         self.prompt: str | None = None
         self.steer: str | None = None
         self.waits: set[str] = set()
@@ -80,13 +81,13 @@ class Process:
 class Runner(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.state = m.State()
+        self.state = m.RunnerState()
         self.log = Log()
         self.process: Process | None = None
         self.timers: set[str] = set()
-        self.commits: deque[Callable[[], m.Input | None]] = deque()
-        self.results: deque[m.Input] = deque()
-        self.views: list[m.View] = []
+        self.commits: deque[Callable[[], s.Input | None]] = deque()
+        self.results: deque[s.Input] = deque()
+        self.views: list[s.View] = []
         self.unrecorded = 0
         self.given: set[str] = set()  # prompts that the agent got, in either way
         self.asked: set[str] = set()  # approvals that the state machine was told of, and the agent waits for
@@ -96,63 +97,63 @@ class Runner(RuleBasedStateMachine):
         self.names += 1
         return f"{of}{self.names}"
 
-    def take(self, input: m.Input) -> None:
-        if isinstance(input, m.Recorded):
+    def take(self, input: s.Input) -> None:
+        if isinstance(input, s.Recorded):
             self.unrecorded -= 1
         process = self.process
-        if isinstance(input, m.Asked) and process is not None and not process.ending:
+        if isinstance(input, s.ApprovalAsked) and process is not None and not process.ending:
             self.asked |= {input.approval} & process.waits
         self.state, outputs = m.step(self.state, input)
         for output in outputs:
             self.execute(output)
 
-    def execute(self, output: m.Output) -> None:
-        self.unrecorded += isinstance(output, m.RECORDS)
+    def execute(self, output: s.Output) -> None:
+        self.unrecorded += isinstance(output, s.RECORDS)
         process = self.process
         match output:
-            case m.Start():
+            case s.Start():
                 assert process is None, "one process at a time"
                 self.starts += 1
                 self.process = Process()
                 self.process.doing = output
                 return
-            case m.Begin(prompt):
+            case s.Begin(prompt):
                 assert prompt is None or not self.unrecorded, "the log may say something else by now"
                 self.commits.append(lambda: self.begin(prompt))
-            case m.AskToStop() | m.Withdraw() | m.Finish() | m.Pause() | m.EndSession():
+            case s.AskToStop() | s.Withdraw() | s.Finish() | s.Pause() | s.CloseSession():
                 self.commits.append(lambda: self.record(output))
-            case m.SetTimer(timer):
+            case s.SetTimer(timer):
                 self.timers.add(timer)
                 return
-            case m.ClearTimer(timer):
+            case s.ClearTimer(timer):
                 self.timers.discard(timer)
                 return
             case _:
                 pass
         assert process is not None, output
-        assert not process.ending or isinstance(output, m.RECORDS), output
+        assert not process.ending or isinstance(output, s.RECORDS), output
         match output:
-            case m.Open() | m.Apply():
+            case s.OpenWith() | s.Apply():
                 assert process.doing is None
                 process.doing = output
-            case m.Send(prompt):
+            case s.Send(prompt):
                 assert process.prompt is None, "the agent still works on the prompt before"
                 assert process.steer is None
                 assert prompt in self.log.sent, "it is sent only after the turn was recorded"
                 assert prompt not in self.given, "it is sent at most once"
                 self.given.add(prompt)
                 process.prompt = prompt
-            case m.Steer(prompt):
+            case s.Steer(prompt):
                 assert process.prompt is not None or process.exited or self.state.turn is not None
                 assert process.steer is None
                 process.steer = prompt
-            case m.Dismiss(approvals):
+            case s.Dismiss(approvals):
                 for approval in approvals:
                     self.answer(approval)
-            case m.Reply(approval):
+            case s.Reply(approval):
                 assert approval not in self.log.pending
                 self.answer(approval)
-            case m.End():
+            case s.End():
                 process.ending = True
                 self.asked.clear()
             case _:
@@ -170,61 +171,61 @@ class Runner(RuleBasedStateMachine):
 
     # Commits
 
-    def begin(self, prompt: str | None) -> m.Input:
+    def begin(self, prompt: str | None) -> s.Input:
         log = self.log
         queued = prompt is None or any(id == prompt for id, _ in log.queue)
         if log.turn is not None or log.archived or log.deleted or not queued:
-            return m.Refused(log.view())
+            return s.NotBegun(log.view())
         log.turn, log.prompt, log.by = self.name("turn"), prompt, None
         if prompt is not None:
             log.drop(prompt)
             log.sent[prompt] = log.turn
         log.sequence += 1
-        return m.Began(log.turn, log.sequence)
+        return s.Began(log.turn, log.sequence)
 
-    def record(self, output: m.Output) -> m.Input:
+    def record(self, output: s.Output) -> s.Input:
         log = self.log
         log.sequence += 1
         match output:
-            case m.AskToStop(turn) if log.turn == turn and not log.cancelling:
+            case s.AskToStop(turn) if log.turn == turn and not log.cancelling:
                 log.cancelling, log.by = True, "steer"
-            case m.Withdraw(approval) if approval in log.pending:
+            case s.Withdraw(approval) if approval in log.pending:
                 log.pending.remove(approval)
-            case m.Finish(turn, how) if log.turn == turn:
+            case s.Finish(turn, how) if log.turn == turn:
                 interrupted = log.cancelling or how in ("silent", "closing")
                 log.end()
                 if how == "exited" or (interrupted and log.by != "steer"):
                     log.pause()
-            case m.Pause() if log.queue and not log.paused and not log.deleted:
+            case s.Pause() if log.queue and not log.paused and not log.deleted:
                 log.pause()
-            case m.EndSession():
+            case s.CloseSession():
                 log.session = False
             case _:
                 log.sequence -= 1
-        return m.Recorded(log.sequence)
+        return s.Recorded(log.sequence)
 
-    def open_session(self, options: m.Options) -> m.Input:
+    def open_session(self, options: s.Options) -> s.Input:
         if self.log.deleted or self.log.elsewhere:
-            return m.OpenFailed("it cannot be", silent=True, sequence=self.log.sequence)
+            return s.OpenFailed("it cannot be", silent=True, sequence=self.log.sequence)
         assert not self.log.session
         self.log.session = True
         self.log.sequence += 1
-        return m.Opened(options, self.log.sequence)
+        return s.SessionReady(options, self.log.sequence)
 
-    def inject(self, prompt: str, turn: str | None) -> m.Input:
+    def inject(self, prompt: str, turn: str | None) -> s.Input:
         queued = any(id == prompt for id, _ in self.log.queue)
         if queued:
             self.log.drop(prompt)
             self.log.sequence += 1
-        return m.Steered(self.log.sequence, queued and self.log.turn == turn)
+        return s.Steered(self.log.sequence, queued and self.log.turn == turn)
 
-    def request(self, approval: str, turn: str | None) -> m.Input | None:
+    def request(self, approval: str, turn: str | None) -> s.Input | None:
         if self.log.turn != turn or turn is None:
             self.refuse(approval)
             return None
         self.log.pending.add(approval)
         self.log.sequence += 1
-        return m.Asked(approval, self.log.sequence)
+        return s.ApprovalAsked(approval, self.log.sequence)
 
     @rule()
     @precondition(lambda self: self.commits)
@@ -245,11 +246,11 @@ class Runner(RuleBasedStateMachine):
     @rule(at=st.integers(0, 9))
     @precondition(lambda self: self.views)
     def show(self, at: int) -> None:
-        self.take(m.Viewed(self.views.pop(at % len(self.views))))
+        self.take(s.Viewed(self.views.pop(at % len(self.views))))
 
     @rule()
     def see(self) -> None:
-        self.take(m.Viewed(self.log.view()))
+        self.take(s.Viewed(self.log.view()))
 
     # The agent
 
@@ -262,14 +263,14 @@ class Runner(RuleBasedStateMachine):
         assert self.process is not None
         doing, self.process.doing = self.process.doing, None
         match doing:
-            case m.Start():
-                self.take(m.Started(ways, steers=flag) if good else m.StartFailed("no such program"))
-            case m.Open(_, options) if good:
+            case s.Start():
+                self.take(s.Started(ways, steers=flag) if good else s.StartFailed("no such program"))
+            case s.OpenWith(_, options) if good:
                 self.commits.append(lambda: self.open_session(options if flag else ()))
-            case m.Open():
-                self.take(m.OpenFailed("unknown session", again=flag))
-            case m.Apply(options):
-                self.take(m.Applied(options, None if good else "no such model"))
+            case s.OpenWith():
+                self.take(s.OpenFailed("unknown session", again=flag))
+            case s.Apply(options):
+                self.take(s.Applied(options, None if good else "no such model"))
             case _:
                 raise AssertionError
 
@@ -278,7 +279,7 @@ class Runner(RuleBasedStateMachine):
     def answers(self) -> None:
         assert self.process is not None
         self.process.prompt = None
-        self.take(m.Answered())
+        self.take(s.PromptAnswered())
 
     @rule(injected=st.booleans())
     @precondition(lambda self: self.process is not None and self.process.steer is not None)
@@ -291,7 +292,7 @@ class Runner(RuleBasedStateMachine):
             turn = self.state.turn
             self.commits.append(lambda: self.inject(prompt, turn))
         else:
-            self.commits.append(lambda: m.Steered(0, False))
+            self.commits.append(lambda: s.Steered(0, False))
 
     @rule()
     @precondition(lambda self: self.is_up() and self.state.turn is not None)
@@ -309,12 +310,12 @@ class Runner(RuleBasedStateMachine):
         self.process.waits.remove(approval)
         self.process.withdrawn.add(approval)
         self.asked.discard(approval)
-        self.commits.append(lambda: m.Withdrawn(approval))
+        self.commits.append(lambda: s.Withdrawn(approval))
 
     @rule()
     @precondition(lambda self: self.is_up() and self.state.session)
     def speaks(self) -> None:
-        self.take(m.Spoke())
+        self.take(s.Spoke())
 
     @rule()
     @precondition(lambda self: self.is_up())
@@ -323,13 +324,13 @@ class Runner(RuleBasedStateMachine):
         self.process.exited = True
         self.process.prompt = None
         self.asked.clear()
-        self.take(m.Exited("the agent exited"))
+        self.take(s.Exited("the agent exited"))
 
     @rule()
     @precondition(lambda self: self.is_gone())
     def gone(self) -> None:
         self.process = None
-        self.take(m.Gone())
+        self.take(s.Gone())
 
     def is_gone(self) -> bool:
         process = self.process
@@ -405,8 +406,8 @@ class Runner(RuleBasedStateMachine):
         self.log.pending.remove(sorted(self.log.pending)[at % len(self.log.pending)])
         self.changed()
 
-    @rule(input=st.sampled_from([m.Wanted(), m.Leave()]))
-    def host(self, input: m.Input) -> None:
+    @rule(input=st.sampled_from([s.Wanted(), s.Leave()]))
+    def host(self, input: s.Input) -> None:
         self.causes += 1
         self.take(input)
 
@@ -416,12 +417,12 @@ class Runner(RuleBasedStateMachine):
         timer: Any = sorted(self.timers)[at % len(self.timers)]
         self.timers.remove(timer)
         self.causes += timer == "idle"
-        self.take(m.Expired(timer))
+        self.take(s.Expired(timer))
 
     @rule(sure=st.sampled_from([False] * 9 + [True]))
     def closes(self, sure: bool) -> None:
         if sure:
-            self.take(m.Closing())
+            self.take(s.Closing())
 
     # What holds
 
@@ -462,7 +463,7 @@ class Runner(RuleBasedStateMachine):
         elif self.commits:
             self.commit()
         elif process is not None and process.doing is not None:
-            fails = {m.Start: "start", m.Open: "open", m.Apply: "options"}[type(process.doing)]
+            fails = {s.Start: "start", s.OpenWith: "open", s.Apply: "options"}[type(process.doing)]
             self.do(not process.exited and bad != fails, ("resume", "new"), True)
         elif self.is_up() and bad == ("session" if self.state.turn is None else "turn"):
             self.exits()
@@ -479,7 +480,7 @@ class Runner(RuleBasedStateMachine):
             self.answers()
         elif "quiet" in self.timers:
             self.timers.remove("quiet")
-            self.take(m.Expired("quiet"))
+            self.take(s.Expired("quiet"))
         else:
             return False
         return True
