@@ -392,9 +392,12 @@ async def test_queued_prompts_are_in_the_order_in_which_they_are_sent(store: Dat
         ("q1", "First", None, "idle", 4.0),
         ("q2", "Two", [{"type": "text", "text": "Two"}], "steer", 5.0),
     ]
-    for of in (None, "t"):
-        pages = await store.read(lambda reads, of=of: listed(lambda at: reads.prompt_list(of, 2, at), LATEST))
-        assert pages == [["q3", "q2"], ["q1"]]
+
+    def lists(reads: Reads) -> list[list[list[str]]]:
+        of_all = listed(lambda at: reads.prompt_list(None, 2, at), LATEST)
+        return [of_all, listed(lambda at: reads.prompt_list("t", 2, at), LATEST)]
+
+    assert await store.read(lists) == [[["q3", "q2"], ["q1"]]] * 2
     await do(engine, c.StartTurn(thread_id="t", id="u", prompt_id="q3"), ac.RemovePrompt(thread_id="t", id="q2"))
     assert ids(await store.read(lambda reads: reads.prompt_list("t", 9, LATEST).items)) == ["q1"]
     keys: list[Key] = [("prompt", "t", id) for id in ("q1", "q3", "none")]
