@@ -14,7 +14,7 @@ import pytest
 
 from wire import PATIENCE, TREADLE, run
 
-SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent.py"
+SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent" / "__main__.py"
 
 Json = dict[str, Any]
 
