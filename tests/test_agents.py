@@ -13,12 +13,12 @@ from scripted import SCRIPTED, Json, Surroundings, scripted
 from scripted_agent import ANSWER
 from treadle.agents import process
 from treadle.agents.activities import UPDATES
-from treadle.agents.session import INITIALIZE
 from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
 from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN
 from treadle.agents.mapper import _UPDATES, METHODS
 from treadle.agents.recording import _OPENING
+from treadle.agents.session import INITIALIZE
 
 SCHEMAS = Path(__file__).parent / "acp_schema"
 
