@@ -214,7 +214,8 @@ def test_a_check_shows_what_an_agent_answers(treadle: Surroundings) -> None:
     assert (checked["stderr"], checked["problems"]) == ([], [])
     assert treadle.run("--check", "--data-dir", str(treadle.data_dir)).stdout.splitlines()[1:] == [
         "  ok  Scripted Agent 1.2.3, ACP version 1",
-        "  capabilities: loadSession, promptCapabilities.embeddedContext",
+        "  capabilities: loadSession, promptCapabilities.embeddedContext, "
+        "sessionCapabilities.resume, sessionCapabilities.close",
         "  login: API key",
     ]
 
