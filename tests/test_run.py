@@ -469,6 +469,10 @@ def test_ctrl_c_before_the_prompt_was_sent_takes_it_back(treadle: Runs, run_on_t
 # Another process runs the agent
 
 
+def completes_a_turn(params: Json) -> bool:
+    return any(one["event"]["type"] == "TurnCompleted" for one in params["events"])
+
+
 def test_an_agent_that_another_daemon_runs_is_only_watched(treadle: Runs) -> None:
     with spawn(treadle.data_dir, env=treadle.env) as daemon:
         daemon.initialize()
@@ -477,12 +481,14 @@ def test_an_agent_that_another_daemon_runs_is_only_watched(treadle: Runs) -> Non
         daemon.result("subscription/open", {"topic": "events", "threadId": "t"})
         daemon.dispatch("AssignAgent", threadId="t", agent="it")
         daemon.dispatch("QueuePrompt", threadId="t", text="one")
-        daemon.notification(
-            "event/appended", lambda params: any(one["event"]["type"] == "TurnCompleted" for one in params["events"])
-        )
+        daemon.notification("event/appended", completes_a_turn)
         assert treadle.do("run", "--thread", "t", "two").stdout == "You said: two\n"
         sessions = daemon.result("session/list", {"threadId": "t"})["items"]
         assert [session["endedAt"] for session in sessions] == [None]
+        daemon.notification("event/appended", completes_a_turn)
+        assert treadle.do("prompts", "add", "t", "three").stdout.startswith("queued\n")
+        daemon.notification("event/appended", completes_a_turn)
         turns = daemon.result("turn/list", {"threadId": "t"})["items"]
+        assert len(turns) == 3
         assert {turn["runner"] for turn in turns} == {daemon.result("daemon/status")["runner"]}
         assert daemon.finish() == 0

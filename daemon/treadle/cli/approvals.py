@@ -114,5 +114,5 @@ def _outcome(approval: "Approval", options: argparse.Namespace) -> str | None:
     given = answer_all(approval.options, "allow" if options.allow else "deny")
     if given is None or (options.allow and is_form(approval.detail)):
         offered = ", ".join(f"{option.id} ({option.name})" for option in approval.options)
-        raise UserError(f"--allow does not say which option to choose: name one of {offered}")
+        raise UserError(f"--allow needs exactly one option that allows one time: choose one of {offered}")
     return given.outcome

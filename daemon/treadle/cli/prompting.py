@@ -29,7 +29,7 @@ from treadle.store.sqlite.reader import reading
 TITLE: Final = 80  # columns of a title that is taken from the prompt
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class PromptRequest(Struct, frozen=True, kw_only=True):
     """What to ask, and how.
 
     folder: whose project gets a new thread. thread: the one to continue, as it was named. agents: those that are
@@ -56,7 +56,7 @@ class CannotSend(Exception):
         self.outcome = outcome
 
 
-async def prompt_agent(wanted: Wanted) -> int:
+async def prompt_agent(wanted: PromptRequest) -> int:
     """Ask the agent, and print what it does; return the exit status."""
     printer = TurnPrinter(prints_answer=not wanted.json)
     # In a session of its own, so that Ctrl-C does not end the daemon before the agent was asked to stop.
@@ -79,7 +79,7 @@ async def prompt_agent(wanted: Wanted) -> int:
 class _Prompting:
     """One prompt, from the queue to the end of its turn."""
 
-    def __init__(self, client: Client, wanted: Wanted, printer: TurnPrinter) -> None:
+    def __init__(self, client: Client, wanted: PromptRequest, printer: TurnPrinter) -> None:
         self._client, self._wanted, self._printer = client, wanted, printer
         self._course = Course(new_id())
         self._thread_id = ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from treadle.cli.options import Commands, add_json, agents_files_of, data_dir_of
 
 if TYPE_CHECKING:
-    from treadle.cli.prompting import Wanted
+    from treadle.cli.prompting import PromptRequest
 
 MORE = """\
 Without --thread, the prompt begins a new thread, in the project of the current folder. The answer is printed to stdout,
@@ -66,14 +66,14 @@ def run(options: argparse.Namespace) -> int:
     return asyncio.run(prompt_agent(wanted))
 
 
-def _wanted(options: argparse.Namespace) -> "Wanted | str":
+def _wanted(options: argparse.Namespace) -> "PromptRequest | str":
     """What the options ask for, or what is wrong with them."""
     import os
     import sys
 
     from treadle.agents.config import BadConfig, read_agents
     from treadle.cli.output import is_terminal
-    from treadle.cli.prompting import Wanted
+    from treadle.cli.prompting import PromptRequest
     from treadle.store.errors import UserError
 
     reads = options.prompt in ([], ["-"])
@@ -92,7 +92,7 @@ def _wanted(options: argparse.Namespace) -> "Wanted | str":
         return f"agent {options.agent!r} is not configured: {_names(agents)}"
     if options.agent is None and options.thread is None and len(agents) > 1:
         return f"--agent is missing: {_names(agents)}"
-    return Wanted(
+    return PromptRequest(
         data_dir=data_dir_of(options),
         folder=os.path.abspath(options.cwd),  # noqa: PTH100  # keeps links
         prompt=prompt,
