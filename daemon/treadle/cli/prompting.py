@@ -65,7 +65,7 @@ async def prompt_agent(wanted: PromptRequest) -> int:
         async with connecting as client:
             outcome = await _Prompting(client, wanted, printer).run()
             if outcome.text:
-                printer.say("red" if outcome.status else "", f"treadle: {outcome.text}")
+                printer.say("red", f"treadle: {outcome.text}")
     except CannotSend as error:
         outcome = error.outcome
         printer.say("", f"treadle: {outcome.text}")
