@@ -32,6 +32,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `tool-left` | a tool call that stays in_progress |
 | `edit` | a tool call that appends a line to a file in the session's folder, with a diff |
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
+| `ask-diff` | the same for `git diff` |
 | `ask-twice` | two permissions at the same time |
 | `ask-always-first` | two options of kind allow_always, then once, then reject |
 | `ask-unannounced` | a permission for a toolCallId of which there is no tool_call |

@@ -118,10 +118,17 @@ def long_line(turn: Turn) -> None:
 # Questions
 
 
-def ask(turn: Turn, *, call: str | None = None, choices: list[Json] | None = None, **given: Any) -> str:
+def ask(
+    turn: Turn,
+    *,
+    command: str = "rm -rf build",
+    call: str | None = None,
+    choices: list[Json] | None = None,
+    **given: Any,
+) -> str:
     """Ask for a permission; return what was chosen."""
-    call = turn.tool("rm -rf build") if call is None else call
-    about = {"toolCallId": call, "title": "rm -rf build", "kind": "execute", "rawInput": {"command": "rm -rf build"}}
+    call = turn.tool(command) if call is None else call
+    about = {"toolCallId": call, "title": command, "kind": "execute", "rawInput": {"command": command}}
     params: Json = {"toolCall": about, "options": choices or [ALLOW, REJECT], **given.pop("params", {})}
     _, answer = turn.request("session/request_permission", params, **given)
     outcome = turn.wait(answer).get("result", {}).get("outcome", {})
@@ -260,6 +267,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "tool-left": tool_left,
     "edit": edit,
     "ask": ask,
+    "ask-diff": lambda turn: ask(turn, command="git diff"),
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]
