@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -187,6 +188,15 @@ def stream(turn: Turn) -> None:
         turn.sleep(0.02)
 
 
+def timed(turn: Turn) -> None:
+    count, every = int(turn.word("count", "100")), float(turn.word("every", "0.01"))
+    due = time.perf_counter()
+    for _ in range(count):
+        turn.say(f"{time.perf_counter():.6f} ")
+        due += every
+        turn.sleep(max(0.0, due - time.perf_counter()))
+
+
 def cancel_end_turn(turn: Turn) -> None:
     try:
         stream(turn)
@@ -290,6 +300,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "late-settings": late_settings,
     "outside": outside,
     "stream": stream,
+    "timed": timed,
     "silent": lambda turn: turn.sleep(86_400),
     "cancel-end-turn": cancel_end_turn,
     "cancel-ignored": cancel_ignored,
