@@ -1,4 +1,4 @@
-"""Threads with the scripted agent in a daemon of its own: what they are asked, what the log says, what the agent got."""
+"""Threads with the scripted agent: what they are asked, what the log says, what reached the agent."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripted import scripted
-from wire import Daemon, spawn
+from wire import Daemon, kill, spawn
 
 Json = dict[str, Any]
 
@@ -52,6 +52,16 @@ class Runs:
         self.daemon.dispatch("AssignAgent", threadId=id, agent=agent or id)
         return Thread(self, id)
 
+    def finish(self) -> None:
+        assert self.daemon.finish() == 0
+
+    def terminate(self) -> None:
+        self.daemon.process.terminate()
+        self.daemon.status()
+
+    def kill(self) -> None:
+        kill(self.daemon)
+
     def more(self) -> None:
         """Wait until the log grows."""
         told = self.daemon.notification("event/appended", lambda p: p["subscriptionId"] == self._subscription)
@@ -73,7 +83,7 @@ class Thread:
 
     def said(self, type: str, **fields: Any) -> list[Json]:
         """The events of this type so far that have these members."""
-        of_thread = (event for event in self.runs.events if event["type"] == type and event["threadId"] == self.id)
+        of_thread = (event for event in self.runs.events if event["type"] == type and event.get("threadId") == self.id)
         return [event for event in of_thread if all(event.get(name) == value for name, value in fields.items())]
 
     def until(self, type: str, count: int = 1, **fields: Any) -> Json:
@@ -106,7 +116,8 @@ class Thread:
     def text_of(self, turn: str) -> str:
         """What the agent said in a turn."""
         messages = [one for one in self.read()["messages"] if one["turnId"] == turn and one["role"] == "assistant"]
-        return "".join(one["text"] for one in messages)
+        whole = (self.runs.daemon.result("message/read", {"threadId": self.id, "id": one["id"]}) for one in messages)
+        return "".join(one["text"] for one in whole)
 
     def heard(self, method: str | None = None) -> list[Json]:
         """What reached the agent, over all its processes: the messages of a method, or all."""
