@@ -259,6 +259,8 @@ def _start(state: RunnerState) -> tuple[RunnerState, Outputs]:
 
 def _began(state: RunnerState, turn: str) -> tuple[RunnerState, Outputs]:
     """A turn was recorded. Meanwhile the process may have exited, or the daemon may be about to."""
+    if state.prompt is not None:  # the view may be older, and the agent answer before the next one
+        state = replace(state, view=replace(state.view, next=None))
     state = replace(state, phase="prompting", turn=turn, tried=None)
     if state.dead is not None:
         return _exited(state, state.dead)
