@@ -287,17 +287,16 @@ def test_options_that_change_in_a_turn_wait_for_its_end() -> None:
     assert when(given(*IN_TURN), log(4, turn="t", options=(("model", "x"),))) == []
 
 
-def test_an_option_that_the_agent_refuses_pauses_the_queue_and_is_not_tried_again() -> None:
-    chosen: dict[str, Any] = {"next": "p2", "options": (("model", "x"),)}
-    state = given(*READY, log(5, **chosen))
-    assert when(state, Applied((("model", "x"),), "no such model")) == [Pause("no such model")]
-    assert when(state, Applied((("model", "x"),), "no such model"), Recorded(6), log(7, **chosen))[1:] == [Begin("p2")]
+def test_an_option_that_the_agent_refuses_ends_the_session_and_pauses_the_queue() -> None:
+    refused, options = Applied((("model", "x"),), "no such model"), (("model", "x"),)
+    assert when(given(*READY, log(5, options=options)), refused) == [CloseSession("no such model"), End()]
+    paused = [Pause("no such model"), CloseSession("no such model"), End()]
+    assert when(given(*READY, log(5, next="p2", options=options)), refused) == paused
 
 
 def test_an_agent_that_exits_while_options_change_ends_with_its_session() -> None:
     state = given(*READY, log(5, options=(("model", "x"),)), Exited("status 1"))
     assert when(state, Applied((("model", "x"),), "the pipe is closed")) == [
-        Pause("the pipe is closed"),
         CloseSession("status 1"),
         End(),
     ]

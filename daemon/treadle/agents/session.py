@@ -133,9 +133,17 @@ async def _set(connection: AgentConnection, session: OpenedSession, option: Json
     params |= {"configId": option["id"], "value": value, **kind}
     result = await connection.call("session/set_config_option", params, SET)
     if "configOptions" in result:
-        session.options[:] = options_in(result)
+        _take_over(session, result)
     else:
         option["currentValue"] = value
+
+
+def _take_over(session: OpenedSession, result: Json) -> None:
+    """The agent gives all options again. Modes that it tells apart from them are not among these."""
+    options = options_in(result)
+    ids = {option["id"] for option in options}
+    modes = [one for one in session.options if "treadle" in as_object(one.get("_meta")) and one["id"] not in ids]
+    session.options[:] = options + modes
 
 
 def note_update(session: OpenedSession, update: Json) -> bool:
@@ -143,7 +151,7 @@ def note_update(session: OpenedSession, update: Json) -> bool:
     before = [dict(option) for option in session.options]
     match update.get("sessionUpdate"):
         case "config_option_update":
-            session.options[:] = options_in(update)
+            _take_over(session, update)
         case "current_mode_update":
             for option in session.options:
                 if option["id"] == "mode":
