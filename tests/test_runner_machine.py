@@ -287,17 +287,16 @@ def test_options_that_change_in_a_turn_wait_for_its_end() -> None:
     assert when(given(*IN_TURN), log(4, turn="t", options=(("model", "x"),))) == []
 
 
-def test_an_option_that_the_agent_refuses_pauses_the_queue_and_is_not_tried_again() -> None:
-    chosen: dict[str, Any] = {"next": "p2", "options": (("model", "x"),)}
-    state = given(*READY, log(5, **chosen))
-    assert when(state, Applied((("model", "x"),), "no such model")) == [Pause("no such model")]
-    assert when(state, Applied((("model", "x"),), "no such model"), Recorded(6), log(7, **chosen))[1:] == [Begin("p2")]
+def test_an_option_that_the_agent_refuses_ends_the_session_and_pauses_the_queue() -> None:
+    refused, options = Applied((("model", "x"),), "no such model"), (("model", "x"),)
+    assert when(given(*READY, log(5, options=options)), refused) == [CloseSession("no such model"), End()]
+    paused = [Pause("no such model"), CloseSession("no such model"), End()]
+    assert when(given(*READY, log(5, next="p2", options=options)), refused) == paused
 
 
 def test_an_agent_that_exits_while_options_change_ends_with_its_session() -> None:
     state = given(*READY, log(5, options=(("model", "x"),)), Exited("status 1"))
     assert when(state, Applied((("model", "x"),), "the pipe is closed")) == [
-        Pause("the pipe is closed"),
         CloseSession("status 1"),
         End(),
     ]
@@ -458,6 +457,8 @@ def test_what_the_agent_still_waits_for_at_the_end_of_its_turn_is_cancelled() ->
 
 def test_what_the_agent_shows_outside_of_a_turn_gets_a_turn_that_ends_when_it_is_quiet() -> None:
     assert when(given(*READY), Spoke()) == [Begin(None)]
+    fast = given(*BEGINNING, Began("t", 3), PromptAnswered())  # no view has come since the prompt was sent
+    assert when(fast, Spoke()) == [Begin(None)]
     assert when(given(*READY), Spoke(), Began("t2", 5)) == [Begin(None)]
     assert timers(given(*READY, Spoke()), Began("t2", 5)) == {"quiet"}
     assert timers(given(*BY_ITSELF), Spoke()) == {"quiet"}

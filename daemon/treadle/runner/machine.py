@@ -163,8 +163,9 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
                 return replace(state, ways=state.ways[1:]), [OpenWith(how, state.view.options, lost)]
             return _end(state, reason) if silent else _give_up(state, reason)
         case Applied(options, failure) if phase == "applying":
-            paused: Outputs = [] if failure is None else [Pause(failure)]
-            return replace(state, phase="ready", applied=options), [*paused, SetTimer("idle")]
+            if failure is not None:
+                return _give_up(state, state.dead or failure)
+            return replace(state, phase="ready", applied=options), [SetTimer("idle")]
         case Began(turn, sequence) if phase == "beginning":
             return _began(_recorded_at(state, sequence), turn)
         case NotBegun(view) if phase == "beginning":
@@ -310,7 +311,7 @@ def _exited(state: RunnerState, reason: str) -> tuple[RunnerState, Outputs]:
 
 def _give_up(state: RunnerState, reason: str) -> tuple[RunnerState, Outputs]:
     """The agent cannot be used: prompts for it wait until somebody has done something about it."""
-    paused: Outputs = [Pause(reason)] if state.suits and state.view.next is not None else []
+    paused: Outputs = [Pause(reason)] if state.suits and state.view.claimed and state.view.next is not None else []
     state, ended = _end(state, reason)
     return state, paused + ended
 

@@ -373,7 +373,7 @@ class ThreadRunner:
         self._mapper = AgentSession(self._agent, self.thread_id, Ids(f".{self._session_id[-8:]}"))
         try:
             earlier = await self._earlier(work)
-            self._loading = output.how == "load"
+            self._loading = output.how != "new"  # some agents repeat what was said on resuming, too
             session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
             self._loading = False
             self._note_changes(session)
@@ -396,6 +396,8 @@ class ThreadRunner:
         finally:
             self._loading = False
         self._session = session
+        continues = output.how in ("resume", "load") and work.usage is not None
+        self._usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
             lost = "the agent cannot continue a session"
@@ -629,7 +631,14 @@ class ThreadRunner:
             self._process.connection.notify("session/cancel", {"sessionId": self._session.id})
 
     def _pause(self, output: s.Pause) -> None:
-        self._record(ac.PauseQueue(thread_id=self.thread_id, reason=output.reason))
+        """What was to go into a turn is held back too: it would start an agent that fails again and again."""
+        queue = self._work.queue if self._work is not None else []
+        held = [
+            ac.EditPrompt(thread_id=self.thread_id, id=prompt.id, when="idle")
+            for prompt in queue
+            if prompt.when == "steer"
+        ]
+        self._record(ac.PauseQueue(thread_id=self.thread_id, reason=output.reason), *held)
 
     # Approvals
 
@@ -699,7 +708,7 @@ class ThreadRunner:
             self._respond(id, None, None)
 
     def _withdraw(self, output: s.Withdraw) -> None:
-        self._respond(output.approval, None, None)
+        self._respond(output.approval, None, None)  # a request that is cancelled has to be answered too
         self._record(c.ResolveApproval(thread_id=self.thread_id, id=output.approval, outcome=None, by="agent"))
 
     # What the agent says
