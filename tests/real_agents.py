@@ -41,7 +41,7 @@ class RealAgent(NamedTuple):
 def real_agent(name: str, home: Path, model: str, env: dict[str, str]) -> RealAgent:
     """Write what the agent needs into its home. model: the URL of its model. env: more variables.
 
-    Nothing else can be reached: the agent uses a proxy that does not exist.
+    The agent is given a proxy that does not exist: what heeds it reaches nothing else.
     """
     environment = {
         "HOME": str(home),

@@ -352,6 +352,11 @@ def test_a_cancelled_prompt_interrupts_its_turn() -> None:
     ]
 
 
+def test_a_prompt_that_the_agent_cancels_by_itself_says_so() -> None:
+    [*_, ended] = mapped(prompt(), answer(stopReason="cancelled"))
+    assert ended == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="the agent cancelled it", confirmed=True)
+
+
 @pytest.mark.parametrize(
     ("error", "told", "kind"),
     [

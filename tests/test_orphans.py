@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import wire
 from scripted import assert_end, assert_gone, linux_only, scripted, sentinels
 from treadle.agents.config import AgentConfig
 from treadle.agents.orphans import AgentRecord, Records, boot_id, end_orphans
@@ -193,3 +194,19 @@ async def test_what_is_no_file_is_neither_read_nor_followed(folder: Path, tmp_pa
     assert await end_orphans(folder, of_killed) == 0
     assert [path.name for path in folder.iterdir()] == ["folder.json"]
     assert real.exists()
+
+
+def test_a_daemon_is_alive_for_others_before_it_starts_an_agent_ahead_of_the_first_prompt(tmp_path: Path) -> None:
+    started, data_dir = tmp_path / "started", tmp_path / "data"
+    os.mkfifo(started)
+    data_dir.mkdir()
+    config = {"command": "/bin/sh", "args": ["-c", 'echo > "$0"; exec cat > /dev/null', str(started)]}
+    (data_dir / "agents.json").write_text(json.dumps({"agents": {"it": config}}))
+    with wire.serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="p", path=str(tmp_path))
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("AssignAgent", threadId="t", agent="it")
+        assert started.read_text() == "\n"
+        [record] = (data_dir / "agents").glob("*.json")
+        runner = json.loads(record.read_bytes())["runner"]
+        assert (data_dir / "runners" / f"{runner}.lock").exists()

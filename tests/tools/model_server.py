@@ -58,11 +58,12 @@ Step = Say | Call
 
 class Asked(NamedTuple):
     """What a request asks for. prompt: the last one that names a script, or the last text of the user. step: how many
-    results of tools came after it. tools: the names of those offered."""
+    results of tools came after it. tools: the names of those offered. earlier: the prompts before it that name one."""
 
     prompt: str
     step: int
     tools: list[str]
+    earlier: list[str]
 
 
 # Scripts
@@ -107,7 +108,7 @@ def next_step(asked: Asked) -> Step:
 
 def read(body: Json) -> Asked:
     """What a request in any of the dialects asks for."""
-    prompt, step, has_script = "", 0, False
+    prompt, step, scripted = "", 0, list[str]()
     for item in body.get("messages") or body.get("input") or []:
         content = item.get("content")
         blocks = [{"text": content}] if isinstance(content, str) else content or []
@@ -117,10 +118,12 @@ def read(body: Json) -> Asked:
             text = block.get("text")
             if item.get("role") != "user" or not isinstance(text, str):
                 continue
-            if "script=" in text or not has_script:  # agents add texts of their own, as if by the user
-                prompt, step, has_script = text, 0, "script=" in text
+            if "script=" in text:
+                scripted.append(text)
+            if "script=" in text or not scripted:  # agents add texts of their own, as if by the user
+                prompt, step = text, 0
     tools = [str((tool.get("function") or tool).get("name")) for tool in body.get("tools") or []]
-    return Asked(prompt, step, tools)
+    return Asked(prompt, step, tools, scripted[:-1])
 
 
 # Dialects: the events of a streamed answer, by their names and data
@@ -218,16 +221,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def write_log(self, asked: Asked) -> None:
         with self.log.open("a") as log:
-            log.write(json.dumps({"prompt": asked.prompt, "step": asked.step, "has_tools": bool(asked.tools)}) + "\n")
+            log.write(json.dumps(asked._asdict()) + "\n")
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-def prompts(log: Path) -> list[str]:
+def asked(log: Path) -> list[Asked]:
     """The prompts that have reached the model, in their order. Questions of the agent itself do not count."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return [line["prompt"] for line in lines if line["has_tools"] and line["step"] == 0]
+    requests = [Asked(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    return [request for request in requests if request.tools and request.step == 0]
 
 
 @contextmanager

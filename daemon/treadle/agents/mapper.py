@@ -251,7 +251,8 @@ class AgentSession:
         if error is not None and as_object(error).get("code") != REQUEST_CANCELLED:
             yield c.FailTurn(**turn, error=sentence(error), kind=error_kind(error))
         elif error is not None or reason == "cancelled" or self._cancelled:  # some agents say end_turn after a cancel
-            told = as_text(as_object(error).get("message"), "cancelled")
+            by_itself = self._cancelled is None  # Codex does this when an approval is refused
+            told = as_text(as_object(error).get("message"), "the agent cancelled it" if by_itself else "cancelled")
             yield c.InterruptTurn(**turn, reason=told, by=self._cancelled, confirmed=answer.get("confirmed", True))
         else:
             yield c.CompleteTurn(**turn, stop_reason=reason, usage=result.get("usage"))

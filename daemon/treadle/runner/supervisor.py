@@ -198,6 +198,7 @@ class Supervisor:
         from treadle.runner.thread import Shared, ThreadRunner
 
         if self._shared is None:
+            self._store.runner.acquire()  # else its agents are taken for those of a dead daemon, and ended
             self._files = self._find_files()
             settings = self._settings()
             self._shared = Shared(

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -68,6 +69,7 @@ QUIET = 5.0  # seconds without a word, after which the agent is done with what i
 RETRY = 1.0  # seconds until something is recorded again that the disk or another process did not allow
 FAREWELL = 2.0  # seconds that the end of the daemon waits for an agent; its reaper waits longer
 MAX_UNSAVED = 1_000  # commands that wait for the disk, at which the agent has to wait
+KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 QUIET_KINDS = LASTING | {"usage_update"}
 """Updates that need no turn: they wait for the next one."""
 
@@ -326,9 +328,11 @@ class ThreadRunner:
             self._put(s.Started(ways_of(self._agent, earlier is not None, is_fork), can_steer(self._agent)))
 
     def _explained(self, reason: str) -> str:
-        """The reason, with the last line that the agent wrote to stderr."""
-        lines = self._process.stderr if self._process is not None else []
-        return f"{reason}: {lines[-1][:500]}" if lines else reason
+        """The reason, with the last line that the agent wrote to stderr. An agent that was killed did not know why."""
+        process = self._process
+        if process is None or process.status in KILLED or not process.stderr:
+            return reason
+        return f"{reason}: {process.stderr[-1][:500]}"
 
     async def _earlier(self, work: ThreadWork) -> str | None:
         """The agent's id of the session to continue, if there is one."""

@@ -368,7 +368,7 @@ class Presence(Protocol):
     name: str
 
     def acquire(self) -> None:
-        """Mark this runner as alive. Required before it appends its first event that names it."""
+        """Mark this runner as alive. Required before it starts an agent, or appends its first event that names it."""
 
     def is_gone(self, name: str) -> bool:
         """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""
