@@ -19,14 +19,24 @@ Owned = tuple[list[TurnOwner], list[SessionOwner], list[QueueOwner]]
 
 
 class Recovery:
-    """Finds daemons that exited without ending what they ran. looking: called before each check."""
+    """Finds daemons that exited without ending what they ran.
+
+    looking: called before each check. has_host: whether a host sends the prompts that such daemons were to send.
+    """
 
     def __init__(
-        self, store: DataDirectory, engine: Engine, looking: Callable[[], None], *, every: float = LOOK_FOR_GONE
+        self,
+        store: DataDirectory,
+        engine: Engine,
+        looking: Callable[[], None],
+        *,
+        has_host: Callable[[], bool] = lambda: False,
+        every: float = LOOK_FOR_GONE,
     ) -> None:
         self._store = store
         self._engine = engine
         self._looking = looking
+        self._has_host = has_host
         self._every = every
         self._failure = ""
 
@@ -77,6 +87,8 @@ class Recovery:
         if ending:
             await self._submit(ending)
             queues = await self._store.read(lambda reads: reads.open_queues())
+        if not any(queue.runner in runners for queue in queues) or self._has_host():
+            return
         # With the version, because another daemon may have taken the queue over meanwhile.
         await self._submit(
             [
