@@ -377,3 +377,49 @@ def test_the_configured_agents_are_listed_without_what_may_be_secret(place: Plac
         error = daemon.error("agent/list")
         assert error["data"]["kind"] == "badConfig"
         assert f"{place.data_dir}/agents.json, line 2: agents.it.command" in error["message"]
+
+
+# What `treadle doctor` says of agents
+
+
+def doctor(place: Place) -> tuple[int, dict[str, str]]:
+    """The exit status, and the line of each check of agents."""
+    done = run("doctor", "--data-dir", str(place.data_dir), "--quick")
+    assert done.stderr == ""
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    found = {text.partition(": ")[0]: f"{verdict}: {text.partition(': ')[2]}" for verdict, text in lines}
+    return done.returncode, {check: found.get(check, "") for check in ("agents.json", "running agents", "host")}
+
+
+def test_doctor_tells_of_a_host_and_of_agents_that_a_killed_daemon_left(place: Place) -> None:
+    with serving(place.data_dir) as daemon:
+        begin(daemon, place, "t")
+        status, told = doctor(place)
+        assert (status, told["running agents"]) == (0, "ok: each of a daemon that lives")
+    assert told["host"] == "ok: none runs"
+    with place.hosting() as host:
+        assert doctor(place)[1]["host"].startswith(f"ok: process {host.pid} runs the agents of all daemons")
+    with serving(place.data_dir) as daemon:
+        gone = runner_of(daemon)
+    record = {"mark": "0" * 32, "runner": gone, "bootId": "", "reaperPid": 1}
+    (place.data_dir / "agents").mkdir(exist_ok=True)
+    (place.data_dir / "agents" / f"{'1' * 32}.json").write_text("half a rec")
+    (place.data_dir / "agents" / f"{'0' * 32}.json").write_text(json.dumps(record))
+    status, told = doctor(place)
+    assert (status, told["running agents"]) == (0, "WARNING: 2 are of daemons that are gone: the next start ends them")
+
+
+def test_doctor_tells_of_a_configuration_that_others_may_read_or_that_is_invalid(place: Place) -> None:
+    with serving(place.data_dir):
+        pass
+    file = place.data_dir / "agents.json"
+    file.chmod(0o644)
+    status, told = doctor(place)
+    assert (status, told["agents.json"]) == (
+        0,
+        f"WARNING: others may read {file}, which may hold keys: chmod 600 {file}",
+    )
+    file.write_text("{")
+    status, told = doctor(place)
+    assert status == 1
+    assert told["agents.json"].startswith(f"PROBLEM: no agent can start: {file}, line 1: ")
