@@ -14,7 +14,7 @@ import pytest
 
 from wire import PATIENCE, TREADLE, run
 
-SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent.py"
+SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent" / "__main__.py"
 
 Json = dict[str, Any]
 
@@ -30,7 +30,13 @@ class Surroundings:
         self.user = folder / "config" / "treadle" / "agents.json"
         self.data_dir = folder / "data"
         self.data = self.data_dir / "agents.json"
-        self.env = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "share")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # else a shell may be asked
+        self.env = {
+            **os.environ,
+            "PATH": path,
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_DATA_HOME": str(folder / "share"),
+        }
 
     def configure(self, **agents: Json) -> None:
         self.data_dir.mkdir(exist_ok=True)

@@ -13,13 +13,13 @@ import pytest
 from scripted import Surroundings, assert_end, assert_gone, linux_only, scripted, sentinels
 from treadle.agents import connection, process
 from treadle.agents.check import check_agent
-from treadle.agents.session import initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
 from treadle.agents.orphans import REAPER
 from treadle.agents.process import AgentProcess
 from treadle.agents.reaper import start_time
+from treadle.agents.session import initialize
 from wire import PATIENCE
 
 

@@ -13,12 +13,12 @@ from scripted import SCRIPTED, Json, Surroundings, scripted
 from scripted_agent import ANSWER
 from treadle.agents import process
 from treadle.agents.activities import UPDATES
-from treadle.agents.session import INITIALIZE
 from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
 from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN
 from treadle.agents.mapper import _UPDATES, METHODS
 from treadle.agents.recording import _OPENING
+from treadle.agents.session import INITIALIZE
 
 SCHEMAS = Path(__file__).parent / "acp_schema"
 
@@ -214,7 +214,8 @@ def test_a_check_shows_what_an_agent_answers(treadle: Surroundings) -> None:
     assert (checked["stderr"], checked["problems"]) == ([], [])
     assert treadle.run("--check", "--data-dir", str(treadle.data_dir)).stdout.splitlines()[1:] == [
         "  ok  Scripted Agent 1.2.3, ACP version 1",
-        "  capabilities: loadSession, promptCapabilities.embeddedContext",
+        "  capabilities: loadSession, promptCapabilities.embeddedContext, "
+        "sessionCapabilities.resume, sessionCapabilities.close",
         "  login: API key",
     ]
 

@@ -107,17 +107,17 @@ def state_of(daemon: wire.Daemon) -> tuple[Any, ...]:
 
 def test_the_next_daemon_ends_the_session_of_a_killed_one_and_its_queue_is_paused(data_dir: Path) -> None:
     gone = "the daemon that ran it is gone"
-    with wire.spawn(data_dir) as daemon:
+    with wire.spawn(data_dir, "--no-agents") as daemon:
         daemon.initialize()
         begin_agent(daemon)
         wire.kill(daemon)
-    with wire.serving(data_dir) as other:
+    with wire.serving(data_dir, "--no-agents") as other:
         assert state_of(other) == ("interrupted", False, gone, "the turn was interrupted")
         assert [one["id"] for one in other.result("prompt/list")["items"]] == ["second"]
 
 
 def test_a_queue_that_a_killed_daemon_was_to_send_is_paused_by_a_running_one(data_dir: Path) -> None:
-    with wire.serving(data_dir) as other, wire.spawn(data_dir) as daemon:
+    with wire.serving(data_dir, "--no-agents") as other, wire.spawn(data_dir, "--no-agents") as daemon:
         daemon.initialize()
         subscription = other.result("subscription/open", {"topic": "events"})["subscriptionId"]
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -130,7 +130,7 @@ def test_a_queue_that_a_killed_daemon_was_to_send_is_paused_by_a_running_one(dat
 
 
 def test_a_queue_of_a_killed_daemon_is_left_to_the_one_that_runs_the_agent(data_dir: Path) -> None:
-    with wire.serving(data_dir) as runs, wire.spawn(data_dir) as asks:
+    with wire.serving(data_dir, "--no-agents") as runs, wire.spawn(data_dir, "--no-agents") as asks:
         asks.initialize()
         begin_agent(runs)
         asks.dispatch("QueuePrompt", threadId="t", id="third", text="And again")
@@ -140,24 +140,24 @@ def test_a_queue_of_a_killed_daemon_is_left_to_the_one_that_runs_the_agent(data_
 
 
 def test_a_daemon_that_ends_ends_its_session_and_pauses_its_queue(data_dir: Path) -> None:
-    with wire.serving(data_dir) as daemon:
+    with wire.serving(data_dir, "--no-agents") as daemon:
         begin_agent(daemon)
-    with wire.serving(data_dir) as other:
+    with wire.serving(data_dir, "--no-agents") as other:
         assert state_of(other) == ("interrupted", False, "the daemon ended", "the turn was interrupted")
-    with wire.serving(data_dir) as daemon:
+    with wire.serving(data_dir, "--no-agents") as daemon:
         daemon.dispatch("ResumeQueue", threadId="t")
-    with wire.serving(data_dir) as other:
+    with wire.serving(data_dir, "--no-agents") as other:
         assert state_of(other)[-1] == "the daemon ended"
 
 
 def test_a_daemon_paused_by_sigstop_keeps_its_turn(data_dir: Path) -> None:
-    with wire.serving(data_dir) as stopped, wire.serving(data_dir) as other:
+    with wire.serving(data_dir, "--no-agents") as stopped, wire.serving(data_dir, "--no-agents") as other:
         begin(stopped)
         stopped.process.send_signal(signal.SIGSTOP)
         try:
             with looking(other):
                 pass
-            with wire.serving(data_dir) as late:
+            with wire.serving(data_dir, "--no-agents") as late:
                 assert late.result("thread/read", {"threadId": "t"})["turns"][0]["status"] == "running"
         finally:
             stopped.process.send_signal(signal.SIGCONT)

@@ -13,11 +13,11 @@ import pytest
 import model_server
 from real_agents import FOREIGN, PACKAGES, RealAgent, needs_real_agents, real_agent
 from support import PATIENCE
-from treadle.agents.session import initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.connection import MAX_LINE_BYTES, AgentConnection, AgentFailed
 from treadle.agents.process import AgentProcess
 from treadle.agents.recording import Frame
+from treadle.agents.session import initialize
 from treadle.agents.shapes import Agent
 from treadle.contract.framing import FrameDecoder, Framing
 from treadle.core.engine import Engine

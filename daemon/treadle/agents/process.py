@@ -6,15 +6,16 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
+from treadle.agents.environment import environment_for
 from treadle.agents.orphans import TERMINATED, Records, reap, start_reaper
-from treadle.agents.reaper import VARIABLE, start_time
+from treadle.agents.reaper import start_time
 
 CLOSED = 8.0
 """Seconds in which an agent may exit by itself after its input was closed. The slowest known one takes 7."""
@@ -27,19 +28,6 @@ STDERR_LINES = 10
 
 SIGNALS: dict[int, str] = {number: number.name for number in signal.Signals}
 """Most real-time signals are not in it."""
-
-OF_ANOTHER_AGENT = frozenset(("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_SESSION_ID"))
-"""Variables by which Claude Code finds that it runs within another one, and refuses to start."""
-
-
-def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, str]:
-    """The environment of an agent: that of treadle, the configured variables, and the mark.
-
-    Variables of git are left out: in a hook they name the hook's repository, and the author of its commit.
-    """
-    kept = {k: v for k, v in os.environ.items() if k not in OF_ANOTHER_AGENT and not k.startswith("GIT_")}
-    outer = os.environ.get(VARIABLE)
-    return {**kept, **variables, VARIABLE: f"{outer}:{mark}" if outer else mark}
 
 
 class AgentProcess(asyncio.SubprocessProtocol):
@@ -77,7 +65,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
         is recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
         """
         mark = secrets.token_hex(16)
-        environment = environment_for(agent.env, mark)
+        environment = await environment_for(agent.env, mark)
         program = _program(agent.command, environment.get("PATH"), cwd)
         reaper = await start_reaper(mark, CLOSED, TERMINATED)
         assert reaper.stdin is not None

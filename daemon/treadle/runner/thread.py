@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -47,7 +47,8 @@ from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
 from treadle.domain.entities import Rule
 from treadle.domain.errors import Rejected
-from treadle.runner import machine as m
+from treadle.runner import signals as s
+from treadle.runner.machine import RunnerState, step
 from treadle.runner.messages import as_json
 from treadle.runner.places import Places
 from treadle.runner.transcripts import transcript_of
@@ -96,17 +97,25 @@ class _Question(Struct, frozen=True):
     request: Json
 
 
+class _Recorded(NamedTuple):
+    """What became of commands. sequence: of the log then."""
+
+    sequence: int
+    accepted: bool
+
+
 class ThreadRunner:
     """Runs the agent of one thread."""
 
     def __init__(self, thread_id: str, shared: Shared) -> None:
         self.thread_id = thread_id
         self._shared = shared
-        self._state = m.State()
+        self._state = RunnerState()
         self._work: ThreadWork | None = None
-        self._inbox: asyncio.Queue[m.Input | AgentMessage] = asyncio.Queue()
+        self._inbox: asyncio.Queue[s.Input | AgentMessage | Callable[[], None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[m.Timer, asyncio.TimerHandle] = {}
+        self._talks: set[asyncio.Task[None]] = set()  # those of them that wait for the agent
+        self._timers: dict[s.Timer, asyncio.TimerHandle] = {}
         self._process: AgentProcess | None = None
         self._agent = Agent()
         self._config: AgentConfig | None = None
@@ -129,11 +138,11 @@ class ThreadRunner:
     def see(self, work: ThreadWork | None, sequence: int, claimed: bool) -> None:
         """The log says this of the thread."""
         self._work = work or self._work
-        self._put(m.Viewed(self._view(work, sequence, claimed)))
+        self._put(s.Viewed(self._view(work, sequence, claimed)))
 
     def want(self) -> None:
         """A prompt is likely to come."""
-        self._put(m.Wanted())
+        self._put(s.Wanted())
 
     @property
     def is_idle(self) -> bool:
@@ -157,7 +166,11 @@ class ThreadRunner:
 
     async def close(self) -> None:
         """End the process. What is left of it after a moment is ended without this daemon."""
-        self._put(m.Closing())
+        self._put(s.Closing())
+        if self._state.phase in ("starting", "opening", "applying"):
+            for task in self._talks:
+                task.cancel()
+            self._task(self._end_process())
         if self._state.phase != "absent":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL):
@@ -170,7 +183,7 @@ class ThreadRunner:
 
     # The inbox
 
-    def _put(self, item: m.Input | AgentMessage) -> None:
+    def _put(self, item: s.Input | AgentMessage | Callable[[], None]) -> None:
         self._inbox.put_nowait(item)
 
     async def _run(self) -> None:
@@ -179,15 +192,17 @@ class ThreadRunner:
             try:
                 if isinstance(item, AgentMessage):
                     self._hear(item)
+                elif callable(item):
+                    item()
                 else:
                     self._step(item)
             except Exception:
                 log.exception("the runner of thread %s failed", self.thread_id)
-                self._put(m.Exited("treadle failed: see its log"))
+                self._put(s.Exited("treadle failed: see its log"))
 
-    def _step(self, input: m.Input) -> None:
+    def _step(self, input: s.Input) -> None:
         before = self._state.phase
-        self._state, outputs = m.step(self._state, input)
+        self._state, outputs = step(self._state, input)
         for output in outputs:
             _DO[type(output)](self, output)
         if self._state.phase != before and self._state.phase in ("started", "ready"):
@@ -196,22 +211,28 @@ class ThreadRunner:
     def _leave(self) -> bool:
         """Another thread waits for the place."""
         if self._state.phase in ("started", "ready") and self._state.view.next is None:
-            self._put(m.Leave())
+            self._put(s.Leave())
             return True
         return False
 
-    def _task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _talk(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._task(coroutine)
+        self._talks.add(task)
+        task.add_done_callback(self._talks.discard)
+
+    def _task(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._task_ended)
+        return task
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the runner of thread %s failed", self.thread_id, exc_info=error)
-            self._put(m.Exited("treadle failed: see its log"))
+            self._put(s.Exited("treadle failed: see its log"))
 
-    def _view(self, work: ThreadWork | None, sequence: int, claimed: bool) -> m.View:
+    def _view(self, work: ThreadWork | None, sequence: int, claimed: bool) -> s.View:
         config = None
         if work is not None and work.agent is not None:
             try:
@@ -222,12 +243,12 @@ class ThreadRunner:
 
     # Recording
 
-    def _record(self, *commands: c.Command, then: Callable[[int], m.Input] = m.Recorded) -> None:
-        """Record these together, and put what comes of it into the inbox. Refused: the sequence is 0."""
+    def _record(self, *commands: c.Command) -> None:
+        """Record these together."""
         submitted = self._submit(*commands)
 
         async def wait() -> None:
-            self._put(then(await self._sequence(submitted, *commands)))
+            self._put(s.Recorded((await self._recorded(submitted, *commands)).sequence))
 
         self._task(wait())
 
@@ -248,14 +269,14 @@ class ThreadRunner:
         if self._unsaved == MAX_UNSAVED // 2 and self._process is not None:
             self._process.resume()
 
-    async def _sequence(self, submitted: "asyncio.Future[BatchDispatched]", *commands: c.Command) -> int:
-        """The sequence that these were recorded at; 0 if they were refused. Tries until the disk lets it."""
+    async def _recorded(self, submitted: "asyncio.Future[BatchDispatched]", *commands: c.Command) -> "_Recorded":
+        """What became of these. Tries until the disk lets it."""
         while True:
             try:
-                return (await submitted).sequence
+                return _Recorded((await submitted).sequence, True)
             except Rejected as error:
                 log.debug("not recorded: %s", error)
-                return 0
+                return _Recorded(await self._shared.read(lambda reads: reads.sequence()), False)
             except (StorageError, Overloaded) as error:
                 log.warning("failed to record what the agent of thread %s did, will retry: %s", self.thread_id, error)
                 await asyncio.sleep(RETRY)
@@ -273,12 +294,12 @@ class ThreadRunner:
         if isinstance(error, Rejected):  # the turn has ended meanwhile
             log.debug("not recorded: %s", error)
         elif error is not None:
-            self._put(m.Exited(f"what it does cannot be recorded: {error}"))
+            self._put(s.Exited(f"what it does cannot be recorded: {error}"))
 
     # The process
 
-    def _start(self, output: m.Start) -> None:
-        self._task(self._start_agent(output.agent))
+    def _start(self, output: s.Start) -> None:
+        self._talk(self._start_agent(output.agent))
 
     async def _start_agent(self, name: str) -> None:
         work = self._work
@@ -290,7 +311,7 @@ class ThreadRunner:
             process = self._process = await AgentProcess.start(
                 self._config,
                 lambda _, message: self._put(message),
-                ended=lambda reason: self._put(m.Exited(self._explained(reason))),
+                ended=lambda reason: self._put(s.Exited(self._explained(reason))),
                 cwd=Path(work.path),
                 records=self._shared.records,
             )
@@ -298,10 +319,10 @@ class ThreadRunner:
             earlier = await self._earlier(work)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
-            self._put(m.StartFailed(self._explained(f"agent {name!r} could not be started: {error}")))
+            self._put(s.StartFailed(self._explained(f"agent {name!r} could not be started: {error}")))
         else:
             is_fork = work.session is None and work.fork_of is not None
-            self._put(m.Started(ways_of(self._agent, earlier is not None, is_fork), can_steer(self._agent)))
+            self._put(s.Started(ways_of(self._agent, earlier is not None, is_fork), can_steer(self._agent)))
 
     def _explained(self, reason: str) -> str:
         """The reason, with the last line that the agent wrote to stderr."""
@@ -318,7 +339,7 @@ class ThreadRunner:
         session = source[0].session if source else None
         return session.session_id if session and work.agent and session.agent == work.agent.name else None
 
-    def _end(self, _: m.End) -> None:
+    def _end(self, _: s.End) -> None:
         self._task(self._end_process())
 
     async def _end_process(self) -> None:
@@ -327,17 +348,18 @@ class ThreadRunner:
             self._minutes.cancel()
         if process is not None:
             await process.end()
+        await asyncio.gather(*self._talks, return_exceptions=True)  # they fail now that nobody answers
         self._shared.places.release(self.thread_id)
         self._session, self._mapper, self._questions = None, None, {}
-        self._put(m.Gone())
+        self._put(s.Gone())
         self._gone.set()
 
     # The session
 
-    def _open(self, output: m.Open) -> None:
-        self._task(self._open_session(output))
+    def _open(self, output: s.OpenWith) -> None:
+        self._talk(self._open_session(output))
 
-    async def _open_session(self, output: m.Open) -> None:
+    async def _open_session(self, output: s.OpenWith) -> None:
         process, work, config = self._process, self._work, self._config
         assert process is not None
         assert work is not None
@@ -352,17 +374,17 @@ class ThreadRunner:
             try:
                 await choose(process.connection, session, dict(output.options))
             except AgentFailed as error:
-                self._put(m.OpenFailed(str(error)))
+                self._put(s.OpenFailed(str(error)))
                 return
         except AgentRefused as error:
             if error.code == AUTH_REQUIRED:
-                await self._require_auth(str(error))
-                self._put(m.OpenFailed(str(error), silent=True))
+                sequence = await self._require_auth(str(error))
+                self._put(s.OpenFailed(str(error), silent=True, sequence=sequence))
             else:
-                self._put(m.OpenFailed(self._explained(str(error)), again=True))
+                self._put(s.OpenFailed(self._explained(str(error)), again=True))
             return
         except AgentFailed as error:
-            self._put(m.OpenFailed(self._explained(str(error)), again=True))
+            self._put(s.OpenFailed(self._explained(str(error)), again=True))
             return
         finally:
             self._loading = False
@@ -387,38 +409,38 @@ class ThreadRunner:
         commands: list[c.Command] = [opened]
         if lost is not None:
             commands.append(ac.LoseContext(thread_id=self.thread_id, id=self._session_id, reason=lost))
-        sequence = await self._sequence(self._submit(*commands), *commands)
-        if sequence:
-            self._put(m.Opened(output.options, sequence))
+        sequence, accepted = await self._recorded(self._submit(*commands), *commands)
+        if accepted:
+            self._put(s.SessionReady(output.options, sequence))
         else:
-            self._put(m.OpenFailed("the thread has a session elsewhere", silent=True))
+            self._put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
 
-    async def _require_auth(self, reason: str) -> None:
+    async def _require_auth(self, reason: str) -> int:
         command = ac.RequireAuth(
             thread_id=self.thread_id, agent=self._state.agent, reason=reason, methods=list(self._agent.auth_methods)
         )
-        await self._sequence(self._submit(command), command)
+        return (await self._recorded(self._submit(command), command)).sequence
 
-    def _apply(self, output: m.Apply) -> None:
-        self._task(self._apply_options(output.options))
+    def _apply(self, output: s.Apply) -> None:
+        self._talk(self._apply_options(output.options))
 
-    async def _apply_options(self, options: m.Options) -> None:
+    async def _apply_options(self, options: s.Options) -> None:
         assert self._process is not None
         assert self._session is not None
         try:
             await choose(self._process.connection, self._session, dict(options))
         except AgentFailed as error:
-            self._put(m.Applied(options, str(error)))
+            self._put(s.Applied(options, str(error)))
         else:
             self._note_options()
-            self._put(m.Applied(options))
+            self._put(s.Applied(options))
 
     def _note_options(self) -> None:
         if self._session is not None:
             options = [dict(option) for option in self._session.options]
             self._tell(ac.ChangeSession(thread_id=self.thread_id, id=self._session_id, options=options))
 
-    def _end_session(self, output: m.EndSession) -> None:
+    def _end_session(self, output: s.CloseSession) -> None:
         status, stderr = (None, []) if self._process is None else (self._process.status, self._process.stderr)
         self._record(
             ac.EndSession(
@@ -432,7 +454,7 @@ class ThreadRunner:
 
     # Turns
 
-    def _begin(self, output: m.Begin) -> None:
+    def _begin(self, output: s.Begin) -> None:
         self._task(self._begin_turn(output.prompt))
 
     async def _begin_turn(self, prompt_id: str | None) -> None:
@@ -449,7 +471,7 @@ class ThreadRunner:
             if not isinstance(error, Rejected):
                 log.warning("failed to start a turn, will retry: %s", error)
                 await asyncio.sleep(RETRY)
-            self._put(m.Refused(await self._look()))
+            self._put(s.NotBegun(await self._look()))
             return
         self._usage.begin()
         self._runaway, self._over_budget = Runaway(), False
@@ -460,9 +482,9 @@ class ThreadRunner:
             )
         for command in rest:
             self._tell(command)
-        self._put(m.Began(str(start.id), sequence))
+        self._put(s.Began(str(start.id), sequence))
 
-    async def _look(self) -> m.View:
+    async def _look(self) -> s.View:
         """What the log says now."""
 
         def read(reads: Reads) -> tuple[list[ThreadWork], int]:
@@ -481,7 +503,7 @@ class ThreadRunner:
         content: list[Json] | None = prompt["content"]
         return content if content is not None else [{"type": "text", "text": prompt["text"]}]
 
-    def _send(self, _: m.Send) -> None:
+    def _send(self, _: s.Send) -> None:
         assert self._process is not None
         assert self._session is not None
         params = {"sessionId": self._session.id, "prompt": self._preface + self._prompt}
@@ -498,9 +520,9 @@ class ThreadRunner:
                 self._answer = {"error": {"message": str(result)}}
             case _:
                 self._answer = {"result": result}
-        self._put(m.Answered())
+        self._put(s.PromptAnswered())
 
-    def _finish(self, output: m.Finish) -> None:
+    def _finish(self, output: s.Finish) -> None:
         mapper = self._mapper
         assert mapper is not None
         if self._minutes is not None:
@@ -538,51 +560,63 @@ class ThreadRunner:
         self._answer = {}
         self._record(*commands)
 
-    def _steer(self, output: m.Steer) -> None:
-        self._task(self._steer_turn(output.prompt))
+    def _steer(self, output: s.Steer) -> None:
+        self._talk(self._steer_turn(output.prompt))
 
     async def _steer_turn(self, prompt_id: str) -> None:
-        assert self._process is not None
-        assert self._session is not None
-        assert self._mapper is not None
         blocks = await self._blocks(prompt_id)
-        params = {
-            "sessionId": self._session.id,
-            "prompt": blocks,
-            "_meta": {"steering": {"idleBehavior": "promptRequired"}},
-        }
+        process, session = self._process, self._session
+        if process is None or session is None:
+            return
+        steering = {"steering": {"idleBehavior": "promptRequired"}}
+        params = {"sessionId": session.id, "prompt": blocks, "_meta": steering}
+        answered = asyncio.Event()
+
+        def take(result: Json | AgentFailed) -> None:
+            answered.set()
+            self._put(lambda: self._steered(PromptMessage(blocks, prompt_id), result))
+
+        process.connection.request(STEERING, params, take)
         try:
-            result = await self._process.connection.call(STEERING, params, STEER)
-        except AgentFailed as error:
-            log.info("the agent did not take a prompt into its turn: %s", error)
-            self._put(m.Steered(0, injected=False))
+            async with asyncio.timeout(STEER):
+                await answered.wait()
+        except TimeoutError:
+            self._put(s.Steered(0, injected=False))
+
+    def _steered(self, prompt: PromptMessage, result: Json | AgentFailed) -> None:
+        """The agent has answered whether it took a prompt into its turn."""
+        prompt_id, mapper = str(prompt.source), self._mapper
+        outcome = "refused" if isinstance(result, AgentFailed) else result.get("outcome")
+        if mapper is None or outcome not in ("injected", "startedNewTurn"):
+            log.info("the agent did not take a prompt into its turn: %s", result)
+            self._put(s.Steered(0, injected=False))
             return
-        if result.get("outcome") not in ("injected", "startedNewTurn"):
-            self._put(m.Steered(0, injected=False))
-            return
-        prompt = PromptMessage(blocks, prompt_id)
-        sequence = 0
-        if self._mapper.in_turn:
-            command = self._mapper.steer(prompt, prompt_id)
-            sequence = await self._sequence(self._submit(command), command)
-        if not sequence:  # the turn has just ended; the agent has the words, so they are not sent again
-            start = next(self._mapper.begin(prompt, prompt_id))
-            self._mapper.abandon()
+        if mapper.in_turn:
+            commands: list[c.Command] = [mapper.steer(prompt, prompt_id)]
+        else:  # the turn has just ended; the agent has the words, so they are not sent again
+            start = next(mapper.begin(prompt, prompt_id))
+            mapper.abandon()
             assert isinstance(start, c.StartTurn)
             done = c.CompleteTurn(thread_id=self.thread_id, id=str(start.id), stop_reason="end_turn")
-            sequence = await self._sequence(self._submit(start, done), start, done)
-        self._put(m.Steered(sequence, injected=True))
+            commands = [start, done]
+        submitted = self._submit(*commands)
 
-    def _ask_to_stop(self, output: m.AskToStop) -> None:
+        async def wait() -> None:
+            sequence, accepted = await self._recorded(submitted, *commands)
+            self._put(s.Steered(sequence, injected=accepted))
+
+        self._task(wait())
+
+    def _ask_to_stop(self, output: s.AskToStop) -> None:
         self._record(c.CancelTurn(thread_id=self.thread_id, id=output.turn, by="steer"))
 
-    def _stop(self, _: m.Stop) -> None:
+    def _stop(self, _: s.Stop) -> None:
         if self._mapper is not None and self._process is not None and self._session is not None:
             turn = self._work.turn if self._work is not None else None
             self._mapper.cancel((turn.cancelled_by if turn is not None else None) or "client")
             self._process.connection.notify("session/cancel", {"sessionId": self._session.id})
 
-    def _pause(self, output: m.Pause) -> None:
+    def _pause(self, output: s.Pause) -> None:
         self._record(ac.PauseQueue(thread_id=self.thread_id, reason=output.reason))
 
     # Approvals
@@ -605,9 +639,9 @@ class ThreadRunner:
         submitted = self._submit(*commands)
 
         async def wait() -> None:
-            sequence = await self._sequence(submitted, *commands)
-            if sequence:
-                self._put(m.Asked(id, sequence))
+            sequence, accepted = await self._recorded(submitted, *commands)
+            if accepted:
+                self._put(s.ApprovalAsked(id, sequence))
                 self._shared.look()
             else:  # its turn has ended
                 self._respond(id, None, None)
@@ -631,7 +665,7 @@ class ThreadRunner:
         found = answer_by_rule(self._shared.rules, asked, now())
         return None if found is None or found.rule_id is None else (found.outcome, found.rule_id)
 
-    def _reply(self, output: m.Reply) -> None:
+    def _reply(self, output: s.Reply) -> None:
         self._task(self._reply_to(output.approval))
 
     async def _reply_to(self, id: str) -> None:
@@ -648,11 +682,11 @@ class ThreadRunner:
                 answer = permission_answer(question.request, outcome)
             self._process.connection.respond(question.raw_id, answer)
 
-    def _dismiss(self, output: m.Dismiss) -> None:
+    def _dismiss(self, output: s.Dismiss) -> None:
         for id in output.approvals:
             self._respond(id, None, None)
 
-    def _withdraw(self, output: m.Withdraw) -> None:
+    def _withdraw(self, output: s.Withdraw) -> None:
         self._questions.pop(output.approval, None)
         self._record(c.ResolveApproval(thread_id=self.thread_id, id=output.approval, outcome=None, by="agent"))
 
@@ -690,7 +724,7 @@ class ThreadRunner:
                 self._tell(command)
         speaks = handler is not None and not (is_update and kind_of(update_of(heard)) in QUIET_KINDS)
         if speaks and (not mapper.in_turn or self._state.prompt is None):
-            self._put(m.Spoke())
+            self._put(s.Spoke())
 
     def _hear_update(self, update: Json) -> bool:
         """Note what an update says of the session; return whether it is to be recorded in a turn."""
@@ -707,7 +741,7 @@ class ThreadRunner:
     def _hear_withdrawal(self, request_id: Any) -> None:
         for id, question in self._questions.items():
             if question.request.get("id") == request_id:
-                self._put(m.Withdrawn(id))
+                self._put(s.Withdrawn(id))
                 return
 
     def _check_budget(self) -> None:
@@ -733,37 +767,37 @@ class ThreadRunner:
 
     # Timers
 
-    def _set_timer(self, output: m.SetTimer) -> None:
+    def _set_timer(self, output: s.SetTimer) -> None:
         settings = self._shared.settings
         seconds = {"cancel": settings.cancel_seconds, "idle": settings.idle_minutes * 60, "quiet": QUIET}
         self._clear_timer(output)
         self._timers[output.timer] = asyncio.get_running_loop().call_later(
-            seconds[output.timer], self._put, m.Expired(output.timer)
+            seconds[output.timer], self._put, s.Expired(output.timer)
         )
 
-    def _clear_timer(self, output: m.SetTimer | m.ClearTimer) -> None:
+    def _clear_timer(self, output: s.SetTimer | s.ClearTimer) -> None:
         if (timer := self._timers.pop(output.timer, None)) is not None:
             timer.cancel()
 
 
-_DO: dict[type[m.Output], Callable[[ThreadRunner, Any], None]] = {
-    m.Start: ThreadRunner._start,
-    m.Open: ThreadRunner._open,
-    m.Apply: ThreadRunner._apply,
-    m.Begin: ThreadRunner._begin,
-    m.Send: ThreadRunner._send,
-    m.Steer: ThreadRunner._steer,
-    m.AskToStop: ThreadRunner._ask_to_stop,
-    m.Dismiss: ThreadRunner._dismiss,
-    m.Stop: ThreadRunner._stop,
-    m.Reply: ThreadRunner._reply,
-    m.Withdraw: ThreadRunner._withdraw,
-    m.Finish: ThreadRunner._finish,
-    m.Pause: ThreadRunner._pause,
-    m.EndSession: ThreadRunner._end_session,
-    m.End: ThreadRunner._end,
-    m.SetTimer: ThreadRunner._set_timer,
-    m.ClearTimer: ThreadRunner._clear_timer,
+_DO: dict[type[s.Output], Callable[[ThreadRunner, Any], None]] = {
+    s.Start: ThreadRunner._start,
+    s.OpenWith: ThreadRunner._open,
+    s.Apply: ThreadRunner._apply,
+    s.Begin: ThreadRunner._begin,
+    s.Send: ThreadRunner._send,
+    s.Steer: ThreadRunner._steer,
+    s.AskToStop: ThreadRunner._ask_to_stop,
+    s.Dismiss: ThreadRunner._dismiss,
+    s.Stop: ThreadRunner._stop,
+    s.Reply: ThreadRunner._reply,
+    s.Withdraw: ThreadRunner._withdraw,
+    s.Finish: ThreadRunner._finish,
+    s.Pause: ThreadRunner._pause,
+    s.CloseSession: ThreadRunner._end_session,
+    s.End: ThreadRunner._end,
+    s.SetTimer: ThreadRunner._set_timer,
+    s.ClearTimer: ThreadRunner._clear_timer,
 }
 
 

@@ -2,7 +2,7 @@
 
 from treadle.agents.config import AgentConfig
 from treadle.domain.entities import Assigned
-from treadle.runner.machine import Options, View
+from treadle.runner.signals import Options, View
 from treadle.store.ports import ThreadWork
 
 

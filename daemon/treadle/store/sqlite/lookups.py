@@ -1,6 +1,7 @@
 """Load what commands refer to, for the state that they are decided against."""
 
 import sqlite3
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 
 from treadle.domain.detail import json_text
-from treadle.domain.ids import ActivityStatus, When
+from treadle.domain.ids import ActivityStatus
 from treadle.domain.paths import path_key
 from treadle.domain.state import (
     ActivityState,
@@ -91,8 +92,12 @@ def _activity_state(turn_id: str, kind: str, title: str, status: ActivityStatus,
     return ActivityState(turn_id, kind, title, status, None if detail is None else msgspec.json.decode(detail))
 
 
-def _prompt_state(queued: int, text: str, content: str | None, when: When) -> PromptState:
-    return PromptState(text, None if content is None else msgspec.json.decode(content), when) if queued else SENT
+def _prompt_state(queued: int, text: str, content: str | None, when: str) -> PromptState:
+    if not queued:
+        return SENT
+    # msgspec leaves a default out of an event only if it is the same object.
+    same: Any = sys.intern(when)
+    return PromptState(text, None if content is None else msgspec.json.decode(content), same)
 
 
 SENT = PromptState(queued=False)
