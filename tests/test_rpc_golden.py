@@ -157,6 +157,12 @@ def test_the_error_for_a_refused_database_matches_its_golden(data_dir: Path, kin
         assert daemon.finish() == 1
 
 
+def test_the_error_for_an_invalid_configuration_of_agents_matches_its_golden(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        (data_dir / "agents.json").write_text('{"agents": {"mine": {"command": 7}}}')
+        assert error_of(daemon.call("agent/list"), data_dir) == APART["badConfig"]
+
+
 def test_the_progress_of_a_rebuild_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for _ in range(11):

@@ -90,15 +90,27 @@ class AgentConnection:
             self._write(encode_request(id, method, params))
         return id
 
-    async def call(self, method: str, params: object, patience: float | None) -> Json:
+    async def call(
+        self,
+        method: str,
+        params: object,
+        patience: float | None,
+        answered: Callable[[], None] = lambda: None,
+    ) -> Json:
         """Send a request and return its result. Everything that the agent wrote before has been received by then.
 
         patience: for how many seconds the agent may send nothing at all; it may take PATIENCES times as long in all.
-        None: as long as it takes. Raises AgentFailed.
+        None: as long as it takes. answered: see `request`. Raises AgentFailed.
         """
+
+        def take(result: Json | AgentFailed) -> None:
+            if not answer.done():
+                answer.set_result(result)
+                answered()
+
         answer: asyncio.Future[Json | AgentFailed] = asyncio.get_running_loop().create_future()
         self._heard = started = self._now()
-        id = self.request(method, params, lambda result: None if answer.done() else answer.set_result(result))
+        id = self.request(method, params, take)
         try:
             while not answer.done():
                 left = None if patience is None else self._left(method, patience, started)

@@ -3,7 +3,7 @@
 https://agentclientprotocol.com/protocol/v1/initialization, …/session-setup, …/session-config-options, …/elicitation
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -77,13 +77,19 @@ def can_steer(agent: Agent) -> bool:
 
 
 async def open_session(
-    connection: AgentConnection, config: AgentConfig, how: How, folder: str, earlier: str | None
+    connection: AgentConnection,
+    config: AgentConfig,
+    how: How,
+    folder: str,
+    earlier: str | None,
+    answered: Callable[[], None],
 ) -> OpenedSession:
-    """Open a session in the folder. earlier: the agent's id of the session to continue. Raises AgentFailed."""
+    """Open a session in the folder. earlier: the agent's id of the session to continue. answered: is called when the
+    agent answers, before it is heard further. Raises AgentFailed."""
     params: Json = {"cwd": folder, "mcpServers": config.mcp_servers}
     if how != "new":
         params["sessionId"] = earlier
-    result = await connection.call(f"session/{how}", params, OPEN)
+    result = await connection.call(f"session/{how}", params, OPEN, answered)
     id = as_text(result.get("sessionId"), "") or (earlier if how in ("load", "resume") else "")
     if not id:
         raise AgentFailed(f"the agent answered session/{how} without the id of a session")
@@ -133,9 +139,16 @@ async def _set(connection: AgentConnection, session: OpenedSession, option: Json
     params |= {"configId": option["id"], "value": value, **kind}
     result = await connection.call("session/set_config_option", params, SET)
     if "configOptions" in result:
-        session.options[:] = options_in(result)
+        _renew(session, result)
     else:
         option["currentValue"] = value
+
+
+def _renew(session: OpenedSession, told: Json) -> None:
+    """Take over all options of the agent. They do not hold its modes, where it has only those."""
+    found = options_in(told)
+    modes = [one for one in session.options if one["id"] == "mode" and "treadle" in as_object(one.get("_meta"))]
+    session.options[:] = found if any(one["id"] == "mode" for one in found) else found + modes
 
 
 def note_update(session: OpenedSession, update: Json) -> bool:
@@ -143,7 +156,7 @@ def note_update(session: OpenedSession, update: Json) -> bool:
     before = [dict(option) for option in session.options]
     match update.get("sessionUpdate"):
         case "config_option_update":
-            session.options[:] = options_in(update)
+            _renew(session, update)
         case "current_mode_update":
             for option in session.options:
                 if option["id"] == "mode":

@@ -21,7 +21,8 @@ Owned = tuple[list[TurnOwner], list[SessionOwner], list[QueueOwner]]
 class Recovery:
     """Finds daemons that exited without ending what they ran.
 
-    looking: called before each check. has_host: whether a host sends the prompts that such daemons were to send.
+    looking: called before each check. has_host: whether a host sends the prompts of all daemons: their queues are left
+    to it.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Recovery:
         engine: Engine,
         looking: Callable[[], None],
         *,
-        has_host: Callable[[], bool] = lambda: False,
+        has_host: Callable[[], bool],
         every: float = LOOK_FOR_GONE,
     ) -> None:
         self._store = store
@@ -87,16 +88,14 @@ class Recovery:
         if ending:
             await self._submit(ending)
             queues = await self._store.read(lambda reads: reads.open_queues())
-        if not any(queue.runner in runners for queue in queues) or self._has_host():
-            return
         # With the version, because another daemon may have taken the queue over meanwhile.
-        await self._submit(
-            [
-                PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
-                for queue in queues
-                if queue.runner in runners
-            ]
-        )
+        pausing: list[Command] = [
+            PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
+            for queue in queues
+            if queue.runner in runners
+        ]
+        if pausing and not self._has_host():
+            await self._submit(pausing)
 
     async def _submit(self, commands: list[Command]) -> None:
         answers = [self._engine.submit([command]).future for command in commands]

@@ -14,8 +14,9 @@ from treadle.domain.state import ActivityState, State, ThreadState
 
 # Turns
 
-_GOOD_ENDS: Final = ("end_turn", "max_tokens")
-"""Stop reasons of the Agent Client Protocol after which the next prompt is sent."""
+_GOOD_ENDS: Final = ("end_turn", "max_tokens", "outside_turn")
+"""Stop reasons after which the next prompt is sent: of the Agent Client Protocol, and that of what an agent did by
+itself."""
 
 
 def _start_turn(state: State, command: c.StartTurn, stamp: Stamp) -> Iterator[e.Event]:

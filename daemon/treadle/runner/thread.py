@@ -123,6 +123,7 @@ class ThreadRunner:
         self._session_id = ""
         self._mapper: AgentSession | None = None
         self._loading = False
+        self._changes: list[Json] = []  # of options, while a session opens; its answer says what was changed before
         self._preface: list[Json] = []
         self._prompt: list[Json] = []
         self._answer: Json = {}
@@ -365,14 +366,20 @@ class ThreadRunner:
         assert work is not None
         assert config is not None
         self._session_id = new_id()
+
+        def answered() -> None:
+            self._put(self._changes.clear)
+
         self._mapper = AgentSession(self._agent, self.thread_id, Ids(f".{self._session_id[-8:]}"))
         try:
             earlier = await self._earlier(work)
             self._loading = output.how == "load"
-            session = await open_session(process.connection, config, output.how, work.path, earlier)
+            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
             self._loading = False
+            self._note_changes(session)
             try:
                 await choose(process.connection, session, dict(output.options))
+                self._note_changes(session)
             except AgentFailed as error:
                 self._put(s.OpenFailed(str(error)))
                 return
@@ -414,6 +421,11 @@ class ThreadRunner:
             self._put(s.SessionReady(output.options, sequence))
         else:
             self._put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    def _note_changes(self, session: OpenedSession) -> None:
+        for update in self._changes:
+            note_update(session, update)
+        self._changes.clear()
 
     async def _require_auth(self, reason: str) -> int:
         command = ac.RequireAuth(
@@ -687,7 +699,7 @@ class ThreadRunner:
             self._respond(id, None, None)
 
     def _withdraw(self, output: s.Withdraw) -> None:
-        self._questions.pop(output.approval, None)
+        self._respond(output.approval, None, None)
         self._record(c.ResolveApproval(thread_id=self.thread_id, id=output.approval, outcome=None, by="agent"))
 
     # What the agent says
@@ -729,7 +741,9 @@ class ThreadRunner:
     def _hear_update(self, update: Json) -> bool:
         """Note what an update says of the session; return whether it is to be recorded in a turn."""
         kind = kind_of(update)
-        if self._session is not None and note_update(self._session, update):
+        if self._session is None and kind in ("current_mode_update", "config_option_update"):
+            self._changes.append(update)
+        elif self._session is not None and note_update(self._session, update):
             self._note_options()
         if kind == "usage_update":
             self._usage.note(update)

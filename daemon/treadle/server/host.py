@@ -41,13 +41,13 @@ async def run_host(
     if opening.cancelled():
         return 0
     store = opening.result()
-    activity = _Activity()
+    rest = _Rest()
     services = Services(
         store,
         data_dir,
         linger=LINGER,
         agents_files=agents_files,
-        appended=activity.appended,
+        appended=rest.appended,
         is_host=True,
     )
     try:
@@ -56,7 +56,7 @@ async def run_host(
         tasks = await services.start()
         lock.tell(store.runner.name)
         ready()
-        resting = asyncio.create_task(activity.rest(services.supervisor, idle), name="rest")
+        resting = asyncio.create_task(rest.wait(services.supervisor, idle), name="rest")
         await _first_of(told, resting, *tasks)
         resting.cancel()
         failed = [task for task in tasks if task.done()]
@@ -74,8 +74,8 @@ async def _first_of(told: asyncio.Event, *tasks: "asyncio.Task[object]") -> None
     telling.cancel()
 
 
-class _Activity:
-    """When the host last did something."""
+class _Rest:
+    """How long no agent has worked."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -84,7 +84,7 @@ class _Activity:
         """The host has appended events."""
         self._last = time.monotonic()
 
-    async def rest(self, supervisor: Supervisor, seconds: float) -> None:
+    async def wait(self, supervisor: Supervisor, seconds: float) -> None:
         """Wait until no agent has worked, or waited for its place, for so long."""
         self._last = time.monotonic()
         while (left := self._last + seconds - time.monotonic()) > 0:
