@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from people import on_terminal
-from treadle.server.services import HOST_LOCK
+from treadle.server.host_lock import HOST_LOCK
 from treadle.store.sqlite.database import FileLock
 from wire import run, serving
 

@@ -75,7 +75,10 @@ def in_order(messages: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_session_matches_its_golden(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, "--no-agents", framing=framing) as daemon:
+    config = data_dir.with_name("config")
+    (config / "treadle").mkdir(parents=True)
+    (config / "treadle" / "agents.json").write_text('{"agents": {"mine": {"command": "node", "args": ["--key", "k"]}}}')
+    with spawn(data_dir, "--no-agents", framing=framing, env={"XDG_CONFIG_HOME": str(config)}) as daemon:
         for step in SESSION:
             daemon.send_together(m.encode() if isinstance(m, str) else m for m in step["send"])
             received = [daemon.message() for _ in step["receive"]]
@@ -152,6 +155,12 @@ def test_the_error_for_a_refused_database_matches_its_golden(data_dir: Path, kin
     with spawn(data_dir) as daemon:
         assert error_of(daemon.call("initialize"), data_dir) == APART[kind]
         assert daemon.finish() == 1
+
+
+def test_the_error_for_an_invalid_configuration_of_agents_matches_its_golden(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        (data_dir / "agents.json").write_text('{"agents": {"mine": {"command": 7}}}')
+        assert error_of(daemon.call("agent/list"), data_dir) == APART["badConfig"]
 
 
 def test_the_progress_of_a_rebuild_matches_its_golden(data_dir: Path) -> None:

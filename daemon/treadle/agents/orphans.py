@@ -104,6 +104,20 @@ async def end_orphans(folder: Path, is_gone: Callable[[str], bool]) -> int:
     return len(orphans)
 
 
+def left_behind(folder: Path, is_gone: Callable[[str], bool]) -> list[Path]:
+    """The records whose daemons have exited, and those that are invalid. Changes nothing. Raises OSError."""
+    left: list[Path] = []
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            if is_gone(_read(file).runner):
+                left.append(file)
+        except FileNotFoundError:
+            continue  # the agent has just ended
+        except (ValueError, RecursionError):
+            left.append(file)
+    return left
+
+
 def _orphans(folder: Path, is_gone: Callable[[str], bool]) -> list[tuple[Path, AgentRecord]]:
     """The records whose daemons have exited. Removes those that are invalid or of another boot."""
     try:

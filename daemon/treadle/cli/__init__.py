@@ -27,7 +27,7 @@ COMMANDS = (
         "export",
         "import",
     ),
-    *("agents", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 

@@ -184,7 +184,7 @@ def _work(data_dir: "Path", name: str) -> "ThreadWork":
 
 def _is_sent(data_dir: "Path", work: "ThreadWork") -> bool:
     """Whether a process that stays sends the prompts of a thread: the one that runs its agent, or a host."""
-    from treadle.server.services import has_host
+    from treadle.server.host_lock import has_host
 
     return (work.session is not None and work.session.open) or has_host(data_dir)
 

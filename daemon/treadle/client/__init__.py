@@ -100,6 +100,7 @@ class Client:
     approval_list = Call(endpoints.APPROVAL_LIST)
     session_list = Call(endpoints.SESSION_LIST)
     rule_list = Call(endpoints.RULE_LIST)
+    agent_list = Call(endpoints.AGENT_LIST)
     setting_list = Call(endpoints.SETTING_LIST)
     event_list = Call(endpoints.EVENT_LIST)
     search_query = Call(endpoints.SEARCH)

@@ -87,6 +87,10 @@ KINDS: Final[dict[str, Kind]] = {
     "databaseNewer": Kind(
         errors.REQUEST_FAILED, "A newer version of treadle has upgraded the database. Start that version"
     ),
+    "badConfig": Kind(
+        errors.REQUEST_FAILED,
+        "A file in which agents are configured is invalid or cannot be read. The message names the file and the line",
+    ),
     "overloaded": Kind(
         errors.OVERLOADED,
         "A queue is full, or other processes keep the database busy. Nothing was done. Retry after `retryAfterMs` "

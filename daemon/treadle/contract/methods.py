@@ -157,6 +157,7 @@ SESSION_LIST = Endpoint(
     PAGE_BYTES,
 )
 RULE_LIST = Endpoint("rule/list", "List rules, newest first.", params.ListParams, Page[Rule], answer_bytes=PAGE_BYTES)
+AGENT_LIST = Endpoint("agent/list", "List the agents that are configured.", params.NoParams, results.ConfiguredAgents)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )
@@ -183,7 +184,7 @@ SUBSCRIPTION_OPEN = Endpoint(
     PAGE_BYTES,
 )
 SUBSCRIPTION_CLOSE = Endpoint("subscription/close", "Close a subscription.", params.CloseParams, NULL, MAY_NOT_FIND)
-STATUS = Endpoint("daemon/status", "Versions, sizes and queues.", params.NoParams, results.Status)
+STATUS = Endpoint("daemon/status", "Versions, sizes, queues and running agents.", params.NoParams, results.Status)
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(one for one in vars().values() if isinstance(one, Endpoint))

@@ -231,6 +231,21 @@ class WorkDoneProgressCreate(Struct, frozen=True):
     token: Annotated[str, note("The token for the `$/progress` notifications that follow")]
 
 
+AgentPhase = Literal[
+    "waiting",
+    "absent",
+    "starting",
+    "started",
+    "opening",
+    "ready",
+    "applying",
+    "beginning",
+    "prompting",
+    "cancelling",
+    "ending",
+]
+
+
 class Sizes(Struct, frozen=True, rename="camel"):
     """Sizes on disk, in bytes."""
 
@@ -243,6 +258,27 @@ class Queues(Struct, frozen=True, rename="camel"):
     requests: Annotated[int, note("Requests that are not yet answered, including this one")]
     output_bytes: Annotated[int, note("Output that the client has not yet read, in bytes")]
     subscriptions: Annotated[int, note("Open subscriptions")]
+
+
+class ConfiguredAgent(Struct, frozen=True):
+    name: str
+    command: Annotated[str, note("Its program, without the arguments, which may be secret")]
+
+
+class ConfiguredAgents(Struct, frozen=True):
+    agents: Annotated[list[ConfiguredAgent], note("Sorted by name")]
+
+
+class RunningAgent(Struct, frozen=True, rename="camel"):
+    """An agent that a daemon runs, or is about to."""
+
+    thread_id: GivenId
+    agent: Annotated[str, note("Its name")]
+    phase: Annotated[
+        AgentPhase,
+        note("What it does: `waiting` for a place, `prompting` while a turn runs, `ready` between two turns"),
+    ]
+    pid: Annotated[int | None, note("Its process id, or null if it has no process yet")]
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -260,3 +296,7 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]
+    agents: Annotated[list[RunningAgent], note("The agents that this daemon runs, or is about to")]
+    host_pid: Annotated[
+        int | None, note("The process id of the host, which runs the agents of all daemons. Null if no host runs")
+    ]

@@ -211,7 +211,9 @@ def _go_on(state: RunnerState) -> tuple[RunnerState, Outputs]:
             return _give_up(state, state.dead)
         case "started" | "ready" if not state.suits:
             return _end(state, "the daemon ended" if state.closing else "the thread does not need it")
-        case "started" if state.sends and view.claimed:
+        case "started" if view.next is not None and not view.claimed:
+            return _end(state, "another daemon runs the agent")
+        case "started" if state.sends:
             return replace(state, phase="opening"), [ClearTimer("idle"), OpenWith(state.ways[0], view.options)]
         case "ready" if state.knows and view.options != state.applied:
             return replace(state, phase="applying"), [Apply(view.options)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from treadle.contract.results import AgentPhase
 from treadle.core.engine import Engine
 from treadle.domain.entities import Rule
 from treadle.store.errors import StorageError
@@ -62,7 +63,7 @@ class Running(NamedTuple):
 
     thread_id: str
     agent: str
-    phase: str
+    phase: AgentPhase
     pid: int | None
 
 
@@ -98,6 +99,7 @@ class Supervisor:
         self._find_files, self._records = files, records
         self._files: tuple[Path, ...] = ()
         self._is_host, self._has_host, self._started = is_host, has_host, started
+        self._had_host = False
         self._cursor: int | None = None
         self._rules: list[Rule] = []
         self._runners: dict[str, ThreadRunner] = {}
@@ -157,6 +159,9 @@ class Supervisor:
     # Looking
 
     async def _look(self) -> None:
+        has_host = not self._is_host and self._has_host()
+        if has_host != self._had_host:  # threads whose events were seen long ago have another owner now
+            self._had_host, self._cursor = has_host, None
         cursor, mine = self._cursor, list(self._runners)
         seen = await self._store.read(lambda reads: _seen(reads, cursor, mine))
         if self._cursor is None or seen.sequence > self._cursor:
@@ -165,7 +170,6 @@ class Supervisor:
             self._rules[:] = seen.rules
         if self._is_host:
             self._wanted |= seen.assigned
-        has_host = bool(seen.works) and not self._is_host and self._has_host()
         for work in seen.works:
             self._see(work, seen.sequence, has_host)
         self._wanted.clear()
@@ -198,7 +202,7 @@ class Supervisor:
         from treadle.runner.thread import Shared, ThreadRunner
 
         if self._shared is None:
-            self._store.runner.acquire()  # else its agents are taken for those of a dead daemon, and ended
+            self._store.runner.acquire()  # or its agents would be taken for those of a daemon that has exited
             self._files = self._find_files()
             settings = self._settings()
             self._shared = Shared(

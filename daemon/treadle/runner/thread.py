@@ -42,7 +42,7 @@ from treadle.agents.session import (
 from treadle.agents.shapes import Agent, Json, as_object, as_text, kind_of, text_of, update_of
 from treadle.agents.tool_calls import paths_of
 from treadle.contract.errors import METHOD_NOT_FOUND
-from treadle.contract.results import BatchDispatched
+from treadle.contract.results import AgentPhase, BatchDispatched
 from treadle.core.engine import Overloaded, now
 from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
@@ -153,7 +153,7 @@ class ThreadRunner:
         return self._state.phase == "absent" and self._inbox.empty() and not self._tasks
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> AgentPhase:
         """What it does now: see machine.Phase; `waiting` while other agents have all the places."""
         return "waiting" if self._shared.places.is_waiting(self.thread_id) else self._state.phase
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +22,10 @@ from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
 from treadle.server.peer import Peer
 from treadle.server.progress import Waiting
-from treadle.server.services import ENDING, Services
+from treadle.server.services import ENDING, Services, open_store, set_up_loop
 from treadle.server.session import Method, RpcSession
 from treadle.server.stdio import FdReader, FdWriter
-from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.errors import StorageError
 from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
@@ -126,13 +125,9 @@ class Daemon:
 
     async def _open(self) -> None:
         options = self.options
-        try:
-            store = await Store.open(
-                options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
-            )
-        except OSError as error:
-            why = explained(error)
-            raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
+        store = await open_store(
+            options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
+        )
         if self.client.progress:
             self._waiting = Waiting(self.peer, self.session.notify)
         services = Services(
@@ -292,14 +287,10 @@ async def serve(options: Options, methods: Callable[[Daemon], Mapping[str, Metho
 
 async def run(daemon: Daemon, transport: Transport) -> int:
     """Serve one client until it sends `exit`, closes its end or has exited; return the exit status."""
-    loop = asyncio.get_running_loop()
     session, reader, writer = daemon.session, transport.reader, transport.writer
     client_log = ClientLog(session, writer)
     logging.getLogger("treadle").addHandler(client_log)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Emacs ends its children with SIGHUP
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(number, session.gone.set)
-    loop.set_exception_handler(_log_unhandled)
+    set_up_loop(session.gone.set)
     reading = _read(reader, transport.decoder, session, writer)
     ends = session.exiting.wait(), session.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
     failure = (await _one_of(reading, *ends))[0]
@@ -355,11 +346,6 @@ async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
         for task in tasks:
             task.cancel()
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an unhandled exception. asyncio's own handler prints futures, whose exceptions may contain client text."""
-    log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 async def _read(reader: FdReader, decoder: FrameDecoder, session: RpcSession, writer: FdWriter) -> None:

@@ -34,6 +34,7 @@ from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
 from treadle.server.app import Daemon
 from treadle.server.handshake import Handshake, method
+from treadle.server.host_lock import host_of
 from treadle.server.services import Services
 from treadle.server.session import Method, Then
 from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
@@ -190,6 +191,16 @@ class Methods:
         before = decode_cursor(params.cursor, LATEST)
         return self._read(lambda reads: reads.rule_list(params.limit, before))
 
+    @handles(endpoints.AGENT_LIST)
+    def agent_list(self, params: NoParams) -> object:
+        from treadle.agents.config import BadConfig, read_agents
+
+        try:
+            agents = read_agents(*self.daemon.options.agents_files())
+        except (BadConfig, OSError) as error:
+            raise errors.bad_config(str(error)) from None
+        return results.ConfiguredAgents([results.ConfiguredAgent(agent.name, agent.config.command) for agent in agents])
+
     @handles(endpoints.SETTING_LIST)
     def setting_list(self, params: ListParams) -> object:
         after = decode_cursor(params.cursor, "")
@@ -285,6 +296,7 @@ class Methods:
         await daemon.engine.settled()
         store = daemon.store
         sequence = await store.read(lambda reads: reads.sequence())
+        host = host_of(store.data_dir)
         return results.Status(
             version=__version__,
             protocol_version=endpoints.PROTOCOL_VERSION,
@@ -307,6 +319,10 @@ class Methods:
                 output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
                 subscriptions=len(self.daemon.subscriptions),
             ),
+            agents=[
+                results.RunningAgent(one.thread_id, one.agent, one.phase, one.pid) for one in daemon.supervisor.running
+            ],
+            host_pid=None if host is None else host.pid,
         )
 
 
