@@ -17,11 +17,11 @@ from scripted import scripted
 from scripted_agent.scripts import SCRIPTS
 from scripted_agent.sessions import OPTIONS
 from scripted_agent.start import ANSWERS, BEHAVIOURS
-from treadle.agents.check import initialize
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed, AgentRefused
 from treadle.agents.process import AgentProcess
+from treadle.agents.session import initialize
 from wire import PATIENCE
 
 Json = dict[str, Any]
