@@ -285,7 +285,18 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
     prepare, expected_status = SESSIONS[name]
     began = prepare(data_dir)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), "--log-file", os.devnull),
+        # Without agents: the examples play the agent themselves.
+        *(
+            sys.executable,
+            "-m",
+            "treadle",
+            "serve",
+            "--no-agents",
+            "--data-dir",
+            str(data_dir),
+            "--log-file",
+            os.devnull,
+        ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
