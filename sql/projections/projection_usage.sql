@@ -1,7 +1,7 @@
 -- projection_usage, by (thread_id, turn_id): UsageReported, ThreadDeleted. What a report does not say stays as it was.
 
 -- What the turn used before is taken out of the sum, and what it used now is added. The currency of the sum is the first one that
--- there was; the cost of a turn in another one does not count. Rounded, because a sum of fractions shows how it was made.
+-- there was; the cost of a turn in another one does not count, and if none counts there is no cost. Rounded, because a sum of fractions shows how it was made.
 CREATE TRIGGER projection_usage_reported INSTEAD OF INSERT ON rare_projector
 WHEN NEW.event_type = 'UsageReported' AND coalesce(NEW.payload ->> '$.cost', NEW.payload ->> '$.tokens') IS NOT NULL BEGIN
   INSERT INTO projection_usage (thread_id, turn_id, currency) VALUES (NEW.thread_id, '', NEW.payload ->> '$.currency')
@@ -9,7 +9,13 @@ WHEN NEW.event_type = 'UsageReported' AND coalesce(NEW.payload ->> '$.cost', NEW
   INSERT INTO projection_usage (thread_id, turn_id) VALUES (NEW.thread_id, NEW.payload ->> '$.id')
   ON CONFLICT (thread_id, turn_id) DO NOTHING;
   UPDATE projection_usage
-  SET cost = round(projection_usage.cost - turn.cost, 9)
+  SET cost = iif(
+    EXISTS (
+      SELECT 1 FROM projection_usage AS other
+      WHERE other.thread_id = NEW.thread_id AND other.turn_id NOT IN ('', turn.turn_id) AND other.cost IS NOT NULL
+        AND coalesce(other.currency, projection_usage.currency) IS projection_usage.currency
+    ), round(projection_usage.cost - turn.cost, 9), NULL
+  )
   FROM projection_usage AS turn
   WHERE projection_usage.thread_id = NEW.thread_id AND projection_usage.turn_id = ''
     AND turn.thread_id = NEW.thread_id AND turn.turn_id = NEW.payload ->> '$.id' AND turn.cost IS NOT NULL

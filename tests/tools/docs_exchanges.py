@@ -288,7 +288,18 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
     (config / "treadle").mkdir(parents=True, exist_ok=True)
     (config / "treadle" / "agents.json").write_text('{"agents": {"claude": {"command": "claude-agent-acp"}}}')
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), "--log-file", os.devnull),
+        # Without agents: the examples play the agent themselves.
+        *(
+            sys.executable,
+            "-m",
+            "treadle",
+            "serve",
+            "--no-agents",
+            "--data-dir",
+            str(data_dir),
+            "--log-file",
+            os.devnull,
+        ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "XDG_CONFIG_HOME": str(config)},

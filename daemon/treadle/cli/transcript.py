@@ -97,22 +97,18 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
         )
     }
     before = transcript.turns[0].position if transcript.left_out else None
+    newest = reader.read(lambda reads: reads.thread(thread_id, 1, LATEST))
     return msgspec.json.encode(
         {
-            "sequence": reader.read(lambda reads: reads.sequence()),
+            "sequence": newest.sequence,
             "threads": [transcript.thread],
             "turns": [turn.value for turn in transcript.turns],
             **found,
-            **reader.read(lambda reads: _of_agent(reads, thread_id)),
+            "prompts": newest.prompts,
+            "sessions": newest.sessions,
             "beforeCursor": None if before is None else encode_cursor(before),
         }
     )
-
-
-def _of_agent(reads: Reads, thread_id: str) -> dict[str, list[Any]]:
-    """The queued prompts and the newest session of a thread, as thread/read gives them."""
-    found = reads.thread(thread_id, 1, LATEST)
-    return {"prompts": found.prompts, "sessions": found.sessions}
 
 
 # Used by every output format
