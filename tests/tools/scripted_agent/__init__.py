@@ -50,6 +50,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `late` | a chunk of the same message right after the answer |
 | `late-settings` | `settings` right after the answer |
 | `outside` | a tool call and text by itself, half a second after the answer |
+| `echo` | the other words of the prompt, one every 20 ms |
 | `stream` | a chunk every 20 ms until it is cancelled |
 | `silent` | nothing until it is cancelled |
 | `cancel-end-turn` | like `stream`, but answers end_turn |
