@@ -254,6 +254,7 @@ def test_every_error_kind_has_its_code() -> None:
         errors.method_not_found(""),
         errors.invalid_params("", ""),
         errors.internal_error(),
+        errors.bad_config(""),
         errors.not_initialized(),
         errors.cancelled(),
         errors.overloaded("", 1),

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,33 +16,29 @@ import msgspec
 import pytest
 
 import wire
-from scripted import assert_end
+from scripted import assert_end, linux_only, scripted
 from treadle.agents.orphans import AgentRecord
 from treadle.agents.reaper import start_time
 from treadle.server.host_lock import HOST_LOCK, HostRecord, has_host
 from treadle.store.sqlite.database import FileLock
 from wire import PATIENCE, TREADLE, Daemon, kill, run, serving
 
-AGENT = Path(__file__).parent / "tools" / "obedient_agent.py"
-
 
 class Place:
-    """A data directory with an agent. heard: what the agent was told, a line each."""
+    """A data directory with an agent. pids: the file that its script `children` writes the ids of all processes to."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.data_dir, self.file = folder, folder / "data", folder / "heard"
+        self.folder, self.data_dir, self.pids, self._log = folder, folder / "data", folder / "pids", folder / "log"
         self.data_dir.mkdir(mode=0o700)
-        self.configure()
-
-    def configure(self) -> None:
-        agent = {"command": sys.executable, "args": [str(AGENT)], "env": {"HEARD": str(self.file)}}
         file = self.data_dir / "agents.json"
-        file.write_text(json.dumps({"agents": {"it": agent}}))
+        file.write_text(json.dumps({"agents": {"it": scripted(SCRIPTED_LOG=str(self._log), PIDS=str(self.pids))}}))
         file.chmod(0o600)
 
     @property
-    def heard(self) -> list[str]:
-        return self.file.read_text().splitlines() if self.file.exists() else []
+    def prompts(self) -> list[str]:
+        """The prompts that the agent got."""
+        messages = map(json.loads, self._log.read_text().splitlines())
+        return [one["params"]["prompt"][0]["text"] for one in messages if one.get("method") == "session/prompt"]
 
     @property
     def records(self) -> list[AgentRecord]:
@@ -124,13 +121,13 @@ def test_a_turn_goes_on_when_the_editor_that_asked_for_it_closes(place: Place) -
         follower = Follower(other)
         with serving(place.data_dir) as editor:
             begin(editor, place, "t")
-            ask(editor, "t", "q", f"wait {place.folder}/go")
-            turn = sent(follower, "q")
+            ask(editor, "t", "q", "script=ask")
             ask(editor, "t", "next", "hello")
-        (place.folder / "go").touch()
-        follower.until("TurnCompleted", id=turn, stopReason="end_turn")
-        follower.until("TurnCompleted", id=sent(follower, "next"))
-    assert place.heard == [f"wait {place.folder}/go", "hello"]
+            approval = follower.until("ApprovalRequested")["id"]
+        other.dispatch("ResolveApproval", threadId="t", id=approval, outcome="allow")
+        follower.until("TurnCompleted", id=sent(follower, "q"), stopReason="end_turn")
+        follower.until("TurnCompleted", id=sent(follower, "next"), stopReason="end_turn")
+    assert place.prompts == ["script=ask", "hello"]
 
 
 def test_a_prompt_that_a_script_left_behind_is_sent_by_the_host(place: Place) -> None:
@@ -147,13 +144,13 @@ def test_an_approval_that_the_host_waits_for_is_answered_from_a_daemon(place: Pl
     with place.hosting(), serving(place.data_dir) as daemon:
         begin(daemon, place, "t")
         follower = Follower(daemon)
-        ask(daemon, "t", "q", "ask")
+        ask(daemon, "t", "q", "script=ask")
         approval = follower.until("ApprovalRequested")["id"]
         shown = place.host("--status").stdout
         assert "t  it  waits for an approval  Thread t" in shown
-        daemon.dispatch("ResolveApproval", threadId="t", id=approval, outcome="yes")
+        daemon.dispatch("ResolveApproval", threadId="t", id=approval, outcome="allow")
+        follower.until("MessageAdded", role="assistant", text="chose allow")
         follower.until("TurnCompleted", id=sent(follower, "q"))
-    assert place.heard == ["ask", "answered yes"]
 
 
 def test_with_a_host_and_three_daemons_each_prompt_is_sent_once_and_by_the_host(place: Place) -> None:
@@ -174,7 +171,7 @@ def test_with_a_host_and_three_daemons_each_prompt_is_sent_once_and_by_the_host(
         runners = {event["runner"] for event in follower.events if event["type"] in ("SessionOpened", "TurnStarted")}
         assert len(runners) == 1
         assert not runners & {runner_of(daemon) for daemon in (a, b, c)}
-    assert sorted(place.heard) == prompts
+    assert sorted(place.prompts) == prompts
 
 
 def test_a_new_host_sends_what_waits_at_a_daemon_that_runs_no_agents(place: Place) -> None:
@@ -217,15 +214,16 @@ def test_what_a_killed_daemon_left_before_there_was_a_host_waits_until_it_is_res
 # When the host ends
 
 
+@linux_only
 def test_the_agents_of_a_killed_host_end_and_any_daemon_interrupts_its_turns(place: Place) -> None:
     with place.hosting() as host, serving(place.data_dir) as daemon:
         begin(daemon, place, "t")
         follower = Follower(daemon)
-        ask(daemon, "t", "q", "wait /nowhere/at/all")
+        ask(daemon, "t", "q", "script=children script=plain script=silent")
         ask(daemon, "t", "next", "hello")
         turn = sent(follower, "q")
-        pids = " ".join(str(record.pid) for record in place.records)
-        assert pids
+        follower.until("MessageAdded", role="assistant")
+        pids = place.pids.read_text()
         host.kill()
         follower.until("TurnInterrupted", id=turn, confirmed=False)
         follower.until("QueuePaused", reason="the turn was interrupted")
@@ -251,14 +249,15 @@ def test_a_prompt_that_waits_for_the_host_is_sent_by_its_daemon_once_the_host_is
         follower.until("TurnCompleted", id=turn)
 
 
+@linux_only
 def test_a_host_that_is_told_to_end_interrupts_its_turns(place: Place) -> None:
     with place.hosting() as host, serving(place.data_dir) as daemon:
         begin(daemon, place, "t")
         follower = Follower(daemon)
-        ask(daemon, "t", "q", "wait /nowhere/at/all")
+        ask(daemon, "t", "q", "script=children script=plain script=silent")
         turn = sent(follower, "q")
-        pids = " ".join(str(record.pid) for record in place.records)
-        assert pids
+        follower.until("MessageAdded", role="assistant")
+        pids = place.pids.read_text()
         host.send_signal(signal.SIGINT)
         follower.until("TurnInterrupted", id=turn, reason="the daemon ended")
         follower.until("SessionEnded", reason="the daemon ended")
@@ -273,13 +272,16 @@ def test_the_host_ends_when_no_agent_has_worked_for_a_while(place: Place) -> Non
 
 
 def test_the_host_does_not_end_while_a_turn_runs(place: Place) -> None:
-    with serving(place.data_dir) as daemon:
+    with serving(place.data_dir, "--no-agents") as daemon:
         begin(daemon, place, "t")
+        ask(daemon, "t", "q", "script=ask")
         follower = Follower(daemon)
         with place.hosting("--idle-minutes", "0.02") as host:
-            ask(daemon, "t", "q", "work 3")
-            turn = sent(follower, "q")
-            follower.until("TurnCompleted", id=turn, stopReason="end_turn")
+            approval = follower.until("ApprovalRequested")["id"]
+            while time.time() < (place.data_dir / HOST_LOCK).stat().st_mtime + 2:
+                assert place.host("--status").returncode == 0
+            daemon.dispatch("ResolveApproval", threadId="t", id=approval, outcome="allow")
+            follower.until("TurnCompleted", id=sent(follower, "q"), stopReason="end_turn")
             assert host.wait(PATIENCE) == 0
 
 
@@ -333,7 +335,7 @@ def test_only_the_process_that_holds_the_lock_is_stopped(place: Place) -> None:
         refused = place.host("--stop")
         lock.release()
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert "does not say which process it is" in refused.stderr
+        assert "its lock does not name its process" in refused.stderr
         assert other.poll() is None
         other.kill()
 
@@ -347,13 +349,13 @@ def test_the_status_shows_what_the_agents_of_a_daemon_do(place: Place) -> None:
         assert (status["agents"], status["hostPid"]) == ([], None)
         begin(daemon, place, "t")
         follower = Follower(daemon)
-        ask(daemon, "t", "q", f"wait {place.folder}/go")
-        turn = sent(follower, "q")
+        ask(daemon, "t", "q", "script=ask")
+        approval = follower.until("ApprovalRequested")["id"]
         [record] = place.records
         agents = daemon.result("daemon/status")["agents"]
         assert agents == [{"threadId": "t", "agent": "it", "phase": "prompting", "pid": record.pid}]
-        (place.folder / "go").touch()
-        follower.until("TurnCompleted", id=turn)
+        daemon.dispatch("ResolveApproval", threadId="t", id=approval, outcome="allow")
+        follower.until("TurnCompleted", id=sent(follower, "q"))
         assert [agent["phase"] for agent in daemon.result("daemon/status")["agents"]] == ["ready"]
 
 

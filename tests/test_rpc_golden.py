@@ -75,7 +75,10 @@ def in_order(messages: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_session_matches_its_golden(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, "--no-agents", framing=framing) as daemon:
+    config = data_dir.with_name("config")
+    (config / "treadle").mkdir(parents=True)
+    (config / "treadle" / "agents.json").write_text('{"agents": {"mine": {"command": "node", "args": ["--key", "k"]}}}')
+    with spawn(data_dir, "--no-agents", framing=framing, env={"XDG_CONFIG_HOME": str(config)}) as daemon:
         for step in SESSION:
             daemon.send_together(m.encode() if isinstance(m, str) else m for m in step["send"])
             received = [daemon.message() for _ in step["receive"]]

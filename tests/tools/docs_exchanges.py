@@ -284,10 +284,14 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
     """Replay one session. check: called with each block of the page, and what the daemon sent, with example values."""
     prepare, expected_status = SESSIONS[name]
     began = prepare(data_dir)
+    config = data_dir.with_name("config")
+    (config / "treadle").mkdir(parents=True, exist_ok=True)
+    (config / "treadle" / "agents.json").write_text('{"agents": {"claude": {"command": "claude-agent-acp"}}}')
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), "--log-file", os.devnull),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "XDG_CONFIG_HOME": str(config)},
     )
     conversation, examples, lasting = Conversation(process), Examples(data_dir), ExitStack()
     try:

@@ -131,7 +131,7 @@ def _stop(data_dir: Path) -> int:
     host = host_of(data_dir)
     if host is None:
         if has_host(data_dir):
-            raise UserError("the host cannot be told to end: it does not say which process it is")
+            raise UserError("the host cannot be told to end: its lock does not name its process")
         print("no host runs")
         return 0
     host.end()

@@ -298,5 +298,5 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     queues: Annotated[Queues, note("What is waiting")]
     agents: Annotated[list[RunningAgent], note("The agents that this daemon runs, or is about to")]
     host_pid: Annotated[
-        int | None, note("The process id of the host, which runs the agents of all daemons, or null if there is none")
+        int | None, note("The process id of the host, which runs the agents of all daemons. Null if no host runs")
     ]

@@ -1,18 +1,15 @@
 """The checks of `treadle doctor` that concern agents: their configuration, what is left of them, and the host."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from treadle.agents.config import BadConfig, read_agents, read_runner
 from treadle.agents.orphans import left_behind
 from treadle.server.host_lock import has_host, host_of
 from treadle.server.services import RECORDS
-from treadle.store.errors import explained
-from treadle.store.sqlite.database import FILE_NAME, configure_reader, connect
+from treadle.store.errors import StorageError
+from treadle.store.sqlite.doctor import runner_of
 from treadle.store.sqlite.environment import Finding
-from treadle.store.sqlite.runners import Runner, machine_of
 
 
 def examine_agents(data_dir: Path, files: Sequence[Path]) -> Iterator[Finding]:
@@ -37,10 +34,9 @@ def _configured(files: Sequence[Path]) -> Finding:
 
 def _left(data_dir: Path) -> Finding:
     try:
-        with closing(connect(data_dir / FILE_NAME, configure_reader)) as db:
-            runner = Runner(data_dir, machine_of(db))
-    except sqlite3.Error as error:  # it is being restored
-        return Finding("running agents", "warning", f"not looked at: {explained(error)}")
+        runner = runner_of(data_dir)
+    except StorageError as error:  # it is being restored
+        return Finding("running agents", "warning", f"not looked at: {error}")
     left = len(left_behind(data_dir / RECORDS, runner.is_gone))
     if left:
         return Finding("running agents", "warning", f"{left} are of daemons that are gone: the next start ends them")

@@ -198,7 +198,7 @@ class Methods:
         try:
             agents = read_agents(*self.daemon.options.agents_files())
         except (BadConfig, OSError) as error:
-            raise errors.request_failed("badConfig", str(error)) from None
+            raise errors.bad_config(str(error)) from None
         return results.ConfiguredAgents([results.ConfiguredAgent(agent.name, agent.config.command) for agent in agents])
 
     @handles(endpoints.SETTING_LIST)

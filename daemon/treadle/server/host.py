@@ -86,6 +86,7 @@ class _Activity:
 
     async def rest(self, supervisor: Supervisor, seconds: float) -> None:
         """Wait until no agent has worked, or waited for its place, for so long."""
+        self._last = time.monotonic()
         while (left := self._last + seconds - time.monotonic()) > 0:
             await asyncio.sleep(min(left, LOOK))
             if any(agent.phase not in RESTING for agent in supervisor.running):
