@@ -51,12 +51,13 @@ user> Hello
 -- interrupted (the daemon ended); the agent did not confirm"""
 
 HELPER = "Add a helper 🧵 𝔘𝔫𝔦 👩‍👩‍👧 that tries three times, then gives up 🚀"
+ECHOED = HELPER + " "
 
 WAITING = f"""# Retry (scripted) [waiting]
 user> Hello
 -- interrupted (the daemon ended); the agent did not confirm
 user> {HELPER} script=echo script=tool script=ask
-assistant> {HELPER} 
+assistant> {ECHOED}
 * make test [completed]
 * rm -rf build [pending]
 * rm -rf build [pending]
@@ -66,7 +67,7 @@ AT_LAST = f"""# Retry (scripted) [idle]
 user> Hello
 -- interrupted (the daemon ended); the agent did not confirm
 user> {HELPER} script=echo script=tool script=ask
-assistant> {HELPER} 
+assistant> {ECHOED}
 * make test [completed]
 * rm -rf build [completed]
 * rm -rf build [allow]

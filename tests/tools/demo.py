@@ -201,8 +201,8 @@ async def demo(folder: Path) -> bool:
 
         async with connect(data_dir) as third:
             async with asyncio.timeout(PATIENCE):
-                while left := remains(data_dir, [one.pid for one in agents if one.pid is not None]):
-                    await asyncio.sleep(0.05)
+                while left := remains(data_dir, [one.pid for one in agents if one.pid is not None]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # nobody tells of the end of another process's child
             window.line(paint("1;32", "✓ a new daemon: no process of the agent is left. The queue is resumed"))
             await third.dispatch(ResumeQueue(thread_id=THREAD))
             async with asyncio.timeout(PATIENCE):
