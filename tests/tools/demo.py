@@ -51,7 +51,8 @@ class Window:
         self.pieces = 0  # of text, since the last turn began
         self.answered: list[str] = []
         self._in_text = False
-        self._said: dict[object, object] = {}
+        self._said: dict[object, str | None] = {}
+        self._lengths: dict[str, int] = {}
         self._more = asyncio.Event()
 
     async def follow(self) -> None:
@@ -87,19 +88,23 @@ class Window:
         print(f"\n{text}" if self._in_text else text, flush=True)
         self._in_text = False
 
-    def _text(self, text: str) -> None:
-        print(text, end="", flush=True)
-        self._in_text = True
-        self.pieces += 1
+    def _text(self, message: str, text: str) -> None:
+        self._lengths[message] = self._lengths.get(message, 0) + len(text)
+        if text:
+            print(text, end="", flush=True)
+            self._in_text = True
+            self.pieces += 1
 
-    def _is_new(self, key: object, *status: str | None) -> bool:
-        before, self._said[key] = self._said.get(key), status
-        return before != status
+    def _is_new(self, key: object, status: str | None) -> bool:
+        if key in self._said and self._said[key] == status:
+            return False
+        self._said[key] = status
+        return True
 
     async def _show(self, change: ThreadSnapshot | Change) -> None:
         match change:
-            case AppendChange(text=text):
-                self._text(text)
+            case AppendChange(id=id, text=text):
+                self._text(id, text)
             case Upsert(value=Session() as session) if self._is_new(session.id, session.reason):
                 self.line(paint("2", f"── the agent's session: {session.reason or f'open ({session.how})'}"))
             case Upsert(value=Prompt() as prompt) if self._is_new(prompt.id, prompt.text):
@@ -110,8 +115,8 @@ class Window:
                     self.line(paint("2", f"── turn {turn.status}: {turn.stop_reason or turn.reason or turn.error}"))
             case Upsert(value=Message(role="user") as message):
                 self.line(paint("1;36", f"▌ {message.text}"))
-            case Upsert(value=Message() as message) if self._is_new(message.id):
-                self._text(message.text)
+            case Upsert(value=Message() as message):
+                self._text(message.id, message.text[self._lengths.get(message.id, 0) :])
             case Upsert(value=Activity(kind="tool_call") as call) if self._is_new((call.turn_id, call.id), call.status):
                 self.line(paint("33", f"  ⚙ {call.title}") + paint("2", f"  {call.status}"))
             case Upsert(value=Approval() as approval) if self._is_new(approval.id, approval.status):
@@ -228,7 +233,7 @@ async def demo(folder: Path) -> bool:
         ("agents that ran when the daemon was killed", f"{len(agents)}", len(agents) == 1),
         ("of these left afterwards", f"{len(left)}", not left),
         ("events before the kill, lost", f"{len(before)}, {len(lost)}", not lost),
-        ("how the agent's session went on", session.how, session.how != "new"),
+        ("how the session was opened again", session.how, session.how != "new"),
         ("prompts left in the queue", f"{len(fresh.prompts)}", not fresh.prompts),
         ("the window shows what a fresh read gives", "yes" if same else "NO", same),
         ("verify", verdict, verified == 0),
