@@ -251,7 +251,11 @@ async def demo(folder: Path) -> bool:
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="treadle-demo-") as folder:
-        return 0 if asyncio.run(demo(Path(folder))) else 1
+        try:
+            return 0 if asyncio.run(demo(Path(folder))) else 1
+        except TimeoutError:
+            print(paint("1;31", f"\nNOT all of it held: a step took more than {PATIENCE:g} s"))
+            return 1
 
 
 if __name__ == "__main__":
