@@ -1,4 +1,4 @@
-# make demo: set up, then play a recorded agent session through a real daemon
+# make demo: set up, then run an agent, kill its daemon in the middle of a turn, and resume its session
 # make test: set up, then run every test
 # make check: format, lint, types, pinned dependencies, documentation and the generated copies of the protocol
 # make schema: generate those copies again

@@ -51,6 +51,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `late` | a chunk of the same message right after the answer |
 | `late-settings` | `settings` right after the answer |
 | `outside` | a tool call and text by itself, half a second after the answer |
+| `echo` | the other words of the prompt, one every 20 ms |
 | `stream` | a chunk every 20 ms until it is cancelled |
 | `timed` | `count=N` chunks (100), one each `every=SECONDS` (0.01), each with the time when it was written |
 | `silent` | nothing until it is cancelled |

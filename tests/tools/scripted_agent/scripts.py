@@ -180,6 +180,13 @@ def ask_client(turn: Turn) -> None:
 # How a turn ends
 
 
+def echo(turn: Turn) -> None:
+    for word in turn.text.split():
+        if not word.startswith("script="):
+            turn.say(f"{word} ")
+            turn.sleep(0.02)
+
+
 def stream(turn: Turn) -> None:
     number = 0
     while True:
@@ -299,6 +306,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "late": late,
     "late-settings": late_settings,
     "outside": outside,
+    "echo": echo,
     "stream": stream,
     "timed": timed,
     "silent": lambda turn: turn.sleep(86_400),
