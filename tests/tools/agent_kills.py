@@ -198,7 +198,7 @@ class AgentKills:
         self.answered[queued["sequence"]] = queued["event"]
 
     async def _tend(self, client: Client, *steps: str) -> None:
-        """Answer what agents ask, stop a turn, or let paused queues go on. Another client may have been faster."""
+        """Answer what agents ask, stop a turn, or resume paused queues. Another client may have been faster."""
         with contextlib.suppress(RemoteError):
             if "answer" in steps:
                 for approval in (await client.approval_list()).items:
