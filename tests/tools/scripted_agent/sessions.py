@@ -106,7 +106,9 @@ class Agent:
         if "SCRIPTED_SESSIONS" in os.environ:
             folder = Path(os.environ["SCRIPTED_SESSIONS"])
             folder.mkdir(exist_ok=True)
-            (folder / f"{session.id}.json").write_text(json.dumps(asdict(session)))
+            part = folder / secrets.token_hex(8)  # a kill would leave half of a file
+            part.write_text(json.dumps(asdict(session)))
+            part.replace(folder / f"{session.id}.json")
 
     # Settings
 
