@@ -93,3 +93,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def app(home: Path) -> Checkout:
     """An empty repository."""
     return Checkout(home / "app", home)
+
+
+@pytest.fixture
+def part(home: Path) -> Checkout:
+    """A repository of which the folder `part` is the project's."""
+    return Checkout(home / "app", home, "part")

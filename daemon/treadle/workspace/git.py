@@ -32,7 +32,6 @@ OPTIONS: Final = (
     *("-c", "core.trustctime=true", "-c", "core.checkStat=default"),
     *("-c", "core.safecrlf=false", "-c", "core.quotePath=false", "-c", "core.logAllRefUpdates=false"),
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "i18n.commitEncoding=UTF-8"),
-    *("-c", "blame.ignoreRevsFile="),
     "--literal-pathspecs",  # a file may be named `:(top)*`
 )
 

@@ -18,6 +18,7 @@ class RawChange(Struct, frozen=True):
 
     old_mode: bytes
     new_mode: bytes
+    old_id: bytes
     status: str
     old_path: bytes
     path: bytes
@@ -56,7 +57,7 @@ def parse_diff(output: bytes) -> tuple[list[RawChange], list[bytes]]:
             path = field()
         counts[path] = (None, None) if added == b"-" else (int(added), int(removed))
     changes = [
-        RawChange(meta[0], meta[1], meta[4][:1].decode(), old_path, path, *counts.get(path, (0, 0)))
+        RawChange(meta[0], meta[1], meta[2], meta[4][:1].decode(), old_path, path, *counts.get(path, (0, 0)))
         for meta, old_path, path in lines
     ]
     return changes, list(_patches(changes, output[end + 1 :]))

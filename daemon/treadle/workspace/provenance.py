@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.workspace.git import Git, GitError
 from treadle.workspace.parsing import parse_blame
-from treadle.workspace.repositories import Repository, quarantined
+from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, shown
-from treadle.workspace.snapshots import IDENTITY, read_present
+from treadle.workspace.snapshots import IDENTITY, Present, read_present
 
 MAX_PAIRS = 500
-_BLAME: Final = ("blame", "--porcelain", "--no-textconv")
 
 _DEFAULT: Final = Bounds()
 
@@ -52,7 +52,7 @@ async def introduced(
     file = repository.prefix + os.fsencode(path)
     async with quarantined(repository, bounds.seconds) as quarantine:
         present = await read_present(quarantine, repository, bounds)
-        git = quarantine.git(repository, present.index).with_variables(**IDENTITY)
+        git = await _without_settings(quarantine, repository, present)
         pairs = pairs[:MAX_PAIRS]
         trees = await _trees_of(git, [commit for before, after in reversed(pairs) for commit in (before, after)])
         history = await _history(git, [*trees, present.tree])
@@ -62,7 +62,7 @@ async def introduced(
                 commit, at = (await git.run("rev-list", "-1", latest, "--", file)).decode().strip(), 0
             else:
                 where = f"-L{line},{line}"
-                found = parse_blame(await git.run(*_BLAME, where, latest, "--", file))
+                found = parse_blame(await git.run("blame", "--porcelain", where, latest, "--", file))
                 commit, at, file = found.commit, found.line, found.path
         except GitError as error:
             if "has only" in str(error) or "-L invalid" in str(error):
@@ -73,6 +73,16 @@ async def introduced(
     if not commit:
         raise GitError("noSuchFile", f"{path} is not in the snapshots")
     return _author(history[commit], len(pairs), at, shown(file.removeprefix(repository.prefix)))
+
+
+async def _without_settings(quarantine: Quarantine, repository: Repository, present: Present) -> Git:
+    """Git in an empty repository with the objects of this one, since git-blame obeys settings and fails by them."""
+    folder = quarantine.new_folder()
+    nowhere = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": str(folder)}
+    git = replace(quarantine.git(repository, present.index).with_variables(**IDENTITY, **nowhere), folder=folder)
+    kind = "sha256" if len(present.tree) == 64 else "sha1"
+    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={kind}")
+    return git
 
 
 def _author(version: int, pairs: int, line: int, path: str) -> Introduced:

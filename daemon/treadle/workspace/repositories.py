@@ -157,11 +157,12 @@ def _remove(folders: list[Path]) -> None:
 
 def _move(source: Path, target: Path) -> None:
     """Move objects between folders of one file system. An index of a pack comes last: git finds the pack by it."""
-    found = [path for path in source.rglob("*") if path.is_file() and not path.name.startswith("tmp_")]
-    for path in sorted(found, key=lambda path: path.suffix == ".idx"):
-        place = target / path.relative_to(source)
-        if not place.parent.is_dir():
+    for folder in source.iterdir():  # two digits of an id, or `pack`
+        place = target / folder.name
+        if not place.is_dir():
             with contextlib.suppress(FileExistsError):
-                place.parent.mkdir()
-                shutil.copymode(target, place.parent)  # a repository may be shared with a group
-        path.replace(place)
+                place.mkdir()
+                shutil.copymode(target, place)  # a repository may be shared with a group
+        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith("tmp_")]
+        for name in sorted(names, key=lambda name: name.endswith(".idx")):
+            os.replace(f"{folder}/{name}", f"{place}/{name}")  # noqa: PTH105

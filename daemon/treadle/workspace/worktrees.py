@@ -8,12 +8,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from treadle.workspace.git import GitError, within
-from treadle.workspace.parsing import names
+from treadle.workspace.git import Git, GitError, within
+from treadle.workspace.parsing import names, parse_diff
 from treadle.workspace.repositories import Repository, quarantined
 from treadle.workspace.restore import Undoable, change_to
 from treadle.workspace.skipping import Bounds, shown
-from treadle.workspace.snapshots import keep_present, read_commit, read_present
+from treadle.workspace.snapshots import Present, keep_present, read_commit, read_present
 
 WORKTREE_SECONDS = 120.0
 MAX_NAMED = 5  # files that the message of a conflict names
@@ -71,6 +71,9 @@ async def apply_worktree(
         # Only the index is patched, a temporary one: on a conflict, nothing else was written.
         merged = quarantine.git(project, quarantine.new_folder() / "index")
         await merged.run("read-tree", present.tree)
+        await merged.run(
+            "update-index", "-z", "--replace", "--index-info", stdin=await _same(git, base, theirs, present)
+        )
         try:
             await merged.run(*_APPLY, stdin=patch)
         except GitError as error:
@@ -81,6 +84,19 @@ async def apply_worktree(
         tree = (await merged.run("write-tree")).decode().strip()
         before = await keep_present(quarantine, project, present, ref, title, started)
         return Undoable(before, await change_to(quarantine, project, present, tree, theirs.skipped))
+
+
+async def _same(git: Git, base: str, theirs: Present, present: Present) -> bytes:
+    """Entries of an index that undo what both have changed in the same way: git refuses to add or remove it twice."""
+    changes, _ = parse_diff(await git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", base, theirs.tree))
+    differing = set(
+        names(await git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", theirs.tree, present.tree))
+    )
+    return b"".join(
+        b"%s %s\t%s\0" % (change.old_mode, change.old_id, change.path)
+        for change in changes
+        if change.path not in differing
+    )
 
 
 def _conflict(paths: list[bytes], said: str) -> str:
