@@ -29,7 +29,7 @@ class Checkout:
 
     def __init__(self, top: Path, home: Path, below: str = "") -> None:
         self.top, self.folder, self.home = top, top / below, home
-        self.scratch = home / "treadle" / "git"
+        self.data_dir = home / "treadle"
         self.folder.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main")
         self.git("config", "user.name", "Ada")
@@ -53,7 +53,7 @@ class Checkout:
         return self.git("rev-parse", "HEAD")
 
     async def open(self) -> Repository:
-        return await open_repository(self.folder, self.scratch)
+        return await open_repository(self.folder, self.data_dir)
 
     async def snapshot(self, **options: Any) -> Snapshot:
         return await take_snapshot(await self.open(), new_ref(), "test", **options)
@@ -95,5 +95,5 @@ class Checkout:
     def litter(self) -> list[str]:
         """Files that a command of git, or of treadle, should have removed."""
         found = [path for path in (self.top / ".git").rglob("*") if path.name.endswith(".lock") or "tmp_" in path.name]
-        kept = [path for path in self.scratch.rglob("*") if path.suffix != ".lock"] if self.scratch.exists() else []
+        kept = [path for path in self.data_dir.glob("git/**/*") if path.suffix != ".lock"]
         return sorted(map(str, (*found, *kept)))

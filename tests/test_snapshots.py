@@ -14,6 +14,7 @@ import pytest
 from checkouts import Checkout, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
 from treadle.workspace.git import GitError
+from treadle.workspace.provenance import introduced
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.skipping import Bounds, Skipped
 from treadle.workspace.snapshots import checkpoint_ref, list_refs, prune, take_snapshot
@@ -316,6 +317,45 @@ async def test_a_project_may_be_a_folder_of_a_larger_repository(home: Path, name
     assert app.repository() == repository
 
 
+@pytest.mark.parametrize("name", ["a:b", 'q"u\\o', "new\nline", "with space", "é", "caf\udce9"])
+async def test_a_repository_may_be_in_a_folder_of_any_name(home: Path, name: str) -> None:
+    app = Checkout(home / name, home)
+    app.data_dir = home / f"data {name}"
+    app.write("file", "one\n")
+    app.commit()
+    first = await app.snapshot()
+    app.write("file", "two\n")
+    await app.restore(first.commit)
+    assert (app.folder / "file").read_text() == "one\n"
+    assert app.git("fsck", "--no-dangling", "--strict") == ""
+
+
+async def test_a_repository_may_have_longer_ids(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
+    app = Checkout(home / "app", home)
+    app.write("file", "one\n")
+    first = await app.snapshot()
+    assert len(first.commit) == 64
+    app.write("file", "two\n")
+    second = await app.snapshot()
+    await app.restore(first.commit)
+    assert (app.folder / "file").read_text() == "one\n"
+    found = await introduced(await app.open(), [(first.commit, second.commit)], "file", 1)
+    assert found.by == "since"
+
+
+async def test_objects_that_git_writes_into_a_pack_are_kept(app: Checkout) -> None:
+    app.git("config", "core.bigFileThreshold", "1k")
+    app.write("large", b"x" * 100_000)
+    first = await app.snapshot()
+    assert len(list((app.top / ".git" / "objects" / "pack").glob("*.idx"))) == 1
+    app.write("large", b"y" * 100_000)
+    await app.restore(first.commit)
+    assert (app.folder / "large").read_bytes() == b"x" * 100_000
+    assert app.git("fsck", "--no-dangling", "--strict") == ""
+    assert app.litter() == []
+
+
 # What is skipped
 
 
@@ -436,6 +476,30 @@ async def test_line_ends_come_back_as_git_would_write_them(app: Checkout, autocr
     assert (await app.snapshot(previous=first.commit)).reused
 
 
+@pytest.mark.parametrize(
+    "title", ['treadle-skipped: ["file", "size", 1]', "a\n\ntreadle-skipped: x", "a\0b", "", "\udcff"]
+)
+async def test_any_title_leaves_the_skipped_paths_readable(app: Checkout, title: str) -> None:
+    app.write(b"large \xff", b"x" * 2000)
+    app.write("file", "one\n")
+    snapshot = await take_snapshot(await app.open(), new_ref(), title, bounds=Bounds(file_bytes=1000))
+    assert [skipped.path for skipped in snapshot.skipped] == ["large \N{REPLACEMENT CHARACTER}"]
+    app.write(b"large \xff", "small\n")
+    app.write("file", "two\n")
+    undoable = await app.restore(snapshot.commit)
+    assert (undoable.restored.written, undoable.restored.removed) == (["file"], [])
+    assert (app.folder / os.fsdecode(b"large \xff")).read_text() == "small\n"
+
+
+async def test_a_commit_of_the_user_skipped_nothing(app: Checkout) -> None:
+    app.write("file", "one\n")
+    app.git("add", "file")
+    app.git("commit", "--quiet", "--message", 'work\n\ntreadle-skipped: ["file", "size", 1]')
+    app.write("file", "two\n")
+    await app.restore(app.git("rev-parse", "HEAD"))
+    assert (app.folder / "file").read_text() == "one\n"
+
+
 # Refs
 
 
@@ -518,30 +582,39 @@ async def test_a_snapshot_that_skipped_other_files_is_not_used_again(app: Checko
 # Folders that are refused
 
 
-async def kind_of_refusal(folder: Path, scratch: Path) -> str:
+async def kind_of_refusal(folder: Path, data_dir: Path) -> str:
     with pytest.raises(GitError) as refused:
-        await open_repository(folder, scratch)
-    assert not scratch.exists()
+        await open_repository(folder, data_dir)
+    assert not (data_dir / "git").exists()
     return refused.value.kind
 
 
 async def test_a_repository_that_holds_the_home_directory_is_refused(home: Path, tmp_path: Path) -> None:
     git("init", "--quiet", home)
     (home / "project").mkdir()
-    assert await kind_of_refusal(home, tmp_path / "scratch") == "folderTooWide"
-    assert await kind_of_refusal(home / "project", tmp_path / "scratch") == "folderTooWide"
+    assert await kind_of_refusal(home, tmp_path / "data_dir") == "folderTooWide"
+    assert await kind_of_refusal(home / "project", tmp_path / "data_dir") == "folderTooWide"
     shutil.rmtree(home / ".git")
     git("init", "--quiet", home.parent)
-    assert await kind_of_refusal(home / "project", tmp_path / "scratch") == "folderTooWide"
+    assert await kind_of_refusal(home / "project", tmp_path / "data_dir") == "folderTooWide"
+
+
+async def test_a_repository_that_holds_the_data_directory_is_refused_unless_git_ignores_it(app: Checkout) -> None:
+    app.write("file")
+    app.data_dir = app.folder / "data"
+    app.write("data/treadle.db")
+    assert await kind_of_refusal(app.folder, app.data_dir) == "folderTooWide"
+    app.write(".gitignore", "/data/\n")
+    assert app.files((await app.snapshot()).commit) == [".gitignore", "file"]
 
 
 async def test_a_folder_without_a_work_tree_is_refused(app: Checkout, home: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    assert await kind_of_refusal(home, scratch) == "noRepository"
-    assert await kind_of_refusal(home / "missing", scratch) == "noRepository"
-    assert await kind_of_refusal(app.top / ".git", scratch) == "bareRepository"
+    data_dir = tmp_path / "data_dir"
+    assert await kind_of_refusal(home, data_dir) == "noRepository"
+    assert await kind_of_refusal(home / "missing", data_dir) == "noRepository"
+    assert await kind_of_refusal(app.top / ".git", data_dir) == "bareRepository"
     git("init", "--quiet", "--bare", home / "bare")
-    assert await kind_of_refusal(home / "bare", scratch) == "bareRepository"
+    assert await kind_of_refusal(home / "bare", data_dir) == "bareRepository"
 
 
 async def test_without_git_there_is_a_sentence(app: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -603,6 +676,7 @@ async def test_two_snapshots_of_a_repository_take_turns(app: Checkout) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
+from treadle.workspace.provenance import introduced
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 
@@ -622,7 +696,7 @@ async def test_a_kill_at_any_moment_leaves_a_repository_that_works(app: Checkout
         app.write(f"{n}", f"{n}\n")
     for n in range(8):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PROGRAM, app.folder, app.scratch, str(n)), stdout=subprocess.PIPE
+            *(sys.executable, "-c", PROGRAM, app.folder, app.data_dir, str(n)), stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         await process.stdout.readline()

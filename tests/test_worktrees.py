@@ -19,7 +19,7 @@ LINES = "".join(f"line {n}\n" for n in range(20))
 
 async def worktree_of(app: Checkout) -> tuple[Worktree, Repository]:
     worktree = await create_worktree(await app.open(), app.home / "work tree")
-    return worktree, await open_repository(worktree.folder, app.scratch)
+    return worktree, await open_repository(worktree.folder, app.data_dir)
 
 
 async def applied(app: Checkout, worktree: Worktree, repository: Repository) -> Undoable | None:

@@ -32,8 +32,12 @@ OPTIONS: Final = (
     *("-c", "core.trustctime=true", "-c", "core.checkStat=default"),
     *("-c", "core.safecrlf=false", "-c", "core.quotePath=false", "-c", "core.logAllRefUpdates=false"),
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "i18n.commitEncoding=UTF-8"),
-    "--literal-pathspecs",  # a file may be named `:(top)*`
 )
+VARIABLES: Final = {
+    "LC_ALL": "C",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LITERAL_PATHSPECS": "1",  # a file may be named `:(top)*`
+}
 
 
 class GitError(Exception):
@@ -79,7 +83,7 @@ class Git(Struct, frozen=True):
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=_environment() | {"LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1"} | dict(self.variables),
+                env=_environment() | VARIABLES | dict(self.variables),
                 start_new_session=True,
             )
         except OSError as error:

@@ -58,10 +58,11 @@ class Repository(Struct, frozen=True):
         return hashlib.sha256(os.fsencode(self.common_dir)).hexdigest()[:16]
 
 
-async def open_repository(folder: Path, scratch: Path) -> Repository:
-    """The repository that the folder is in. scratch: a folder for temporary files, which is created if it is missing.
+async def open_repository(folder: Path, data_dir: Path) -> Repository:
+    """The repository that the folder is in. data_dir: treadle's data directory, which gets a folder `git`.
 
-    Raises GitError (`noRepository`, `bareRepository`, and `folderTooWide` for one that holds the home directory).
+    Raises GitError (`noRepository`, `bareRepository`, and `folderTooWide` for one that holds the home directory, or the
+    data directory without ignoring it).
     """
     folder = _real(folder)
     git = Git(folder)
@@ -77,7 +78,14 @@ async def open_repository(folder: Path, scratch: Path) -> Repository:
     home = _real(Path.home())
     if top in (home, *home.parents):
         raise GitError("folderTooWide", f"the repository at {_text(top)} holds the home directory: it is left alone")
-    return Repository(folder, top, git_dir, common_dir, scratch)
+    data_dir = _real(data_dir)
+    if data_dir.is_relative_to(top):  # a restore would put back an old database
+        try:
+            git = Git(top, {"GIT_LITERAL_PATHSPECS": "0"})  # with 1, this command fails
+            await git.run("check-ignore", "--quiet", str(data_dir / "git"))
+        except GitError:
+            raise GitError("folderTooWide", f"the repository at {_text(top)} holds treadle's data directory") from None
+    return Repository(folder, top, git_dir, common_dir, data_dir / "git")
 
 
 async def _path(git: Git, kind: str) -> Path:
@@ -129,7 +137,7 @@ async def quarantined(repository: Repository, seconds: float) -> AsyncIterator[Q
     await asyncio.to_thread(repository.scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(repository.scratch / f"{repository.name}.lock")
     # Other data directories have their own locks, so they need other names. gc removes what starts with `tmp_`.
-    ours = hashlib.sha256(os.fsencode(_real(repository.scratch))).hexdigest()[:16]
+    ours = hashlib.sha256(os.fsencode(repository.scratch)).hexdigest()[:16]
     start_of_names = f"tmp_objdir-treadle-{ours}-"
     try:
         async with within(seconds) as timer, lock.held():

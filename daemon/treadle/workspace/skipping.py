@@ -120,14 +120,14 @@ def folders_above(path: bytes) -> list[bytes]:
 def message_of(title: str, skipped: Iterable[SkippedPath]) -> bytes:
     """The message of a snapshot's commit. It has the skipped paths, because a restore may not remove them."""
     lines = [_LINE + json.dumps([os.fsdecode(each.path), each.reason, each.size]) for each in skipped]
-    return "\n".join([" ".join(title.split()) or "treadle", "", *lines, ""]).encode(errors="replace")
+    subject = " ".join(title.replace("\0", " ").split()) or "treadle"
+    return "\n".join([subject, "", *lines, ""]).encode(errors="replace")
 
 
 def skipped_in(message: bytes) -> list[SkippedPath]:
-    """The skipped paths of a commit's message; none if treadle has not made the commit."""
+    """The skipped paths in a message of `message_of`."""
     found = list[SkippedPath]()
-    for line in message.decode(errors="replace").splitlines():
-        if line.startswith(_LINE):
-            path, reason, size = json.loads(line.removeprefix(_LINE))
-            found.append(SkippedPath(os.fsencode(path), reason, size))
+    for line in message.decode(errors="replace").splitlines()[2:]:
+        path, reason, size = json.loads(line.removeprefix(_LINE))
+        found.append(SkippedPath(os.fsencode(path), reason, size))
     return found

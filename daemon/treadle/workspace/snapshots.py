@@ -108,7 +108,7 @@ async def _is_equal(git: Git, commit: str, present: Present) -> bool:
 
 
 async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
-    """The tree of a commit, and what it skipped. Raises GitError (`noCommit`)."""
+    """The tree of a commit, and what it skipped: nothing if treadle has not made it. Raises GitError (`noCommit`)."""
     try:
         text = await git.run("cat-file", "commit", "--end-of-options", commit)
     except GitError as error:
@@ -116,7 +116,8 @@ async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
             raise
         raise GitError("noCommit", f"commit {commit} is not in the repository") from None
     headers, _, message = text.partition(b"\n\n")
-    return headers.split()[1].decode(), skipped_in(message)
+    ours = f"\ncommitter {IDENTITY['GIT_COMMITTER_NAME']} <{IDENTITY['GIT_COMMITTER_EMAIL']}> ".encode() in headers
+    return headers.split()[1].decode(), skipped_in(message) if ours else []
 
 
 async def read_present(quarantine: Quarantine, repository: Repository, bounds: Bounds) -> Present:
