@@ -491,6 +491,14 @@ async def test_any_title_leaves_the_skipped_paths_readable(app: Checkout, title:
     assert (app.folder / os.fsdecode(b"large \xff")).read_text() == "small\n"
 
 
+async def test_a_title_is_utf8_whatever_the_user_writes(app: Checkout) -> None:
+    app.git("config", "i18n.commitEncoding", "ISO-8859-1")
+    app.write("file")
+    snapshot = await take_snapshot(await app.open(), new_ref(), "é\nü")
+    assert "encoding" not in app.git("cat-file", "commit", snapshot.commit)
+    assert app.git("log", "--format=%s%b", "--encoding=UTF-8", snapshot.commit) == "é ü"
+
+
 async def test_a_commit_of_the_user_skipped_nothing(app: Checkout) -> None:
     app.write("file", "one\n")
     app.git("add", "file")

@@ -27,11 +27,11 @@ others if its editor was started by git, say by a hook, and they lead to that re
 
 OPTIONS: Final = (
     *("-c", "core.hooksPath=/dev/null"),  # `update-index` runs post-index-change, `update-ref` reference-transaction
-    *("-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.splitIndex=false"),
+    *("-c", "core.fsmonitor=false", "-c", "core.splitIndex=false"),
     # With core.trustctime=false, an edit that keeps the size and restores the time would not be seen.
     *("-c", "core.trustctime=true", "-c", "core.checkStat=default"),
     *("-c", "core.safecrlf=false", "-c", "core.quotePath=false", "-c", "core.logAllRefUpdates=false"),
-    *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "i18n.commitEncoding=UTF-8"),
+    *("-c", "i18n.commitEncoding=UTF-8"),
 )
 VARIABLES: Final = {
     "LC_ALL": "C",

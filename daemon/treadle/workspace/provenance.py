@@ -80,8 +80,8 @@ async def _without_settings(quarantine: Quarantine, repository: Repository, pres
     folder = quarantine.new_folder()
     nowhere = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": str(folder)}
     git = replace(quarantine.git(repository, present.index).with_variables(**IDENTITY, **nowhere), folder=folder)
-    kind = "sha256" if len(present.tree) == 64 else "sha1"
-    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={kind}")
+    object_format = "sha256" if len(present.tree) == 64 else "sha1"
+    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
     return git
 
 
