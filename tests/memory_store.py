@@ -158,6 +158,8 @@ class Contents:
                 self.cancelled_by[thread] = event.by
             case a.PromptSent() | a.PromptRemoved():
                 del self.rows["prompt", thread, event.id]
+            case e.CheckpointPruned():
+                del self.rows["checkpoint", thread, event.id]
             case a.RuleRemoved():
                 del self.rows["rule", event.id]
             case a.ContextLost():

@@ -235,8 +235,11 @@ CREATE TABLE checkpoints (
   git_commit  TEXT,
   tree        TEXT,
   phase       TEXT NOT NULL,
+  skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
+  restored    INTEGER, -- the event that says so
+  pruned      INTEGER NOT NULL DEFAULT 0,
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id);
