@@ -1,6 +1,6 @@
 """Compares snapshots of a folder with each other, and with its files as they are now."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from treadle.workspace.git import Git, within
 from treadle.workspace.parsing import RawChange, parse_diff
 from treadle.workspace.repositories import Repository, quarantined
-from treadle.workspace.skipping import Bounds, Hidden, shown
+from treadle.workspace.skipping import Bounds, Hidden, is_among, shown
 from treadle.workspace.snapshots import read_commit, read_present
 
 FILES_PER_PAGE = 500
@@ -70,14 +70,16 @@ async def compare(
     *,
     start: int = 0,
     limit: int = FILES_PER_PAGE,
+    paths: Sequence[str] = (),
     bounds: Bounds = _DEFAULT,
 ) -> Comparison:
     """Which files differ between two commits. after: None for the files as they are now. start: of an earlier page.
+    paths: only these files, and those in these folders, relative to the top of the work tree; all if empty.
 
     What one of them skipped is left out. Raises GitError.
     """
     async with _compared(repository, before, after, bounds) as (git, trees, hidden):
-        changes = await _changes(git, repository, trees, hidden)
+        changes = [change for change in await _changes(git, repository, trees, hidden) if is_among(change.path, paths)]
     lines = [(change.added or 0, change.removed or 0) for change in changes]
     end = start + limit
     return Comparison(
@@ -97,6 +99,7 @@ async def read_patches(
     start: int = 0,
     limit: int = PATCHES_PER_PAGE,
     max_bytes: int = PATCH_BYTES,
+    paths: Sequence[str] = (),
     bounds: Bounds = _DEFAULT,
 ) -> PatchPage:
     """The diffs of the files of a comparison. max_bytes: of a page; only the diff of its first file can be cut.
@@ -104,7 +107,7 @@ async def read_patches(
     Raises GitError.
     """
     async with _compared(repository, before, after, bounds) as (git, trees, hidden):
-        changes = await _changes(git, repository, trees, hidden)
+        changes = [change for change in await _changes(git, repository, trees, hidden) if is_among(change.path, paths)]
         page = changes[start : start + limit]
         if not page:
             return PatchPage([])

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from treadle.workspace.git import GitError
 from treadle.workspace.parsing import RawChange, names, parse_diff
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
-from treadle.workspace.skipping import Bounds, Hidden, SkippedPath, folders_above, shown
+from treadle.workspace.skipping import Bounds, Hidden, SkippedPath, folders_above, is_among, shown
 from treadle.workspace.snapshots import Present, Snapshot, keep_present, read_commit, read_present
 
 _DEFAULT: Final = Bounds()
@@ -54,16 +54,26 @@ class Plan(Struct, frozen=True):
         return Restored(*([shown(path) for path in paths] for paths in (self.written, self.removed, self.left)))
 
 
-async def plan_restore(repository: Repository, commit: str, *, bounds: Bounds = _DEFAULT) -> Restored:
+async def plan_restore(
+    repository: Repository, commit: str, *, paths: Sequence[str] = (), bounds: Bounds = _DEFAULT
+) -> Restored:
     """What `restore` would write and remove now. Changes nothing. Raises GitError."""
     async with quarantined(repository, bounds.seconds) as quarantine:
         present = await read_present(quarantine, repository, bounds)
         tree, skipped = await read_commit(quarantine.git(repository, present.index), commit)
-        return (await _plan(quarantine, repository, present, tree, skipped)).shown()
+        return (await _plan(quarantine, repository, present, tree, skipped, paths)).shown()
 
 
-async def restore(repository: Repository, commit: str, ref: str, title: str, *, bounds: Bounds = _DEFAULT) -> Undoable:
-    """Restore the files of a snapshot. ref, title: of the snapshot that is taken before.
+async def restore(
+    repository: Repository,
+    commit: str,
+    ref: str,
+    title: str,
+    *,
+    paths: Sequence[str] = (),
+    bounds: Bounds = _DEFAULT,
+) -> Undoable:
+    """Restore the files of a snapshot. ref, title: of the snapshot that is taken before. paths: see `compare`.
 
     Raises GitError. Then no file is changed, except if the disk fails in between; the ref may exist.
     """
@@ -72,15 +82,20 @@ async def restore(repository: Repository, commit: str, ref: str, title: str, *, 
         present = await read_present(quarantine, repository, bounds)
         tree, skipped = await read_commit(quarantine.git(repository, present.index), commit)
         before = await keep_present(quarantine, repository, present, ref, title, started)
-        return Undoable(before, await change_to(quarantine, repository, present, tree, skipped))
+        return Undoable(before, await change_to(quarantine, repository, present, tree, skipped, paths))
 
 
 async def change_to(
-    quarantine: Quarantine, repository: Repository, present: Present, tree: str, skipped: list[SkippedPath]
+    quarantine: Quarantine,
+    repository: Repository,
+    present: Present,
+    tree: str,
+    skipped: list[SkippedPath],
+    paths: Sequence[str] = (),
 ) -> Restored:
     """Change the present files, which were kept, to those of a tree. Raises GitError (`changedMeanwhile`)."""
     git = quarantine.git(repository, present.index)
-    plan = await _plan(quarantine, repository, present, tree, skipped)
+    plan = await _plan(quarantine, repository, present, tree, skipped, paths)
     written = b"".join(path + b"\0" for path in plan.written)
     target = quarantine.git(repository, quarantine.new_folder() / "index")
     if written:
@@ -99,12 +114,18 @@ async def change_to(
 
 
 async def _plan(
-    quarantine: Quarantine, repository: Repository, present: Present, tree: str, skipped: Iterable[SkippedPath]
+    quarantine: Quarantine,
+    repository: Repository,
+    present: Present,
+    tree: str,
+    skipped: Iterable[SkippedPath],
+    paths: Sequence[str] = (),
 ) -> Plan:
     git = quarantine.git(repository, present.index)
     changes, _ = parse_diff(
         await git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", present.tree, tree, *repository.below)
     )
+    changes = [change for change in changes if is_among(change.path, paths)]
     tagged = names(await git.run("ls-files", "-z", "-v", *repository.below)) if changes else []
     # The user has told git not to look at these (`update-index --assume-unchanged`, a sparse checkout).
     kept = {line[2:] for line in tagged if line[:1] == b"S" or line[:1].islower()}

@@ -7,7 +7,7 @@ a folder.
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -91,6 +91,12 @@ def _folder(path: bytes, prefix: bytes) -> bytes:
     """The folder directly in the project's that the path is in, with a slash; for a file directly in it, the prefix."""
     head, slash, _ = path[len(prefix) :].partition(b"/")
     return prefix + head + slash if slash else prefix or b"./"
+
+
+def is_among(path: bytes, paths: Sequence[str]) -> bool:
+    """Whether a path is one of these, or in a folder that is; always if there are none."""
+    wanted = [os.fsencode(each).rstrip(b"/") for each in paths]
+    return not wanted or any(path == each or path.startswith(each + b"/") or each == b"." for each in wanted)
 
 
 class Hidden:
