@@ -39,7 +39,7 @@ class RestoredTo(Struct, frozen=True):
 
 
 class Checkpoints:
-    """Takes, compares and restores checkpoints. submit: gives commands to the engine. read: runs a function of Reads."""
+    """Takes, compares and restores checkpoints. submit: gives commands to the engine. read: runs a read."""
 
     def __init__(
         self,

@@ -111,10 +111,10 @@ async def read_patches(
         page = changes[start : start + limit]
         if not page:
             return PatchPage([])
-        paths = list(dict.fromkeys(path for change in page for path in (change.old_path, change.path)))
+        named = list(dict.fromkeys(path for change in page for path in (change.old_path, change.path)))
         # The lists of files come first, and are as long as they were for all changes at most.
         listed = sum(len(change.path) + len(change.old_path) + 200 for change in changes)
-        output, whole = await git.start_of_output(*_DIFF, "-p", *trees, "--", *paths, limit=listed + max_bytes)
+        output, whole = await git.start_of_output(*_DIFF, "-p", *trees, "--", *named, limit=listed + max_bytes)
     found, patches = parse_diff(output)
     by_path = {change.path: patch for change, patch in zip(found, patches, strict=False)}
     partial = found[len(patches) - 1].path if patches and not whole else None
