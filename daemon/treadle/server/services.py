@@ -12,6 +12,7 @@ from treadle.runner.supervisor import Supervisor
 from treadle.store.errors import StorageError
 from treadle.store.sqlite.database import FileLock
 from treadle.store.sqlite.store import Store
+from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class Services:
             is_host=is_host,
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
+        )
+        self.checkpoints = Checkpoints(
+            data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, store.read
         )
         self._tasks: list[asyncio.Task[None]] = []
 

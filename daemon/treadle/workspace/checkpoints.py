@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
-from treadle.contract.results import BatchDispatched
+from treadle.contract.results import BatchDispatched, ChangedFile, CheckpointDiff, Restoration
 from treadle.domain import commands as c
 from treadle.domain.entities import Checkpoint
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import Phase
 from treadle.store.ids import new_id
-from treadle.store.pages import LATEST
+from treadle.store.pages import LATEST, encode_cursor
 from treadle.store.ports import Reads, ThreadWork
-from treadle.workspace.diffs import Comparison, PatchPage, compare, read_patches
+from treadle.workspace.diffs import FileChange, compare, read_patches
 from treadle.workspace.git import GitError
 from treadle.workspace.repositories import Repository, open_repository
 from treadle.workspace.restore import Restored, plan_restore, restore
@@ -29,13 +28,6 @@ MAX_SKIPPED: Final = 100
 """Skipped files that are recorded of one checkpoint."""
 MAX_PATHS: Final = 1_000
 """Written, and removed files that are recorded of one restore."""
-
-
-class RestoredTo(Struct, frozen=True):
-    """What a restore has written and removed, or would. before: the checkpoint to undo it; None if nothing was done."""
-
-    restored: Restored
-    before: str | None
 
 
 class Checkpoints:
@@ -88,23 +80,36 @@ class Checkpoints:
         return id
 
     async def compare(
-        self, thread_id: str, before: str, after: str | None, *, start: int, limit: int, paths: Sequence[str] = ()
-    ) -> Comparison:
-        """The files that differ between two checkpoints. after: None for the files as they are now.
-
-        Raises GitError and NotFound.
-        """
+        self,
+        thread_id: str,
+        before: str,
+        after: str | None,
+        *,
+        start: int,
+        limit: int,
+        paths: Sequence[str] = (),
+        patches: bool = False,
+    ) -> CheckpointDiff:
+        """The files that differ between two checkpoints. after: None for the files as they are now. start: the index
+        of the first file. patches: with their diffs. Raises GitError and NotFound."""
         repository, commits = await self._opened(thread_id, before, after)
-        return await compare(repository, *commits, start=start, limit=limit, paths=paths)
+        found = await compare(repository, *commits, start=start, limit=limit, paths=paths)
+        if patches:
+            page = await read_patches(repository, *commits, start=start, limit=limit, paths=paths)
+            files, next_start = [_changed(each.file, each.text, each.cut) for each in page.patches], page.next
+        else:
+            files, next_start = [_changed(file) for file in found.files], found.next
+        return CheckpointDiff(
+            files=files,
+            total=found.total,
+            added=found.added,
+            removed=found.removed,
+            next_cursor=None if next_start is None else encode_cursor(next_start),
+        )
 
-    async def read_patches(
-        self, thread_id: str, before: str, after: str | None, *, start: int, paths: Sequence[str] = ()
-    ) -> PatchPage:
-        """The diffs of the files that differ. Raises GitError and NotFound."""
-        repository, commits = await self._opened(thread_id, before, after)
-        return await read_patches(repository, *commits, start=start, paths=paths)
-
-    async def restore(self, thread_id: str, id: str, *, paths: Sequence[str] = (), dry_run: bool = False) -> RestoredTo:
+    async def restore(
+        self, thread_id: str, id: str, *, paths: Sequence[str] = (), dry_run: bool = False
+    ) -> Restoration:
         """Put the files of the thread's folder back to a checkpoint, after taking one of what is there now.
 
         dry_run: only say what would be written and removed. Raises GitError, NotFound, and Rejected while a turn runs
@@ -112,7 +117,7 @@ class Checkpoints:
         """
         repository, (commit, _) = await self._opened(thread_id, id, None)
         if dry_run:
-            return RestoredTo(await plan_restore(repository, commit, paths=paths), None)
+            return _restoration(await plan_restore(repository, commit, paths=paths), None)
         work = await self._work(thread_id)
         running = await self._read(lambda reads: _running(reads, work.path))
         if running is not None:
@@ -140,7 +145,7 @@ class Checkpoints:
                 ),
             ]
         )
-        return RestoredTo(restored, before)
+        return _restoration(restored, before)
 
     async def _work(self, thread_id: str) -> ThreadWork:
         found: list[ThreadWork] = await self._read(lambda reads: reads.work([thread_id]))
@@ -163,6 +168,23 @@ class Checkpoints:
             commits.append(checkpoint.commit or checkpoint.git_ref)
         repository = await open_repository(Path(work.path), self._data_dir)
         return repository, (commits[0], commits[1] if after is not None else None)
+
+
+def _changed(file: FileChange, patch: str | None = None, cut: bool = False) -> ChangedFile:
+    return ChangedFile(
+        path=file.path,
+        old_path=file.old_path,
+        status=file.status,
+        added=file.added,
+        removed=file.removed,
+        binary=file.binary,
+        patch=patch,
+        cut=cut,
+    )
+
+
+def _restoration(restored: Restored, before: str | None) -> Restoration:
+    return Restoration(written=restored.written, removed=restored.removed, left=restored.left, before=before)
 
 
 def _newest(reads: Reads, thread_id: str) -> Checkpoint | None:
