@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from treadle.core.engine import Engine, Overloaded
 from treadle.core.recovery import Recovery
@@ -12,7 +14,9 @@ from treadle.runner.supervisor import Supervisor
 from treadle.store.errors import StorageError
 from treadle.store.sqlite.database import FileLock
 from treadle.store.sqlite.store import Store
-from treadle.workspace.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class Services:
         runs_agents: bool = True,
         is_host: bool = False,
     ) -> None:
-        self.store = store
+        self.store, self._data_dir = store, data_dir
         self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
         self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
         self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
@@ -55,11 +59,18 @@ class Services:
             is_host=is_host,
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
-        )
-        self.checkpoints = Checkpoints(
-            data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, store.read
+            checkpoints=lambda: self.checkpoints,
         )
         self._tasks: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """The checkpoints of all threads. Imported when the first one is needed."""
+        from treadle.workspace.checkpoints import Checkpoints
+
+        return Checkpoints(
+            self._data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, self.store.read
+        )
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""

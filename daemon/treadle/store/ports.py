@@ -153,8 +153,9 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
     path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
-    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since the last turn
-    began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or approvals.
+    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
+    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
+    approvals.
     """
 
     thread_id: str
