@@ -549,7 +549,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             at=at(45),
         ),
         {
-            "projection_threads t": thread(45, queued=2, queue_runner="other"),
+            "projection_threads t": thread(45, queued=2),
             "projection_prompts t second": prompt(45, "second"),
         },
     ),
@@ -573,7 +573,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (
         a.QueueResumed(thread_id="t", runner="daemon", at=at(49)),
-        {"projection_threads t": thread(49, queue_paused=None, queue_runner="daemon", auth_required=None)},
+        {"projection_threads t": thread(49, queue_paused=None, auth_required=None)},
     ),
     (
         a.QueuePaused(thread_id="t", reason="again", at=at(50)),

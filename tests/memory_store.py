@@ -216,8 +216,9 @@ class Contents:
         tokens = [one.tokens for one in turns if one.tokens is not None]
         if not turns:
             return None
+        ever = any(event.cost is not None and event.currency in (None, currency) for event in counted)
         return Spent(
-            cost=round(sum(costs), 9) if costs else None, currency=currency, tokens=sum(tokens) if tokens else None
+            cost=round(sum(costs), 9) if ever else None, currency=currency, tokens=sum(tokens) if tokens else None
         )
 
     def _replace(self, key: Key, **fields: object) -> None:
@@ -235,7 +236,9 @@ class Contents:
             fields["updated_at"] = event.at if row is None else max(row.entity.updated_at, event.at)
         if isinstance(event, a.PromptQueued):
             fields["position"] = float(self.state.sequence)
-            self.queue_runners[thread] = event.runner
+            threaded = self.state["thread", thread]
+            if len(threaded.queue) == 1 or threaded.paused is not None:
+                self.queue_runners[thread] = event.runner
         if row is None:
             new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at}
             make: Any = ENTITIES[kind]

@@ -492,6 +492,16 @@ SENT_BY_CLIENTS: list[Any] = [
 def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The least that the struct can be decoded from."""
     samples = {"path": "/p", "role": "user", "status": "running", "topic": "index", "options": [], "commands": []}
+    samples |= {
+        "how": "new",
+        "scope": "turn",
+        "limit": "cost",
+        "amount": 1.0,
+        "spent": 1.0,
+        "decision": "ask",
+        "value": "x",
+    }
+    samples |= {"match": {"kind": "read"}, "command": ["ls"]}
     names = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
     tag = struct.__struct_config__.tag
     return ({"type": tag} if tag else {}) | {name: samples.get(name, "x") for name in names}

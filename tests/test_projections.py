@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "cc751466a84c26e5264b114fbb37dd344dfd4446bda09ca018d82027c2c40715")
+PINNED = (1, "a8d8540b0da934d6010ecc23c8ad681580cc265f84459c8347b94abcf8d91524")
 
 
 def test_changed_projections_need_a_new_version() -> None:

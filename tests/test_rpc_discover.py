@@ -32,7 +32,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any
     """The golden session: each step, and what came."""
     data_dir = tmp_path_factory.mktemp("discover") / "data"
     steps = []
-    with spawn(data_dir) as daemon:
+    with spawn(data_dir, "--no-agents") as daemon:
         for step in SESSION:
             daemon.send_together(m.encode() if isinstance(m, str) else m for m in step["send"])
             steps.append((step, [daemon.message() for _ in step["receive"]]))

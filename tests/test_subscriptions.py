@@ -176,7 +176,7 @@ async def test_a_snapshot_has_the_content_of_its_topic(client: Client) -> None:
     assert [p["id"] for p in index.opened["snapshot"]["projects"]] == ["p"]
     assert [t["status"] for t in index.opened["snapshot"]["threads"]] == ["running"]
     assert [m["id"] for m in one.opened["snapshot"]["messages"]] == ["prompt", "m", "n"]
-    assert (await client.open("settings")).opened["snapshot"] == {"sequence": 6, "settings": []}
+    assert (await client.open("settings")).opened["snapshot"] == {"sequence": 6, "settings": [], "rules": []}
     assert (await client.open("events")).opened == {
         "type": "position",
         "subscriptionId": "sub-4",

@@ -58,13 +58,15 @@ WHEN NEW.event_type = 'ThreadOptionSet' BEGIN
   WHERE id = NEW.thread_id;
 END;
 
--- A queue that is empty is not paused.
+-- A queue that is empty is not paused. The daemon that is about to send the prompts of a queue is not changed by another one.
 CREATE TRIGGER projection_threads_queue INSTEAD OF INSERT ON rare_projector
 WHEN NEW.event_type = 'PromptQueued' OR NEW.event_type = 'PromptRemoved' OR NEW.event_type = 'PromptSent' BEGIN
   UPDATE projection_threads
   SET queued = queued + iif(NEW.event_type = 'PromptQueued', 1, -1),
       queue_paused = iif(NEW.event_type = 'PromptQueued' OR queued > 1, queue_paused, NULL),
-      queue_runner = coalesce(NEW.payload ->> '$.runner', queue_runner)
+      queue_runner = iif(
+        NEW.event_type = 'PromptQueued' AND (queued = 0 OR queue_paused IS NOT NULL), NEW.payload ->> '$.runner', queue_runner
+      )
   WHERE id = NEW.thread_id;
 END;
 

@@ -45,7 +45,7 @@ def start_time(process: int) -> str:
     return told.stdout.strip()
 
 
-class Marked:
+class MarkedAgent:
     """An agent: its mark, and its first process if that is known and still the one that was started then."""
 
     def __init__(self, mark: str, process: int = 0, started: str = "") -> None:
@@ -107,7 +107,7 @@ def processes_with(mark: str) -> Iterator[int]:
             yield int(name)
 
 
-def wait(seconds: float, number: int, agent: Marked) -> bool:
+def wait(seconds: float, number: int, agent: MarkedAgent) -> bool:
     """Wait until no process of the agent is left, sending them a signal; return whether any is."""
     end, absent = time.monotonic() + seconds, 0
     while absent < 2:  # a process that has just called exec(3) has no environment for a moment
@@ -118,7 +118,7 @@ def wait(seconds: float, number: int, agent: Marked) -> bool:
     return False
 
 
-def reap(agent: Marked, terminated: float) -> bool:
+def reap(agent: MarkedAgent, terminated: float) -> bool:
     """End all processes of an agent; return whether any is left."""
     agent.send(signal.SIGTERM)
     return wait(terminated, 0, agent) and wait(KILLED, signal.SIGKILL, agent)
@@ -129,7 +129,7 @@ def main(mark: str, closed: str, terminated: str) -> int:
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     process, _, started = os.read(0, 256).decode().partition(" ")  # empty if the agent could not be started
-    agent = Marked(mark, int(process or 0), started.strip())
+    agent = MarkedAgent(mark, int(process or 0), started.strip())
     if not agent.wait(None, 0):
         agent.wait(float(closed))
     return int(reap(agent, float(terminated)))

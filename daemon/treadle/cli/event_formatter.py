@@ -205,7 +205,7 @@ class EventFormatter:
                     "red", f"budget of the {event.scope} reached: {event.spent:g} of {event.amount:g} {event.limit}"
                 )
             case a.RuleAdded():
-                return paint("dim", f"rule added: {event.decision} {one_line(_matched(event.match))}")
+                return paint("dim", f"rule added: {event.decision} {one_line(matched(event.match))}")
             case a.RuleRemoved():
                 return paint("dim", f"rule removed: {event.id}")
         raise AssertionError(event)
@@ -236,5 +236,6 @@ def _usage(event: a.UsageReported) -> str:
     return ", ".join(filter(None, found)) or "unknown"
 
 
-def _matched(match: a.GivenMatch) -> str:
+def matched(match: a.GivenMatch) -> str:
+    """What a rule is about, as words."""
     return " ".join(filter(None, [match.kind, *(match.command or ()), match.path]))

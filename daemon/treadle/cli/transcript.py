@@ -103,9 +103,16 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
             "threads": [transcript.thread],
             "turns": [turn.value for turn in transcript.turns],
             **found,
+            **reader.read(lambda reads: _of_agent(reads, thread_id)),
             "beforeCursor": None if before is None else encode_cursor(before),
         }
     )
+
+
+def _of_agent(reads: Reads, thread_id: str) -> dict[str, list[Any]]:
+    """The queued prompts and the newest session of a thread, as thread/read gives them."""
+    found = reads.thread(thread_id, 1, LATEST)
+    return {"prompts": found.prompts, "sessions": found.sessions}
 
 
 # Used by every output format

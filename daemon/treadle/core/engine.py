@@ -152,6 +152,7 @@ class Engine:
         self._queue.append(submission)
         self._queued += len(submission.commands)
         self._arrived.set()
+        self._linger.arrived(submission)
         return submission
 
     async def _run(self) -> None:
@@ -159,7 +160,7 @@ class Engine:
             self._idle.set()
             await self._arrived.wait()
             self._idle.clear()
-            await self._linger.wait(self._queue, self._arrived)
+            await self._linger.wait(self._queue)
             await self._run_group(self._take())  # a call, so that no local variable keeps the group while it waits
 
     async def _run_group(self, group: list[Submission]) -> None:

@@ -19,14 +19,25 @@ Owned = tuple[list[TurnOwner], list[SessionOwner], list[QueueOwner]]
 
 
 class Recovery:
-    """Finds daemons that exited without ending what they ran. looking: called before each check."""
+    """Finds daemons that exited without ending what they ran.
+
+    looking: called before each check. has_host: whether a host sends the prompts of all daemons: their queues are left
+    to it.
+    """
 
     def __init__(
-        self, store: DataDirectory, engine: Engine, looking: Callable[[], None], *, every: float = LOOK_FOR_GONE
+        self,
+        store: DataDirectory,
+        engine: Engine,
+        looking: Callable[[], None],
+        *,
+        has_host: Callable[[], bool],
+        every: float = LOOK_FOR_GONE,
     ) -> None:
         self._store = store
         self._engine = engine
         self._looking = looking
+        self._has_host = has_host
         self._every = every
         self._failure = ""
 
@@ -78,13 +89,13 @@ class Recovery:
             await self._submit(ending)
             queues = await self._store.read(lambda reads: reads.open_queues())
         # With the version, because another daemon may have taken the queue over meanwhile.
-        await self._submit(
-            [
-                PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
-                for queue in queues
-                if queue.runner in runners
-            ]
-        )
+        pausing: list[Command] = [
+            PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
+            for queue in queues
+            if queue.runner in runners
+        ]
+        if pausing and not self._has_host():
+            await self._submit(pausing)
 
     async def _submit(self, commands: list[Command]) -> None:
         answers = [self._engine.submit([command]).future for command in commands]

@@ -50,7 +50,7 @@ class Services:
         self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
         self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
         self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
-        self.recovery = Recovery(store, self.engine, self.wake)
+        self.recovery = Recovery(store, self.engine, self.wake, has_host=lambda: is_host or has_host(data_dir))
         self.supervisor = Supervisor(
             store,
             self.engine,

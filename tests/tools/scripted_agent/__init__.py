@@ -32,6 +32,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `tool-left` | a tool call that stays in_progress |
 | `edit` | a tool call that appends a line to a file in the session's folder, with a diff |
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
+| `ask-diff` | the same for `git diff` |
 | `ask-twice` | two permissions at the same time |
 | `ask-always-first` | two options of kind allow_always, then once, then reject |
 | `ask-unannounced` | a permission for a toolCallId of which there is no tool_call |
@@ -51,6 +52,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `late-settings` | `settings` right after the answer |
 | `outside` | a tool call and text by itself, half a second after the answer |
 | `stream` | a chunk every 20 ms until it is cancelled |
+| `timed` | `count=N` chunks (100), one each `every=SECONDS` (0.01), each with the time when it was written |
 | `silent` | nothing until it is cancelled |
 | `cancel-end-turn` | like `stream`, but answers end_turn |
 | `cancel-ignored` | says one chunk, and never ends |

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -118,10 +119,17 @@ def long_line(turn: Turn) -> None:
 # Questions
 
 
-def ask(turn: Turn, *, call: str | None = None, choices: list[Json] | None = None, **given: Any) -> str:
+def ask(
+    turn: Turn,
+    *,
+    command: str = "rm -rf build",
+    call: str | None = None,
+    choices: list[Json] | None = None,
+    **given: Any,
+) -> str:
     """Ask for a permission; return what was chosen."""
-    call = turn.tool("rm -rf build") if call is None else call
-    about = {"toolCallId": call, "title": "rm -rf build", "kind": "execute", "rawInput": {"command": "rm -rf build"}}
+    call = turn.tool(command) if call is None else call
+    about = {"toolCallId": call, "title": command, "kind": "execute", "rawInput": {"command": command}}
     params: Json = {"toolCall": about, "options": choices or [ALLOW, REJECT], **given.pop("params", {})}
     _, answer = turn.request("session/request_permission", params, **given)
     outcome = turn.wait(answer).get("result", {}).get("outcome", {})
@@ -178,6 +186,15 @@ def stream(turn: Turn) -> None:
         number += 1
         turn.say(f"{number} ")
         turn.sleep(0.02)
+
+
+def timed(turn: Turn) -> None:
+    count, every = int(turn.word("count", "100")), float(turn.word("every", "0.01"))
+    due = time.perf_counter()
+    for _ in range(count):
+        turn.say(f"{time.perf_counter():.6f} ")
+        due += every
+        turn.sleep(max(0.0, due - time.perf_counter()))
 
 
 def cancel_end_turn(turn: Turn) -> None:
@@ -260,6 +277,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "tool-left": tool_left,
     "edit": edit,
     "ask": ask,
+    "ask-diff": lambda turn: ask(turn, command="git diff"),
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]
@@ -282,6 +300,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "late-settings": late_settings,
     "outside": outside,
     "stream": stream,
+    "timed": timed,
     "silent": lambda turn: turn.sleep(86_400),
     "cancel-end-turn": cancel_end_turn,
     "cancel-ignored": cancel_ignored,
