@@ -491,7 +491,14 @@ SENT_BY_CLIENTS: list[Any] = [
 
 def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The least that the struct can be decoded from."""
-    samples = {"path": "/p", "role": "user", "status": "running", "topic": "index", "options": [], "commands": []}
+    samples: dict[str, Any] = {
+        "path": "/p",
+        "role": "user",
+        "status": "running",
+        "topic": "index",
+        "options": [],
+        "commands": [],
+    }
     samples |= {
         "how": "new",
         "scope": "turn",
