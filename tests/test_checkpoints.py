@@ -1,5 +1,6 @@
 """Checkpoints from outside: a daemon, real git, and an agent that edits a file."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from checkouts import Checkout, with_git
 from runs import Json, Runs, Thread, running
 from treadle.contract.schema import json_schema
 from treadle.workspace.snapshots import checkpoint_ref
+from wire import run
 
 pytestmark = with_git
 SCHEMA = json_schema()
@@ -78,6 +80,16 @@ def test_a_checkpoint_on_request_is_compared_with_the_files_as_they_are_now(runs
     work.checkout.write("b.txt")
     assert paths(work.request("diff", **{"from": made["id"]})) == [("a.txt", "modified"), ("b.txt", "added")]
     assert paths(work.request("diff", **{"from": made["id"], "paths": ["b.txt"]})) == [("b.txt", "added")]
+
+
+def test_the_command_line_lists_the_checkpoints_of_a_thread_oldest_first(runs: Runs) -> None:
+    work = Work(runs, "listed")
+    made = [work.request("create", message=f"number {number}") for number in range(2)]
+    told = run("checkpoints", "listed", "--json", "--data-dir", str(runs.daemon.data_dir))
+    assert [json.loads(line) for line in told.stdout.splitlines()] == made
+    shown = run("checkpoints", "listed", "--data-dir", str(runs.daemon.data_dir)).stdout.splitlines()
+    assert [line.split()[0] for line in shown] == ["ID", *(one["id"] for one in made)]
+    assert shown[1].endswith("number 0")
 
 
 def test_the_pages_of_a_comparison_have_each_file_once(runs: Runs) -> None:
