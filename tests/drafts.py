@@ -126,6 +126,8 @@ class Known:
                 self.activities.append((event.thread_id, event.id))
             case e.CheckpointCreated():
                 self.checkpoints.append((event.thread_id, event.id))
+            case e.CheckpointPruned():
+                self.checkpoints.remove((event.thread_id, event.id))
             case ae.AgentAssigned() if event.thread_id not in self.agents:
                 self.agents.append(event.thread_id)
             case ae.PromptQueued():
@@ -149,7 +151,7 @@ class Known:
             kind = c.RequestApproval
         if kind is c.UpdateActivity and not self.activities:
             kind = c.RecordActivity
-        if kind is c.RestoreCheckpoint and not self.checkpoints:
+        if kind in (c.RestoreCheckpoint, c.PruneCheckpoint) and not self.checkpoints:
             kind = c.CreateCheckpoint
         if kind in OF_PROMPT and not self.prompts:
             kind = ac.QueuePrompt
@@ -240,6 +242,9 @@ class Known:
             case c.FailCheckpoint:
                 return asked | {"threadId": thread, "reason": text}
             case c.RestoreCheckpoint:
+                files = {"written": [text or "f"], "removed": ["g"]} if draft.flag else {}
+                return asked | named(pick(self.checkpoints, which, NOTHING)) | files
+            case c.PruneCheckpoint:
                 return asked | named(pick(self.checkpoints, which, NOTHING))
             case c.ChangeSetting:
                 return asked | {"key": f"k{which}", "value": draft.value}

@@ -373,6 +373,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             commit="c" * 40,
             tree="d" * 40,
             phase="before",
+            skipped=[e.SkippedFile("core", "size", 9)],
             at=at(23),
         ),
         {
@@ -387,8 +388,11 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "git_commit": "c" * 40,
                 "tree": "d" * 40,
                 "phase": "before",
+                "skipped": '[{"path":"core","reason":"size","bytes":9}]',
                 "created_at": at(23),
                 "restored_at": None,
+                "restored": None,
+                "pruned": 0,
             },
         },
     ),
@@ -406,14 +410,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "git_commit": None,
                 "tree": None,
                 "phase": "manual",
+                "skipped": None,
                 "created_at": at(24),
                 "restored_at": None,
+                "restored": None,
+                "pruned": 0,
             },
         },
     ),
     (
         e.CheckpointRestored(id="before", thread_id="t", at=at(25)),
-        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25)}},
+        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25), "restored": 25}},
     ),
     (
         e.CheckpointFailed(thread_id="t", turn_id="one", reason="no git", at=at(26)),
@@ -708,9 +715,13 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (a.RuleRemoved(id="r", at=at(69)), {"projection_rules r": {"removed": 1}}),
     (
-        e.ThreadDeleted(thread_id="t", at=at(70)),
+        e.CheckpointPruned(id="before", thread_id="t", at=at(70)),
+        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 1}},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(71)),
         {
-            "projection_threads t": thread(70, deleted=1),
+            "projection_threads t": thread(71, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -741,8 +752,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(71)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(71)}},
+        e.ProjectDeleted(id="p", at=at(72)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(72)}},
     ),
 ]
 LIVE = [event for event, _ in HISTORY[:-2]]

@@ -158,6 +158,8 @@ class Contents:
                 self.cancelled_by[thread] = event.by
             case a.PromptSent() | a.PromptRemoved():
                 del self.rows["prompt", thread, event.id]
+            case e.CheckpointPruned():
+                del self.rows["checkpoint", thread, event.id]
             case a.RuleRemoved():
                 del self.rows["rule", event.id]
             case a.ContextLost():
@@ -544,6 +546,17 @@ class MemoryReads:
             thread_ids = [id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt)]
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
+    def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
+        """The newest restore of each checkpoint, since the last turn began."""
+        found: dict[str, ports.RestoredFiles] = {}
+        for stored in self._log(thread_id, 0):
+            match stored.event:
+                case e.TurnStarted() | e.ThreadDeleted():
+                    found.clear()
+                case e.CheckpointRestored(id=id, written=written, removed=removed):
+                    found[id] = ports.RestoredFiles(written, removed)
+        return list(found.values())
+
     def _work(self, thread_id: str) -> ports.ThreadWork:
         state, runners = self._contents.state["thread", thread_id], self._contents.queue_runners
         created: Any = next(s for s in self._log(thread_id, 0) if isinstance(s.event, e.ThreadCreated)).event
@@ -582,6 +595,7 @@ class MemoryReads:
                 newest[0].ended_at is None,
                 newest[0].how,
             ),
+            restored=self._restored(thread_id),
             fork_of=None if created.origin is None else created.origin.fork_of,
             approvals=[] if turn is None else list(turn.approvals),
             usage=None if header is None else header.entity.usage,

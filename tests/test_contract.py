@@ -148,6 +148,7 @@ def test_only_what_clients_send_forbids_additional_properties() -> None:
         "OriginFilter",
         "ParentThread",
         "ForkedThread",
+        "SkippedPathname",
         "Scope",
         "RuleMatch",
     }

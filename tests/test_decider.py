@@ -424,6 +424,27 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         c.RestoreCheckpoint(thread_id="t", id="k"),
         [e.CheckpointRestored(thread_id="t", id="k", at=AT)],
     ),
+    "a checkpoint says what it leaves out": (
+        IN_THREAD,
+        c.CreateCheckpoint(
+            thread_id="t", id="k", git_ref="HEAD", message="", skipped=[c.SkippedPathname("core", "size", 9)]
+        ),
+        [
+            e.CheckpointCreated(
+                thread_id="t", id="k", git_ref="HEAD", message="", skipped=[c.SkippedPathname("core", "size", 9)], at=AT
+            )
+        ],
+    ),
+    "a restore says what it changed, and how to undo it": (
+        [*IN_TURN, CHECKPOINT],
+        c.RestoreCheckpoint(thread_id="t", id="k", before="b", written=["a.py"], removed=["b.py"]),
+        [e.CheckpointRestored(thread_id="t", id="k", before="b", written=["a.py"], removed=["b.py"], at=AT)],
+    ),
+    "a checkpoint is pruned": (
+        [*IN_TURN, CHECKPOINT],
+        c.PruneCheckpoint(thread_id="t", id="k"),
+        [e.CheckpointPruned(thread_id="t", id="k", at=AT)],
+    ),
     "a setting is set": (
         [],
         SETTING,
@@ -458,6 +479,10 @@ NOTHING: dict[str, tuple[list[c.Command], c.Command]] = {
     "an activity is recorded as it was, with a member name that is no path": (
         [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail={"a.b": 1})],
         msgspec.structs.replace(ACTIVITY, detail={"a.b": 1}),
+    ),
+    "a checkpoint is pruned again": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        c.PruneCheckpoint(thread_id="t", id="k"),
     ),
     "an activity's update asks for nothing": ([*IN_TURN, ACTIVITY], c.UpdateActivity(thread_id="t", id="c", detail={})),
     "an activity already has this title and this member": (
@@ -657,6 +682,12 @@ REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] =
         "approvalResolved",
         {"outcome": None},
     ),
+    "a pruned checkpoint's id is taken": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        CHECKPOINT,
+        "idTaken",
+        {"entity": "checkpoint", "id": "k"},
+    ),
     "a checkpoint's id is taken": (
         [*IN_TURN, CHECKPOINT],
         CHECKPOINT,
@@ -686,6 +717,7 @@ IN_NO_THREAD: list[c.Command] = [
     CHECKPOINT,
     c.FailCheckpoint(thread_id="t", reason="no git"),
     c.RestoreCheckpoint(thread_id="t", id="k"),
+    c.PruneCheckpoint(thread_id="t", id="k"),
 ]
 
 NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
@@ -728,6 +760,13 @@ NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
         "approval",
         "q",
     ),
+    "a pruned checkpoint is restored": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        c.RestoreCheckpoint(thread_id="t", id="k"),
+        "checkpoint",
+        "k",
+    ),
+    "a missing checkpoint is pruned": (IN_THREAD, c.PruneCheckpoint(thread_id="t", id="k"), "checkpoint", "k"),
     "a missing checkpoint is restored": (IN_THREAD, c.RestoreCheckpoint(thread_id="t", id="k"), "checkpoint", "k"),
     "text is appended to a message of another thread": (
         [*BUSY, THREAD_2],

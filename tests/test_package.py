@@ -119,7 +119,7 @@ ROOMS = {
     "publish": {"store", "contract", "domain"},
     "agents": {"contract", "domain"},
     "workspace": {"core", "store", "contract", "domain"},
-    "runner": {"agents", "core", "store", "contract", "domain"},
+    "runner": {"workspace", "agents", "core", "store", "contract", "domain"},
     "transfer": {"agents", "core", "store", "contract", "domain"},
     "client": {"contract", "domain"},
     "server": {"runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},

@@ -31,6 +31,8 @@ SESSION: list[dict[str, Any]] = GOLDEN["session"]
 APART: dict[str, Any] = GOLDEN["apart"]
 
 METHODS = {method.name: method for method in Methods(cast(Server, None)).table()}
+OF_REPOSITORIES = {"checkpoint/create", "checkpoint/diff", "checkpoint/restore"}
+"""Methods that need a repository: tests/test_checkpoints.py compares their results with the document."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DIFFERS = {
@@ -215,7 +217,7 @@ def golden_errors() -> list[dict[str, Any]]:
 
 def test_every_method_has_a_golden() -> None:
     answered = {one["id"] for one in received() if "result" in one}
-    assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS)
+    assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS) - OF_REPOSITORIES
 
 
 def test_every_notification_and_request_to_the_client_has_its_golden() -> None:

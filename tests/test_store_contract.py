@@ -49,6 +49,7 @@ from treadle.store.ports import (
     QueuedPrompt,
     QueueOwner,
     Reads,
+    RestoredFiles,
     SessionOwner,
     SessionWork,
     ThreadWork,
@@ -481,6 +482,7 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             auth_required=False,
             turn=TurnWork("u", name, "q3", cancelling=True, cancelled_by="user"),
             session=SessionWork("s", "a", "x", name, open=True, how="new"),
+            restored=[],
             fork_of=e.GivenFork(thread_id="other", turn_id="u"),
             approvals=["ask"],
             usage=Spent(cost=0.5, currency="EUR", tokens=7),
@@ -490,6 +492,23 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
     (gone,) = await work(["t"])
     assert (gone.deleted, gone.queue, gone.paused, gone.turn, gone.session) == (True, [], None, None, None)
     assert await work(None) == []
+
+
+async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
+    store: DataDirectory, engine: Engine
+) -> None:
+    async def restored() -> list[RestoredFiles]:
+        (found,) = await store.read(lambda reads: reads.work(["t"]))
+        return found.restored
+
+    first = c.RestoreCheckpoint(thread_id="t", id="c", written=["a"], removed=["b"])
+    second = c.RestoreCheckpoint(thread_id="t", id="d", written=["e"])
+    await do(engine, *BEGUN, END, checkpoint("c"), checkpoint("d"))
+    assert await restored() == []
+    await do(engine, first, second)
+    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], [])]
+    await do(engine, c.StartTurn(thread_id="t", id="next"))
+    assert await restored() == []
 
 
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:

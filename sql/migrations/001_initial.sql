@@ -235,11 +235,15 @@ CREATE TABLE checkpoints (
   git_commit  TEXT,
   tree        TEXT,
   phase       TEXT NOT NULL,
+  skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
+  restored    INTEGER, -- the event that says so
+  pruned      INTEGER NOT NULL DEFAULT 0,
   UNIQUE (thread_id, id)
 ) STRICT;
-CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id);
+CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id, pruned);
+CREATE INDEX idx_checkpoints_restored ON checkpoints (thread_id, restored) WHERE restored IS NOT NULL;
 
 -- base: the event that last recorded the prompt whole, with its text and content. Rows of prompts that were sent or removed stay,
 -- because an id is never used twice.

@@ -25,6 +25,14 @@ SELECT t.id, json_object(
     )
     FROM projection_sessions AS s WHERE s.thread_id = t.id ORDER BY s.sequence DESC LIMIT 1
   ),
+  'restored', (
+    SELECT json_group_array(json_object(
+      'written', json(coalesce(r.payload -> '$.written', '[]')), 'removed', json(coalesce(r.payload -> '$.removed', '[]'))
+    ))
+    FROM checkpoints AS c INDEXED BY idx_checkpoints_restored CROSS JOIN events AS r ON r.sequence = c.restored
+    WHERE c.thread_id = t.id
+      AND c.restored > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
+  ),
   'forkOf', json(t.origin -> '$.forkOf'),
   'approvals', (
     SELECT json_group_array(a.id) FROM projection_approvals AS a INDEXED BY idx_approvals_pending

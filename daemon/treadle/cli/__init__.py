@@ -16,6 +16,7 @@ COMMANDS = (
         "prompts",
         "approvals",
         "rules",
+        "checkpoints",
         "serve",
         "call",
         "threads",

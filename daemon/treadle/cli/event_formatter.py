@@ -145,7 +145,11 @@ class EventFormatter:
             case e.CheckpointFailed():
                 return paint("red", f"◆ checkpoint failed: {one_line(event.reason)}")
             case e.CheckpointRestored():
-                return paint("cyan", f"◆ checkpoint {event.id} restored")
+                files = len(event.written) + len(event.removed)
+                counted = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+                return paint("cyan", f"◆ checkpoint {event.id} restored{counted}")
+            case e.CheckpointPruned():
+                return paint("dim", f"◆ checkpoint {event.id} pruned")
             case e.ThreadCreated():
                 given = None if event.origin is None else msgspec.to_builtins(event.origin)
                 return paint("dim", f"thread created {origin(given)}".rstrip())

@@ -9,13 +9,13 @@ from msgspec import Raw
 import treadle.cli.output as output
 from treadle.cli.names import SHOWN, Unclear
 from treadle.contract.results import Page
-from treadle.domain.entities import Approval, Prompt, Rule
+from treadle.domain.entities import Approval, Checkpoint, Prompt, Rule
 from treadle.store.pages import LATEST
 
 PAGE = 500  # entities read at once
 WIDEST = 60  # columns of a cell if stdout is not a terminal
 
-E = TypeVar("E", Approval, Prompt, Rule)
+E = TypeVar("E", Approval, Checkpoint, Prompt, Rule)
 
 
 def all_of(kind: type[E], page: Callable[[int, int], Page[Raw]]) -> list[E]:

@@ -91,6 +91,22 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REQUEST_FAILED,
         "A file in which agents are configured is invalid or cannot be read. The message names the file and the line",
     ),
+    "gitMissing": Kind(errors.REQUEST_FAILED, "git is not installed, or cannot be run. Install it"),
+    "gitFailed": Kind(errors.REQUEST_FAILED, "git failed. The message has what it said"),
+    "tooSlow": Kind(errors.REQUEST_FAILED, "git took too long and was ended. Nothing was changed"),
+    "tooMuch": Kind(errors.REQUEST_FAILED, "git printed more than 64 MiB. Name fewer `paths`"),
+    "noRepository": Kind(
+        errors.REQUEST_FAILED, "The folder of the project does not exist, or is in no git repository: `git init`"
+    ),
+    "bareRepository": Kind(errors.REQUEST_FAILED, "The folder of the project is in a repository without a work tree"),
+    "folderTooWide": Kind(
+        errors.REQUEST_FAILED,
+        "The repository holds the home directory, or the data directory. Make one for the project: `git init`",
+    ),
+    "noCommit": Kind(errors.REQUEST_FAILED, "The commit of the checkpoint is not in the repository"),
+    "changedMeanwhile": Kind(
+        errors.REQUEST_FAILED, "A file was changed while it was to be restored. Nothing was restored. Try again"
+    ),
     "overloaded": Kind(
         errors.OVERLOADED,
         "A queue is full, or other processes keep the database busy. Nothing was done. Retry after `retryAfterMs` "

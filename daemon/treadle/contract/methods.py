@@ -158,6 +158,29 @@ SESSION_LIST = Endpoint(
 )
 RULE_LIST = Endpoint("rule/list", "List rules, newest first.", params.ListParams, Page[Rule], answer_bytes=PAGE_BYTES)
 AGENT_LIST = Endpoint("agent/list", "List the agents that are configured.", params.NoParams, results.ConfiguredAgents)
+CHECKPOINT_CREATE = Endpoint(
+    "checkpoint/create",
+    "Take a checkpoint of the folder of a thread's project.",
+    params.CreateCheckpointParams,
+    Checkpoint,
+    (errors.NOT_FOUND, errors.REJECTED),
+)
+CHECKPOINT_DIFF = Endpoint(
+    "checkpoint/diff",
+    "Compare a checkpoint with another one, or with the files as they are now.",
+    params.CheckpointDiffParams,
+    results.CheckpointDiff,
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+CHECKPOINT_RESTORE = Endpoint(
+    "checkpoint/restore",
+    "Put files back to a checkpoint, after taking one of what is there now.",
+    params.RestoreCheckpointParams,
+    results.Restoration,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )

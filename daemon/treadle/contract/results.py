@@ -78,6 +78,38 @@ class ProjectOpened(Struct, frozen=True):
     moved: Annotated[bool, note("Whether the project had another path before this request")]
 
 
+class ChangedFile(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A file that differs between two checkpoints."""
+
+    path: Annotated[str, note("Relative to the top of the work tree")]
+    old_path: Annotated[str | None, note("Of a renamed file")]
+    status: Literal["added", "removed", "modified", "renamed", "typeChanged"]
+    added: Annotated[int, note("Lines; 0 of a binary file")]
+    removed: Annotated[int, note("Lines; 0 of a binary file")]
+    binary: bool
+    patch: Annotated[str | None, note("The unified diff, if it was asked for")]
+    cut: Annotated[bool, note("Whether the diff ends early, for its size")]
+
+
+class CheckpointDiff(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Sorted by path."""
+
+    files: list[ChangedFile]
+    total: Annotated[int, note("The number of files, on all pages")]
+    added: Annotated[int, note("Lines, on all pages")]
+    removed: Annotated[int, note("Lines, on all pages")]
+    next_cursor: Annotated[str | None, note("The cursor of the next page, or null if this is the last one")]
+
+
+class Restoration(Struct, frozen=True, kw_only=True):
+    """What a restore did, or would do. Paths are relative to the top of the work tree."""
+
+    written: list[str]
+    removed: list[str]
+    left: Annotated[list[str], note("Files that differ and stay: ignored, skipped, or of another repository")]
+    before: Annotated[GivenId | None, note("The checkpoint of what was there before; null after a dry run")]
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list is sorted oldest first."""
 

@@ -258,8 +258,12 @@ class ResolveApproval(ThreadCommand, frozen=True, kw_only=True):
     content: Annotated[Json, note("What was filled in, where the approval is a form")] = None
 
 
+class SkippedPathname(e.SkippedFile, frozen=True, forbid_unknown_fields=True):
+    """A file or folder that a checkpoint leaves out."""
+
+
 class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """Record a git ref that holds the state of the workspace. treadle records it and does not run git."""
+    """Record a git ref that holds the state of the workspace. `checkpoint/create` makes one and records it."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -270,6 +274,7 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     commit: Annotated[ObjectId | None, note("The id of the git commit")] = None
     tree: Annotated[ObjectId | None, note("The id of the git tree")] = None
     phase: Annotated[Phase, note("When it was made: before or after a turn of the agent, or on request")] = "manual"
+    skipped: Annotated[list[SkippedPathname], Meta(max_length=100), note("What it leaves out")] = []
 
 
 class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
@@ -280,7 +285,16 @@ class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """Record that the workspace was restored to this checkpoint."""
+    """Record that the workspace was restored to this checkpoint. `checkpoint/restore` does both."""
+
+    id: Annotated[Id, note("The checkpoint's id")]
+    before: Annotated[Id | None, note("The checkpoint of what was there before")] = None
+    written: Annotated[list[Path], Meta(max_length=1000), note("Files that were written")] = []
+    removed: Annotated[list[Path], Meta(max_length=1000), note("Files that were removed")] = []
+
+
+class PruneCheckpoint(ThreadCommand, frozen=True, kw_only=True):
+    """Record that a checkpoint was deleted, to free its space."""
 
     id: Annotated[Id, note("The checkpoint's id")]
 
@@ -316,6 +330,7 @@ AnyCommand = (
     | CreateCheckpoint
     | FailCheckpoint
     | RestoreCheckpoint
+    | PruneCheckpoint
     | ChangeSetting
     | agents.AnyAgentCommand
 )

@@ -97,6 +97,7 @@ _ENTITY_OF: dict[type[c.Command], str] = {
     c.ResolveApproval: "approval",
     c.CreateCheckpoint: "checkpoint",
     c.RestoreCheckpoint: "checkpoint",
+    c.PruneCheckpoint: "checkpoint",
     agents.QueuePrompt: "prompt",
     agents.EditPrompt: "prompt",
     agents.MovePrompt: "prompt",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from treadle.domain.agent_events import GivenMatch, GivenScope
-from treadle.domain.events import GivenOrigin, OfferedOption
+from treadle.domain.events import GivenOrigin, OfferedOption, SkippedFile
 from treadle.domain.ids import (
     ActivityStatus,
     Content,
@@ -178,6 +178,7 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     commit: Annotated[str | None, note("The id of the git commit")]
     tree: Annotated[str | None, note("The id of the git tree")]
     phase: Phase
+    skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")]
     created_at: Timestamp
     restored_at: Annotated[Timestamp | None, note("When it was last restored")]
 

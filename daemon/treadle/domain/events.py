@@ -181,6 +181,14 @@ class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
     content: Annotated[Json, note("What was filled in, where the approval is a form")] = None
 
 
+class SkippedFile(Struct, frozen=True, rename="camel"):
+    """A file or folder that a checkpoint leaves out. A newer release may add members."""
+
+    path: Annotated[str, note("Relative to the repository")]
+    reason: Annotated[str, note("`size`, `count`, `repository` or `unreadable`")]
+    bytes: Annotated[int, note("Its size; 0 if it is not known")] = 0
+
+
 class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     turn_id: GivenId | None = None
@@ -189,6 +197,7 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     commit: str | None = None
     tree: str | None = None
     phase: Phase = "manual"
+    skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")] = []
 
 
 class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
@@ -197,6 +206,15 @@ class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
 
 
 class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
+    id: GivenId
+    before: Annotated[GivenId | None, note("The checkpoint of what was there before, to undo it")] = None
+    written: Annotated[list[str], note("Files that were written, at most 1,000 of them, relative to the folder")] = []
+    removed: Annotated[list[str], note("Files that were removed, likewise")] = []
+
+
+class CheckpointPruned(ThreadEvent, frozen=True, kw_only=True):
+    """The checkpoint was deleted, to free its space."""
+
     id: GivenId
 
 
@@ -229,6 +247,7 @@ AnyEvent = (
     | CheckpointCreated
     | CheckpointFailed
     | CheckpointRestored
+    | CheckpointPruned
     | SettingChanged
     | agents.AnyAgentEvent
 )

@@ -229,6 +229,7 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ApprovalRequested: _approval_requested,
     e.ApprovalResolved: _approval_resolved,
     e.CheckpointCreated: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), True),
+    e.CheckpointPruned: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), False),
     e.SettingChanged: _setting_changed,
     agents.AgentAssigned: _agent_assigned,
     agents.ThreadOptionSet: _thread_option_set,

@@ -25,7 +25,7 @@ Key = tuple[str, ...]
 - ("message", threadId, id): "streaming" or "complete"
 - ("activity", threadId, id): ActivityState
 - ("approval", threadId, id): ApprovalState
-- ("checkpoint", threadId, id): True
+- ("checkpoint", threadId, id): True, or False once it was pruned
 - ("prompt", threadId, id): PromptState, also of one that was sent or removed: ids are never reused
 - ("session", threadId, id): SessionState, also of an ended one
 - ("setting", key): its JSON text

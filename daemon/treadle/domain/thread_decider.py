@@ -112,6 +112,7 @@ def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) 
         commit=command.commit,
         tree=command.tree,
         phase=command.phase,
+        skipped=list[e.SkippedFile](command.skipped),
         at=stamp.at,
     )
 
@@ -125,9 +126,25 @@ def _fail_checkpoint(state: State, command: c.FailCheckpoint, stamp: Stamp) -> I
 
 def _restore_checkpoint(state: State, command: c.RestoreCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
     live_thread(state, command.thread_id)
-    if state[("checkpoint", command.thread_id, command.id)] is None:
+    if not state[("checkpoint", command.thread_id, command.id)]:
         raise NotFound("checkpoint", command.id)
-    yield e.CheckpointRestored(id=command.id, thread_id=command.thread_id, at=stamp.at)
+    yield e.CheckpointRestored(
+        id=command.id,
+        thread_id=command.thread_id,
+        before=command.before,
+        written=command.written,
+        removed=command.removed,
+        at=stamp.at,
+    )
+
+
+def _prune_checkpoint(state: State, command: c.PruneCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    live_thread(state, command.thread_id)
+    is_there = state[("checkpoint", command.thread_id, command.id)]
+    if is_there is None:
+        raise NotFound("checkpoint", command.id)
+    if is_there:
+        yield e.CheckpointPruned(id=command.id, thread_id=command.thread_id, at=stamp.at)
 
 
 def _change_setting(state: State, command: c.ChangeSetting, stamp: Stamp) -> Iterator[e.Event]:
@@ -149,5 +166,6 @@ DECIDE: Decisions = {
     c.CreateCheckpoint: _create_checkpoint,
     c.FailCheckpoint: _fail_checkpoint,
     c.RestoreCheckpoint: _restore_checkpoint,
+    c.PruneCheckpoint: _prune_checkpoint,
     c.ChangeSetting: _change_setting,
 }

@@ -59,6 +59,7 @@ _ENTITY_OF: dict[str, EntityName] = {
     "ApprovalResolved": "approval",
     "CheckpointCreated": "checkpoint",
     "CheckpointRestored": "checkpoint",
+    "CheckpointPruned": "checkpoint",
     "SettingChanged": "setting",
     "PromptQueued": "prompt",
     "PromptEdited": "prompt",

@@ -23,6 +23,7 @@ from treadle.store.ports import DataDirectory, Reads, ThreadWork
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
     from treadle.agents.config import AgentConfig, RunnerConfig
     from treadle.runner.thread import Shared, ThreadRunner
+    from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ class Supervisor:
 
     files: returns where agents are configured, the last one takes precedence. records: the folder for the records of
     processes. is_host: whether this daemon runs agents for all others; has_host: whether one does. started: called
-    when the first agent is about to run, so that appends of other processes are noticed from then on.
+    when the first agent is about to run, so that appends of other processes are noticed from then on. checkpoints:
+    returns those of all threads.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class Supervisor:
         is_host: bool,
         has_host: Callable[[], bool],
         started: Callable[[], None],
+        checkpoints: Callable[[], "Checkpoints"],
     ) -> None:
         self._store, self._engine = store, engine
         self._find_files, self._records = files, records
         self._files: tuple[Path, ...] = ()
         self._is_host, self._has_host, self._started = is_host, has_host, started
         self._had_host = False
+        self._checkpoints = checkpoints
         self._cursor: int | None = None
         self._rules: list[Rule] = []
         self._runners: dict[str, ThreadRunner] = {}
@@ -212,6 +216,7 @@ class Supervisor:
                 settings=settings,
                 records=Records(self._records, self._store.runner.name),
                 places=Places(settings.max_processes),
+                checkpoints=self._checkpoints(),
                 look=self.wake,
                 rules=self._rules,
             )

@@ -49,6 +49,7 @@ from treadle.domain import commands as c
 from treadle.domain.entities import Rule
 from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
+from treadle.runner.automatic import Automatic, restored_files
 from treadle.runner.machine import RunnerState, step
 from treadle.runner.messages import as_json
 from treadle.runner.places import Places
@@ -58,6 +59,7 @@ from treadle.runner.views import view_of
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
 from treadle.store.ports import Reads, ThreadWork
+from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +80,8 @@ class Shared(Struct):
     """What the runners of a daemon have in common.
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
-    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. rules: those that hold,
-    kept up to date. look: reads the log again soon.
+    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. checkpoints: of all
+    threads. rules: those that hold, kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
@@ -88,6 +90,7 @@ class Shared(Struct):
     settings: RunnerConfig
     records: Records
     places: Places
+    checkpoints: Checkpoints
     look: Callable[[], None]
     rules: list[Rule] = []
 
@@ -133,6 +136,7 @@ class ThreadRunner:
         self._usage, self._runaway, self._over_budget = TurnUsage(), Runaway(), False
         self._minutes: asyncio.TimerHandle | None = None
         self._unsaved = 0
+        self._automatic = Automatic(thread_id, shared.checkpoints, shared.read)
         self._gone = asyncio.Event()
         self._main = asyncio.create_task(self._run(), name=f"agent of {thread_id}")
 
@@ -243,6 +247,10 @@ class ThreadRunner:
             except AgentFailed:  # said when the agent is started
                 config = self._config
         return view_of(work, sequence, claimed, config)
+
+    @property
+    def _project_id(self) -> str:
+        return "" if self._work is None else self._work.project_id
 
     # Recording
 
@@ -478,6 +486,7 @@ class ThreadRunner:
     async def _begin_turn(self, prompt_id: str | None) -> None:
         mapper = self._mapper
         assert mapper is not None
+        await self._automatic.finished()
         blocks = self._prompt = [] if prompt_id is None else await self._blocks(prompt_id)
         source = prompt_id or new_id()
         start, *rest = mapper.begin(PromptMessage(blocks, source), prompt_id)
@@ -500,6 +509,9 @@ class ThreadRunner:
             )
         for command in rest:
             self._tell(command)
+        if prompt_id is not None:
+            self._preface += restored_files(self._work)
+            await self._automatic.before(str(start.id), self._project_id)
         self._put(s.Began(str(start.id), sequence))
 
     async def _look(self) -> s.View:
@@ -577,6 +589,8 @@ class ThreadRunner:
         self._questions.clear()
         self._answer = {}
         self._record(*commands)
+        if self._prompt and output.how != "closing":
+            self._automatic.after(output.turn, self._project_id)
 
     def _steer(self, output: s.Steer) -> None:
         self._talk(self._steer_turn(output.prompt))

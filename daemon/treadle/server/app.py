@@ -29,6 +29,7 @@ from treadle.store.errors import StorageError
 from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
+from treadle.workspace.git import GitError
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +243,8 @@ def translate(error: Exception) -> RpcError | None:
             return errors.invalid_params(str(error), "$.params.query")
         case Overloaded():
             return errors.overloaded(str(error), retry_after_ms=100)
+        case GitError():
+            return errors.request_failed(error.kind, str(error))
         case StorageError():
             return errors.request_failed(error.kind, str(error))
     return None

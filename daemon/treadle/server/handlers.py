@@ -15,7 +15,9 @@ from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     IGNORED_MEMBERS,
+    CheckpointDiffParams,
     CloseParams,
+    CreateCheckpointParams,
     DispatchBatchParams,
     EventListParams,
     ListParams,
@@ -25,6 +27,7 @@ from treadle.contract.params import (
     OpenParams,
     OpenProjectParams,
     ReadParams,
+    RestoreCheckpointParams,
     SearchParams,
     ThreadListParams,
     ThreadReadParams,
@@ -170,6 +173,31 @@ class Methods:
     def checkpoint_list(self, params: OfThreadParams) -> object:
         before = decode_cursor(params.cursor, LATEST)
         return self._read(lambda reads: reads.checkpoint_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.CHECKPOINT_CREATE)
+    async def checkpoint_create(self, params: CreateCheckpointParams) -> object:
+        id = await self._ready.checkpoints.take(params.thread_id, turn_id=params.turn_id, message=params.message)
+        found = await self._ready.store.read(lambda reads: reads.entities("checkpoint", params.thread_id, [id]))
+        return found[id]
+
+    @handles(endpoints.CHECKPOINT_DIFF)
+    async def checkpoint_diff(self, params: CheckpointDiffParams) -> object:
+        start = decode_cursor(params.cursor, 0)
+        return await self._ready.checkpoints.compare(
+            params.thread_id,
+            params.from_,
+            params.to,
+            start=start,
+            limit=params.limit,
+            paths=params.paths,
+            patches=params.patches,
+        )
+
+    @handles(endpoints.CHECKPOINT_RESTORE)
+    async def checkpoint_restore(self, params: RestoreCheckpointParams) -> object:
+        return await self._ready.checkpoints.restore(
+            params.thread_id, params.id, paths=params.paths, dry_run=params.dry_run
+        )
 
     @handles(endpoints.PROMPT_LIST)
     def prompt_list(self, params: OfThreadOrAllParams) -> object:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.core.engine import Engine, Overloaded
 from treadle.core.recovery import Recovery
@@ -16,6 +17,9 @@ from treadle.server.host_lock import has_host
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.store import Store
+
+if TYPE_CHECKING:
+    from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +62,18 @@ class Services:
             is_host=is_host,
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
+            checkpoints=lambda: self.checkpoints,
         )
         self._tasks: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """The checkpoints of all threads. Imported when the first one is needed."""
+        from treadle.workspace.checkpoints import Checkpoints
+
+        return Checkpoints(
+            self._data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, self.store.read
+        )
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""

@@ -142,12 +142,20 @@ class SessionWork(Struct, frozen=True, rename="camel"):
     how: How
 
 
+class RestoredFiles(Struct, frozen=True):
+    """Files that were put back to an earlier state: those that were written and those that were removed."""
+
+    written: list[str]
+    removed: list[str]
+
+
 class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
     path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
-    the daemon that received the last prompt, or the last command to resume. session: the newest one. approvals: the
-    ids of the pending ones. A deleted thread has no agent, queue, turn, session or approvals.
+    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
+    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
+    approvals.
     """
 
     thread_id: str
@@ -163,6 +171,7 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     auth_required: bool
     turn: TurnWork | None
     session: SessionWork | None
+    restored: list[RestoredFiles]
     fork_of: GivenFork | None
     approvals: list[str]
     usage: Spent | None

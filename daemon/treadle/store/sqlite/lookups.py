@@ -120,7 +120,7 @@ _READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], t
         "lookup_approvals",
         lambda _, row: (("approval", *row[:2]), ApprovalState(_option_ids(row[2]), bool(row[3]), row[4])),
     ),
-    "checkpoint": ("lookup_checkpoints", lambda _, row: (("checkpoint", *row), True)),
+    "checkpoint": ("lookup_checkpoints", lambda _, row: (("checkpoint", *row[:2]), bool(row[2]))),
     "prompt": ("lookup_prompts", lambda _, row: (("prompt", *row[:2]), _prompt_state(*row[2:]))),
     "session": (
         "lookup_sessions",
