@@ -145,3 +145,67 @@ def claude_shop() -> list[Json]:
         of.user("u3", [text("Thanks.")]),
         of.assistant("a4", text("You are welcome.")),
     ]
+
+
+# Codex
+
+CART = "0199aaaa-0000-7000-8000-000000000001"
+
+
+class Codex:
+    """Records of one rollout of Codex. Each comes a second after the one before."""
+
+    def __init__(self, second: int = 0) -> None:
+        self.second = second
+
+    def record(self, kind: str, **payload: Any) -> Json:
+        self.second += 1
+        return {"timestamp": at(self.second), "type": kind, "payload": payload}
+
+    def meta(self, id: str = CART, **members: Any) -> Json:
+        return self.record("session_meta", id=id, cwd="/work/shop", source="cli", git={"branch": "main"}, **members)
+
+    def event(self, type: str, **members: Any) -> Json:
+        return self.record("event_msg", **{"type": type, **members})
+
+    def item(self, type: str, **members: Any) -> Json:
+        return self.record("response_item", **{"type": type, **members})
+
+    def said(self, role: str, text: str, **members: Any) -> Json:
+        kind = "output_text" if role == "assistant" else "input_text"
+        return self.item("message", role=role, content=[{"type": kind, "text": text}], **members)
+
+    def cost(self, output: int, total: int) -> Json:
+        last = {"input_tokens": 10, "output_tokens": output}
+        info = {"last_token_usage": last, "total_token_usage": {"output_tokens": total}}
+        return self.event("token_count", info=info)
+
+    def turn(self, id: str, prompt: str, answer: str) -> list[Json]:
+        """A turn in which both logs have each text."""
+        return [
+            self.event("task_started", turn_id=id),
+            self.record("turn_context", turn_id=id, model="m-1"),
+            self.said("user", f"<environment_context>\n  <cwd>/work/shop</cwd> {id}\n</environment_context>"),
+            self.said("user", prompt),
+            self.event("user_message", message=prompt),
+            self.event("agent_message", message=answer),
+            self.said("assistant", answer, id=f"msg_{id}"),
+            self.event("task_complete", turn_id=id),
+        ]
+
+
+def codex_cart() -> list[Json]:
+    """A turn with a thought, two calls and their cost, and one that is the same prompt again."""
+    of = Codex()
+    first = of.turn("t1", "Why is the cart empty?", "It is never filled.")
+    work = [
+        of.event("agent_reasoning", text="Look."),
+        of.item("reasoning", summary=[{"type": "summary_text", "text": "Look."}], encrypted_content="x"),
+        of.item("function_call", name="shell", call_id="call_1", arguments='{"command": ["ls", "-l"]}'),
+        of.cost(40, 40),
+        of.cost(40, 40),
+        of.item("function_call_output", call_id="call_1", output='{"output": "a", "metadata": {"exit_code": 1}}'),
+        of.event("exec_command_end", call_id="call_1", exit_code=1, aggregated_output="a"),
+        of.cost(2, 42),
+    ]
+    return [of.meta(), *first[:5], *work, *first[5:], *of.turn("t2", "Why is the cart empty?", "As I said.")]

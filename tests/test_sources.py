@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from histories import SHOP, Claude, Imports, at, call, claude_shop, text, write
+from histories import CART, SHOP, Claude, Codex, Imports, aged, at, call, claude_shop, codex_cart, text, write
 from support import log_sequence
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
-from treadle.transfer.sources import claude, cutter
+from treadle.transfer.sources import claude, codex, cutter
 from treadle.transfer.sources.thread_writer import NO_END
 
 SHOP_THREAD = f"claude:{SHOP}"
@@ -416,3 +416,158 @@ async def test_a_session_that_treadle_recorded_itself_is_not_imported(claude_hom
     write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
     assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}
+
+
+# Codex
+
+CART_THREAD = f"codex:{CART}"
+
+
+@pytest.fixture
+def codex_home(store: Store, engine: Engine, tmp_path: Path) -> Imports:
+    return Imports(store, engine, codex.SOURCE, tmp_path / "codex")
+
+
+def rollout(home: Path, id: str = CART, suffix: str = ".jsonl") -> Path:
+    return home / "sessions" / "2026" / "05" / "01" / f"rollout-2026-05-01T10-00-00-{id}{suffix}"
+
+
+async def test_a_rollout_of_codex_becomes_a_thread_with_each_text_once(codex_home: Imports) -> None:
+    write(rollout(codex_home.home), codex_cart())
+    await codex_home.take()
+    assert await codex_home.turns(CART_THREAD) == [("t1", "completed", "end_turn"), ("t2", "completed", "end_turn")]
+    assert await codex_home.texts(CART_THREAD) == [
+        ("user", "Why is the cart empty?"),
+        ("assistant", "It is never filled."),
+        ("user", "Why is the cart empty?"),
+        ("assistant", "As I said."),
+    ]
+    rows = await codex_home.thread(CART_THREAD)
+    assert rows["thread"]["origin"] == {
+        "tool": "codex",
+        "sessionId": CART,
+        "branch": "main",
+        "cwd": "/work/shop",
+        "source": str(rollout(codex_home.home)),
+    }
+    assert rows["turns"][0]["usage"] == {"input_tokens": 20, "output_tokens": 42, "model": "m-1"}
+    thought, tool = rows["activities"]
+    assert (thought["kind"], thought["detail"]) == ("thought", {"text": "Look."})
+    assert (tool["id"], tool["title"], tool["status"]) == ("call_1", "ls -l", "failed")
+    assert tool["detail"]["rawOutput"] == {"output": "a", "metadata": {"exit_code": 1}}
+    assert (await codex_home.take()).events == 0
+
+
+async def test_a_rollout_cut_at_any_record_gets_what_is_new(codex_home: Imports) -> None:
+    records = codex_cart()
+    for count in range(len(records) + 1):
+        id = f"0199aaaa-0000-7000-8000-{count + 100:012}"
+        path = rollout(codex_home.home, id)
+        records[0]["payload"]["id"] = id
+        write(path, records[:count])
+        await codex_home.take()
+        write(path, records)
+        await codex_home.take()
+        assert (await codex_home.take()).events == 0
+        said = [text for _, text in await codex_home.texts(f"codex:{id}") if text]
+        assert said == ["Why is the cart empty?", "It is never filled.", "Why is the cart empty?", "As I said."], count
+        path.unlink()
+
+
+async def test_a_rollout_without_turns_and_events_is_split_at_its_prompts(codex_home: Imports) -> None:
+    of = Codex()
+    records = [
+        of.meta(),
+        of.said("user", "# AGENTS.md instructions for /work/shop"),
+        of.said("user", "One"),
+        of.said("assistant", "1"),
+        of.said("user", "Two"),
+        of.said("assistant", "2"),
+    ]
+    write(rollout(codex_home.home), records)
+    await codex_home.take()
+    assert await codex_home.texts(CART_THREAD) == [
+        ("user", "One"),
+        ("assistant", "1"),
+        ("user", "Two"),
+        ("assistant", "2"),
+    ]
+    assert len(await codex_home.turns(CART_THREAD)) == 2
+
+
+async def test_turns_of_codex_end_as_the_rollout_says(codex_home: Imports) -> None:
+    of = Codex()
+    write(
+        rollout(codex_home.home),
+        [
+            of.meta(),
+            *of.turn("t1", "One", "1")[:-1],
+            of.event("turn_aborted", turn_id="t1", reason="interrupted"),
+            *of.turn("t2", "Two", "2")[:-1],
+            of.event("task_complete", turn_id="t2", error={"message": "no quota"}),
+            *of.turn("t3", "Three", "3")[:-1],
+        ],
+    )
+    await codex_home.take()
+    turns = (await codex_home.thread(CART_THREAD))["turns"]
+    assert [(t["status"], t["reason"], t["error"]) for t in turns] == [
+        ("interrupted", "interrupted", None),
+        ("failed", None, "no quota"),
+        ("interrupted", NO_END, None),
+    ]
+
+
+async def test_forks_and_subagents_of_codex_have_only_their_own_turns(codex_home: Imports) -> None:
+    """Although they begin with those of their origin, with new times."""
+    fork, agent = "0199aaaa-0000-7000-8000-000000000002", "0199aaaa-0000-7000-8000-000000000003"
+    write(rollout(codex_home.home), codex_cart())
+    for id, meta in (
+        (fork, {"forked_from_id": CART}),
+        (agent, {"source": {"subagent": {"thread_spawn": {"parent_thread_id": CART}}}}),
+    ):
+        of = Codex(second=20)
+        copied = [{**record, "timestamp": at(21)} for record in codex_cart()]
+        head = {**of.meta(id), "payload": {**of.meta(id)["payload"], **meta}}
+        write(rollout(codex_home.home, id), [head, *copied, *of.turn("t3", "And the price?", "Fine.")])
+    await codex_home.take()
+    own = [("user", "And the price?"), ("assistant", "Fine.")]
+    assert await codex_home.texts(f"codex:{fork}") == own
+    assert await codex_home.texts(f"codex:{agent}") == own
+    origin = (await codex_home.thread(f"codex:{fork}"))["thread"]["origin"]
+    assert origin["forkOf"] == {"threadId": CART_THREAD, "turnId": "t2"}
+    origin = (await codex_home.thread(f"codex:{agent}"))["thread"]["origin"]
+    assert origin["parent"] == {"threadId": CART_THREAD}
+
+
+async def test_a_rollout_that_is_archived_or_compressed_is_the_same_thread(codex_home: Imports) -> None:
+    zstandard = pytest.importorskip("zstandard", reason="treadle[zstd] is not installed")
+    path = rollout(codex_home.home)
+    whole = write(path, codex_cart()).read_bytes()
+    await codex_home.take()
+    path.with_name(f"{path.name}.zst").write_bytes(zstandard.compress(whole))
+    assert (await codex_home.take()).events == 0, "both are there"
+    path.unlink()
+    assert (await codex_home.take()).events == 0
+    (codex_home.home / "archived_sessions").mkdir()
+    path.with_name(f"{path.name}.zst").rename(codex_home.home / "archived_sessions" / f"{path.name}.zst")
+    assert (await codex_home.take()).events == 1
+    assert (await codex_home.thread(CART_THREAD))["thread"]["archivedAt"] is not None
+    other = "0199aaaa-0000-7000-8000-000000000009"
+    records = codex_cart()
+    records[0]["payload"]["id"] = other
+    compressed = rollout(codex_home.home, other, ".jsonl.zst")
+    compressed.write_bytes(zstandard.compress(write(path, records).read_bytes()))
+    path.unlink()
+    aged(compressed)
+    await codex_home.take()
+    assert len(await codex_home.turns(f"codex:{other}")) == 2
+    compressed.write_bytes(b"\x28\xb5\x2f\xfd damaged")
+    assert [f"{compressed}: damaged: " in reason for reason in (await codex_home.take()).failed] == [True]
+
+
+async def test_a_record_that_follows_a_cut_one_in_its_line_is_kept(codex_home: Imports) -> None:
+    lines = [msgspec.json.encode(record) for record in codex_cart()]
+    write(rollout(codex_home.home), [*lines[:5], lines[5][:20] + lines[6], *lines[7:]])
+    await codex_home.take()
+    assert codex_home.report.skipped["a cut record"] == 1
+    assert ("assistant", "As I said.") in await codex_home.texts(CART_THREAD)

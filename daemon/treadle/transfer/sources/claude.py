@@ -5,7 +5,6 @@ session are those of its subagents (`SESSION/subagents/**/agent-ID.jsonl`, forme
 results (`SESSION/tool-results`). `history.jsonl` has the prompts of all sessions, also of those that the tool deleted.
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 from treadle.agents.shapes import Json, as_text, digest, fitting
 from treadle.domain import commands as c
 from treadle.transfer.sources.claude_thread import ClaudeThread
+from treadle.transfer.sources.forks import Turns, shared_turns, turns_of
 from treadle.transfer.sources.lines import is_file, read_head, read_json, read_records
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
@@ -112,7 +112,7 @@ def _with_forks(sessions: list[ToolSession]) -> Iterator[ToolSession]:
         known = {family[0].thread_id: _turns(family[0].path)} if len(family) > 1 else {}
         for session in family[1:]:
             turns = _turns(session.path)
-            shared = {thread_id: _shared(turns, others) for thread_id, others in known.items()}
+            shared = {thread_id: shared_turns(turns, others) for thread_id, others in known.items()}
             best = max(shared, key=lambda thread_id: len(shared[thread_id]))
             known[session.thread_id] = turns
             if shared[best]:
@@ -120,34 +120,9 @@ def _with_forks(sessions: list[ToolSession]) -> Iterator[ToolSession]:
             yield session
 
 
-Turns = list[tuple[str, set[int]]]
-"""The turns of a file: the id, and a number for each record."""
-
-
 def _turns(path: Path) -> Turns:
-    turns: Turns = []
     thread = ClaudeThread(ThreadWriter(_described(path, path.stem), SourceReport(), False), lambda path: None)
-    try:
-        for record in read_records(path, SourceReport()):
-            for _ in thread.feed(record):
-                pass
-            turn_id = thread.writer.last_turn
-            if turn_id is not None and (not turns or turns[-1][0] != turn_id):
-                turns.append((turn_id, set()))
-            if turns:
-                turns[-1][1].add(hash(as_text(record.get("uuid"), "")))
-    except OSError:
-        return []
-    return turns
-
-
-def _shared(turns: Turns, others: Turns) -> list[str]:
-    """The turns that a session begins with and that another one has whole."""
-    pairs = zip(turns, others, strict=False)
-    return [
-        one[0]
-        for one, _ in itertools.takewhile(lambda pair: pair[0][0] == pair[1][0] and pair[0][1] <= pair[1][1], pairs)
-    ]
+    return turns_of(path, thread, lambda record: as_text(record.get("uuid"), ""))
 
 
 # Reading

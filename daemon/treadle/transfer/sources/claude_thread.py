@@ -37,8 +37,6 @@ _INTERRUPTED = "[Request interrupted by user"
 _PLANS = frozenset(("TodoWrite", "TaskCreate", "ExitPlanMode"))
 _TOKENS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
-MAX_WAITING = 100  # records before the first prompt that are kept for its turn
-
 Spilled = Callable[[str], str | None]
 """Reads a tool result that the tool keeps in a file of its own, given the path that the record names."""
 
@@ -50,7 +48,6 @@ class ClaudeThread:
         self.writer, self._spilled = writer, spilled
         self.calls = Calls(writer)
         self._titles: dict[str, str] = {}
-        self._waiting: list[tuple[str, str, str, Json, Timestamp | None]] = []
         self._boundary: Json | None = None
         self._response = ""
         self._said: list[str] = []
@@ -85,11 +82,11 @@ class ClaudeThread:
             yield from self._attachment(record, at)
         elif kind == "pr-link":
             title = as_text(record.get("prUrl"), "pull request")
-            yield from self._show("pull_request", self._id(record), title, record, at)
+            yield from self.writer.show("pull_request", self._id(record), title, record, at)
         elif kind in HARNESS:
             writer.report.skip(f"a record of the tool's own: {kind}")
         else:
-            yield from self._unknown(kind, record, at)
+            yield from self.writer.unknown(kind, self._id(record), record, at)
 
     def end(self) -> Commands:
         """The commands at the end of the file."""
@@ -97,11 +94,7 @@ class ClaudeThread:
             yield from self._compacted("", None)
         is_open = not self._is_answered and self._error is None
         yield from self._end_turn(None, is_open)
-        for _ in self._waiting:
-            self.writer.report.skip("a record before the first prompt")
-        yield from self.writer.rename(next((self._titles[k] for k in _TITLES if self._titles.get(k)), ""))
-        if self.writer.session.is_archived:
-            yield from self.writer.archive()
+        yield from self.writer.finish(next((self._titles[k] for k in _TITLES if self._titles.get(k)), ""))
 
     # Turns
 
@@ -130,7 +123,7 @@ class ClaudeThread:
         while found := _ENVELOPE.match(text):
             text = text[found.end() :]
             if found[1] == "command-name":
-                yield from self._show("command", self._id(record), found[2].strip(), record, at)
+                yield from self.writer.show("command", self._id(record), found[2].strip(), record, at)
             else:
                 self.writer.report.skip("a message of the tool itself")
         if not text.strip():
@@ -148,9 +141,6 @@ class ClaudeThread:
             self._asked[parent] = id
         if left is not None:
             yield from self.writer.record("rewound", f"{id}:rewound", "Went back", {"toBeforeTurn": left}, at)
-        waiting, self._waiting = self._waiting, []
-        for kind, native, title, value, when in waiting:
-            yield from self.writer.record(kind, native, title, value, when, is_cut=True)
 
     def _end_turn(self, at: Timestamp | None, is_open: bool) -> Commands:
         if self._error is not None:
@@ -202,7 +192,7 @@ class ClaudeThread:
         elif kind.endswith("_tool_result"):
             yield from self._result({}, block, at)
         elif kind != "redacted_thinking":
-            yield from self._unknown(f"block.{kind}", block, at)
+            yield from self.writer.unknown(f"block.{kind}", id, block, at)
 
     def _new(self, kind: str, text: str) -> str:
         """What the running response has not said before: its records repeat it, whole or as far as it was."""
@@ -266,15 +256,15 @@ class ClaudeThread:
         elif kind in _HARNESS_SYSTEM:
             self.writer.report.skip(f"a record of the tool's own: {kind}")
         elif kind in _SHOWN_SYSTEM:
-            yield from self._show(kind, self._id(record), kind.replace("_", " "), record, at)
+            yield from self.writer.show(kind, self._id(record), kind.replace("_", " "), record, at)
         else:
-            yield from self._unknown(f"system.{kind}", record, at)
+            yield from self.writer.unknown(f"system.{kind}", self._id(record), record, at)
 
     def _compacted(self, summary: str, at: Timestamp | None, record: Json | None = None) -> Commands:
         boundary, self._boundary = self._boundary, None
         told = as_object((boundary or {}).get("compactMetadata"))
         detail = {**told, "summary": summary} if summary else told
-        yield from self._show("compaction", self._id(boundary or record or {}), "Compaction", detail, at)
+        yield from self.writer.show("compaction", self._id(boundary or record or {}), "Compaction", detail, at)
 
     def _attachment(self, record: Json, at: Timestamp | None) -> Commands:
         given = as_object(record.get("attachment"))
@@ -289,19 +279,6 @@ class ClaudeThread:
             yield from self.writer.say(id, "user", text, at)
         else:
             yield from self._prompt({**record, "uuid": id}, text, at)
-
-    def _unknown(self, kind: str, record: Json, at: Timestamp | None) -> Commands:
-        self.writer.report.unknown[kind] += 1
-        yield from self._show(f"{self.writer.session.tool}.{kind}", self._id(record), kind, record, at)
-
-    def _show(self, kind: str, id: str, title: str, detail: Json, at: Timestamp | None) -> Commands:
-        """Record an activity, or keep it for the first turn if there is none yet."""
-        if self.writer.last_turn is not None:
-            yield from self.writer.record(kind, id, title, detail, at)
-        elif len(self._waiting) < MAX_WAITING:
-            self._waiting.append((kind, id, title, self.writer.cutter.detail(detail), at))
-        else:
-            self.writer.report.skip("a record before the first prompt")
 
     def _id(self, record: Json) -> str:
         return as_text(record.get("uuid"), "") or self.writer.nameless(as_text(record.get("type"), "record"), record)

@@ -15,6 +15,7 @@ from treadle.transfer.sources.source import SourceReport
 
 MAX_LINE = 16 * 1024 * 1024  # bytes; a longer line is skipped
 MAX_FILE = 64 * 1024 * 1024  # bytes of a file that is one JSON text
+COMPRESSED = "compressed with Zstandard: install treadle[zstd] to read it"
 HEAD_LINES = 40  # in which discovery looks for the folder and the first time of a session
 
 _BOM = b"\xef\xbb\xbf"
@@ -102,7 +103,7 @@ def open_lines(path: Path) -> IO[bytes]:
     try:
         import zstandard
     except ImportError:
-        raise SkippedFile(f"{path}: compressed with Zstandard: install treadle[zstd] to read it") from None
+        raise SkippedFile(f"{path}: {COMPRESSED}") from None
     return io.BufferedReader(_Decompressed(path, zstandard.ZstdDecompressor(), zstandard.ZstdError))
 
 

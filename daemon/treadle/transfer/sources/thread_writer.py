@@ -20,6 +20,7 @@ Commands = Iterator[c.Command]
 
 SOMETIME = "1970-01-01T00:00:00.000Z"
 UNTITLED = "Untitled"
+MAX_WAITING = 100  # activities between two turns that are kept for the next
 
 
 class ThreadWriter:
@@ -44,12 +45,9 @@ class ThreadWriter:
         self._last_turn: str | None = None
         self._turns: set[int] = set()
         self._messages: set[int] = set()
+        self._activities: dict[int, int] = {}
         self._nameless: Counter[str] = Counter()
-
-    @property
-    def is_created(self) -> bool:
-        """Whether the thread has anything in it."""
-        return self._is_created
+        self._waiting: list[tuple[str, str, str, Any, Timestamp | None]] = []
 
     @property
     def last_turn(self) -> str | None:
@@ -84,6 +82,9 @@ class ThreadWriter:
         yield from self._emit(c.StartTurn, at, ("turn", id), id=id, message_id=message_id, prompt=prompt)
         if self.title == UNTITLED:
             yield from self.rename(prompt)
+        waiting, self._waiting = self._waiting, []
+        for kind, native, title, detail, when in waiting:
+            yield from self.record(kind, native, title, detail, when, is_cut=True)
 
     def complete(self, stop_reason: str | None, usage: Json | None, at: Timestamp | None = None) -> Commands:
         """End the running turn normally, if there is one."""
@@ -138,16 +139,28 @@ class ThreadWriter:
         """Record an activity. Its id may come again with another status. is_cut: the detail was cut before."""
         yield from self._turn(id, at)
         id, kind = fitting(id), kind[:128] or "activity"
+        place = hash((self.turn_id, kind))
+        if self._activities.setdefault(hash(id), place) != place:  # another activity has the id
+            id = fitting(f"{id}:{kind}:{self.turn_id}")
         title, detail = title[:1024], detail if is_cut else self.cutter.detail(detail)
         key = ("activity", id, kind, status)
         yield from self._emit(
             c.RecordActivity, at, key, id=id, turn_id=self.turn_id, kind=kind, title=title, status=status, detail=detail
         )
 
+    def show(self, kind: str, id: str, title: str, detail: Any, at: Timestamp | None) -> Commands:
+        """Record an activity that needs no turn of its own: between two turns, it waits for the next."""
+        if self.turn_id:
+            yield from self.record(kind, id, title, detail, at)
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append((kind, id, title, self.cutter.detail(detail), at))
+        else:
+            self.report.skip("a record outside of turns")
+
     def unknown(self, kind: str, id: str, record: Json, at: Timestamp | None) -> Commands:
         """Record what this release does not know as an activity, and count it."""
         self.report.unknown[kind] += 1
-        yield from self.record(f"{self.session.tool}.{kind}", id, kind, record, at)
+        yield from self.show(f"{self.session.tool}.{kind}", id, kind, record, at)
 
     def ask(self, id: str, title: str, options: dict[str, str], chosen: str, at: Timestamp | None) -> Commands:
         """Add an approval with the option that was chosen. options: the kind of each, by name."""
@@ -171,16 +184,26 @@ class ThreadWriter:
 
     # The thread
 
+    def finish(self, title: str = "") -> Commands:
+        """The session is over, and its last turn has ended: what waits for a turn gets one. title: what it is called.
+
+        Without any turn there is no thread.
+        """
+        if self._waiting and self._is_created:
+            yield from self._turn(self._waiting[0][1], self._waiting[0][4])
+            yield from self.complete("outside_turn", None)
+        for _ in self._waiting:
+            self.report.skip("a record outside of turns")
+        yield from self.rename(title)
+        if self._is_created and self.session.is_archived:
+            yield from self._emit(c.ArchiveThread, None, ("archived",))
+
     def rename(self, title: str) -> Commands:
         """Give the thread a title that came after its first turn."""
         title = _title(title)
         if self._is_created and title and title != self.title:
             self.title = title
             yield from self._emit(c.RenameThread, None, ("title", title), title=title)
-
-    def archive(self) -> Commands:
-        if self._is_created:
-            yield from self._emit(c.ArchiveThread, None, ("archived",))
 
     def _create(self, prompt: str, at: Timestamp | None) -> Commands:
         if self._is_created or self._shared is not None:
