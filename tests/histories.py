@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +211,109 @@ def codex_cart() -> list[Json]:
         of.cost(2, 42),
     ]
     return [of.meta(), *first[:5], *work, *first[5:], *of.turn("t2", "Why is the cart empty?", "As I said.")]
+
+
+# OpenCode
+
+SES = "ses_cart"
+BEGAN = 1_777_629_600_000
+"""10 o'clock on the day of these histories, in milliseconds since 1970."""
+
+_OPENCODE = """
+CREATE TABLE IF NOT EXISTS project (id TEXT PRIMARY KEY, worktree TEXT);
+CREATE TABLE IF NOT EXISTS session (id TEXT PRIMARY KEY, project_id TEXT, parent_id TEXT, directory TEXT, title TEXT,
+    revert TEXT, time_created INTEGER, time_updated INTEGER);
+CREATE TABLE IF NOT EXISTS message (id TEXT PRIMARY KEY, session_id TEXT, time_created INTEGER, time_updated INTEGER,
+    data TEXT);
+CREATE TABLE IF NOT EXISTS part (id TEXT PRIMARY KEY, message_id TEXT, session_id TEXT, time_created INTEGER,
+    time_updated INTEGER, data TEXT);
+CREATE TABLE IF NOT EXISTS session_v2 (id TEXT PRIMARY KEY, parent_id TEXT, directory TEXT, title TEXT,
+    time_created INTEGER, time_updated INTEGER, fork_session_id TEXT);
+CREATE TABLE IF NOT EXISTS session_message (id TEXT PRIMARY KEY, session_id TEXT, type TEXT, seq INTEGER,
+    time_created INTEGER, time_updated INTEGER, data TEXT);
+"""
+
+
+@contextmanager
+def opencode_database(home: Path) -> Iterator[sqlite3.Connection]:
+    """The database of OpenCode, with a write-ahead log, as its writer sees it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(home / "opencode.db", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(_OPENCODE)
+        yield db
+
+
+def opencode_messages(prompt: str = "Why is the cart empty?") -> list[tuple[str, Json, list[Json]]]:
+    """The messages of a session, with their parts."""
+    times = {"start": BEGAN + 2000, "end": BEGAN + 3000}
+    state = {"status": "completed", "input": {"command": "ls"}, "output": "a", "metadata": {"exit": 1}, "time": times}
+    tokens = {"input": 9, "output": 4, "reasoning": 0, "cache": {"read": 7, "write": 0}}
+    return [
+        ("msg_1", {"role": "user", "time": {"created": BEGAN}}, [{"id": "prt_1", "type": "text", "text": prompt}]),
+        (
+            "msg_2",
+            {
+                "role": "assistant",
+                "parentID": "msg_1",
+                "time": {"created": BEGAN + 1000, "completed": BEGAN + 5000},
+                "finish": "stop",
+            },
+            [
+                {"id": "prt_2", "type": "step-start"},
+                {"id": "prt_3", "type": "reasoning", "text": "Look."},
+                {"id": "prt_4", "type": "tool", "callID": "call_1", "tool": "bash", "state": state},
+                {"id": "prt_5", "type": "text", "text": "It is never filled."},
+                {"id": "prt_6", "type": "step-finish", "tokens": tokens, "cost": 0.5},
+                {"id": "prt_7", "type": "patch", "hash": "3f2a1c9e8b7d6540a1b2c3d4e5f60718293a4b5c"},
+            ],
+        ),
+    ]
+
+
+def write_opencode_rows(db: sqlite3.Connection, session: str = SES, **members: Any) -> None:
+    """Write the session into the tables of OpenCode 1.2."""
+    row = {"id": session, "directory": "/work/shop", "title": "Cart", "time_created": BEGAN, "time_updated": BEGAN}
+    row |= members
+    marks = ", ".join("?" * len(row))
+    db.execute(f"INSERT OR REPLACE INTO session ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+    for index, (id, data, parts) in enumerate(opencode_messages()):
+        created = BEGAN + 1000 * index
+        message = (f"{session}{id}", session, created, created, json.dumps(data))
+        db.execute("INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?)", message)
+        for part in parts:
+            values = (f"{session}{part['id']}", message[0], session, created, created, json.dumps(part))
+            db.execute("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def write_opencode_files(home: Path, session: str = SES) -> None:
+    """Write the session as the files of OpenCode 1.1."""
+    told = {"id": session, "directory": "/work/shop", "title": "Cart", "time": {"created": BEGAN}}
+    write(home / "storage" / "session" / "global" / f"{session}.json", [told])
+    for id, data, parts in opencode_messages():
+        write(home / "storage" / "message" / session / f"{id}.json", [{"id": id, **data}])
+        for part in parts:
+            write(home / "storage" / "part" / id / f"{part['id']}.json", [part])
+
+
+def write_opencode_entries(db: sqlite3.Connection, session: str = SES) -> None:
+    """Write the session into the tables of OpenCode 2."""
+    tool = {"status": "completed", "input": {"command": "ls"}, "content": [{"type": "text", "text": "a"}]}
+    content = [
+        {"type": "reasoning", "text": "Look."},
+        {"type": "tool", "id": "call_1", "name": "shell", "state": tool},
+        {"type": "text", "text": "It is never filled."},
+    ]
+    entries: list[tuple[str, Json]] = [
+        ("user", {"text": "Why is the cart empty?"}),
+        ("assistant", {"content": content, "finish": "stop", "cost": 0.5, "tokens": {"input": 9, "output": 4}}),
+        ("user", {"text": "And hurry."}),
+        ("idle", {"outcome": "succeeded"}),
+    ]
+    values = (session, "/work/shop", "Cart", BEGAN, BEGAN)
+    db.execute(
+        "INSERT INTO session_v2 (id, directory, title, time_created, time_updated) VALUES (?, ?, ?, ?, ?)", values
+    )
+    for seq, (kind, data) in enumerate(entries):
+        entry = (f"{session}e{seq}", session, kind, seq, BEGAN + 1000 * seq, BEGAN, json.dumps(data))
+        db.execute("INSERT INTO session_message VALUES (?, ?, ?, ?, ?, ?, ?)", entry)

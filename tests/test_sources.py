@@ -5,12 +5,30 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from histories import CART, SHOP, Claude, Codex, Imports, aged, at, call, claude_shop, codex_cart, text, write
+from histories import (
+    CART,
+    SES,
+    SHOP,
+    Claude,
+    Codex,
+    Imports,
+    aged,
+    at,
+    call,
+    claude_shop,
+    codex_cart,
+    opencode_database,
+    text,
+    write,
+    write_opencode_entries,
+    write_opencode_files,
+    write_opencode_rows,
+)
 from support import log_sequence
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
-from treadle.transfer.sources import claude, codex, cutter
+from treadle.transfer.sources import claude, codex, cutter, opencode
 from treadle.transfer.sources.thread_writer import NO_END
 
 SHOP_THREAD = f"claude:{SHOP}"
@@ -571,3 +589,89 @@ async def test_a_record_that_follows_a_cut_one_in_its_line_is_kept(codex_home: I
     await codex_home.take()
     assert codex_home.report.skipped["a cut record"] == 1
     assert ("assistant", "As I said.") in await codex_home.texts(CART_THREAD)
+
+
+# OpenCode
+
+SES_THREAD = f"opencode:{SES}"
+
+
+@pytest.fixture
+def opencode_home(store: Store, engine: Engine, tmp_path: Path) -> Imports:
+    return Imports(store, engine, opencode.SOURCE, tmp_path / "opencode")
+
+
+@pytest.mark.parametrize("kind", ["files", "rows"])
+async def test_a_session_of_opencode_becomes_a_thread_from_files_or_rows(opencode_home: Imports, kind: str) -> None:
+    if kind == "files":
+        write_opencode_files(opencode_home.home)
+    else:
+        with opencode_database(opencode_home.home) as db:
+            write_opencode_rows(db)
+    await opencode_home.take()
+    assert await opencode_home.texts(SES_THREAD) == [
+        ("user", "Why is the cart empty?"),
+        ("assistant", "It is never filled."),
+    ]
+    rows = await opencode_home.thread(SES_THREAD)
+    assert (rows["thread"]["title"], rows["thread"]["createdAt"]) == ("Cart", at(0))
+    assert rows["thread"]["origin"]["cwd"] == "/work/shop"
+    (turn,) = rows["turns"]
+    assert (turn["status"], turn["stopReason"]) == ("completed", "stop")
+    assert turn["usage"] == {
+        "input": 9, "output": 4, "reasoning": 0, "cacheRead": 7, "cacheWrite": 0, "cost": 0.5
+    }  # fmt: skip
+    thought, tool = rows["activities"]
+    assert thought["kind"] == "thought"
+    assert (tool["id"], tool["title"], tool["status"], tool["createdAt"], tool["updatedAt"]) == (
+        "call_1", "ls", "failed", at(2), at(3)
+    )  # fmt: skip
+    assert [c["gitRef"] for c in rows["checkpoints"]] == ["3f2a1c9e8b7d6540a1b2c3d4e5f60718293a4b5c"]
+    assert (await opencode_home.take()).events == 0
+
+
+async def test_the_newest_store_that_has_messages_of_a_session_is_read(opencode_home: Imports) -> None:
+    write_opencode_files(opencode_home.home)
+    write_opencode_files(opencode_home.home, "ses_old")
+    with opencode_database(opencode_home.home) as db:
+        write_opencode_rows(db)
+        write_opencode_rows(db, "ses_middle")
+        write_opencode_entries(db)
+        db.execute("INSERT INTO session_v2 (id) VALUES ('ses_middle')")
+    assert (await opencode_home.take()).threads == 3
+    assert await opencode_home.texts(SES_THREAD) == [
+        ("user", "Why is the cart empty?"),
+        ("assistant", "It is never filled."),
+        ("user", "And hurry."),
+    ]
+    assert await opencode_home.turns(SES_THREAD) == [(f"{SES}e0", "completed", "stop")]
+    assert len(await opencode_home.turns("opencode:ses_old")) == 1
+    assert len(await opencode_home.turns("opencode:ses_middle")) == 1
+    assert (await opencode_home.take()).events == 0
+
+
+async def test_a_database_is_read_while_opencode_writes_it_and_not_changed(opencode_home: Imports) -> None:
+    path = opencode_home.home / "opencode.db"
+    with opencode_database(opencode_home.home) as db:
+        write_opencode_rows(db)
+        before = (path.read_bytes(), path.stat().st_mtime_ns)
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE session SET title = 'Not yet'")
+        await opencode_home.take()
+        assert (await opencode_home.thread(SES_THREAD))["thread"]["title"] == "Cart"
+        db.execute("COMMIT")
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+        assert (await opencode_home.take()).events == 1
+    assert (await opencode_home.thread(SES_THREAD))["thread"]["title"] == "Not yet"
+
+
+async def test_subtasks_and_what_the_user_took_back_are_marked(opencode_home: Imports) -> None:
+    with opencode_database(opencode_home.home) as db:
+        write_opencode_rows(db, revert='{"messageID": "ses_cartmsg_1"}')
+        write_opencode_rows(db, "ses_child", parent_id=SES)
+        db.execute("INSERT INTO message VALUES ('bad', 'ses_child', 0, 0, '[1')")
+    await opencode_home.take()
+    assert [stop for _, _, stop in await opencode_home.turns(SES_THREAD)] == ["rewound"]
+    child = (await opencode_home.thread("opencode:ses_child"))["thread"]
+    assert child["origin"]["parent"] == {"threadId": SES_THREAD}
+    assert opencode_home.report.skipped["a row that is not a JSON object"] == 1
