@@ -317,3 +317,49 @@ def write_opencode_entries(db: sqlite3.Connection, session: str = SES) -> None:
     for seq, (kind, data) in enumerate(entries):
         entry = (f"{session}e{seq}", session, kind, seq, BEGAN + 1000 * seq, BEGAN, json.dumps(data))
         db.execute("INSERT INTO session_message VALUES (?, ?, ?, ?, ?, ?, ?)", entry)
+
+
+# Gemini CLI and Qwen Code
+
+
+def gemini_cart() -> list[Json]:
+    """A turn with a thought and a call, whose message was written twice, and one that was answered at once."""
+    call = {"id": "run_1", "name": "run_shell_command", "args": {"command": "ls"}, "status": "success"}
+    done = {**call, "result": [{"functionResponse": {"response": {"output": "a"}}}]}
+    looked = {"id": "m2", "timestamp": at(2), "type": "gemini", "content": "", "model": "m-1"}
+    thoughts = [{"subject": "Look", "description": "Into the store.", "timestamp": at(1)}]
+    return [
+        {"sessionId": "cart", "projectHash": "shop", "startTime": at(0), "kind": "main"},
+        {"id": "m1", "timestamp": at(1), "type": "user", "content": [{"text": "Why is the cart empty?"}]},
+        {**looked, "thoughts": thoughts, "toolCalls": []},
+        {**looked, "thoughts": thoughts, "toolCalls": [done], "tokens": {"input": 9, "output": 4}},
+        {"id": "m3", "timestamp": at(3), "type": "gemini", "content": "It is never filled.", "tokens": {"input": 1}},
+        {"$set": {"lastUpdated": at(3)}},
+        {"id": "m4", "timestamp": at(4), "type": "user", "content": "Thanks."},
+        {"id": "m5", "timestamp": at(5), "type": "gemini", "content": "You are welcome."},
+    ]
+
+
+def qwen_cart() -> list[Json]:
+    """The same in the form of Qwen Code."""
+
+    def record(second: int, kind: str, *parts: Json, **members: Any) -> Json:
+        common = {"uuid": f"q{second}", "sessionId": "cart", "timestamp": at(second), "cwd": "/work/shop"}
+        return {**common, "type": kind, "message": {"parts": [*parts]}, **members}
+
+    response = {"functionResponse": {"id": "run_1", "response": {"output": "a"}}}
+    return [
+        record(1, "user", {"text": "Why is the cart empty?"}),
+        record(
+            2,
+            "assistant",
+            {"text": "Into the store.", "thought": True},
+            {"functionCall": {"id": "run_1", "name": "run_shell_command", "args": {"command": "ls"}}},
+            usageMetadata={"promptTokenCount": 9},
+        ),
+        record(3, "tool_result", response, toolCallResult={"callId": "run_1", "status": "success"}),
+        record(4, "assistant", {"text": "It is never filled."}, usageMetadata={"promptTokenCount": 1}, model="m-1"),
+        record(5, "user", {"text": "Thanks."}),
+        record(6, "assistant", {"text": "You are welcome."}),
+        record(7, "system", subtype="custom_title", systemPayload={"customTitle": "Cart"}),
+    ]

@@ -17,7 +17,9 @@ from histories import (
     call,
     claude_shop,
     codex_cart,
+    gemini_cart,
     opencode_database,
+    qwen_cart,
     text,
     write,
     write_opencode_entries,
@@ -28,7 +30,7 @@ from support import log_sequence
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
-from treadle.transfer.sources import claude, codex, cutter, opencode
+from treadle.transfer.sources import claude, codex, cutter, gemini, opencode, qwen
 from treadle.transfer.sources.thread_writer import NO_END
 
 SHOP_THREAD = f"claude:{SHOP}"
@@ -675,3 +677,91 @@ async def test_subtasks_and_what_the_user_took_back_are_marked(opencode_home: Im
     child = (await opencode_home.thread("opencode:ses_child"))["thread"]
     assert child["origin"]["parent"] == {"threadId": SES_THREAD}
     assert opencode_home.report.skipped["a row that is not a JSON object"] == 1
+
+
+# Gemini CLI and Qwen Code
+
+SAID = [
+    ("user", "Why is the cart empty?"),
+    ("assistant", "It is never filled."),
+    ("user", "Thanks."),
+    ("assistant", "You are welcome."),
+]
+
+
+@pytest.fixture
+def gemini_home(store: Store, engine: Engine, tmp_path: Path) -> Imports:
+    return Imports(store, engine, gemini.SOURCE, tmp_path / "gemini")
+
+
+def chat(home: Path, name: str = "session-2026-05-01T10-00-cart.jsonl") -> Path:
+    return home / "tmp" / "shop" / "chats" / name
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+async def test_a_session_of_gemini_becomes_a_thread(gemini_home: Imports, kind: str) -> None:
+    records = gemini_cart()
+    if kind == "jsonl":
+        write(chat(gemini_home.home), records)
+    else:  # it was rewritten as a whole, and had each message once
+        messages = [r for n, r in enumerate(records) if "id" in r and n != 2]
+        write(chat(gemini_home.home, "session-cart.json"), [{**records[0], "messages": messages}])
+    write(gemini_home.home / "projects.json", [{"projects": {"/work/shop": "shop"}}])
+    await gemini_home.take()
+    assert await gemini_home.texts("gemini:cart") == SAID
+    rows = await gemini_home.thread("gemini:cart")
+    assert rows["thread"]["origin"]["cwd"] == "/work/shop"
+    assert rows["turns"][0]["usage"] == {"input": 10, "output": 4, "model": "m-1"}
+    thought, tool = rows["activities"]
+    assert (thought["title"], thought["detail"]) == ("Look", {"text": "Into the store."})
+    assert (tool["id"], tool["title"], tool["status"], tool["detail"]["rawOutput"]) == ("run_1", "ls", "completed", "a")
+    assert (await gemini_home.take()).events == 0
+
+
+async def test_a_chat_cut_at_any_record_gets_what_is_new(gemini_home: Imports) -> None:
+    records = gemini_cart()
+    for count in range(len(records) + 1):
+        path = chat(gemini_home.home, f"session-{count:02}.jsonl")
+        records[0]["sessionId"] = f"cart{count:02}"
+        write(path, records[:count])
+        await gemini_home.take()
+        write(path, records)
+        await gemini_home.take()
+        assert (await gemini_home.take()).events == 0
+        said = [m for m in await gemini_home.texts(f"gemini:cart{count:02}") if m[1]]
+        assert said == SAID, count
+        path.unlink()
+
+
+async def test_messages_that_were_replaced_or_taken_back_stay_and_are_marked(gemini_home: Imports) -> None:
+    records = gemini_cart()
+    revised = {**records[4], "content": "It was filled."}
+    again = {"$set": {"messages": [records[1], records[3], revised]}}
+    more = [{"$rewindTo": "m4"}, {"id": "m6", "timestamp": at(6), "type": "user", "content": "Not so fast."}]
+    write(chat(gemini_home.home), [*records, again, *more, {"id": "m7", "type": "info", "content": "Cancelled."}])
+    await gemini_home.take()
+    assert await gemini_home.texts("gemini:cart") == [*SAID, ("user", "Not so fast."), ("system", "Cancelled.")]
+    assert [stop for _, _, stop in await gemini_home.turns("gemini:cart")] == ["end_turn", "rewound", None]
+    shown = {a["kind"]: a["detail"] for a in (await gemini_home.thread("gemini:cart"))["activities"]}
+    assert shown["message_revised"] == {"message": "m3", "text": "It was filled."}
+    assert shown["rewound"] == {"toMessage": "m4"}
+
+
+async def test_a_session_of_qwen_becomes_a_thread(store: Store, engine: Engine, tmp_path: Path) -> None:
+    home = Imports(store, engine, qwen.SOURCE, tmp_path / "qwen")
+    path = home.home / "projects" / "-work-shop" / "chats" / "cart.jsonl"
+    for count in range(len(qwen_cart()) + 1):
+        write(path.with_stem(f"cart{count}"), qwen_cart()[:count])
+        await home.take()
+        write(path.with_stem(f"cart{count}"), qwen_cart())
+        await home.take()
+        assert [said for said in await home.texts(f"qwen:cart{count}") if said[1]] == SAID
+        assert (await home.take()).events == 0
+        path.with_stem(f"cart{count}").unlink()
+    rows = await home.thread("qwen:cart7")
+    assert (rows["thread"]["title"], rows["thread"]["origin"]["cwd"]) == ("Cart", "/work/shop")
+    assert rows["turns"][0]["usage"] == {"promptTokenCount": 10, "model": "m-1"}
+    assert [(a["kind"], a["status"]) for a in rows["activities"]] == [
+        ("thought", "completed"),
+        ("tool_call", "completed"),
+    ]
