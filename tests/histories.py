@@ -363,3 +363,24 @@ def qwen_cart() -> list[Json]:
         record(6, "assistant", {"text": "You are welcome."}),
         record(7, "system", subtype="custom_title", systemPayload={"customTitle": "Cart"}),
     ]
+
+
+def copilot_cart() -> list[Json]:
+    """The same as a session of Copilot CLI."""
+
+    def record(second: int, kind: str, **data: Any) -> Json:
+        return {"type": kind, "id": f"e{second}", "timestamp": at(second), "data": data}
+
+    wanted = {"toolCallId": "call_1", "name": "shell", "arguments": '{"command": "ls"}'}
+    return [
+        record(0, "session.start", context={"cwd": "/work/shop", "branch": "main"}),
+        record(1, "user.message", content="Why is the cart empty?"),
+        record(2, "assistant.message", content="", reasoningText="Look.", toolRequests=[wanted], outputTokens=9),
+        record(3, "tool.execution_start", toolCallId="call_1", toolName="shell", arguments={"command": "ls"}),
+        record(4, "tool.execution_complete", toolCallId="call_1", success=False, result={"content": "a"}),
+        record(5, "assistant.message", content="It is never filled.", outputTokens=1, model="m-1"),
+        record(6, "assistant.turn_end"),
+        record(7, "user.message", content="Thanks."),
+        record(8, "assistant.message", content="You are welcome."),
+        record(9, "assistant.turn_end"),
+    ]

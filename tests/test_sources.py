@@ -17,6 +17,7 @@ from histories import (
     call,
     claude_shop,
     codex_cart,
+    copilot_cart,
     gemini_cart,
     opencode_database,
     qwen_cart,
@@ -30,7 +31,7 @@ from support import log_sequence
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
-from treadle.transfer.sources import claude, codex, cutter, gemini, opencode, qwen
+from treadle.transfer.sources import claude, codex, copilot, cutter, gemini, opencode, qwen
 from treadle.transfer.sources.thread_writer import NO_END
 
 SHOP_THREAD = f"claude:{SHOP}"
@@ -765,3 +766,35 @@ async def test_a_session_of_qwen_becomes_a_thread(store: Store, engine: Engine, 
         ("thought", "completed"),
         ("tool_call", "completed"),
     ]
+
+
+# Copilot CLI
+
+
+async def test_a_session_of_copilot_becomes_a_thread(store: Store, engine: Engine, tmp_path: Path) -> None:
+    home = Imports(store, engine, copilot.SOURCE, tmp_path / "copilot")
+    for count in range(len(copilot_cart()) + 1):
+        path = home.home / "session-state" / f"cart{count:02}" / "events.jsonl"
+        write(path, copilot_cart()[:count])
+        await home.take()
+        write(path, copilot_cart())
+        await home.take()
+        assert [said for said in await home.texts(f"copilot:cart{count:02}") if said[1]] == SAID
+        assert (await home.take()).events == 0
+        path.unlink()
+    rows = await home.thread("copilot:cart10")
+    assert (rows["thread"]["origin"]["cwd"], rows["thread"]["origin"]["branch"]) == ("/work/shop", "main")
+    assert rows["turns"][0]["usage"] == {"outputTokens": 10, "model": "m-1"}
+    assert [(a["kind"], a["title"], a["status"]) for a in rows["activities"]] == [
+        ("thought", "Thought", "completed"),
+        ("tool_call", "ls", "failed"),
+    ]
+
+
+async def test_an_aborted_turn_of_copilot_is_interrupted(store: Store, engine: Engine, tmp_path: Path) -> None:
+    home = Imports(store, engine, copilot.SOURCE, tmp_path / "copilot")
+    abort = {"type": "abort", "id": "x", "timestamp": at(3), "data": {"reason": "user initiated"}}
+    write(home.home / "session-state" / "cart.jsonl", [*copilot_cart()[:3], abort])
+    await home.take()
+    (turn,) = (await home.thread("copilot:cart"))["turns"]
+    assert (turn["status"], turn["reason"]) == ("interrupted", "user initiated")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.agents.shapes import fitting
-from treadle.contract.results import BatchDispatched
+from treadle.contract.results import BatchDispatched, EntityName
 from treadle.core.engine import Engine, now
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
@@ -103,19 +103,19 @@ class Importer:
         """Submit commands, and give those whose turn has ended meanwhile to a turn that continues it."""
         ends = {turn: command for command in batch if is_end(command) and (turn := _turn_of(command))}
         completed: set[Turn] = set()
-        again: list[tuple[Any, str]] = []
+        again: list[Any] = []
         prepared = [p for command in batch if (p := await self._prepared(session, command)) is not None]
         for command, answer in zip(prepared, await self._dispatch(prepared), strict=True):
             if not isinstance(answer, Rejected):
                 if is_end(command) and b'"TurnCompleted"' in msgspec.json.encode(answer.results[0].events):
                     completed.add(_turn_of(command))
             elif answer.kind in _ENDED.get(type(command), ()):
-                again.append((command, answer.kind))
-            else:
+                again.append(command)
+            elif answer.kind != "idTaken":  # else it is there, in the turn that it had when the file had other records
                 self.imported.rejected[answer.kind] += 1
-        for command, kind in again:
-            await self._continue(command, kind)
-        refused = {_turn_of(command) for command, _ in again if is_end(command)}
+        for command in again:
+            await self._continue(command)
+        refused = {_turn_of(command) for command in again if is_end(command)}
         for turn, end in ends.items():
             if turn in self._parts and turn not in refused:
                 counted = {"usage": None} if turn in completed and isinstance(end, c.CompleteTurn) else {}
@@ -139,24 +139,31 @@ class Importer:
         part = self._parts.get(_turn_of(command))
         return command if part is None else replace(command, turn_id=part)
 
-    async def _continue(self, command: Any, kind: str) -> None:
-        """Give a command to a turn that continues its own, or another id to what another turn has under the same one.
-
-        kind: of the rejection that it got.
-        """
+    async def _continue(self, command: Any) -> None:
+        """Give a command to a turn that continues its own, which has ended."""
         turn = _turn_of(command)
-        if kind == "turnEnded" and turn not in self._parts:
+        if await self._is_elsewhere(command):
+            return
+        if turn not in self._parts and not isinstance(command, c.ResolveApproval):
             await self._open_part(turn, command.at)
         part = self._parts.get(turn, turn[1])
-        if isinstance(command, c.ResolveApproval):
-            moved = command
-        else:
+        moved = command
+        if not isinstance(command, c.ResolveApproval):
             moved = replace(command, **{"id" if is_end(command) else "turn_id": part})
-        answer: Any = Rejected("idTaken", "") if kind == "idTaken" else (await self._dispatch([moved]))[0]
+        (answer,) = await self._dispatch([moved])
         if isinstance(answer, Rejected) and answer.kind == "idTaken":
             (answer,) = await self._dispatch([replace(moved, id=fitting(f"{moved.id}:{part}"))])
         if isinstance(answer, Rejected):
             self.imported.rejected[answer.kind] += 1
+
+    async def _is_elsewhere(self, command: Any) -> bool:
+        """Whether another turn has it: the one that it had when the file had other records."""
+        kind, turn = _ENTITY.get(type(command)), _turn_of(command)
+        if kind is None:
+            return False
+        found = await self._store.read(lambda reads: reads.entities(kind, turn[0], [command.id]))
+        holder = msgspec.json.decode(found[command.id])["turnId"] if command.id in found else turn[1]
+        return holder != turn[1] and not holder.startswith(f"{turn[1]}:")
 
     async def _open_part(self, turn: Turn, at: Timestamp | None) -> None:
         for number in range(2, PARTS):
@@ -210,12 +217,18 @@ class Importer:
         return self._projects.setdefault(key[1], str(found))
 
 
+_ENTITY: dict[type[c.Command], EntityName] = {
+    c.AddMessage: "message",
+    c.RecordActivity: "activity",
+    c.RequestApproval: "approval",
+}
+
 _ENDED: dict[type[c.Command], tuple[str, ...]] = {
-    **dict.fromkeys((c.AddMessage, c.RecordActivity, c.RequestApproval), ("turnEnded", "idTaken")),
+    **dict.fromkeys((c.AddMessage, c.RecordActivity, c.RequestApproval), ("turnEnded",)),
     **dict.fromkeys((c.CompleteTurn, c.FailTurn, c.InterruptTurn), ("turnEnded",)),
     c.ResolveApproval: ("notFound",),  # the request is among those whose turn has ended
 }
-"""The rejections of each command that mean that its turn has ended."""
+"""The rejections of a command that mean that its turn has ended."""
 
 
 def _as_before(session: ToolSession, thread: dict[str, Any]) -> ToolSession:
