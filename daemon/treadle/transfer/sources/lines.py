@@ -24,7 +24,7 @@ _ESCAPE = re.compile(
 )
 _decode = msgspec.json.Decoder().decode
 
-Mend = Callable[[bytes], bytes | None]
+Rescue = Callable[[bytes], bytes | None]
 """Gives the part of a line that is not JSON which may be."""
 
 
@@ -40,7 +40,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def read_records(path: Path, report: SourceReport, mend: Mend = lambda line: None) -> Iterator[Json]:
+def read_records(path: Path, report: SourceReport, rescue: Rescue = lambda line: None) -> Iterator[Json]:
     """Yield the objects of a file of JSON Lines, and count what is not one. Raises OSError.
 
     An unfinished last line is not counted: the tool is writing it.
@@ -48,7 +48,7 @@ def read_records(path: Path, report: SourceReport, mend: Mend = lambda line: Non
     with closing(open_lines(path)) as stream:
         for number, line, is_whole in _lines(stream, report, path):
             record = read_json(line)
-            if record is None and is_whole and (rest := mend(line)) is not None:
+            if record is None and is_whole and (rest := rescue(line)) is not None:
                 report.skip("a cut record", f"{path}:{number}")
                 record = read_json(rest)
             if isinstance(record, dict):
