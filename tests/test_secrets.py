@@ -299,7 +299,10 @@ FORBIDDEN_CALLS = {
     "execvp",
     "fork",
 }
-ALLOWED_CALLS = [("agents/environment.py", "Popen")]
+ALLOWED_CALLS = [
+    ("agents/environment.py", "Popen"),  # asks the user's shell: a list of constant arguments
+    ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
+]
 FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),
     *("multiprocessing", "http", "urllib", "xml"),
