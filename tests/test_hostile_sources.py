@@ -283,5 +283,5 @@ def test_times_are_read_as_tools_write_them() -> None:
 
 def test_a_compressed_file_is_named_when_nothing_can_read_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(lines.SkippedFile, match=r"treadle\[zstd\]"):
+    with pytest.raises(lines.UnreadableFile, match=r"treadle\[zstd\]"):
         lines.open_lines(tmp_path / "rollout.jsonl.zst")

@@ -28,7 +28,7 @@ Rescue = Callable[[bytes], bytes | None]
 """Gives the part of a line that is not JSON which may be."""
 
 
-class SkippedFile(OSError):
+class UnreadableFile(OSError):
     """A file that cannot be read as it is. The message says why, and what to do."""
 
 
@@ -97,13 +97,13 @@ def read_json(text: bytes) -> Any:
 
 
 def open_lines(path: Path) -> IO[bytes]:
-    """Open a file, which may be compressed with Zstandard (`.zst`). Raises OSError, SkippedFile."""
+    """Open a file, which may be compressed with Zstandard (`.zst`). Raises OSError, UnreadableFile."""
     if path.suffix != ".zst":
         return path.open("rb")
     try:
         import zstandard
     except ImportError:
-        raise SkippedFile(f"{path}: {COMPRESSED}") from None
+        raise UnreadableFile(f"{path}: {COMPRESSED}") from None
     return io.BufferedReader(_Decompressed(path, zstandard.ZstdDecompressor(), zstandard.ZstdError))
 
 
@@ -119,7 +119,7 @@ class _Decompressed(io.RawIOBase):
         try:
             data = self._reader.read(len(buffer))
         except self._damage as error:
-            raise SkippedFile(f"{self._path}: damaged: {error}") from None
+            raise UnreadableFile(f"{self._path}: damaged: {error}") from None
         buffer[: len(data)] = data
         return len(data)
 
