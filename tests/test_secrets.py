@@ -314,6 +314,8 @@ ALLOWED_IMPORTS = [
     ("workspace/git.py", {"subprocess"}),  # asks git for a setting: the arguments are constants and a folder
     ("domain/remotes.py", {"urllib"}),  # takes a URL apart
     ("agents/tool_calls.py", {"urllib"}),  # the path in a file URL
+    ("store/sqlite/foreign.py", {"urllib"}),  # writes a path as the URI that SQLite opens read-only
+    ("transfer/sources/codex.py", {"importlib"}),  # whether zstandard is installed
     ("agents/environment.py", {"subprocess"}),  # asks the user's shell for its PATH, by constants
     ("agents/reaper.py", {"subprocess"}),  # asks ps when a process started, by a number
 ]
