@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from treadle.agents.reaper import start_time
 from treadle.core.engine import now
 from treadle.store.sqlite.database import FileLock, make_private_folder
 
@@ -32,7 +31,7 @@ class HostRecord(Struct, frozen=True, rename="camel"):
 
     def end(self) -> None:
         """Tell the host to end, if its process still is the one that was recorded."""
-        if start_time(self.pid) == self.start_time:
+        if _started(self.pid) == self.start_time:
             os.kill(self.pid, signal.SIGTERM)
 
 
@@ -61,7 +60,7 @@ class HostLock:
 
     def tell(self, runner: str) -> None:
         """Write what the host is. runner: its name, once it is ready. Raises OSError."""
-        record = HostRecord(os.getpid(), start_time(os.getpid()), self._since, runner)
+        record = HostRecord(os.getpid(), _started(os.getpid()), self._since, runner)
         self._path.write_bytes(msgspec.json.encode(record))
 
     def release(self) -> None:
@@ -88,4 +87,11 @@ def host_of(data_dir: Path) -> HostRecord | None:
         record = msgspec.json.decode((data_dir / HOST_LOCK).read_bytes(), type=HostRecord)
     except (OSError, msgspec.DecodeError):
         return None
-    return record if start_time(record.pid) == record.start_time else None
+    return record if _started(record.pid) == record.start_time else None
+
+
+def _started(pid: int) -> str:
+    """The start time of a process; empty if there is none. Imported when there is a host: most daemons have none."""
+    from treadle.agents.reaper import start_time
+
+    return start_time(pid)
