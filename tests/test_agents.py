@@ -261,7 +261,7 @@ def test_the_last_lines_of_stderr_are_shown_and_megabytes_of_it_do_not_block_the
 
 
 def test_lines_that_are_not_messages_are_named_and_the_connection_continues(treadle: Surroundings) -> None:
-    checked = treadle.checked("banner", "long-line")
+    checked = treadle.checked("banner")
     assert checked["error"] is None
     assert [problem[:60] for problem in checked["problems"]] == [
         "a line is not JSON: Content of a banner",
@@ -272,8 +272,12 @@ def test_lines_that_are_not_messages_are_named_and_the_connection_continues(trea
         'a line is not a message: {"jsonrpc": "2.0"}',
         "a line is a JSON array: " + "[" * 36,
         'a line is not JSON: {"id": 1, "result": {"deep": [[[[[[[[[[[',
-        f"a line is longer than {MAX_LINE_BYTES:,} bytes and was skipped",
     ]
+
+
+def test_a_line_over_the_limit_ends_the_agent_because_it_may_have_been_an_answer(treadle: Surroundings) -> None:
+    error = treadle.checked("long-line")["error"]
+    assert error == f"the agent wrote a line of more than {MAX_LINE_BYTES:,} bytes"
 
 
 def test_requests_of_the_agent_are_refused_under_their_own_ids(treadle: Surroundings) -> None:

@@ -60,8 +60,14 @@ def test_a_line_of_20_mb_is_stored(runs: Runs) -> None:
     assert len(thread.text_of(turn["id"])) == 20_000_000
 
 
+def test_a_line_over_the_limit_ends_the_agent_with_a_sentence(runs: Runs) -> None:
+    thread = runs.thread("over-limit", "long-line")
+    thread.ask("Hello?")
+    assert "a line of more than 33,554,432 bytes" in thread.until("QueuePaused")["reason"]
+
+
 def test_what_is_not_a_message_does_not_end_the_connection(runs: Runs) -> None:
-    thread = runs.thread("banner", "banner", "long-line", "answer-others")
+    thread = runs.thread("banner", "banner", "answer-others")
     turn = thread.answer("script=banner script=plain script=banner")
     assert turn["status"] == "completed"
     assert thread.text_of(turn["id"]) == "Hello, world."

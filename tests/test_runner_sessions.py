@@ -7,6 +7,7 @@ import pytest
 
 from runs import Json, Runs, Thread, configure, running
 from scripted import scripted
+from wire import serving
 
 BRIEF: Json = {"idleMinutes": 0.001}
 
@@ -243,6 +244,16 @@ def test_nothing_is_sent_after_a_failure_until_the_queue_is_resumed(runs: Runs) 
     thread.dispatch("ResumeQueue")
     thread.until("TurnCompleted")
     assert prompts(thread) == ["script=refuse", "two"]
+
+
+def test_prompts_of_two_daemons_are_sent_once_and_in_order(runs: Runs) -> None:
+    thread = runs.thread("t")
+    with serving(runs.daemon.data_dir) as other:
+        for number in range(3):
+            thread.ask(f"mine {number}")
+            other.dispatch("QueuePrompt", threadId="t", text=f"theirs {number}")
+        thread.until("TurnCompleted", 6)
+    assert prompts(thread) == [f"{whose} {number}" for number in range(3) for whose in ("mine", "theirs")]
 
 
 # Budgets

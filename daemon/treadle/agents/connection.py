@@ -155,13 +155,14 @@ class AgentConnection:
         """Take what the agent wrote, in pieces of any size. After the end it is ignored."""
         if self._end is None:
             for line in self._decoder.feed(data):
-                self._receive(line)
+                if self._end is None:
+                    self._receive(line)
 
     def end(self, reason: str) -> None:
         """Nothing more comes from the agent: requests fail with the reason."""
         if self._end is not None:
             return
-        if (rest := self._decoder.end()) is not None:
+        if isinstance(rest := self._decoder.end(), bytes):
             self._receive(rest)
         self._end = reason
         unanswered, self._open = self._open, {}
@@ -190,7 +191,7 @@ class AgentConnection:
 
     def _receive(self, line: bytes | RpcError) -> None:
         if isinstance(line, RpcError):
-            self.problems.append(f"a line is longer than {MAX_LINE_BYTES:,} bytes and was skipped")
+            self.end(f"the agent wrote a line of more than {MAX_LINE_BYTES:,} bytes")  # it may have been an answer
             return
         try:
             message = decode_line(line)
