@@ -1,4 +1,4 @@
-# make demo: set up, then play a recorded agent session through a real daemon
+# make demo: set up, then run an agent, kill its daemon in the middle of a turn, and resume its session
 # make test: set up, then run every test
 # make check: format, lint, types, pinned dependencies, documentation and the generated copies of the protocol
 # make schema: generate those copies again
@@ -44,11 +44,12 @@ bench: $(SETUP)
 bench-peers: $(SETUP)
 	$(BIN)/python tests/benchmarks/peers.py
 
-# MINUTES=60 make soak: the promises of docs/reliability.md, for an hour
+# MINUTES=60 make soak: the promises of docs/reliability.md, for an hour, and AGENT_KILLS kills of daemons and agents
 MINUTES ?= 10
+AGENT_KILLS ?= 100
 soak: $(SETUP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "atheris is not available: no coverage-guided fuzzing"
-	$(BIN)/python tests/tools/soak.py --minutes $(MINUTES)
+	$(BIN)/python tests/tools/soak.py --minutes $(MINUTES) --agent-kills $(AGENT_KILLS)
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix daemon tests

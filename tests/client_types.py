@@ -6,6 +6,7 @@ from treadle.client import AppendChange, Client, RemoveChange, ThreadSnapshot, U
 from treadle.client.replica import Replica
 from treadle.contract.results import (
     BatchDispatched,
+    ConfiguredAgents,
     Dispatched,
     Initialized,
     Page,
@@ -30,6 +31,7 @@ async def right(client: Client) -> None:
     assert_type(await client.thread_read(thread_id="t", turn_limit=3), ThreadSnapshot)
     assert_type(await client.turn_list(thread_id="t"), Page[Turn])
     assert_type(await client.checkpoint_list(thread_id="t"), Page[Checkpoint])
+    assert_type(await client.agent_list(), ConfiguredAgents)
     assert_type(await client.setting_list(), Page[Setting])
     assert_type(await client.event_list(after_sequence=3), Page[StoredEvent])
     assert_type(await client.subscription_open(topic="index"), SubscriptionOpened)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from checkouts import Checkout
 from support import CHECKOUT, opened, output_of
 from treadle.core.engine import Engine
 from treadle.store.ports import DataDirectory
@@ -76,3 +77,25 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A path in a .pth file is looked in, but .pth files in it are not read: the checkout cannot be imported.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return venv / "bin"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home directory without settings of git."""
+    home = Path(os.path.realpath(tmp_path)) / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return home
+
+
+@pytest.fixture
+def app(home: Path) -> Checkout:
+    """An empty repository."""
+    return Checkout(home / "app", home)
+
+
+@pytest.fixture
+def part(home: Path) -> Checkout:
+    """A repository of which the folder `part` is the project's."""
+    return Checkout(home / "app", home, "part")

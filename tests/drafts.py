@@ -4,6 +4,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
 
+from treadle.domain import agent_commands as ac
+from treadle.domain import agent_events as ae
 from treadle.domain import commands as c
 from treadle.domain import events as e
 
@@ -43,15 +45,26 @@ OF_THREAD = (
     c.CreateCheckpoint,
     c.FailCheckpoint,
     c.StartTurn,
+    ac.AssignAgent,
+    ac.ForkThread,
+    ac.PauseQueue,
+    ac.ResumeQueue,
+    ac.OpenSession,
+    ac.RequireAuth,
 )
+OF_AGENT = (ac.SetThreadOption, ac.QueuePrompt)
+OF_PROMPT = (ac.EditPrompt, ac.MovePrompt, ac.RemovePrompt)
+OF_SESSION = (ac.ChangeSession, ac.EndSession, ac.LoseContext)
 OF_TURN = (
     *(c.CompleteTurn, c.FailTurn, c.CancelTurn, c.InterruptTurn),
     *(c.AddMessage, c.RecordActivity, c.UpdateActivity, c.RequestApproval),
+    *(ac.ReportUsage, ac.ReachBudget),
 )
 OF_MESSAGE = (c.AppendMessage, c.CompleteMessage)
 
 # What makes more possible, and what streams, comes more often than what ends it.
-OFTEN = [*OF_TURN[4:], *OF_TURN[4:], c.CreateThread, c.StartTurn, c.AppendMessage, c.AppendMessage, c.AppendMessage]
+OFTEN = [*OF_TURN[4:8], *OF_TURN[4:8], c.CreateThread, c.StartTurn, c.AppendMessage, c.AppendMessage, c.AppendMessage]
+OFTEN += [ac.QueuePrompt, ac.QueuePrompt]
 KINDS = [*c.COMMANDS, *OFTEN]
 SMALL = st.integers(0, 7)
 DRAFTS = st.builds(Draft, st.sampled_from(KINDS), SMALL, SMALL, TEXTS, VALUES, st.booleans())
@@ -70,6 +83,10 @@ class Known:
         self.activities: list[tuple[str, str]] = []
         self.checkpoints: list[tuple[str, str]] = []
         self.versions: dict[str, int] = {}
+        self.agents: list[str] = []
+        self.prompts: list[tuple[str, str]] = []
+        self.sessions: list[tuple[str, str]] = []
+        self.rules: list[str] = []
 
     def learn(self, sequence: int, event: e.AnyEvent) -> None:
         if isinstance(event, e.ThreadEvent) and not isinstance(event, e.MessageAppended):
@@ -89,6 +106,9 @@ class Known:
                 self.threads.remove(event.thread_id)
                 self.activities = [pair for pair in self.activities if pair[0] != event.thread_id]
                 self.checkpoints = [pair for pair in self.checkpoints if pair[0] != event.thread_id]
+                self.prompts = [pair for pair in self.prompts if pair[0] != event.thread_id]
+                self.sessions = [pair for pair in self.sessions if pair[0] != event.thread_id]
+                self.agents = [thread for thread in self.agents if thread != event.thread_id]
             case e.TurnStarted():
                 self.running[event.thread_id] = event.id
             case e.TurnCompleted() | e.TurnFailed() | e.TurnInterrupted():
@@ -106,6 +126,22 @@ class Known:
                 self.activities.append((event.thread_id, event.id))
             case e.CheckpointCreated():
                 self.checkpoints.append((event.thread_id, event.id))
+            case e.CheckpointPruned():
+                self.checkpoints.remove((event.thread_id, event.id))
+            case ae.AgentAssigned() if event.thread_id not in self.agents:
+                self.agents.append(event.thread_id)
+            case ae.PromptQueued():
+                self.prompts.append((event.thread_id, event.id))
+            case ae.PromptSent() | ae.PromptRemoved():
+                self.prompts.remove((event.thread_id, event.id))
+            case ae.SessionOpened():
+                self.sessions.append((event.thread_id, event.id))
+            case ae.SessionEnded():
+                self.sessions.remove((event.thread_id, event.id))
+            case ae.RuleAdded():
+                self.rules.append(event.id)
+            case ae.RuleRemoved():
+                self.rules.remove(event.id)
 
     def possible(self, kind: type[c.Command]) -> type[c.Command]:
         """The kind, or what has to come before any of it."""
@@ -115,8 +151,16 @@ class Known:
             kind = c.RequestApproval
         if kind is c.UpdateActivity and not self.activities:
             kind = c.RecordActivity
-        if kind is c.RestoreCheckpoint and not self.checkpoints:
+        if kind in (c.RestoreCheckpoint, c.PruneCheckpoint) and not self.checkpoints:
             kind = c.CreateCheckpoint
+        if kind in OF_PROMPT and not self.prompts:
+            kind = ac.QueuePrompt
+        if kind in OF_SESSION and not self.sessions:
+            kind = ac.OpenSession
+        if kind is ac.RemoveRule and not self.rules:
+            kind = ac.AddRule
+        if kind in OF_AGENT and not self.agents:
+            kind = ac.AssignAgent
         if kind in OF_TURN and not self.running:
             kind = c.StartTurn
         if kind in OF_THREAD and not self.threads:
@@ -155,7 +199,8 @@ class Known:
                 return asked | {"threadId": thread if other < 2 else NOBODY}
             case c.StartTurn:
                 idle = [one for one in self.threads if one not in self.running and one not in self.archived]
-                return asked | {"threadId": pick(idle, which, thread), "prompt": text}
+                asked |= {"threadId": pick(idle, which, thread), "prompt": text}
+                return asked | self._prompt_of(asked["threadId"], draft)
             case c.CompleteTurn:
                 turn = {"threadId": in_turn, "id": of_turn["turnId"]}
                 return asked | turn | {"stopReason": text or "end", "usage": draft.value}
@@ -165,10 +210,12 @@ class Known:
                 return asked | {"threadId": in_turn, "id": of_turn["turnId"], "by": text or None}
             case c.InterruptTurn:
                 id = of_turn["turnId"] if draft.flag else None
-                return asked | {"threadId": in_turn, "id": id, "reason": text or None}
+                how = {"by": "steer" if other == 5 else None, "confirmed": (None, True, False)[other % 3]}
+                return asked | {"threadId": in_turn, "id": id, "reason": text or None} | how
             case c.AddMessage:
                 role = ("user", "assistant", "system")[other % 3]
-                return asked | of_turn | {"role": role, "text": text, "streaming": which != 6}
+                asked |= of_turn | {"role": role, "text": text, "streaming": which != 6}
+                return asked | self._prompt_of(in_turn, draft)
             case c.AppendMessage:
                 return asked | named(pick(self.open, which, NOTHING)) | {"text": text}
             case c.CompleteMessage:
@@ -195,9 +242,71 @@ class Known:
             case c.FailCheckpoint:
                 return asked | {"threadId": thread, "reason": text}
             case c.RestoreCheckpoint:
+                files = {"written": [text or "f"], "removed": ["g"]} if draft.flag else {}
+                return asked | named(pick(self.checkpoints, which, NOTHING)) | files
+            case c.PruneCheckpoint:
                 return asked | named(pick(self.checkpoints, which, NOTHING))
             case c.ChangeSetting:
                 return asked | {"key": f"k{which}", "value": draft.value}
+        return asked | self._of_agents(draft, kind, thread, of_turn)
+
+    def _prompt_of(self, thread: str, draft: Draft) -> dict[str, Any]:
+        """Sometimes a queued prompt of the thread."""
+        queued = [id for of, id in self.prompts if of == thread]
+        return {"promptId": pick(queued, draft.other, NOBODY)} if draft.flag and queued else {}
+
+    def _of_agents(self, draft: Draft, kind: type[c.Command], thread: str, of_turn: dict[str, str]) -> dict[str, Any]:
+        """What a command of agents asks for."""
+        which, other, text, flag = draft.which, draft.other, draft.text, draft.flag
+        match kind:
+            case ac.AssignAgent:
+                return {"threadId": thread, "agent": "ab"[other % 2], "options": {"o": text} if flag else {}}
+            case ac.SetThreadOption:
+                return {"threadId": pick(self.agents, which, thread), "id": f"o{other}", "value": text or flag}
+            case ac.ForkThread:
+                return {"threadId": thread, "title": text or None}
+            case ac.QueuePrompt:
+                content = [{"type": "text", "text": text}] if other == 3 else None
+                said = {"text": "" if content else text, "content": content, "when": "steer" if flag else "idle"}
+                return {"threadId": pick(self.agents, which, thread)} | said
+            case ac.EditPrompt:
+                changes = {"text": text if flag else None, "when": (None, "steer", "idle")[other % 3]}
+                return named(pick(self.prompts, which, NOTHING)) | changes
+            case ac.MovePrompt:
+                prompt = pick(self.prompts, which, NOTHING)
+                others = [id for of, id in self.prompts if of == prompt[0]]
+                return named(prompt) | {"before": pick(others, other, NOBODY) if flag else None}
+            case ac.RemovePrompt:
+                return named(pick(self.prompts, which, NOTHING))
+            case ac.PauseQueue:
+                return {"threadId": thread, "reason": text or None}
+            case ac.ResumeQueue:
+                return {"threadId": thread}
+            case ac.OpenSession:
+                given = {"capabilities": {"n": draft.value}, "options": [draft.value]} if flag else {}
+                return {"threadId": thread, "agent": "a", "sessionId": "x", "how": "new"} | given
+            case ac.ChangeSession:
+                return named(pick(self.sessions, which, NOTHING)) | {"options": [draft.value]}
+            case ac.EndSession:
+                status = {"exitStatus": -9, "stderr": text} if flag else {}
+                return named(pick(self.sessions, which, NOTHING)) | {"reason": text} | status
+            case ac.LoseContext:
+                return named(pick(self.sessions, which, NOTHING)) | {"reason": text}
+            case ac.RequireAuth:
+                return {"threadId": thread, "agent": "a", "reason": text, "methods": [draft.value] if flag else []}
+            case ac.ReportUsage:
+                cost = {"cost": other / 4, "currency": (None, "USD", "EUR")[which % 3]} if flag else {}
+                turn = {"threadId": of_turn["threadId"], "id": of_turn["turnId"]}
+                return turn | cost | {"tokens": other or None, "used": which or None}
+            case ac.ReachBudget:
+                return of_turn | {"scope": "turn", "limit": "tokens", "amount": 1, "spent": other}
+            case ac.AddRule:
+                scope = {"threadId": thread} if flag else {}
+                until = "2099-01-31T12:00:00.000Z" if other == 1 else None
+                match = {"kind": ("read", "execute")[other % 2], "path": text or None}
+                return {"scope": scope, "match": match, "decision": ("ask", "deny", "allow")[other % 3], "until": until}
+            case ac.RemoveRule:
+                return {"id": pick(self.rules, which, NOBODY)}
         raise AssertionError(kind)
 
 

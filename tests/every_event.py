@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from treadle.domain import agent_events as a
 from treadle.domain import events as e
 from treadle.domain.events import GivenOrigin, OfferedOption
 
 
 def at(second: int) -> str:
-    return f"2026-01-31T12:00:{second:02}.000Z"
+    return f"2026-01-31T12:{second // 60:02}:{second % 60:02}.000Z"
 
 
 Row = dict[str, Any] | None
@@ -18,13 +19,15 @@ OPTIONS = [OfferedOption(id="yes", name="Yes", kind="allow_once")]
 OPTIONS_JSON = '[{"id":"yes","name":"Yes","kind":"allow_once"}]'
 
 
-def turn(sequence: int, id: str) -> Row:
+def turn(sequence: int, id: str, prompt_id: str | None = None) -> Row:
     return {
         "sequence": sequence,
         "thread_id": "t",
         "id": id,
         "runner": "daemon",
+        "prompt_id": prompt_id,
         "status": "running",
+        "cancelled_by": None,
         "stop_reason": None,
         "reason": None,
         "by": None,
@@ -39,6 +42,55 @@ def turn(sequence: int, id: str) -> Row:
 
 def part(entity: int, member: str, sequence: int, size: int | None = None) -> Row:
     return {"entity": entity, "member": member, "sequence": sequence, "size": size, "text": None}
+
+
+def prompt(sequence: int, id: str) -> Row:
+    return {
+        "sequence": sequence,
+        "thread_id": "t",
+        "id": id,
+        "base": sequence,
+        "position": float(sequence),
+        "queued": 1,
+        "created_at": at(sequence),
+        "updated_at": at(sequence),
+    }
+
+
+def session(sequence: int, id: str, release: str | None = None) -> Row:
+    return {
+        "sequence": sequence,
+        "thread_id": "t",
+        "id": id,
+        "agent": "claude",
+        "release": release,
+        "session_id": "x",
+        "how": "new",
+        "runner": "daemon",
+        "base": sequence,
+        "context_lost": None,
+        "reason": None,
+        "exit_status": None,
+        "stderr": None,
+        "created_at": at(sequence),
+        "ended_at": None,
+    }
+
+
+def spent(turn_id: str, cost: float | None, currency: str | None, tokens: int | None) -> Row:
+    return {"thread_id": "t", "turn_id": turn_id, "cost": cost, "currency": currency, "tokens": tokens}
+
+
+def rule(sequence: int, id: str, **fields: object) -> Row:
+    given = {"scope": "{}", "agent": None, "until": None, "created_at": at(sequence), "removed": 0}
+    return {"sequence": sequence, "id": id, **given, **fields}
+
+
+def assigned(options: str) -> str:
+    return f'{{"name":"claude","mode":"plan","options":{options}}}'
+
+
+AUTH = '{"agent":"claude","reason":"log in","methods":[{"id":"web"}]}'
 
 
 def thread(sequence: int, **changed: object) -> Row:
@@ -86,6 +138,11 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "origin_session": "s1",
                 "turn_status": None,
                 "pending_approvals": 0,
+                "agent": None,
+                "queued": 0,
+                "queue_paused": None,
+                "queue_runner": None,
+                "auth_required": None,
                 "created_at": at(4),
                 "updated_at": at(4),
                 "archived_at": None,
@@ -233,7 +290,14 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (
         e.ApprovalRequested(
-            id="ask", thread_id="t", turn_id="one", title="May it?", options=OPTIONS, detail="x", at=at(19)
+            id="ask",
+            thread_id="t",
+            turn_id="one",
+            title="May it?",
+            options=OPTIONS,
+            detail="x",
+            activity_id="tool",
+            at=at(19),
         ),
         {
             "projection_threads t": thread(19, pending_approvals=1),
@@ -245,8 +309,12 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "title": "May it?",
                 "options": OPTIONS_JSON,
                 "detail": '"x"',
+                "activity_id": "tool",
                 "status": "pending",
                 "outcome": None,
+                "by": None,
+                "rule_id": None,
+                "content": None,
                 "created_at": at(19),
                 "resolved_at": None,
             },
@@ -264,18 +332,29 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "title": "Really?",
                 "options": OPTIONS_JSON,
                 "detail": None,
+                "activity_id": None,
                 "status": "pending",
                 "outcome": None,
+                "by": None,
+                "rule_id": None,
+                "content": None,
                 "created_at": at(20),
                 "resolved_at": None,
             },
         },
     ),
     (
-        e.ApprovalResolved(id="ask", thread_id="t", outcome="yes", at=at(21)),
+        e.ApprovalResolved(id="ask", thread_id="t", outcome="yes", by="rule", rule_id="r", content={"n": 1}, at=at(21)),
         {
             "projection_threads t": thread(21, pending_approvals=1),
-            "projection_approvals t ask": {"status": "resolved", "outcome": "yes", "resolved_at": at(21)},
+            "projection_approvals t ask": {
+                "status": "resolved",
+                "outcome": "yes",
+                "by": "rule",
+                "rule_id": "r",
+                "content": '{"n":1}',
+                "resolved_at": at(21),
+            },
         },
     ),
     (
@@ -294,6 +373,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             commit="c" * 40,
             tree="d" * 40,
             phase="before",
+            skipped=[e.SkippedFile("core", "size", 9)],
             at=at(23),
         ),
         {
@@ -308,8 +388,11 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "git_commit": "c" * 40,
                 "tree": "d" * 40,
                 "phase": "before",
+                "skipped": '[{"path":"core","reason":"size","bytes":9}]',
                 "created_at": at(23),
                 "restored_at": None,
+                "restored": None,
+                "pruned": 0,
             },
         },
     ),
@@ -327,14 +410,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "git_commit": None,
                 "tree": None,
                 "phase": "manual",
+                "skipped": None,
                 "created_at": at(24),
                 "restored_at": None,
+                "restored": None,
+                "pruned": 0,
             },
         },
     ),
     (
         e.CheckpointRestored(id="before", thread_id="t", at=at(25)),
-        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25)}},
+        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25), "restored": 25}},
     ),
     (
         e.CheckpointFailed(thread_id="t", turn_id="one", reason="no git", at=at(26)),
@@ -374,7 +460,10 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (
         e.TurnCancelling(id="three", thread_id="t", by="user", at=at(31)),
-        {"projection_threads t": thread(31, turn_status="cancelling")},
+        {
+            "projection_threads t": thread(31, turn_status="cancelling"),
+            "projection_turns t three": {"cancelled_by": "user"},
+        },
     ),
     (
         e.TurnInterrupted(id="three", thread_id="t", reason="stopped", by="user", confirmed=True, at=at(32)),
@@ -384,6 +473,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "status": "interrupted",
                 "reason": "stopped",
                 "by": "user",
+                "cancelled_by": None,
                 "confirmed": 1,
                 "ended_at": at(32),
             },
@@ -399,8 +489,11 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (e.SettingChanged(key="theme", value=None, at=at(35)), {"settings theme": None}),
     (
-        e.TurnStarted(id="four", thread_id="t", runner="daemon", at=at(36)),
-        {"projection_threads t": thread(36, turn_status="running"), "projection_turns t four": turn(36, "four")},
+        e.TurnStarted(id="four", thread_id="t", runner="daemon", prompt_id="zero", at=at(36)),
+        {
+            "projection_threads t": thread(36, turn_status="running"),
+            "projection_turns t four": turn(36, "four", "zero"),
+        },
     ),
     (
         e.MessageAdded(id="open", thread_id="t", turn_id="four", role="system", text="", streaming=True, at=at(37)),
@@ -429,10 +522,206 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         e.SettingChanged(key="size", value=12, at=at(39)),
         {"settings size": {"key": "size", "sequence": 39, "value": "12", "updated_at": at(39)}},
     ),
+    # Running agents
     (
-        e.ThreadDeleted(thread_id="t", at=at(40)),
+        a.AgentAssigned(thread_id="t", agent="claude", mode="plan", options={"model": "a"}, at=at(40)),
+        {"projection_threads t": thread(40, agent=assigned('{"model":"a"}'))},
+    ),
+    (
+        a.ThreadOptionSet(thread_id="t", id='fa"st', value=True, at=at(41)),
+        {"projection_threads t": thread(41, agent=assigned('{"model":"a","fa\\"st":true}'))},
+    ),
+    (
+        a.AuthRequired(thread_id="t", agent="claude", reason="log in", methods=[{"id": "web"}], at=at(42)),
+        {"projection_threads t": thread(42, auth_required=AUTH)},
+    ),
+    (
+        a.AgentAssigned(thread_id="t", agent="claude", mode="plan", at=at(43)),
+        {"projection_threads t": thread(43, agent=assigned("{}"))},
+    ),
+    (
+        a.PromptQueued(id="first", thread_id="t", text="Do", runner="daemon", at=at(44)),
         {
-            "projection_threads t": thread(40, deleted=1),
+            "projection_threads t": thread(44, queued=1, queue_runner="daemon"),
+            "projection_prompts t first": prompt(44, "first"),
+        },
+    ),
+    (
+        a.PromptQueued(
+            id="second",
+            thread_id="t",
+            content=[{"type": "text", "text": "Then"}],
+            when="steer",
+            runner="other",
+            at=at(45),
+        ),
+        {
+            "projection_threads t": thread(45, queued=2),
+            "projection_prompts t second": prompt(45, "second"),
+        },
+    ),
+    (
+        a.PromptEdited(id="first", thread_id="t", text="Do it", at=at(46)),
+        {
+            "projection_threads t": thread(46),
+            "projection_prompts t first": {"base": 46, "updated_at": at(46)},
+        },
+    ),
+    (
+        a.PromptMoved(id="first", thread_id="t", position=45.5, at=at(47)),
+        {
+            "projection_threads t": thread(47),
+            "projection_prompts t first": {"position": 45.5, "updated_at": at(47)},
+        },
+    ),
+    (
+        a.QueuePaused(thread_id="t", reason="wait", at=at(48)),
+        {"projection_threads t": thread(48, queue_paused="wait")},
+    ),
+    (
+        a.QueueResumed(thread_id="t", runner="daemon", at=at(49)),
+        {"projection_threads t": thread(49, queue_paused=None, auth_required=None)},
+    ),
+    (
+        a.QueuePaused(thread_id="t", reason="again", at=at(50)),
+        {"projection_threads t": thread(50, queue_paused="again")},
+    ),
+    (
+        a.PromptSent(id="first", thread_id="t", turn_id="four", at=at(51)),
+        {"projection_threads t": thread(51, queued=1), "projection_prompts t first": {"queued": 0}},
+    ),
+    (
+        a.PromptRemoved(id="second", thread_id="t", at=at(52)),
+        {
+            "projection_threads t": thread(52, queued=0, queue_paused=None),
+            "projection_prompts t second": {"queued": 0},
+        },
+    ),
+    (
+        a.PromptQueued(id="third", thread_id="t", text="Go on", runner="daemon", at=at(53)),
+        {"projection_threads t": thread(53, queued=1), "projection_prompts t third": prompt(53, "third")},
+    ),
+    (
+        a.AuthRequired(thread_id="t", agent="claude", reason="log in", methods=[{"id": "web"}], at=at(54)),
+        {"projection_threads t": thread(54, auth_required=AUTH)},
+    ),
+    (
+        a.SessionOpened(
+            id="s",
+            thread_id="t",
+            agent="claude",
+            release="1.0",
+            session_id="x",
+            how="new",
+            capabilities={"loadSession": True},
+            options=[{"id": "model"}],
+            runner="daemon",
+            at=at(55),
+        ),
+        {
+            "projection_threads t": thread(55, auth_required=None),
+            "projection_sessions t s": session(55, "s", "1.0"),
+        },
+    ),
+    (
+        a.SessionChanged(id="s", thread_id="t", options=[{"id": "mode"}], at=at(56)),
+        {"projection_threads t": thread(56), "projection_sessions t s": {"base": 56}},
+    ),
+    (
+        a.ContextLost(id="s", thread_id="t", reason="forgotten", at=at(57)),
+        {"projection_threads t": thread(57), "projection_sessions t s": {"context_lost": "forgotten"}},
+    ),
+    (
+        a.SessionEnded(id="s", thread_id="t", reason="crashed", exit_status=-9, stderr="oh", at=at(58)),
+        {
+            "projection_threads t": thread(58),
+            "projection_sessions t s": {"reason": "crashed", "exit_status": -9, "stderr": "oh", "ended_at": at(58)},
+        },
+    ),
+    (
+        a.SessionOpened(id="s2", thread_id="t", agent="claude", session_id="x", how="new", runner="daemon", at=at(59)),
+        {"projection_threads t": thread(59), "projection_sessions t s2": session(59, "s2")},
+    ),
+    # The size of the context is in the log alone.
+    (
+        a.UsageReported(id="one", thread_id="t", used=1000, size=200_000, at=at(60)),
+        {"projection_threads t": thread(60)},
+    ),
+    (
+        a.UsageReported(id="one", thread_id="t", tokens=100, at=at(61)),
+        {
+            "projection_threads t": thread(61),
+            "projection_usage t ": spent("", None, None, 100),
+            "projection_usage t one": spent("one", None, None, 100),
+        },
+    ),
+    (
+        a.UsageReported(id="one", thread_id="t", cost=0.1, currency="USD", at=at(62)),
+        {
+            "projection_threads t": thread(62),
+            "projection_usage t ": {"cost": 0.1, "currency": "USD"},
+            "projection_usage t one": {"cost": 0.1, "currency": "USD"},
+        },
+    ),
+    (
+        a.UsageReported(id="four", thread_id="t", cost=0.2, currency="USD", tokens=10, at=at(63)),
+        {
+            "projection_threads t": thread(63),
+            "projection_usage t ": {"cost": 0.3, "tokens": 110},
+            "projection_usage t four": spent("four", 0.2, "USD", 10),
+        },
+    ),
+    (
+        a.UsageReported(id="four", thread_id="t", cost=0.5, currency="USD", tokens=30, at=at(64)),
+        {
+            "projection_threads t": thread(64),
+            "projection_usage t ": {"cost": 0.6, "tokens": 130},
+            "projection_usage t four": {"cost": 0.5, "tokens": 30},
+        },
+    ),
+    (
+        a.UsageReported(id="two", thread_id="t", cost=9.0, currency="EUR", at=at(65)),
+        {"projection_threads t": thread(65), "projection_usage t two": spent("two", 9.0, "EUR", None)},
+    ),
+    (
+        a.BudgetReached(thread_id="t", turn_id="four", scope="turn", limit="cost", amount=0.4, spent=0.5, at=at(66)),
+        {"projection_threads t": thread(66)},
+    ),
+    (
+        a.RuleAdded(
+            id="r",
+            scope=a.GivenScope(thread_id="t"),
+            agent="claude",
+            match=a.GivenMatch(kind="execute", command=["git", "diff"]),
+            decision="allow",
+            until=at(99),
+            at=at(67),
+        ),
+        {
+            "projection_rules r": rule(
+                67,
+                "r",
+                scope='{"threadId":"t"}',
+                agent="claude",
+                match='{"kind":"execute","command":["git","diff"]}',
+                decision="allow",
+                until=at(99),
+            )
+        },
+    ),
+    (
+        a.RuleAdded(id="r2", match=a.GivenMatch(path="src/**"), decision="deny", at=at(68)),
+        {"projection_rules r2": rule(68, "r2", match='{"path":"src/**"}', decision="deny")},
+    ),
+    (a.RuleRemoved(id="r", at=at(69)), {"projection_rules r": {"removed": 1}}),
+    (
+        e.CheckpointPruned(id="before", thread_id="t", at=at(70)),
+        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 1}},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(71)),
+        {
+            "projection_threads t": thread(71, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -451,11 +740,20 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             "projection_approvals t ask again": None,
             "checkpoints t before": None,
             "checkpoints t in": None,
+            "projection_prompts t first": None,
+            "projection_prompts t second": None,
+            "projection_prompts t third": None,
+            "projection_sessions t s": None,
+            "projection_sessions t s2": None,
+            "projection_usage t ": None,
+            "projection_usage t one": None,
+            "projection_usage t two": None,
+            "projection_usage t four": None,
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(41)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(41)}},
+        e.ProjectDeleted(id="p", at=at(72)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(72)}},
     ),
 ]
 LIVE = [event for event, _ in HISTORY[:-2]]

@@ -17,12 +17,25 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
+from treadle.domain import agent_events as a
 from treadle.domain import events as e
 from treadle.domain.detail import changed
-from treadle.domain.entities import ENTITIES, Activity, Hit, Match, Message, Setting, Thread
+from treadle.domain.entities import (
+    ENTITIES,
+    Activity,
+    Assigned,
+    Hit,
+    Match,
+    Message,
+    NeededAuth,
+    Setting,
+    Spent,
+    Thread,
+)
 from treadle.domain.errors import NotFound
+from treadle.domain.evolution import evolve
 from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
-from treadle.domain.state import Key, State, ThreadState, evolve
+from treadle.domain.state import Key, State, ThreadState
 from treadle.store import ports
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
@@ -32,7 +45,8 @@ T = TypeVar("T")
 CUT = 65_536  # code points of a text, or bytes of the JSON of content or a detail, in lists and snapshots
 ITEMS = {"message": "messages", "activity": "activities", "approval": "approvals", "checkpoint": "checkpoints"}
 IN_THREAD = {"turn": "turns", **ITEMS}
-PLURALS = {"project": "projects", "thread": "threads", **IN_THREAD, "setting": "settings"}
+OF_AGENT = {"prompt": "prompts", "session": "sessions"}
+PLURALS = {"project": "projects", "thread": "threads", **IN_THREAD, "setting": "settings", **OF_AGENT, "rule": "rules"}
 
 Effect = tuple[str, Callable[[Any], dict[str, Any]]]
 EFFECTS: dict[type[e.Event], Effect] = {
@@ -55,15 +69,25 @@ EFFECTS: dict[type[e.Event], Effect] = {
     e.CheckpointCreated: ("checkpoint", lambda event: {}),
     e.CheckpointRestored: ("checkpoint", lambda event: {"restored_at": event.at}),
     e.SettingChanged: ("setting", lambda event: {"updated_at": event.at}),
+    a.PromptQueued: ("prompt", lambda event: {"text": text_of(event)}),
+    a.PromptEdited: ("prompt", lambda event: {"text": text_of(event), "content": event.content}),
+    a.PromptMoved: ("prompt", lambda event: {}),
+    a.SessionOpened: ("session", lambda event: {}),
+    a.SessionChanged: ("session", lambda event: {}),
+    a.SessionEnded: ("session", lambda event: {"ended_at": event.at}),
+    a.RuleAdded: ("rule", lambda event: {}),
 }
 """The kind of the entity that an event creates or changes, and its fields other than those with the name of a field of
 the event."""
 
 
 def added(event: e.MessageAdded) -> dict[str, Any]:
-    texts = [block["text"] for block in event.content or () if block["type"] == "text"]
     fields = {"status": "streaming"} if event.streaming else completed(event)
-    return {**fields, "text": event.text or "\n".join(texts)}
+    return {**fields, "text": text_of(event)}
+
+
+def text_of(event: e.MessageAdded | a.PromptQueued | a.PromptEdited) -> str:
+    return event.text or "\n".join(block["text"] for block in event.content or () if block["type"] == "text")
 
 
 def completed(event: e.Event) -> dict[str, Any]:
@@ -106,6 +130,9 @@ class Contents:
         self.records: dict[str, ports.CommandRecord] = {}
         self.state = WholeState()
         self.rows: dict[Key, Row] = {}
+        self.auth: dict[str, NeededAuth] = {}
+        self.queue_runners: dict[str, str] = {}
+        self.cancelled_by: dict[str, str | None] = {}
 
     def append(self, payload: bytes, event: e.AnyEvent) -> None:
         evolve(self.state, event)
@@ -117,7 +144,8 @@ class Contents:
             case e.ProjectDeleted(id=id):
                 del self.rows["project", id]
             case e.ThreadDeleted():
-                in_thread = [key for key in self.rows if key[0] in ("thread", *IN_THREAD) and key[1] == thread]
+                kinds = ("thread", *IN_THREAD, *OF_AGENT)
+                in_thread = [key for key in self.rows if key[0] in kinds and key[1] == thread]
                 for key in in_thread:
                     del self.rows[key]
             case e.SettingChanged(key=name, value=None):
@@ -126,20 +154,75 @@ class Contents:
                 row = self.rows["message", thread_id, id]
                 row.chunks.append((sequence, text))
                 row.entity = msgspec.structs.replace(row.entity, text=row.entity.text + text)
-            case e.TurnCancelling() | e.CheckpointFailed():
+            case e.TurnCancelling():
+                self.cancelled_by[thread] = event.by
+            case a.PromptSent() | a.PromptRemoved():
+                del self.rows["prompt", thread, event.id]
+            case e.CheckpointPruned():
+                del self.rows["checkpoint", thread, event.id]
+            case a.RuleRemoved():
+                del self.rows["rule", event.id]
+            case a.ContextLost():
+                self._replace(("session", thread, event.id), context_lost=event.reason)
+            case a.UsageReported():
+                self._replace(("turn", thread, event.id), spent=self._spent(event))
+            case a.AuthRequired():
+                self.auth[thread] = NeededAuth(agent=event.agent, reason=event.reason, methods=event.methods)
+            case a.QueueResumed():
+                self.queue_runners[thread] = event.runner
+            case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
                 pass  # they change only the thread
             case _:
                 self._project(event, thread)
         if (header := self.rows.get(("thread", thread))) and not isinstance(event, e.MessageAppended):
             latest = max(header.entity.updated_at or "", event.at)
             fields = {"status": self._status(thread), "version": sequence, "updated_at": latest}
-            header.entity = msgspec.structs.replace(header.entity, **fields)
+            header.entity = msgspec.structs.replace(header.entity, **fields, **self._agent(thread))
 
     def _status(self, thread: str) -> str:
-        turn = self.state["thread", thread].turn
-        if turn is None:
-            return "idle"
-        return "cancelling" if turn.cancelling else "waiting" if turn.approvals else "running"
+        state = self.state["thread", thread]
+        if state.turn is not None:
+            return "cancelling" if state.turn.cancelling else "waiting" if state.turn.approvals else "running"
+        if state.auth_required:
+            return "needsAuth"
+        return "idle" if not state.queue else "queued" if state.paused is None else "paused"
+
+    def _agent(self, thread: str) -> dict[str, Any]:
+        """What the entity of a thread says of its agent."""
+        state = self.state["thread", thread]
+        agent = state.agent
+        return {
+            "agent": None if agent is None else Assigned(name=agent.name, mode=agent.mode, options=agent.options),
+            "queued": len(state.queue),
+            "queue_paused": state.paused,
+            "auth_required": self.auth[thread] if state.auth_required else None,
+            "usage": self._usage(thread),
+        }
+
+    def _spent(self, event: a.UsageReported) -> Spent | None:
+        before: Spent | None = self.rows["turn", event.thread_id, event.id].entity.spent
+        if event.cost is None and event.tokens is None:
+            return before
+        was = before or Spent(cost=None, currency=None, tokens=None)
+        given = {"cost": event.cost, "currency": event.currency, "tokens": event.tokens}
+        return msgspec.structs.replace(was, **{name: value for name, value in given.items() if value is not None})
+
+    def _usage(self, thread: str) -> Spent | None:
+        reported = [s.event for s in self.log if isinstance(s.event, a.UsageReported) and s.event.thread_id == thread]
+        counted = [event for event in reported if event.cost is not None or event.tokens is not None]
+        currency = next((event.currency for event in counted if event.currency is not None), None)
+        turns = [self.rows["turn", thread, id].entity.spent for id in {event.id: None for event in counted}]
+        costs = [one.cost for one in turns if one.cost is not None and one.currency in (None, currency)]
+        tokens = [one.tokens for one in turns if one.tokens is not None]
+        if not turns:
+            return None
+        return Spent(
+            cost=round(sum(costs), 9) if costs else None, currency=currency, tokens=sum(tokens) if tokens else None
+        )
+
+    def _replace(self, key: Key, **fields: object) -> None:
+        row = self.rows[key]
+        row.entity = msgspec.structs.replace(row.entity, **fields)
 
     def _project(self, event: Any, thread: str) -> None:
         kind, more = EFFECTS[type(event)]
@@ -148,8 +231,13 @@ class Contents:
         id = getattr(event, "key", None) or getattr(event, "id", "")
         key = tuple(filter(None, (kind, thread, id)))
         row = self.rows.get(key)
-        if kind == "project":
+        if kind in ("project", "prompt"):
             fields["updated_at"] = event.at if row is None else max(row.entity.updated_at, event.at)
+        if isinstance(event, a.PromptQueued):
+            fields["position"] = float(self.state.sequence)
+            threaded = self.state["thread", thread]
+            if len(threaded.queue) == 1 or threaded.paused is not None:
+                self.queue_runners[thread] = event.runner
         if row is None:
             new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at}
             make: Any = ENTITIES[kind]
@@ -169,9 +257,9 @@ class Contents:
                 rows = [row.entity for (kind, *_), row in self.rows.items() if kind == "thread"]
                 members = sorted((row.version, row.id) for row in rows if row.project_id == key[1])
                 found |= {key: tuple(id for _, id in members)} | self.look_up(("thread", id) for _, id in members)
-            elif len(key) == 2 or key in self.rows:
+            elif len(key) == 2 or ("thread", key[1]) in self.rows:
                 found[key] = self._entity(key)
-            else:  # its thread may be gone
+            else:  # its thread is gone
                 found[key] = None
         return found
 
@@ -295,6 +383,24 @@ class MemoryReads:
         self.header(thread_id)
         return self._list("checkpoint", limit, before, thread_id)
 
+    def prompt_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        if thread_id is not None:
+            self.header(thread_id)
+        return self._list("prompt", limit, before, thread_id)
+
+    def approval_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        if thread_id is not None:
+            self.header(thread_id)
+        rows = [row for row in reversed(self._rows("approval", thread_id)) if row.entity.status == "pending"]
+        return self._page(limit, ((row.sequence, shown(row.entity)) for row in rows if row.sequence < before))
+
+    def session_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return self._list("session", limit, before, thread_id)
+
+    def rule_list(self, limit: int, before: int) -> Page[Raw]:
+        return self._list("rule", limit, before)
+
     def setting_list(self, limit: int, after: str) -> Page[Raw]:
         return self._page(limit, ((one.key, shown(one)) for one in self._settings() if one.key > after))
 
@@ -351,11 +457,18 @@ class MemoryReads:
         if older and window[0][1] != "turn":  # it ends within a turn
             window = [row for row in older if row[1] == "turn"][-1:] + window
         of: dict[str, Any] = {IN_THREAD[k]: [Raw(text) for _, kind, text in window if kind == k] for k in IN_THREAD}
+        of["prompts"] = [Raw(shown(prompt)) for prompt in self._queue(thread_id)]
+        of["sessions"] = [Raw(shown(row.entity)) for row in self._rows("session", thread_id)[-1:]]
         return ThreadSnapshot(self.sequence(), [header], **of, before_cursor=cursor)
+
+    def _queue(self, thread_id: str) -> list[Any]:
+        prompts = [row.entity for row in self._rows("prompt", thread_id)]
+        return sorted(prompts, key=lambda prompt: float(prompt.position))
 
     def settings(self) -> SettingsSnapshot:
         settings: list[Any] = [Raw(shown(one)) for one in self._settings()]
-        return SettingsSnapshot(self.sequence(), settings)
+        rules: list[Any] = [Raw(shown(row.entity)) for row in self._rows("rule")]
+        return SettingsSnapshot(self.sequence(), settings, rules)
 
     def message(self, thread_id: str, id: str) -> Raw:
         return Raw(json_of(self._one("message", thread_id, id)))
@@ -414,6 +527,80 @@ class MemoryReads:
         turns = {thread.id: self._contents.state["thread", thread.id].turn for thread in self._threads()}
         return [ports.TurnOwner(thread, turn.id, turn.runner) for thread, turn in turns.items() if turn is not None]
 
+    def open_sessions(self) -> list[ports.SessionOwner]:
+        rows = [row.entity for row in self._rows("session") if row.entity.ended_at is None]
+        return [ports.SessionOwner(one.thread_id, one.id, one.runner) for one in rows]
+
+    def open_queues(self) -> list[ports.QueueOwner]:
+        found = [(thread, self._contents.state["thread", thread.id]) for thread in self._threads()]
+        return [
+            ports.QueueOwner(thread.id, thread.version, self._contents.queue_runners[thread.id])
+            for thread, state in found
+            if state.queue and state.paused is None and state.session is None
+        ]
+
+    def work(self, thread_ids: Collection[str] | None) -> list[ports.ThreadWork]:
+        state = self._contents.state
+        if thread_ids is None:
+            live = {thread.id: state["thread", thread.id] for thread in self._threads()}
+            thread_ids = [id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt)]
+        return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
+
+    def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
+        """The newest restore of each checkpoint, since the last turn began."""
+        found: dict[str, ports.RestoredFiles] = {}
+        for stored in self._log(thread_id, 0):
+            match stored.event:
+                case e.TurnStarted() | e.ThreadDeleted():
+                    found.clear()
+                case e.CheckpointRestored(id=id, written=written, removed=removed):
+                    found[id] = ports.RestoredFiles(written, removed)
+        return list(found.values())
+
+    def _work(self, thread_id: str) -> ports.ThreadWork:
+        state, runners = self._contents.state["thread", thread_id], self._contents.queue_runners
+        created: Any = next(s for s in self._log(thread_id, 0) if isinstance(s.event, e.ThreadCreated)).event
+        prompts = self._queue(thread_id)
+        received = {s.event.id: s.event.runner for s in self._log(thread_id, 0) if isinstance(s.event, a.PromptQueued)}
+        newest = [row.entity for row in self._rows("session", thread_id)][-1:]
+        turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
+        return ports.ThreadWork(
+            thread_id=thread_id,
+            project_id=state.project_id,
+            path=self._contents.state["project", state.project_id].path,
+            title=state.title,
+            agent=None if header is None else header.entity.agent,
+            archived=state.archived,
+            deleted=state.deleted,
+            queue=[ports.QueuedPrompt(one.id, one.when, received[one.id], one.position) for one in prompts],
+            paused=state.paused,
+            queue_runner=runners.get(thread_id),
+            auth_required=state.auth_required,
+            turn=None
+            if turn is None
+            else ports.TurnWork(
+                turn.id,
+                turn.runner,
+                turn.prompt,
+                turn.cancelling,
+                self._contents.cancelled_by[thread_id] if turn.cancelling else None,
+            ),
+            session=None
+            if not newest
+            else ports.SessionWork(
+                newest[0].id,
+                newest[0].agent,
+                newest[0].session_id,
+                newest[0].runner,
+                newest[0].ended_at is None,
+                newest[0].how,
+            ),
+            restored=self._restored(thread_id),
+            fork_of=None if created.origin is None else created.origin.fork_of,
+            approvals=[] if turn is None else list(turn.approvals),
+            usage=None if header is None else header.entity.usage,
+        )
+
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
         return [(row.sequence, json_of(row.entity)) for row in rows[:limit]]
@@ -429,6 +616,7 @@ class MemoryReads:
             "deletedThreads": sum(isinstance(stored.event, e.ThreadDeleted) for stored in self._contents.log),
             "runningTurns": len(self.running_turns()),
             "pendingApprovals": len(self.pending_approvals(None)),
+            "openSessions": len(self.open_sessions()),
         }
 
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:

@@ -170,7 +170,7 @@ async def serving(
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     options, transport = (
-        Options(data_dir=data_dir, durability="normal", linger=linger, **bounds),
+        Options(data_dir=data_dir, durability="normal", linger=linger, runs_agents=False, **bounds),
         Transport(theirs_in, theirs_out),
     )
     daemon = Daemon(options, methods_of, transport.write, transport.writer)

@@ -352,6 +352,11 @@ def test_a_cancelled_prompt_interrupts_its_turn() -> None:
     ]
 
 
+def test_a_prompt_that_the_agent_cancels_by_itself_says_so() -> None:
+    [*_, ended] = mapped(prompt(), answer(stopReason="cancelled"))
+    assert ended == c.InterruptTurn(thread_id=SESSION, id="turn-1", reason="the agent cancelled it", confirmed=True)
+
+
 @pytest.mark.parametrize(
     ("error", "told", "kind"),
     [
@@ -772,6 +777,7 @@ def test_a_permission_request_becomes_an_approval_with_options_and_tool_call() -
             c.ApprovalOption(id="reject", name="Reject", kind="allow_reject"),
         ],
         detail={"toolCallId": "call", "title": "Run it?"},
+        activity_id="call",
     )
 
 
@@ -894,9 +900,9 @@ def test_the_result_of_a_request_answered_after_its_turn_is_in_the_next_turn() -
 
 
 def test_a_request_without_a_session_id_belongs_to_the_latest_session() -> None:
-    nameless = frame("agent", {"method": "elicitation/create", "params": {"message": "?"}}, 9)
+    nameless = frame("agent", {"method": "_x/ask", "params": {"message": "?"}}, 9)
     assert mapped(nameless) == []
-    assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["elicitation/create"]
+    assert [a.kind for a in activities(mapped(prompt(), nameless))] == ["_x/ask"]
 
 
 def test_extension_notifications_are_kept_and_protocol_notifications_are_dropped() -> None:

@@ -1,74 +1,26 @@
-"""Agents are configured, started, asked what they are, and ended with all that they have started."""
+"""Agents are configured, started, and asked what they are."""
 
 import json
-import os
-import select
-import signal
 import stat
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from scripted import SCRIPTED, Json, Surroundings, scripted
 from scripted_agent import ANSWER
 from treadle.agents import process
 from treadle.agents.activities import UPDATES
-from treadle.agents.check import INITIALIZE, check_agent
-from treadle.agents.codec import AgentMessage
-from treadle.agents.config import AgentConfig
-from treadle.agents.connection import MAX_LINE_BYTES, AgentConnection, AgentFailed
+from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
+from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN
 from treadle.agents.mapper import _UPDATES, METHODS
 from treadle.agents.recording import _OPENING
-from wire import PATIENCE, TREADLE, run
+from treadle.agents.session import INITIALIZE
 
-SCRIPTED = Path(__file__).parent / "tools" / "scripted_agent.py"
 SCHEMAS = Path(__file__).parent / "acp_schema"
-
-Json = dict[str, Any]
-
-
-def scripted(*behaviours: str, **env: str) -> Json:
-    return {"command": sys.executable, "args": [str(SCRIPTED), *behaviours], "env": env}
-
-
-class Surroundings:
-    """A user's configuration folder and a data directory, and `treadle agents` with both."""
-
-    def __init__(self, folder: Path) -> None:
-        self.user = folder / "config" / "treadle" / "agents.json"
-        self.data_dir = folder / "data"
-        self.data = self.data_dir / "agents.json"
-        self.env = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "share")}
-
-    def configure(self, **agents: Json) -> None:
-        self.data_dir.mkdir(exist_ok=True)
-        self.data.write_text(json.dumps({"agents": agents}))
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        done = run("agents", *arguments, env=self.env)
-        assert "Traceback" not in done.stderr
-        return done
-
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([*TREADLE, "agents", *arguments], env=self.env, stdout=subprocess.DEVNULL)
-
-    def checked(self, *behaviours: str, timeout: int = 60, **env: str) -> Json:
-        """What `treadle agents --check` says of a scripted agent."""
-        self.configure(it=scripted(*behaviours, **env))
-        done = self.run("--data-dir", str(self.data_dir), "--check", "--json", "--timeout", str(timeout))
-        answer: Json = json.loads(done.stdout)
-        assert done.returncode == (0 if answer["error"] is None else 1), done.stderr
-        assert done.stderr == ""
-        return answer
 
 
 @pytest.fixture
@@ -158,6 +110,14 @@ GOOD = '{"command": "x"}'
             2,
             "agents.a.env: Expected `str`, got `int`",
         ),
+        ('{"runner": {\n"idleMinutes": 0}}', 2, "runner.idleMinutes: Expected `float` > 0"),
+        (
+            '{"runner": {"budget": {"turn":\n{"costs": 5}}}}',
+            2,
+            "runner.budget.turn.costs: Object contains unknown field",
+        ),
+        ('{"agents": {},\n"runner": {"maxProcesses": 1.5}}', 2, "runner.maxProcesses: Expected `int`, got `float`"),
+        ('{"agents": {},\n"runner": []}', 2, "runner: Expected `object`, got `array`"),
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
@@ -179,6 +139,22 @@ def test_an_invalid_file_is_told_with_its_line_and_member(
         assert done.stderr.startswith(f"treadle: {treadle.user}, line {line}: {says}")
         assert "hunter2" not in done.stderr
         assert treadle.user.read_text("utf-8", "surrogateescape") == text
+
+
+def test_each_member_of_a_later_file_says_how_agents_are_run(tmp_path: Path) -> None:
+    user, data = tmp_path / "user.json", tmp_path / "data.json"
+    assert read_runner(user, data) == RunnerConfig(10, 15, 8, Budget())
+    user.write_text('{"runner": {"idleMinutes": 2.5, "budget": {"turn": {"cost": 1, "minutes": 5}}}}')
+    data.write_text('{"runner": {"maxProcesses": 2, "budget": {"turn": {"cost": null}, "thread": {"tokens": 9}}}}')
+    assert read_runner(user) == RunnerConfig(2.5, 15, 8, Budget(TurnBudget(1, None, 5)))
+    assert read_runner(user, data) == RunnerConfig(2.5, 15, 2, Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9)))
+
+
+def test_an_agent_that_is_added_leaves_the_runner_section_as_it_is(treadle: Surroundings) -> None:
+    treadle.user.parent.mkdir(parents=True)
+    treadle.user.write_text('{"runner": {"idleMinutes": 3}}')
+    assert treadle.run("add", "a", "--", "x").returncode == 0
+    assert json.loads(treadle.user.read_text()) == {"runner": {"idleMinutes": 3}, "agents": {"a": {"command": "x"}}}
 
 
 def test_an_agent_that_would_make_the_file_invalid_is_not_added(treadle: Surroundings) -> None:
@@ -238,7 +214,8 @@ def test_a_check_shows_what_an_agent_answers(treadle: Surroundings) -> None:
     assert (checked["stderr"], checked["problems"]) == ([], [])
     assert treadle.run("--check", "--data-dir", str(treadle.data_dir)).stdout.splitlines()[1:] == [
         "  ok  Scripted Agent 1.2.3, ACP version 1",
-        "  capabilities: loadSession, promptCapabilities.embeddedContext",
+        "  capabilities: loadSession, promptCapabilities.embeddedContext, "
+        "sessionCapabilities.resume, sessionCapabilities.close",
         "  login: API key",
     ]
 
@@ -284,7 +261,7 @@ def test_the_last_lines_of_stderr_are_shown_and_megabytes_of_it_do_not_block_the
 
 
 def test_lines_that_are_not_messages_are_named_and_the_connection_continues(treadle: Surroundings) -> None:
-    checked = treadle.checked("banner", "long-line")
+    checked = treadle.checked("banner")
     assert checked["error"] is None
     assert [problem[:60] for problem in checked["problems"]] == [
         "a line is not JSON: Content of a banner",
@@ -295,8 +272,12 @@ def test_lines_that_are_not_messages_are_named_and_the_connection_continues(trea
         'a line is not a message: {"jsonrpc": "2.0"}',
         "a line is a JSON array: " + "[" * 36,
         'a line is not JSON: {"id": 1, "result": {"deep": [[[[[[[[[[[',
-        f"a line is longer than {MAX_LINE_BYTES:,} bytes and was skipped",
     ]
+
+
+def test_a_line_over_the_limit_ends_the_agent_because_it_may_have_been_an_answer(treadle: Surroundings) -> None:
+    error = treadle.checked("long-line")["error"]
+    assert error == f"the agent wrote a line of more than {MAX_LINE_BYTES:,} bytes"
 
 
 def test_requests_of_the_agent_are_refused_under_their_own_ids(treadle: Surroundings) -> None:
@@ -353,144 +334,6 @@ def test_an_interpreter_that_does_not_exist_is_told(treadle: Surroundings, tmp_p
 
 def test_an_agent_that_stops_reading_is_heard_to_the_end(treadle: Surroundings) -> None:
     assert treadle.checked("deaf")["error"] is None
-
-
-# What is left
-
-
-@contextmanager
-def sentinels() -> Iterator[None]:
-    """Processes that nobody may end: one without a mark, and one with that of another agent."""
-    others = [
-        subprocess.Popen(["sleep", "600"], env={**os.environ, **mark}) for mark in ({}, {"TREADLE_AGENT": "other"})
-    ]
-    try:
-        yield
-        assert [other.poll() for other in others] == [None, None]
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
-
-
-def assert_end(pids: str) -> None:
-    """Wait for the end of processes that are not ours."""
-    for pid in map(int, pids.split()):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            assert select.select([descriptor], [], [], PATIENCE)[0], f"process {pid} is left"
-        finally:
-            os.close(descriptor)
-
-
-def assert_gone(pids: str) -> None:
-    """These have ended already."""
-    for pid in map(int, pids.split()):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            continue
-        assert state == "Z", f"process {pid} is left"  # dead, and its new parent has not noticed yet
-
-
-linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tools are found through /proc")
-
-
-@linux_only
-@pytest.mark.parametrize(
-    "behaviours", [(), ("stay",), ("stay", "fork-on-sigterm"), ("die",), ("kill-self",), ("silence",)]
-)
-async def test_nothing_of_an_agent_is_left_when_it_has_ended(
-    behaviours: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process, "CLOSED", 0.3)
-    monkeypatch.setattr(process, "TERMINATED", 0.3)
-    monkeypatch.setenv("TREADLE_AGENT", "outer")  # treadle may itself run in an agent
-    pids = tmp_path / "pids"
-    config = msgspec.convert(scripted("children", *behaviours, PIDS=str(pids)), AgentConfig)
-    with sentinels():
-        await check_agent(config, 1 if "silence" in behaviours else PATIENCE)
-        assert_gone(pids.read_text())
-        assert len(pids.read_text().split()) == (4 if "fork-on-sigterm" in behaviours else 3)
-
-
-@linux_only
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_of_an_agent_is_left_when_treadle_is_killed(
-    treadle: Surroundings, tmp_path: Path, sent: signal.Signals
-) -> None:
-    pids = tmp_path / "pids"
-    os.mkfifo(pids)
-    treadle.configure(it=scripted("children", "silence", PIDS=str(pids)))
-    with sentinels(), treadle.start("--check", "--data-dir", str(treadle.data_dir)) as checking:
-        told = pids.read_text()
-        checking.send_signal(sent)
-        status = checking.wait(PATIENCE)
-        if sent == signal.SIGINT:
-            assert_gone(told)
-            assert status == 130
-        assert_end(told)
-
-
-async def test_the_end_of_an_agent_is_noticed_while_a_tool_holds_its_output_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(process, "CLOSED", 0.3)
-    checked = await check_agent(msgspec.convert(scripted("leave-stdout-open"), AgentConfig), PATIENCE)
-    assert (checked.error, checked.stderr) == ("the agent exited with status 3", ["no key was given"])
-
-
-# The connection
-
-FRAGMENTS = [
-    *(b'{"id":', b'{"id":1,"result":1e999}', b'{"id":1e999,"result":{}}', b'{"method":"\\ud800"}', b'{"method":5}'),
-    *(b'{"method":"m","params":"\\ud800"}', b"\xef\xbb\xbf{}", b"Content-Length: 5\r\n\r\n", b"[[", b"null", b"\x00"),
-]
-
-
-@given(st.lists(st.binary(max_size=60) | st.sampled_from(FRAGMENTS), max_size=20), st.integers(1, 50))
-async def test_whatever_an_agent_writes_the_next_message_is_received(garbage: list[bytes], size: int) -> None:
-    seen: list[str] = []
-    connection = AgentConnection(lambda data: None, lambda _, message: seen.append(message.method))
-    text = b"\n".join([*garbage, b'{"method":"the/last"}\n'])
-    for start in range(0, len(text), size):
-        connection.feed(text[start : start + size])
-    assert seen[-1] == "the/last"
-
-
-async def test_messages_are_received_in_their_order_however_they_are_cut() -> None:
-    seen: list[bytes] = []
-    connection = AgentConnection(lambda data: None, lambda _, message: seen.append(bytes(message.params)))
-    text = b"".join(b'{"method":"session/update","params":{"n":%d}}\r\n' % n for n in range(500))
-    for start in range(0, len(text), 7):
-        connection.feed(text[start : start + 7])
-    assert seen == [b'{"n":%d}' % n for n in range(500)]
-
-
-async def test_what_precedes_an_answer_is_received_before_the_call_returns() -> None:
-    seen: list[AgentMessage] = []
-
-    def write(request: bytes) -> None:
-        id = msgspec.json.decode(request)["id"]
-        update = b'{"method":"session/update","params":{}}\n'
-        connection.feed(update * 1000 + b'{"id":%d,"result":{"stopReason":"end_turn"}}\n' % id)
-
-    connection = AgentConnection(write, lambda _, message: seen.append(message))
-    assert await connection.call("session/prompt", {}, PATIENCE) == {"stopReason": "end_turn"}
-    assert len(seen) == 1000
-
-
-async def test_a_call_after_the_end_of_an_agent_fails_with_the_reason_of_the_end() -> None:
-    connection = AgentConnection(lambda data: None, lambda _, message: None)
-    connection.feed(b"last words")
-    connection.end("the agent exited with status 3")
-    connection.end("another reason")
-    with pytest.raises(AgentFailed, match="exited with status 3"):
-        await connection.call("initialize", {}, PATIENCE)
-    assert list(connection.problems) == ["a line is not JSON: last words"]
 
 
 # Upstream's schema

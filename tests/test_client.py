@@ -334,6 +334,7 @@ HELLO = {
 SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
     **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
+    **{"agent": None, "queued": 0, "queuePaused": None, "authRequired": None, "usage": None},
     **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 
@@ -350,7 +351,7 @@ async def with_later(later: Later) -> AsyncIterator[Client]:
 async def test_fields_types_and_entities_of_a_later_release_are_ignored() -> None:
     happened = {"type": "SettingChanged", "at": "2026-01-31T12:00:00.000Z", "key": "k", "value": 1, "why": "new"}
     events = [{"sequence": 7, "event": happened}, {"sequence": 8, "event": {"type": "ThreadPinned", "pin": 1}}]
-    members = ("threads", "turns", "messages", "activities", "approvals", "checkpoints")
+    members = ("threads", "turns", "messages", "activities", "approvals", "checkpoints", "prompts", "sessions")
     snapshot = {"sequence": 3, **{name: [] for name in members}, "pins": [{"id": 1}], "beforeCursor": None}
     changes = [
         {"type": "upsert", "entity": "pin", "value": {"id": 1}},

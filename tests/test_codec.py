@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from treadle.contract import json_text as grammar
+from treadle.contract.bounds import MAX_DEPTH
 from treadle.contract.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -24,7 +25,6 @@ from treadle.domain.commands import COMMANDS, AnyCommand, DeleteProject, Resolve
 from treadle.domain.entities import Project
 from treadle.server.codec import (
     MAX_BATCH,
-    MAX_DEPTH,
     NULL_ID,
     Invalid,
     Message,
@@ -491,10 +491,24 @@ SENT_BY_CLIENTS: list[Any] = [
 
 def minimal(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The least that the struct can be decoded from."""
-    samples = {"path": "/p", "role": "user", "status": "running", "topic": "index", "options": [], "commands": []}
-    names = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
-    tag = struct.__struct_config__.tag
-    return ({"type": tag} if tag else {}) | {name: samples.get(name, "x") for name in names}
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    required = {field.encode_name: sample(field) for field in info.fields if field.required}
+    return ({str(info.tag_field): info.tag} if info.tag else {}) | required
+
+
+def sample(field: msgspec.inspect.Field) -> Any:
+    """A valid value of a required member."""
+    match field.type.type if isinstance(field.type, msgspec.inspect.Metadata) else field.type:
+        case msgspec.inspect.LiteralType(values=values):
+            return values[0]
+        case msgspec.inspect.ListType():
+            return []
+        case msgspec.inspect.StructType():
+            return {}
+        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            return 1
+    return "/p" if field.name == "path" else "x"
 
 
 def test_null_for_any_optional_member_means_its_default() -> None:

@@ -219,7 +219,7 @@ async def test_a_daemon_interrupts_the_turns_of_another_only_after_it_has_died(
             await begin(wire)
             await watching.call("subscription/open", {"topic": "events"})
             for _ in range(5):
-                await daemon.services.recovery.interrupt_turns_of_gone_runners()
+                await daemon.services.recovery.end_what_gone_daemons_left()
             found = await watching.call("thread/read", {"threadId": "busy"})
             assert found["turns"][1]["status"] == "running"
             process.send_signal(signal.SIGKILL)

@@ -5,81 +5,45 @@ from typing import Any
 import msgspec
 import pytest
 
+import agent_decisions as agents
+from decisions import (
+    ACTIVITY,
+    AFTER_TURN,
+    APPROVAL,
+    ARCHIVE,
+    AT,
+    BUSY,
+    CHECKPOINT,
+    COMPLETE,
+    DELETE,
+    IMAGE,
+    IN_THREAD,
+    IN_TURN,
+    MESSAGE,
+    OFFERED,
+    OPTIONS,
+    PROJECT,
+    PROJECT_2,
+    SETTING,
+    STAMP,
+    THREAD,
+    THREAD_2,
+    TURN,
+    TURN_2,
+    contents,
+    given,
+    then_rejected,
+    when,
+)
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.decider import Stamp, decide, evolve, initial_state, names
+from treadle.domain.decider import decide, evolve, initial_state, names
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.paths import normalized
-from treadle.domain.state import ApprovalState, Key, RunningTurn, State, ThreadState
-
-AT = "2026-01-31T12:00:00.000Z"
-STAMP = Stamp(at=AT, runner="daemon-1", latest="2026-01-31T12:01:00.000Z")
-
-
-def given(*commands: c.Command) -> State:
-    """The state after these were accepted, one after the other."""
-    state = initial_state()
-    for command in commands:
-        for event in when(state, command):
-            evolve(state, event)
-    state.commit()
-    return state
-
-
-def when(state: State, command: c.Command) -> list[e.Event]:
-    """What the command makes happen; the state is as it was, whether it is accepted or not."""
-    keys = set(names(command))
-    if isinstance(command, c.CreateProject):
-        keys.add(("members", str(command.id)))
-    state.load({key: None for key in keys if key not in state})
-    before = contents(state)
-    try:
-        return decide(state, command, STAMP)
-    finally:
-        assert contents(state) == before
-
-
-def then_rejected(state: State, command: c.Command) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        when(state, command)
-    return caught.value
-
-
-def contents(state: State) -> tuple[int, dict[Key, Any]]:
-    return state.sequence, dict(state.items())
-
-
-PROJECT = c.CreateProject(id="p", name="Demo", path="/demo")
-PROJECT_2 = c.CreateProject(id="p2", name="Other", path="/other")
-THREAD = c.CreateThread(thread_id="t", project_id="p", title="Talk")
-THREAD_2 = c.CreateThread(thread_id="t2", project_id="p", title="More")
-TURN = c.StartTurn(thread_id="t", id="u", prompt="Do it", message_id="m")
-TURN_2 = c.StartTurn(thread_id="t", id="u2", prompt="Again", message_id="m2")
-MESSAGE = c.AddMessage(thread_id="t", id="a", turn_id="u", role="assistant", text="So", streaming=True)
-ACTIVITY = c.RecordActivity(
-    thread_id="t", id="c", turn_id="u", kind="tool_call", title="ls", status="running", detail={"x": 1}
-)
-OPTIONS = [
-    c.ApprovalOption(id="once", name="Allow", kind="allow_once"),
-    c.ApprovalOption(id="no", name="Reject", kind="reject_once"),
-]
-OFFERED = [e.OfferedOption(option.id, option.name, option.kind) for option in OPTIONS]
-APPROVAL = c.RequestApproval(thread_id="t", id="q", turn_id="u", title="Run ls?", options=OPTIONS, detail=["x"])
-CHECKPOINT = c.CreateCheckpoint(thread_id="t", id="k", turn_id="u", git_ref="refs/treadle/k", message="Before")
-SETTING = c.ChangeSetting(key="theme", value={"a": 1, "b": [1.5, None]})
-COMPLETE = c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3})
-ARCHIVE = c.ArchiveThread(thread_id="t")
-DELETE = c.DeleteThread(thread_id="t")
-
-IMAGE: dict[str, Any] = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
-
-IN_THREAD = [PROJECT, THREAD]
-IN_TURN = [PROJECT, THREAD, TURN]
-BUSY = [*IN_TURN, MESSAGE, ACTIVITY, APPROVAL]
-AFTER_TURN = [*IN_TURN, COMPLETE]
+from treadle.domain.state import ApprovalState, RunningTurn, State, ThreadState
 
 MESSAGE_COMPLETED = e.MessageCompleted(thread_id="t", id="a", at=AT)
-APPROVAL_CANCELLED = e.ApprovalResolved(thread_id="t", id="q", outcome=None, at=AT)
+APPROVAL_CANCELLED = e.ApprovalResolved(thread_id="t", id="q", outcome=None, by="turnEnd", at=AT)
 
 
 def recorded(status: Any = "running", **changes: Any) -> e.ActivityRecorded:
@@ -410,7 +374,7 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
     "an approval is cancelled": (
         [*IN_TURN, APPROVAL],
         c.ResolveApproval(thread_id="t", id="q", outcome=None),
-        [APPROVAL_CANCELLED],
+        [e.ApprovalResolved(thread_id="t", id="q", outcome=None, at=AT)],
     ),
     "a checkpoint is created in a running turn": (
         IN_TURN,
@@ -460,6 +424,27 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         c.RestoreCheckpoint(thread_id="t", id="k"),
         [e.CheckpointRestored(thread_id="t", id="k", at=AT)],
     ),
+    "a checkpoint says what it leaves out": (
+        IN_THREAD,
+        c.CreateCheckpoint(
+            thread_id="t", id="k", git_ref="HEAD", message="", skipped=[c.SkippedPathname("core", "size", 9)]
+        ),
+        [
+            e.CheckpointCreated(
+                thread_id="t", id="k", git_ref="HEAD", message="", skipped=[c.SkippedPathname("core", "size", 9)], at=AT
+            )
+        ],
+    ),
+    "a restore says what it changed, and how to undo it": (
+        [*IN_TURN, CHECKPOINT],
+        c.RestoreCheckpoint(thread_id="t", id="k", before="b", written=["a.py"], removed=["b.py"]),
+        [e.CheckpointRestored(thread_id="t", id="k", before="b", written=["a.py"], removed=["b.py"], at=AT)],
+    ),
+    "a checkpoint is pruned": (
+        [*IN_TURN, CHECKPOINT],
+        c.PruneCheckpoint(thread_id="t", id="k"),
+        [e.CheckpointPruned(thread_id="t", id="k", at=AT)],
+    ),
     "a setting is set": (
         [],
         SETTING,
@@ -494,6 +479,10 @@ NOTHING: dict[str, tuple[list[c.Command], c.Command]] = {
     "an activity is recorded as it was, with a member name that is no path": (
         [*IN_TURN, msgspec.structs.replace(ACTIVITY, detail={"a.b": 1})],
         msgspec.structs.replace(ACTIVITY, detail={"a.b": 1}),
+    ),
+    "a checkpoint is pruned again": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        c.PruneCheckpoint(thread_id="t", id="k"),
     ),
     "an activity's update asks for nothing": ([*IN_TURN, ACTIVITY], c.UpdateActivity(thread_id="t", id="c", detail={})),
     "an activity already has this title and this member": (
@@ -693,6 +682,12 @@ REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] =
         "approvalResolved",
         {"outcome": None},
     ),
+    "a pruned checkpoint's id is taken": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        CHECKPOINT,
+        "idTaken",
+        {"entity": "checkpoint", "id": "k"},
+    ),
     "a checkpoint's id is taken": (
         [*IN_TURN, CHECKPOINT],
         CHECKPOINT,
@@ -722,6 +717,7 @@ IN_NO_THREAD: list[c.Command] = [
     CHECKPOINT,
     c.FailCheckpoint(thread_id="t", reason="no git"),
     c.RestoreCheckpoint(thread_id="t", id="k"),
+    c.PruneCheckpoint(thread_id="t", id="k"),
 ]
 
 NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
@@ -764,6 +760,13 @@ NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
         "approval",
         "q",
     ),
+    "a pruned checkpoint is restored": (
+        [*IN_TURN, CHECKPOINT, c.PruneCheckpoint(thread_id="t", id="k")],
+        c.RestoreCheckpoint(thread_id="t", id="k"),
+        "checkpoint",
+        "k",
+    ),
+    "a missing checkpoint is pruned": (IN_THREAD, c.PruneCheckpoint(thread_id="t", id="k"), "checkpoint", "k"),
     "a missing checkpoint is restored": (IN_THREAD, c.RestoreCheckpoint(thread_id="t", id="k"), "checkpoint", "k"),
     "text is appended to a message of another thread": (
         [*BUSY, THREAD_2],
@@ -772,6 +775,12 @@ NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
         "a",
     ),
 }
+
+ACCEPTED |= agents.ACCEPTED
+NOTHING |= agents.NOTHING
+REJECTED |= agents.REJECTED
+NOT_FOUND |= agents.NOT_FOUND
+IN_NO_THREAD += agents.IN_NO_THREAD
 
 
 @pytest.mark.parametrize(("before", "command", "events"), ACCEPTED.values(), ids=ACCEPTED)

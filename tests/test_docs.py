@@ -1,6 +1,7 @@
 """The documentation is true and complete: its sessions are replayed, and everything in the protocol is documented."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
 from treadle.store.sqlite.store import Store
+from treadle.workspace import git, repositories, restore, snapshots
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
@@ -241,7 +243,9 @@ def kinds() -> set[str]:
     for path in (ROOT / "daemon").rglob("*.py"):
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
-    return found
+    for module in (git, repositories, snapshots, restore):
+        found.update(re.findall(r'GitError\("(\w+)"', inspect.getsource(module)))
+    return found - {"foreignRef"}  # no request names a ref
 
 
 def test_every_error_kind_has_its_code() -> None:
@@ -254,6 +258,7 @@ def test_every_error_kind_has_its_code() -> None:
         errors.method_not_found(""),
         errors.invalid_params("", ""),
         errors.internal_error(),
+        errors.bad_config(""),
         errors.not_initialized(),
         errors.cancelled(),
         errors.overloaded("", 1),

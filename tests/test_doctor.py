@@ -84,6 +84,9 @@ def test_all_checks_pass_for_a_healthy_directory_during_and_after_use(data_dir: 
         "running turns",
         "events",
         "projections",
+        "agents.json",
+        "running agents",
+        "host",
     ]
     assert sorted(path.name for path in data_dir.iterdir()) == before
 

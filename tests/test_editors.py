@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ import pytest
 
 import wire
 from people import BACKWARDS, pipelined
+from scripted import assert_end, assert_gone, scripted
 from support import CHECKOUT, PATIENCE, needs, output_of
 from treadle.client import Client, connect
 from treadle.store.sqlite.database import FILE_NAME
@@ -44,37 +46,42 @@ TOLD_OF_A_KILL = {
 }
 """What a request gets that is not answered."""
 
-PLAYED = """# First [idle]
-user> Add a helper
-assistant> I looked at it. 🧵 The helper tries three times,
-and its tests pass.
-* pytest [completed]
--- completed (end_turn)"""
-
 AT_FIRST = """# Retry [idle]
 user> Hello
--- interrupted (the daemon ended)"""
+-- interrupted (the daemon ended); the agent did not confirm"""
 
-STREAMING = """# Retry [running]
+HELPER = "Add a helper 🧵 𝔘𝔫𝔦 👩‍👩‍👧 that tries three times, then gives up 🚀"
+ECHOED = HELPER + " "
+
+WAITING = f"""# Retry (scripted) [waiting]
 user> Hello
--- interrupted (the daemon ended)
-user> Add a helper 🧵 𝔘𝔫𝔦
-assistant> Looking 🧵 at 𝔘𝔫𝔦 👩‍👩‍👧 done.
-Second line▌
-* ls [completed]
-* May it? [once]
+-- interrupted (the daemon ended); the agent did not confirm
+user> {HELPER} script=echo script=tool script=ask
+assistant> {ECHOED}
+* make test [completed]
+* rm -rf build [pending]
+* rm -rf build [pending]
 -- running"""
 
-AT_LAST = """# Retry [idle]
+AT_LAST = f"""# Retry (scripted) [idle]
 user> Hello
--- interrupted (the daemon ended)
-user> Add a helper 🧵 𝔘𝔫𝔦
-assistant> Looking 🧵 at 𝔘𝔫𝔦 👩‍👩‍👧 done.
-Second line and from elsewhere 🚀
-* ls [completed]
-* May it? [once]
+-- interrupted (the daemon ended); the agent did not confirm
+user> {HELPER} script=echo script=tool script=ask
+assistant> {ECHOED}
+* make test [completed]
+* rm -rf build [completed]
+* rm -rf build [allow]
+assistant> chose allow
 -- completed (end_turn)"""
 
+QUEUED = """# Queue (scripted) [paused]
+user> First script=stream
+assistant> … steered: and be quick …
+user> and be quick
+-- interrupted by user (cancelled)
+queued> Second script=plain
+queued> Third
+|| paused: the turn was interrupted"""
 
 STOPPED = """# Stop [idle]
 user> See
@@ -121,12 +128,14 @@ class Editor:
         await self.answer("sent")
         return await self.answer("result")
 
-    async def dispatch(self, type: str, **fields: Any) -> Any:
-        return await self.request("command/dispatch", type=type, **fields)
+    async def agents(self) -> str:
+        """The ids of the agents' processes that its daemon runs."""
+        running = (await self.request("daemon/status"))["agents"]
+        return " ".join(str(agent["pid"]) for agent in running)
 
-    def pick(self, label: str) -> None:
-        """Open the thread of that name, as a user chooses it."""
-        self.tell("pick", label)
+    def choose(self, step: str, label: str) -> None:
+        """A step in which the user chooses what has this name: a thread, an agent, an answer."""
+        self.tell(step, label)
         if self.name == "emacs":
             assert self.process.stdin is not None
             self.process.stdin.write(f"{label}\n".encode())
@@ -203,39 +212,35 @@ async def dispatch(client: Client, type: str, **fields: Any) -> None:
     await client.call("command/dispatch", {"type": type, **fields})
 
 
+def configure(data_dir: Path) -> None:
+    """There is one agent, whose sessions outlive it."""
+    data_dir.mkdir(exist_ok=True)
+    agent = scripted("steering", SCRIPTED_SESSIONS=str(data_dir / "sessions"))
+    (data_dir / "agents.json").write_text(json.dumps({"agents": {"scripted": agent}}))
+
+
 async def scenery(daemon: list[str], data_dir: Path) -> None:
-    """A thread with a turn of a daemon that has ended."""
+    """An agent, and a thread with a turn of a daemon that has ended."""
+    configure(data_dir)
     async with elsewhere(daemon, data_dir) as client:
-        await dispatch(client, "CreateProject", id="p", name="Demo", path="/demo")
+        await dispatch(client, "CreateProject", id="p", name="Demo", path=str(data_dir))
         await dispatch(client, "CreateThread", threadId="t", projectId="p", title="Retry")
         await dispatch(client, "StartTurn", threadId="t", id="u", prompt="Hello")
 
 
 async def opened(editor: Editor) -> None:
     """The thread is what the editor shows."""
-    editor.pick("Retry [idle]")
+    editor.choose("pick", "Retry [idle]")
     assert await editor.until("-- interrupted") == AT_FIRST
 
 
 async def streaming(editor: Editor) -> str:
-    """The editor has sent a prompt, and has played what an agent does, but for the end; the turn's id."""
-    editor.tell("send", "Add a helper 🧵 𝔘𝔫𝔦")
-    await editor.until("-- running")
-    [turn] = (await editor.request("turn/list", threadId="t", limit=1))["items"]
-    place = {"threadId": "t", "turnId": turn["id"]}
-    await editor.dispatch("AddMessage", **place, id="m", role="assistant", text="Looking 🧵", streaming=True)
-    await editor.until("Looking 🧵▌")
-    for status in ("pending", "running", "completed"):
-        await editor.dispatch("RecordActivity", **place, id="a", kind="tool_call", title="ls", status=status)
-        await editor.until(f"* ls [{status}]")
-    option = {"id": "once", "name": "Allow once", "kind": "allow_once"}
-    await editor.dispatch("RequestApproval", **place, id="q", title="May it?", options=[option])
-    assert "# Retry [waiting]" in await editor.until("* May it? [pending]")
-    await editor.dispatch("ResolveApproval", threadId="t", id="q", outcome="once")
-    for text in (" at 𝔘𝔫𝔦", " 👩‍👩‍👧", " done.\nSecond line"):
-        await editor.dispatch("AppendMessage", threadId="t", id="m", text=text)
-        await editor.until(text + "▌")
-    return str(turn["id"])
+    """The editor has chosen the agent and sent a prompt, and the agent streams; the agent's process."""
+    editor.choose("agent", "scripted")
+    await editor.until("# Retry (scripted) [idle]")
+    editor.tell("send", "Go on script=stream")
+    await editor.until("assistant> 1 2 3 ")
+    return await editor.agents()
 
 
 def nobody_has_it_open(data_dir: Path) -> bool:
@@ -248,27 +253,60 @@ def nobody_has_it_open(data_dir: Path) -> bool:
     return True
 
 
-async def test_an_editor_runs_a_turn_and_shows_changes_by_other_processes_live(
+async def test_a_turn_of_an_agent_streams_into_two_windows_and_either_answers_it(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     await scenery(daemon, data_dir)
-    async with running(name, daemon, tmp_path) as editor:
+    async with running(name, daemon, tmp_path) as editor, running(name, daemon, tmp_path) as other:
         await opened(editor)
-        turn = await streaming(editor)
-        assert await editor.until("# Retry [running]") == STREAMING
-        async with elsewhere(daemon, data_dir) as other:
-            await dispatch(other, "AppendMessage", threadId="t", id="m", text=" and from elsewhere 🚀")
-            await editor.until(" and from elsewhere 🚀▌")
-            await dispatch(other, "CompleteTurn", threadId="t", id=turn, stopReason="end_turn")
-            assert await editor.until("-- completed") == AT_LAST
-            await dispatch(other, "CreateThread", threadId="new", projectId="p", title="Elsewhere 🚀")
-        # The third: no view was opened anew, as it is where a plugin counts offsets in anything but code points.
-        assert (await editor.request("subscription/open", topic="settings"))["subscriptionId"] == "sub-3"
-        editor.pick("Elsewhere 🚀 [idle]")
+        await opened(other)
+        editor.choose("agent", "scripted")
+        await editor.until("# Retry (scripted) [idle]")
+        editor.tell("send", f"{HELPER} script=echo script=tool script=ask")
+        for window in (editor, other):
+            assert await window.until("[waiting]") == WAITING
+        other.choose("approve", "Allow")
+        for window in (editor, other):
+            assert await window.until("-- completed") == AT_LAST
+        # The third: no view was opened again, as it is where a plugin counts offsets in anything but code points.
+        assert (await other.request("subscription/open", topic="settings"))["subscriptionId"] == "sub-3"
+        async with elsewhere(daemon, data_dir) as client:
+            await dispatch(client, "CreateThread", threadId="new", projectId="p", title="Elsewhere 🚀")
+            await editor.request("thread/list")
+        editor.choose("pick", "Elsewhere 🚀 [idle]")
         assert await editor.until("# Elsewhere") == "# Elsewhere 🚀 [idle]"
-        editor.tell("stop")
-        assert await editor.answer("status") == 0
+        agent = await editor.agents()
+        for window in (other, editor):
+            window.tell("stop")
+            assert await window.answer("status") == 0
+        assert_gone(agent)
         assert nobody_has_it_open(data_dir)
+        assert [await window.quit() for window in (other, editor)] == [0, 0]
+
+
+async def test_an_editor_queues_steers_interrupts_and_resumes(name: str, data_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    configure(data_dir)
+    async with running(name, command, tmp_path) as editor:
+        editor.tell("new", "Queue")
+        await editor.until("# Queue [idle]")
+        editor.tell("send", "First script=stream")
+        assert "AssignAgent" in await editor.answer("message")
+        editor.choose("agent", "scripted")
+        await editor.until("# Queue (scripted) [idle]")
+        for text in ("First script=stream", "Second script=plain", "Third"):
+            editor.tell("send", text)
+        await editor.until("assistant> 1 2 3 ")  # before a turn runs, a prompt to steer would be the first to be sent
+        assert "\nqueued> Second script=plain\nqueued> Third" in await editor.until("queued> Third")
+        editor.tell("steer", "and be quick")
+        await editor.until("steered: and be quick")
+        editor.tell("interrupt")
+        shown = await editor.until("|| paused")
+        assert re.sub(r"(?<=assistant> )(.*)(steered: and be quick)(.*)", r"… \2 …", shown) == QUEUED
+        editor.tell("resume")
+        shown = await editor.until("You said: Third\n-- completed (end_turn)")
+        assert "user> Second script=plain\nassistant> Hello, world.\n-- completed (end_turn)\nuser> Third" in shown
+        assert shown.startswith("# Queue (scripted) [idle]")
         assert await editor.quit() == 0
 
 
@@ -289,7 +327,7 @@ async def test_an_editor_shows_a_turn_in_the_order_of_its_commands(name: str, da
             turn(pipelined(other, "t", "past", BACKWARDS)),
         ]
         async with running(name, command, tmp_path) as editor:
-            editor.pick("Order [idle]")
+            editor.choose("pick", "Order [idle]")
             assert await editor.until("# Order") == "\n".join(shown)
             shown += [turn(pipelined(other, "t", "live")), turn(pipelined(other, "t", "backwards", BACKWARDS))]
             other.dispatch("RenameThread", threadId="t", title="Later")
@@ -313,7 +351,7 @@ async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
         other.dispatch("CreateThread", threadId="t", projectId="p", title="Stop")
         other.dispatch("StartTurn", threadId="t", id="u", content=[text("See"), image, link])
         async with running(name, command, tmp_path) as editor:
-            editor.pick("Stop [running]")
+            editor.choose("pick", "Stop [running]")
             await editor.until("# Stop [running]")
             other.dispatch("CancelTurn", threadId="t", id="u", by="Ada")
             await editor.until("# Stop [cancelling]")
@@ -324,36 +362,42 @@ async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
             assert await editor.quit() == 0
 
 
-async def test_closing_an_editor_ends_its_daemon(name: str, daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+async def test_closing_an_editor_ends_its_daemon_and_its_agent(
+    name: str, daemon: list[str], data_dir: Path, tmp_path: Path
+) -> None:
+    configure(data_dir)
     async with running(name, daemon, tmp_path) as editor:
         editor.tell("new", "First")
         assert await editor.until("[idle]") == "# First [idle]"
         editor.tell("new", "Second")
         assert await editor.until("# Second") == "# Second [idle]"
-        editor.tell("send", "Hello?")
-        await editor.until("-- running")
-        editor.tell("interrupt")
-        assert "user> Hello?\n-- interrupted (the user)" in await editor.until("-- interrupted")
+        editor.choose("agent", "scripted")
+        await editor.until("# Second (scripted) [idle]")
+        editor.tell("send", "Hello? script=stream")
+        await editor.until("assistant> 1 2 3 ")
+        agent = await editor.agents()
         [project] = (await editor.request("project/list"))["items"]
         assert project["path"] == str(tmp_path / "home")
         assert await editor.quit() == 0
+        assert_gone(agent)
         assert nobody_has_it_open(data_dir)
 
 
-async def test_a_killed_editor_leaves_no_daemon_and_no_running_turn(
+async def test_a_killed_editor_leaves_no_daemon_no_agent_and_no_running_turn(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
     await scenery(daemon, data_dir)
     async with running(name, daemon, tmp_path) as editor:
         await opened(editor)
-        turn = await streaming(editor)
+        agent = await streaming(editor)
         editor.process.kill()
         await editor.ended()
         wait = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX)"
         await asyncio.to_thread(output_of, sys.executable, "-c", wait, str(data_dir / "present.lock"))
+    await asyncio.to_thread(assert_end, agent)
     async with elsewhere(daemon, data_dir) as client:
         [last] = (await client.call("turn/list", {"threadId": "t", "limit": 1}))["items"]
-        assert (last["id"], last["status"], last["reason"]) == (turn, "interrupted", "the daemon ended")
+        assert (last["status"], last["reason"]) == ("interrupted", "the daemon ended")
 
 
 async def test_an_editor_reports_a_killed_daemon_and_starts_a_new_one(
@@ -364,6 +408,7 @@ async def test_an_editor_reports_a_killed_daemon_and_starts_a_new_one(
     command = ["sh", "-c", '"$@"; exit $?', "sh", *daemon] if name == "emacs" else daemon
     async with running(name, command, tmp_path) as editor:
         await opened(editor)
+        agent = await streaming(editor)
         pid = (await editor.request("daemon/status"))["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -372,11 +417,14 @@ async def test_an_editor_reports_a_killed_daemon_and_starts_a_new_one(
         finally:
             os.kill(pid, signal.SIGKILL)
         assert await editor.answer("error") == TOLD_OF_A_KILL[name]
-        assert (await editor.until("!! ")).startswith(f"{AT_FIRST}\n!! the daemon ended with ")
-        async with elsewhere(daemon, data_dir) as other:
-            await dispatch(other, "RenameThread", threadId="t", title="Again")
-        editor.pick("Again [idle]")
-        assert await editor.until("# Again") == AT_FIRST.replace("Retry", "Again")
+        assert "\n!! the daemon ended with " in await editor.until("!! ")
+        await asyncio.to_thread(assert_end, agent)
+        editor.choose("pick", "Retry [idle]")
+        assert "# Retry (scripted) [idle]" in await editor.until("-- interrupted (the daemon that ran it is gone)")
+        editor.tell("send", "And now? script=plain")
+        assert "user> And now? script=plain\nassistant> Hello, world." in await editor.until("-- completed (end_turn)")
+        [session] = (await editor.request("session/list", threadId="t", limit=1))["items"]
+        assert session["how"] == "resume"
         assert await editor.quit() == 0
 
 
@@ -431,22 +479,27 @@ def test_the_vs_code_language_client_attaches_and_cancels_requests(daemon: list[
 async def test_neovim_shows_a_dialog_for_an_approval(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
     await scenery(daemon, data_dir)
     async with running("neovim", daemon, tmp_path) as editor:
-        editor.tell("approve", "Reject")
+        await opened(editor)
+        editor.choose("agent", "scripted")
+        await editor.until("# Retry (scripted) [idle]")
+        editor.tell("stop")
+        editor.tell("answer", "Reject")
         answer = await editor.answer("approved")
-        assert answer["prompt"].startswith("Run ls? (")
-        assert answer["outcome"] == "o2"
+        assert answer["prompt"].startswith("rm -rf build (")
+        assert answer["outcome"] == "reject"
 
 
 @needs("node")
 @needs(str(TSC))
-def test_the_vs_code_language_client_shows_a_dialog_for_an_approval(daemon: list[str]) -> None:
+def test_the_vs_code_language_client_shows_a_dialog_for_an_approval(daemon: list[str], data_dir: Path) -> None:
+    configure(data_dir)
     command = json.dumps(daemon)
     said = json.loads(
         output_of("node", str(DRIVERS / "language_client.cjs"), "approvals", env={"TREADLE_COMMAND": command})
     )
     actions = [{"title": "Allow"}, {"title": "Reject"}]
-    assert said["shown"] == [{"type": 3, "message": "Run ls? (T)", "actions": actions}]
-    assert said["outcome"] == "o2"
+    assert said["shown"] == [{"type": 3, "message": "rm -rf build (T)", "actions": actions}]
+    assert said["outcome"] == "reject"
 
 
 TRAPS = {
@@ -469,25 +522,14 @@ def test_library_pitfalls_on_the_clients_page_are_real(name: str, data_dir: Path
 # Other examples
 
 
-@needs("nvim")
-async def test_the_example_agent_completes_a_turn_that_an_editor_shows(
-    daemon: list[str], data_dir: Path, tmp_path: Path
-) -> None:
-    async with running("neovim", daemon, tmp_path) as editor:
-        editor.tell("new", "First")
-        await editor.until("# First [idle]")
-        editor.tell("send", "Add a helper")
-        await editor.until("-- running")
-        await asyncio.to_thread(output_of, sys.executable, str(CLIENTS / "agent.py"), str(data_dir))
-        assert await editor.until("-- completed") == PLAYED
-
-
 @needs("node")
 @needs(str(TSC))
 async def test_the_vs_code_example_follows_a_thread_in_a_terminal(
     compiled: None, daemon: list[str], data_dir: Path
 ) -> None:
     await scenery(daemon, data_dir)
+    async with elsewhere(daemon, data_dir) as client:
+        await dispatch(client, "AssignAgent", threadId="t", agent="scripted")
     cli = str(VSCODE / "out" / "cli.js")
     assert output_of("node", cli, "", *daemon) == "t  Retry\n"
     terminal = await asyncio.create_subprocess_exec(
@@ -498,13 +540,13 @@ async def test_the_vs_code_example_follows_a_thread_in_a_terminal(
     shown = ""
     async with asyncio.timeout(PATIENCE):
         terminal.stdin.write(b"Go on\n")
-        while "user> Go on\n-- running" not in shown:
+        while "user> Go on\nassistant> You said: Go on\n-- completed (end_turn)" not in shown:
             data = await terminal.stdout.read(1 << 16)
             assert data, shown
             shown += data.decode()
         terminal.stdin.write_eof()
         assert await terminal.wait() == 0
-    assert shown.startswith(AT_FIRST)
+    assert shown.startswith(AT_FIRST.replace("Retry", "Retry (scripted)"))
 
 
 @needs("emacs")

@@ -23,6 +23,7 @@ from treadle.core.idempotency import digest
 from treadle.core.linger import Linger
 from treadle.domain import commands as c
 from treadle.domain import events as e
+from treadle.domain.agent_commands import AddRule, RuleMatch
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST
@@ -528,13 +529,30 @@ async def test_deltas_are_merged_unless_another_command_is_between_them(
     assert await texts_of(store) == events
 
 
-async def test_deltas_of_two_threads_with_the_same_message_id_are_not_merged(ready: Engine, store: MemoryStore) -> None:
-    await answer(ready, c.CreateThread(thread_id="other", project_id="p", title="T"))
-    await answer(ready, c.StartTurn(thread_id="other", id="u", prompt=""))
+async def other_thread(engine: Engine) -> int:
+    """Open a message in another thread, with the id of the one in the first; the sequence then."""
+    await answer(engine, c.CreateThread(thread_id="other", project_id="p", title="T"))
+    await answer(engine, c.StartTurn(thread_id="other", id="u", prompt=""))
     message = c.AddMessage(thread_id="other", id="m", turn_id="u", role="assistant", text="", streaming=True)
-    after = (await answer(ready, message)).sequence
+    return (await answer(engine, message)).sequence
+
+
+async def test_deltas_of_two_threads_with_the_same_message_id_are_not_merged(ready: Engine, store: MemoryStore) -> None:
+    after = await other_thread(ready)
     await outcomes([send(ready, delta("a")), send(ready, c.AppendMessage(thread_id="other", id="m", text="b"))])
     assert await texts_of(store, after) == [("m", "a"), ("m", "b")]
+
+
+async def test_deltas_of_threads_that_stream_at_the_same_time_are_merged_in_each(
+    ready: Engine, store: MemoryStore
+) -> None:
+    after = await other_thread(ready)
+    other = [c.AppendMessage(thread_id="other", id="m", text=text) for text in "xyz"]
+    commands = [delta("a"), other[0], delta("b"), other[1], c.CompleteMessage(thread_id="other", id="m"), delta("c")]
+    got = await outcomes([send(ready, command) for command in [*commands, other[2]]])
+    assert await texts_of(store, after) == [("m", "ab"), ("m", "xy"), ("m", "c")]
+    assert sequences(got[2]) == sequences(got[0])
+    assert isinstance(got[6], Rejected)
 
 
 async def test_deltas_of_a_batch_are_not_merged(ready: Engine, store: MemoryStore) -> None:
@@ -622,6 +640,16 @@ async def test_two_engines_append_to_one_log_and_nothing_is_lost(data_dir: Path)
 async def work_together(*work: Any) -> list[Any]:
     async with asyncio.timeout(PATIENCE):
         return [one for some in await asyncio.gather(*work) for one in some]
+
+
+async def test_a_command_that_names_only_new_ids_is_appended_after_another_process_appended(
+    data_dir: Path, on_disk: Engine
+) -> None:
+    rule = AddRule(match=RuleMatch(path="**"), decision="deny")
+    assert sequences(await answer(on_disk, rule)) == [[7]]
+    async with opened(data_dir) as other, running(other) as another:
+        assert sequences(await answer(another, rule)) == [[8]]
+        assert sequences(await answer(on_disk, rule)) == [[9]]
 
 
 async def test_rejections_are_decided_against_the_newest_log(data_dir: Path, on_disk: Engine) -> None:

@@ -78,14 +78,86 @@ async def test_the_turn_of_a_killed_daemon_is_interrupted_once_by_another_daemon
     assert done.problems == []
 
 
+def begin_agent(daemon: wire.Daemon) -> None:
+    """A thread with an agent that runs, a turn that answers a prompt, and another prompt that waits for it."""
+    daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+    daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+    daemon.dispatch("AssignAgent", threadId="t", agent="a")
+    daemon.dispatch("QueuePrompt", threadId="t", id="first", text="Do it")
+    daemon.dispatch("QueuePrompt", threadId="t", id="second", text="And test it")
+    daemon.dispatch("OpenSession", threadId="t", id="s", agent="a", sessionId="x", how="new")
+    daemon.dispatch("StartTurn", threadId="t", id="u", prompt="Do it", promptId="first")
+
+
+def told(daemon: wire.Daemon, subscription: str, type: str) -> Any:
+    """The next event of the type that the subscription is sent."""
+
+    def events(params: Any) -> list[Any]:
+        found = [stored["event"] for stored in params["events"] if stored["event"]["type"] == type]
+        return found if params["subscriptionId"] == subscription else []
+
+    return events(daemon.notification("event/appended", lambda params: bool(events(params))))[0]
+
+
+def state_of(daemon: wire.Daemon) -> tuple[Any, ...]:
+    read = daemon.result("thread/read", {"threadId": "t"})
+    turn, session = read["turns"][-1], read["sessions"][0]
+    return turn["status"], turn["confirmed"], session["reason"], read["threads"][0]["queuePaused"]
+
+
+def test_the_next_daemon_ends_the_session_of_a_killed_one_and_its_queue_is_paused(data_dir: Path) -> None:
+    gone = "the daemon that ran it is gone"
+    with wire.spawn(data_dir, "--no-agents") as daemon:
+        daemon.initialize()
+        begin_agent(daemon)
+        wire.kill(daemon)
+    with wire.serving(data_dir, "--no-agents") as other:
+        assert state_of(other) == ("interrupted", False, gone, "the turn was interrupted")
+        assert [one["id"] for one in other.result("prompt/list")["items"]] == ["second"]
+
+
+def test_a_queue_that_a_killed_daemon_was_to_send_is_paused_by_a_running_one(data_dir: Path) -> None:
+    with wire.serving(data_dir, "--no-agents") as other, wire.spawn(data_dir, "--no-agents") as daemon:
+        daemon.initialize()
+        subscription = other.result("subscription/open", {"topic": "events"})["subscriptionId"]
+        daemon.dispatch("CreateProject", id="p", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        daemon.dispatch("AssignAgent", threadId="t", agent="a")
+        daemon.dispatch("QueuePrompt", threadId="t", id="first", text="Do it")
+        wire.kill(daemon)
+        assert told(other, subscription, "QueuePaused")["reason"] == "the daemon that was to send it is gone"
+        assert other.dispatch("ResumeQueue", threadId="t")["events"][0]["event"]["runner"].startswith(machine(other))
+
+
+def test_a_queue_of_a_killed_daemon_is_left_to_the_one_that_runs_the_agent(data_dir: Path) -> None:
+    with wire.serving(data_dir, "--no-agents") as runs, wire.spawn(data_dir, "--no-agents") as asks:
+        asks.initialize()
+        begin_agent(runs)
+        asks.dispatch("QueuePrompt", threadId="t", id="third", text="And again")
+        with looking(runs):
+            wire.kill(asks)
+        assert state_of(runs) == ("running", None, None, None)
+
+
+def test_a_daemon_that_ends_ends_its_session_and_pauses_its_queue(data_dir: Path) -> None:
+    with wire.serving(data_dir, "--no-agents") as daemon:
+        begin_agent(daemon)
+    with wire.serving(data_dir, "--no-agents") as other:
+        assert state_of(other) == ("interrupted", False, "the daemon ended", "the turn was interrupted")
+    with wire.serving(data_dir, "--no-agents") as daemon:
+        daemon.dispatch("ResumeQueue", threadId="t")
+    with wire.serving(data_dir, "--no-agents") as other:
+        assert state_of(other)[-1] == "the daemon ended"
+
+
 def test_a_daemon_paused_by_sigstop_keeps_its_turn(data_dir: Path) -> None:
-    with wire.serving(data_dir) as stopped, wire.serving(data_dir) as other:
+    with wire.serving(data_dir, "--no-agents") as stopped, wire.serving(data_dir, "--no-agents") as other:
         begin(stopped)
         stopped.process.send_signal(signal.SIGSTOP)
         try:
             with looking(other):
                 pass
-            with wire.serving(data_dir) as late:
+            with wire.serving(data_dir, "--no-agents") as late:
                 assert late.result("thread/read", {"threadId": "t"})["turns"][0]["status"] == "running"
         finally:
             stopped.process.send_signal(signal.SIGCONT)

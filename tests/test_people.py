@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from every_event import HISTORY
 from people import HOSTILE, converse, many_threads, on_terminal, some_work
 from support import needs, plain
 from treadle.cli import output
 from treadle.cli.event_formatter import EventFormatter
+from treadle.domain import agent_events as a
 from treadle.domain import events as e
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import OPENING, FileLock
@@ -630,6 +632,47 @@ def test_a_tail_says_who_caused_an_event_and_looks_up_what_an_activity_was(data_
     ]
 
 
+def test_a_tail_tells_what_agents_were_asked_and_did() -> None:
+    formatter = EventFormatter(lambda kind, thread_id, id: "Wind", output.Paint(False))
+    lines = [
+        re.sub(r"^\S+  (Wind +)?", "", line)
+        for event in (event for event, _ in HISTORY if isinstance(event, a.AnyAgentEvent))
+        for line in formatter.lines(e.StoredEvent(sequence=1, event=event))
+    ]
+    assert lines == [
+        "agent claude",
+        'option fa"st = true',
+        "login required by claude: log in",
+        "agent claude",
+        "… queued  Do",
+        "… queued (steer)  Then",
+        "… edited  Do it",
+        "prompt moved",
+        "queue paused: wait",
+        "queue resumed",
+        "queue paused: again",
+        "prompt sent",
+        "prompt removed",
+        "… queued  Go on",
+        "login required by claude: log in",
+        "session opened: claude 1.0 (new)",
+        "session options changed",
+        "context lost: forgotten",
+        "session ended: crashed (exit status -9)",
+        "session opened: claude (new)",
+        "usage: context 1,000 of 200,000",
+        "usage: 100 tokens",
+        "usage: 0.1 USD",
+        "usage: 10 tokens, 0.2 USD",
+        "usage: 30 tokens, 0.5 USD",
+        "usage: 9 EUR",
+        "budget of the turn reached: 0.5 of 0.4 cost",
+        "rule added: allow execute git diff",
+        "rule added: deny src/**",
+        "rule removed: r",
+    ]
+
+
 def test_tail_continues_after_a_daemon_is_killed(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -639,7 +682,8 @@ def test_tail_continues_after_a_daemon_is_killed(data_dir: Path) -> None:
         with following(data_dir, "tail") as process:
             kill(daemon)
             with serving(data_dir):
-                assert line_of(process) == "turn interrupted (the daemon that ran it is gone)"
+                ended = "turn interrupted (the daemon that ran it is gone); the agent did not confirm"
+                assert line_of(process) == ended
 
 
 def test_tail_reports_a_deleted_database(data_dir: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import treadle
 from every_event import HISTORY, LIVE, at
 from support import append_all, opened, plain
+from treadle.domain import agent_events as a
 from treadle.domain import events as e
 from treadle.domain.events import OfferedOption
 from treadle.store.pages import LATEST
@@ -30,9 +31,20 @@ INDEXES = re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", "".join(s.text for s in 
 ALLOWED = {
     # Each holds only what runs or is open now: it does not grow with history.
     ("running_turns", "SCAN projection_turns USING INDEX idx_turns_running"),
-    ("pending_approvals", "SCAN a USING INDEX idx_approvals_pending"),
+    ("pending_approvals", "SCAN a USING INDEX idx_approvals_newest"),
     # A batch has a bounded number of commands, and its order is the order of the log.
     ("append_events", "USE TEMP B-TREE FOR ORDER BY"),
+    ("open_sessions", "SCAN projection_sessions USING INDEX idx_sessions_open"),
+    ("threads_at_work", "SCAN projection_prompts USING INDEX idx_prompts_newest"),
+    ("threads_at_work", "UNION USING TEMP B-TREE"),
+    ("threads_at_work", "SCAN projection_sessions USING INDEX idx_sessions_open"),
+    ("threads_at_work", "SCAN projection_turns USING INDEX idx_turns_running"),
+    ("open_queues", "SCAN q USING INDEX idx_prompts_newest"),
+    ("open_queues", "USE TEMP B-TREE FOR DISTINCT"),
+    # The queue of one thread, in an order that people change.
+    ("lookup_queue", "USE TEMP B-TREE FOR ORDER BY"),
+    ("queue_of_thread", "USE TEMP B-TREE FOR ORDER BY"),
+    ("work_of_threads", "USE TEMP B-TREE FOR ORDER BY"),
     # Live projects are few, and only commands that name a path look at them.
     ("lookup_paths", "SCAN projection_projects USING INDEX idx_projects_live"),
     # One row for each type of event.
@@ -47,14 +59,18 @@ ALLOWED = {
     ("stats_event_types", "USE TEMP B-TREE FOR GROUP BY"),
     ("stats_largest_threads", "USE TEMP B-TREE FOR ORDER BY"),
     ("stats_entities", "SCAN projection_projects USING INDEX idx_projects_live"),
-    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_project"),
+    ("stats_entities", "SCAN projection_threads USING INDEX idx_threads_version"),
     ("stats_entities", "SCAN projection_threads"),
     ("stats_entities", "SCAN projection_turns USING COVERING INDEX idx_turns_thread"),
     ("stats_entities", "SCAN projection_turns USING INDEX idx_turns_running"),
     ("stats_entities", "SCAN projection_messages USING COVERING INDEX idx_messages_thread"),
     ("stats_entities", "SCAN projection_activities USING COVERING INDEX idx_activities_thread"),
     ("stats_entities", "SCAN projection_approvals USING COVERING INDEX idx_approvals_thread"),
-    ("stats_entities", "SCAN projection_approvals USING INDEX idx_approvals_pending"),
+    ("stats_entities", "SCAN projection_approvals USING INDEX idx_approvals_newest"),
+    ("stats_entities", "SCAN projection_prompts USING INDEX idx_prompts_newest"),
+    ("stats_entities", "SCAN projection_sessions USING COVERING INDEX idx_sessions_thread"),
+    ("stats_entities", "SCAN projection_sessions USING INDEX idx_sessions_open"),
+    ("stats_entities", "SCAN projection_rules USING INDEX idx_rules_live"),
     ("stats_entities", "SCAN checkpoints USING COVERING INDEX idx_checkpoints_thread"),
     ("stats_entities", "SCAN settings"),
 }
@@ -94,7 +110,7 @@ def test_queries_neither_scan_nor_sort_growing_tables(db: sqlite3.Connection, na
         # M: by the words, of which each has its rows in order (xBestIndex of FTS5).
         scanned = re.fullmatch(r"SCAN (.*)", step)
         assert scanned is None or re.fullmatch(
-            r"(k|json_each) VIRTUAL TABLE INDEX [13]:|CONSTANT ROW|\(subquery-\d+\)|threads|messages|activities"
+            r"(k|json_each) VIRTUAL TABLE INDEX [13]:|CONSTANT ROW|\(subquery-\d+\)|threads|messages|activities|q"
             r"|\w+ VIRTUAL TABLE INDEX \d+:M\d[<>]*",
             scanned[1],
         ), step
@@ -132,6 +148,9 @@ def other_work(n: int) -> Iterator[e.AnyEvent]:
             yield msgspec.structs.replace(event, thread_id=f"t{n}")
     yield e.MessageCompleted(id="open", thread_id=f"t{n}", at=at(0))
     yield e.TurnCompleted(id="four", thread_id=f"t{n}", stop_reason="end_turn", at=at(0))
+    yield a.PromptRemoved(id="third", thread_id=f"t{n}", at=at(0))
+    yield a.SessionEnded(id="s2", thread_id=f"t{n}", reason="done", at=at(0))
+    yield a.RuleAdded(id=f"rule{n}", match=a.GivenMatch(kind="read"), decision="ask", at=at(0))
 
 
 def more_of_the_thread(n: int) -> Iterator[e.AnyEvent]:
@@ -144,7 +163,12 @@ def more_of_the_thread(n: int) -> Iterator[e.AnyEvent]:
     yield e.ApprovalRequested(id=f"q{n}", turn_id=f"u{n}", title="?", options=[option], **of)
     yield e.ApprovalResolved(id=f"q{n}", outcome="yes", **of)
     yield e.CheckpointCreated(id=f"c{n}", turn_id=f"u{n}", git_ref="refs/x", message="", **of)
+    yield a.UsageReported(id=f"u{n}", cost=0.5, currency="USD", tokens=7, **of)
     yield e.TurnCompleted(id=f"u{n}", stop_reason="end_turn", **of)
+    yield a.PromptQueued(id=f"next{n}", text="Do", runner="daemon", **of)
+    yield a.PromptSent(id=f"next{n}", turn_id="none", **of)
+    yield a.SessionOpened(id=f"x{n}", agent="a", session_id="x", how="new", runner="daemon", **of)
+    yield a.SessionEnded(id=f"x{n}", reason="done", **of)
 
 
 class Counted:
@@ -235,9 +259,10 @@ async def test_queries_cost_the_same_in_a_long_history_as_in_a_short_one(
 def _parameters(name: str, log: Counted) -> dict[str, Any]:
     ids = {"projects": "p", "threads": "t", "turns": "one", "messages": "open", "activities": "tool"}
     ids |= {"approvals": "ask", "checkpoints": "in", "settings": "size", "commands": "?"}
+    ids |= {"prompts": "third", "sessions": "s2", "rules": "r2"}
     kind = name.partition("_")[2]
     key: list[Any] = [kind, "/q"] if kind == "paths" else [kind, ids.get(kind)]
-    if kind in ("turns", "messages", "activities", "approvals", "checkpoints"):
+    if kind in ("turns", "messages", "activities", "approvals", "checkpoints", "prompts", "sessions"):
         key.insert(1, "t")
     given = {
         "thread": "t",
@@ -255,7 +280,7 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "beyond": "t0",
         "after": "" if name == "setting_list" else log.sequence - 2,
         "message": log.sequence - 2,
-        "ids": msgspec.json.encode([ids.get(kind)]).decode(),
+        "ids": msgspec.json.encode(["t" if name == "work_of_threads" else ids.get(kind)]).decode(),
         "keys": msgspec.json.encode([key]).decode(),
     }
     return {parameter: given[parameter] for parameter in re.findall(r":(\w+)", QUERIES[name])}

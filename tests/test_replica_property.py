@@ -423,7 +423,8 @@ class Conversation(RuleBasedStateMachine):
             if follower is not self.events:
                 follower.must_hold(self.reads)
         assert self.events.events == self.log
-        assert self.db.execute(query("running_turns")).fetchall() == [], "nothing is left half done"
+        for left in ("running_turns", "open_sessions", "open_queues"):
+            assert self.db.execute(query(left)).fetchall() == [], "nothing is left half done"
         total, differences = projections.verify(self.data_dir / FILE_NAME, self.folder / "copy.db")
         assert (total, differences) == (len(self.log), [])
 

@@ -19,10 +19,10 @@ import pytest
 from treadle.contract import errors
 from treadle.contract.methods import CLIENT_ENDPOINTS, FROM_CLIENT, TO_CLIENT
 from treadle.contract.params import NoParams
-from treadle.domain import decider
+from treadle.domain import agent_decider, checks, decider, thread_decider, turn_decider
 from treadle.server.app import Daemon as Server
 from treadle.server.handlers import Methods
-from treadle.server.session import Method, Session
+from treadle.server.session import Method, RpcSession
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
 
@@ -31,6 +31,8 @@ SESSION: list[dict[str, Any]] = GOLDEN["session"]
 APART: dict[str, Any] = GOLDEN["apart"]
 
 METHODS = {method.name: method for method in Methods(cast(Server, None)).table()}
+OF_REPOSITORIES = {"checkpoint/create", "checkpoint/diff", "checkpoint/restore"}
+"""Methods that need a repository: tests/test_checkpoints.py compares their results with the document."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DIFFERS = {
@@ -75,7 +77,10 @@ def in_order(messages: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_session_matches_its_golden(data_dir: Path, framing: Framing) -> None:
-    with spawn(data_dir, framing=framing) as daemon:
+    config = data_dir.with_name("config")
+    (config / "treadle").mkdir(parents=True)
+    (config / "treadle" / "agents.json").write_text('{"agents": {"mine": {"command": "node", "args": ["--key", "k"]}}}')
+    with spawn(data_dir, "--no-agents", framing=framing, env={"XDG_CONFIG_HOME": str(config)}) as daemon:
         for step in SESSION:
             daemon.send_together(m.encode() if isinstance(m, str) else m for m in step["send"])
             received = [daemon.message() for _ in step["receive"]]
@@ -112,7 +117,9 @@ def test_the_error_for_an_unexpected_exception_matches_its_golden() -> None:
     async def play() -> list[bytes]:
         answers: list[bytes] = []
         methods = {"broken": Method("broken", "", NoParams, None, broken, early=True)}
-        session = Session(methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None)
+        session = RpcSession(
+            methods, write=answers.append, translate=lambda error: None, take_answer=lambda answer: None
+        )
         await session.receive(b'{"jsonrpc":"2.0","id":1,"method":"broken"}')
         await session.settled()
         return answers
@@ -150,6 +157,12 @@ def test_the_error_for_a_refused_database_matches_its_golden(data_dir: Path, kin
     with spawn(data_dir) as daemon:
         assert error_of(daemon.call("initialize"), data_dir) == APART[kind]
         assert daemon.finish() == 1
+
+
+def test_the_error_for_an_invalid_configuration_of_agents_matches_its_golden(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        (data_dir / "agents.json").write_text('{"agents": {"mine": {"command": 7}}}')
+        assert error_of(daemon.call("agent/list"), data_dir) == APART["badConfig"]
 
 
 def test_the_progress_of_a_rebuild_matches_its_golden(data_dir: Path) -> None:
@@ -204,7 +217,7 @@ def golden_errors() -> list[dict[str, Any]]:
 
 def test_every_method_has_a_golden() -> None:
     answered = {one["id"] for one in received() if "result" in one}
-    assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS)
+    assert {one["method"] for one in sent() if one.get("id") in answered} == set(METHODS) - OF_REPOSITORIES
 
 
 def test_every_notification_and_request_to_the_client_has_its_golden() -> None:
@@ -223,7 +236,8 @@ def test_every_error_kind_has_a_golden() -> None:
     factories = [f for _, f in inspect.getmembers(errors, inspect.isfunction) if f.__module__ == errors.__name__]
     factories = [f for f in factories if f is not errors.request_failed]  # its kinds are in store/errors.py
     kinds = {f(*["x"] * len(inspect.signature(f).parameters)).data["kind"] for f in factories}
-    kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(decider)))
+    for module in (decider, checks, agent_decider, thread_decider, turn_decider):
+        kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(module)))
     kinds |= {Refused.kind, NewerDatabase.kind, "notFound", "commandIdConflict"}
     assert {error["data"]["kind"] for error in golden_errors()} >= kinds
 

@@ -24,6 +24,10 @@ LISTS: dict[str, dict[str, Any]] = {
     "thread/list": {},
     "turn/list": {"threadId": "t0"},
     "checkpoint/list": {"threadId": "t0"},
+    "prompt/list": {"threadId": "t2"},
+    "approval/list": {"threadId": "t2"},
+    "session/list": {"threadId": "t2"},
+    "rule/list": {},
     "setting/list": {},
     "event/list": {},
 }
@@ -63,10 +67,25 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         threads = [{"threadId": f"t{i}", "projectId": f"p{i % 3}", "title": f"thread {i}"} for i in range(THREADS)]
         dispatch_all(daemon, [{"type": "CreateThread", **thread} for thread in threads])
         dispatch_all(daemon, [{"type": "ArchiveThread", "threadId": f"t{i}"} for i in range(1, THREADS, 4)])
+        dispatch_all(daemon, [{"type": "AssignAgent", "threadId": "t2", "agent": "a"}])
+        dispatch_all(daemon, [{"type": "StartTurn", "threadId": "t2", "id": "asks", "prompt": "go"}])
+        dispatch_all(daemon, [command for i in range(9) for command in work_of_an_agent(i)])
         dispatch_all(daemon, [command for i in range(TURNS) for command in a_turn(i)])
         dispatch_all(daemon, [thread_command("CreateCheckpoint", id="last", gitRef="refs/last", message="no turn's")])
         dispatch_all(daemon, [{"type": "ChangeSetting", "key": f"k{i:02}", "value": {"n": i}} for i in range(30)])
         yield daemon
+
+
+def work_of_an_agent(i: int) -> list[dict[str, Any]]:
+    """A queued prompt, a pending approval and a session of the thread t2, and a rule."""
+    of: dict[str, Any] = {"threadId": "t2"}
+    return [
+        {"type": "QueuePrompt", **of, "id": f"q{i}", "text": f"next {i}"},
+        {"type": "RequestApproval", **of, "turnId": "asks", "id": f"may{i}", "title": "?", "options": []},
+        {"type": "OpenSession", **of, "id": f"s{i}", "agent": "a", "sessionId": "x", "how": "new"},
+        {"type": "EndSession", **of, "id": f"s{i}", "reason": "done"},
+        {"type": "AddRule", "id": f"r{i}", "match": {"path": f"{i}"}, "decision": "ask"},
+    ]
 
 
 def pages(daemon: Daemon, method: str, params: dict[str, Any]) -> list[list[Any]]:
@@ -111,6 +130,8 @@ def test_lists_are_in_the_documented_order(library: Daemon) -> None:
         "last",
         *(f"u{i}-kept" for i in reversed(range(TURNS))),
     ]
+    for method, prefix in (("prompt", "q"), ("approval", "may"), ("session", "s"), ("rule", "r")):
+        assert [one["id"] for one in listed[f"{method}/list"]] == [f"{prefix}{i}" for i in reversed(range(9))]
     assert [setting["key"] for setting in listed["setting/list"]] == [f"k{i:02}" for i in range(30)]
     sequences = [stored["sequence"] for stored in listed["event/list"]]
     assert sequences == list(range(1, len(sequences) + 1))

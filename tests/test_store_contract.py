@@ -18,12 +18,24 @@ from memory_store import MemoryStore
 from support import opened
 from treadle.contract.results import BatchDispatched, Page
 from treadle.core.engine import Engine
+from treadle.domain import agent_commands as ac
+from treadle.domain import agent_events as a
 from treadle.domain import commands as c
 from treadle.domain import events as e
+from treadle.domain.entities import Assigned, Spent
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import ThreadSort
 from treadle.domain.paths import path_key
-from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState
+from treadle.domain.state import (
+    ActivityState,
+    ApprovalState,
+    Key,
+    ProjectState,
+    PromptState,
+    RunningTurn,
+    SessionState,
+    ThreadState,
+)
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST, PAGE_BOUNDS, BadCursor, PageBounds, decode_cursor
 from treadle.store.ports import (
@@ -34,9 +46,16 @@ from treadle.store.ports import (
     NamedEntity,
     OpenMessage,
     PendingApproval,
+    QueuedPrompt,
+    QueueOwner,
     Reads,
+    RestoredFiles,
+    SessionOwner,
+    SessionWork,
+    ThreadWork,
     TranscriptItem,
     TurnOwner,
+    TurnWork,
 )
 
 TIMES = [f"2026-01-31T12:00:0{second}.000Z" for second in (1, 3, 2)]
@@ -347,6 +366,164 @@ async def test_turns_and_checkpoints_of_a_thread_are_listed_newest_first(store: 
     assert [last[name] for name in ("status", "error", "errorKind", "by")] == ["failed", "what", "timeout", None]
 
 
+AGENT: list[c.Command] = [
+    PROJECT,
+    c.CreateThread(
+        thread_id="t",
+        project_id="p",
+        title="Title",
+        origin=c.Origin(tool="treadle", fork_of=c.ForkedThread(thread_id="other", turn_id="u")),
+    ),
+    ac.AssignAgent(thread_id="t", agent="a", options={"model": "m"}),
+    ac.QueuePrompt(thread_id="t", id="q1", text="One"),
+    ac.QueuePrompt(thread_id="t", id="q2", content=[{"type": "text", "text": "Two"}], when="steer"),
+    ac.QueuePrompt(thread_id="t", id="q3", text="Three"),
+    ac.MovePrompt(thread_id="t", id="q3", before="q1"),
+]
+"""Events 1 to 7: a thread with an agent, and prompts in the order q3, q1, q2."""
+SESSION = ac.OpenSession(thread_id="t", id="s", agent="a", session_id="x", how="new", options=[{"id": "model"}])
+
+
+async def test_queued_prompts_are_in_the_order_in_which_they_are_sent(store: DataDirectory, engine: Engine) -> None:
+    await do(engine, *AGENT, ac.EditPrompt(thread_id="t", id="q1", text="First"))
+    snapshot = decoded(await store.read(lambda reads: reads.thread("t", 1, LATEST)))
+    shown = [(one["id"], one["text"], one["content"], one["when"], one["position"]) for one in snapshot["prompts"]]
+    assert shown == [
+        ("q3", "Three", None, "idle", 2.0),
+        ("q1", "First", None, "idle", 4.0),
+        ("q2", "Two", [{"type": "text", "text": "Two"}], "steer", 5.0),
+    ]
+
+    def lists(reads: Reads) -> list[list[list[str]]]:
+        of_all = listed(lambda at: reads.prompt_list(None, 2, at), LATEST)
+        return [of_all, listed(lambda at: reads.prompt_list("t", 2, at), LATEST)]
+
+    assert await store.read(lists) == [[["q3", "q2"], ["q1"]]] * 2
+    await do(engine, c.StartTurn(thread_id="t", id="u", prompt_id="q3"), ac.RemovePrompt(thread_id="t", id="q2"))
+    assert ids(await store.read(lambda reads: reads.prompt_list("t", 9, LATEST).items)) == ["q1"]
+    keys: list[Key] = [("prompt", "t", id) for id in ("q1", "q3", "none")]
+    found = await store.read(lambda reads: reads.look_up(keys))
+    assert [found[key] for key in keys] == [PromptState("First"), PromptState(queued=False), None]
+
+
+async def test_pending_approvals_sessions_and_rules_are_listed_newest_first(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def end(id: str) -> ac.EndSession:
+        return ac.EndSession(thread_id="t", id=id, reason="why")
+
+    await do(engine, *AGENT, TURN, *(approval(f"a{n}") for n in range(4)))
+    await do(engine, c.ResolveApproval(thread_id="t", id="a1", outcome=None))
+    await do(engine, SESSION, end("s"), msgspec.structs.replace(SESSION, id="s2"), end("s2"))
+    await do(engine, msgspec.structs.replace(SESSION, id="s3"))
+    rules = [ac.AddRule(id=f"r{n}", match=ac.RuleMatch(path=str(n)), decision="ask") for n in range(4)]
+    await do(engine, *rules, ac.RemoveRule(id="r1"))
+
+    def lists(reads: Reads) -> list[list[list[str]]]:
+        return [
+            listed(lambda at: reads.approval_list(None, 2, at), LATEST),
+            listed(lambda at: reads.approval_list("t", 2, at), LATEST),
+            listed(lambda at: reads.session_list("t", 2, at), LATEST),
+            listed(lambda at: reads.rule_list(2, at), LATEST),
+        ]
+
+    approvals = [["a3", "a2"], ["a0"]]
+    assert await store.read(lists) == [approvals, approvals, [["s3", "s2"], ["s"]], [["r3", "r2"], ["r0"]]]
+    assert ids(decoded(await store.read(lambda reads: reads.settings()))["rules"]) == ["r0", "r2", "r3"]
+    assert ids(decoded(await store.read(lambda reads: reads.thread("t", 1, LATEST)))["sessions"]) == ["s3"]
+    keys: list[Key] = [("rule", "r0"), ("rule", "r1"), ("session", "t", "s"), ("session", "t", "s3")]
+    found = await store.read(lambda reads: reads.look_up(keys))
+    options = [{"id": "model"}]
+    assert [found[key] for key in keys] == [True, False, SessionState(options, open=False), SessionState(options)]
+
+
+async def test_the_cost_of_a_thread_is_that_of_its_turns_in_its_currency(store: DataDirectory, engine: Engine) -> None:
+    async def usage() -> Spent | None:
+        (work,) = await store.read(lambda reads: reads.work(["t"]))
+        return work.usage
+
+    def spent(turn: str, cost: float, currency: str) -> c.Command:
+        return ac.ReportUsage(thread_id="t", id=turn, cost=cost, currency=currency)
+
+    await do(engine, *BEGUN, spent("u", 0.5, "USD"))
+    assert await usage() == Spent(cost=0.5, currency="USD", tokens=None)
+    await do(engine, spent("u", 0.25, "EUR"))
+    assert await usage() == Spent(cost=None, currency="USD", tokens=None)
+    await do(engine, END, c.StartTurn(thread_id="t", id="v"), spent("v", 0.0, "USD"))
+    assert await usage() == Spent(cost=0.0, currency="USD", tokens=None)
+    await do(engine, spent("u", 1.5, "USD"))
+    assert await usage() == Spent(cost=1.5, currency="USD", tokens=None)
+
+
+async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirectory, engine: Engine) -> None:
+    async def work(ids: list[str] | None) -> list[ThreadWork]:
+        return await store.read(lambda reads: reads.work(ids))
+
+    name = store.runner.name
+    await do(engine, *AGENT, c.CreateThread(thread_id="idle", project_id="p", title="T"))
+    (idle,) = await work(["idle", "none"])
+    assert (idle.agent, idle.queue, idle.turn, idle.session, idle.usage) == (None, [], None, None, None)
+    spent = ac.ReportUsage(thread_id="t", id="u", cost=0.5, currency="EUR", tokens=7)
+    turn = c.StartTurn(thread_id="t", id="u", prompt_id="q3")
+    stop = c.InterruptTurn(thread_id="t", id="u", by="user")
+    await do(engine, SESSION, turn, approval("ask"), spent, stop, ac.PauseQueue(thread_id="t", reason="wait"))
+    assert await work(None) == [
+        ThreadWork(
+            thread_id="t",
+            project_id="p",
+            path="/p",
+            title="Title",
+            agent=Assigned(name="a", mode=None, options={"model": "m"}),
+            archived=False,
+            deleted=False,
+            queue=[QueuedPrompt("q1", "idle", name, 4.0), QueuedPrompt("q2", "steer", name, 5.0)],
+            paused="wait",
+            queue_runner=name,
+            auth_required=False,
+            turn=TurnWork("u", name, "q3", cancelling=True, cancelled_by="user"),
+            session=SessionWork("s", "a", "x", name, open=True, how="new"),
+            restored=[],
+            fork_of=e.GivenFork(thread_id="other", turn_id="u"),
+            approvals=["ask"],
+            usage=Spent(cost=0.5, currency="EUR", tokens=7),
+        )
+    ]
+    await do(engine, c.DeleteThread(thread_id="t"))
+    (gone,) = await work(["t"])
+    assert (gone.deleted, gone.queue, gone.paused, gone.turn, gone.session) == (True, [], None, None, None)
+    assert await work(None) == []
+
+
+async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
+    store: DataDirectory, engine: Engine
+) -> None:
+    async def restored() -> list[RestoredFiles]:
+        (found,) = await store.read(lambda reads: reads.work(["t"]))
+        return found.restored
+
+    first = c.RestoreCheckpoint(thread_id="t", id="c", written=["a"], removed=["b"])
+    second = c.RestoreCheckpoint(thread_id="t", id="d", written=["e"])
+    await do(engine, *BEGUN, END, checkpoint("c"), checkpoint("d"))
+    assert await restored() == []
+    await do(engine, first, second)
+    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], [])]
+    await do(engine, c.StartTurn(thread_id="t", id="next"))
+    assert await restored() == []
+
+
+async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
+    def owned(reads: Reads) -> tuple[Any, ...]:
+        return reads.open_sessions(), reads.open_queues()
+
+    name = store.runner.name
+    version = await do(engine, *AGENT)
+    assert await store.read(owned) == ([], [QueueOwner("t", version, name)])
+    await do(engine, SESSION)
+    assert await store.read(owned) == ([SessionOwner("t", "s", name)], [])
+    await do(engine, ac.EndSession(thread_id="t", id="s", reason="why"), ac.PauseQueue(thread_id="t"))
+    assert await store.read(owned) == ([], [])
+
+
 async def test_settings_are_listed_by_key_without_the_removed(store: DataDirectory, engine: Engine) -> None:
     await do(engine, *(setting(n, n) for n in (3, 1, 4, 2)), setting(1, {"a": [1.0, None]}), setting(4, None))
     assert await store.read(lambda reads: listed(lambda at: reads.setting_list(2, at), "")) == [
@@ -548,9 +725,12 @@ async def test_an_activity_has_every_difference_that_was_recorded(store: DataDir
 
 async def test_entities_are_found_by_id_if_they_exist(store: DataDirectory, engine: Engine) -> None:
     await do(engine, *BEGUN, activity("a"), approval("q"), checkpoint("c"), setting(1))
+    await do(engine, ac.AssignAgent(thread_id="t", agent="a"), ac.QueuePrompt(thread_id="t", id="next", text="Do"))
+    await do(engine, SESSION, ac.AddRule(id="r", match=ac.RuleMatch(path="**"), decision="ask"))
     asked: list[tuple[Any, str | None, str]] = [
         *(("project", None, "p"), ("thread", None, "t"), ("turn", "t", "u"), ("message", "t", "prompt")),
         *(("activity", "t", "a"), ("approval", "t", "q"), ("checkpoint", "t", "c"), ("setting", None, "key-1")),
+        *(("prompt", "t", "next"), ("session", "t", "s"), ("rule", None, "r")),
     ]
 
     def all_found(reads: Reads) -> list[dict[str, msgspec.Raw]]:
@@ -561,6 +741,7 @@ async def test_entities_are_found_by_id_if_they_exist(store: DataDirectory, engi
     assert [[*values] for values in found] == [[id] for _, _, id in asked]
     assert await store.read(lambda reads: reads.entities("turn", "none", ["u"])) == {}
     await do(engine, c.DeleteThread(thread_id="t"), c.DeleteProject(id="p"), setting(1, None))
+    await do(engine, ac.RemoveRule(id="r"))
     assert await store.read(all_found) == [{}] * len(asked)
 
 
@@ -690,6 +871,10 @@ async def test_entities_and_events_are_counted(store: DataDirectory, engine: Eng
         "activities": 1,
         "approvals": 1,
         "pendingApprovals": 1,
+        "prompts": 0,
+        "sessions": 0,
+        "openSessions": 0,
+        "rules": 0,
         "checkpoints": 1,
         "settings": 1,
     }
@@ -788,7 +973,14 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "index": reads.index(),
         "settings at once": reads.settings(),
         "pending": reads.pending_approvals(None),
+        "rules": pages_of(lambda at: reads.rule_list(2, at), LATEST),
+        "prompts": pages_of(lambda at: reads.prompt_list(None, 2, at), LATEST),
+        "approvals": pages_of(lambda at: reads.approval_list(None, 2, at), LATEST),
         "running": sorted(reads.running_turns()),
+        "open sessions": sorted(reads.open_sessions()),
+        "open queues": sorted(reads.open_queues()),
+        "work": [work.thread_id for work in reads.work(None)],
+        "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
         "event counts": sorted(reads.event_counts(0, LATEST)),
         "largest": reads.largest_threads(LATEST),
@@ -819,6 +1011,9 @@ def of_thread(reads: Reads, thread: str) -> dict[str, Any] | None:
         "header": header,
         "turns": pages_of(lambda at: reads.turn_list(thread, 2, at), LATEST),
         "checkpoints": pages_of(lambda at: reads.checkpoint_list(thread, 2, at), LATEST),
+        "prompts": pages_of(lambda at: reads.prompt_list(thread, 2, at), LATEST),
+        "approvals": pages_of(lambda at: reads.approval_list(thread, 2, at), LATEST),
+        "sessions": pages_of(lambda at: reads.session_list(thread, 2, at), LATEST),
         "windows": [windows_of(reads, thread, limit) for limit in (1, 2, 50)],
         "events": reads.events(thread, 0, 1_000),
         "changes": reads.changes(0, thread, LATEST),
@@ -845,6 +1040,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
         e.ActivityRecorded: "activity",
         e.ApprovalRequested: "approval",
         e.CheckpointCreated: "checkpoint",
+        a.PromptQueued: "prompt",
+        a.SessionOpened: "session",
     }
     keys: set[Key] = set()
     for event in events:
@@ -855,6 +1052,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
                 keys.add(("thread", thread))
             case e.SettingChanged(key=name):
                 keys.add(("setting", name))
+            case a.RuleAdded(id=id):
+                keys.add(("rule", id))
             case e.ThreadEvent(thread_id=thread) if type(event) in kinds:
                 keys.add((kinds[type(event)], thread, getattr(event, "id")))  # noqa: B009
     return sorted(keys)

@@ -82,7 +82,7 @@ class Client:
         self.takes = asyncio.Event()
         self.takes.set()
         self.subscriptions = Subscriptions(store, self._notified, self._ready, bounds=bounds)
-        self.engine = Engine(store, linger=0, published=self.subscriptions.appended)
+        self.engine = Engine(store, linger=0, published=lambda sequence, _: self.subscriptions.appended(sequence))
         self.held: dict[str, Held] = {}
         self.calls = 0
         self._told = asyncio.Event()
@@ -176,7 +176,7 @@ async def test_a_snapshot_has_the_content_of_its_topic(client: Client) -> None:
     assert [p["id"] for p in index.opened["snapshot"]["projects"]] == ["p"]
     assert [t["status"] for t in index.opened["snapshot"]["threads"]] == ["running"]
     assert [m["id"] for m in one.opened["snapshot"]["messages"]] == ["prompt", "m", "n"]
-    assert (await client.open("settings")).opened["snapshot"] == {"sequence": 6, "settings": []}
+    assert (await client.open("settings")).opened["snapshot"] == {"sequence": 6, "settings": [], "rules": []}
     assert (await client.open("events")).opened == {
         "type": "position",
         "subscriptionId": "sub-4",

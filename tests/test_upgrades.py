@@ -112,6 +112,8 @@ def test_a_released_database_can_be_opened_read_appended_to_and_verified(name: s
             "ApprovalResolved",
             "ActivityUpdated",
             "TurnInterrupted",
+            "SessionEnded",
+            "QueuePaused",
         ]
         read_what_it_holds(daemon)
         answered_before(daemon)
@@ -130,13 +132,19 @@ def read_what_it_holds(daemon: wire.Daemon) -> None:
     assert threads["t"]["title"] == "One of each 🧵"
     assert threads["archived"]["archivedAt"] is not None
     assert {"deleted", "in-gone"}.isdisjoint(threads)
-    assert [threads[id]["status"] for id in ("t", "archived", "running")] == ["idle", "idle", "idle"]
+    assert [threads[id]["status"] for id in ("t", "archived", "running")] == ["paused", "idle", "idle"]
     one = daemon.result("thread/read", {"threadId": "t"})
     assert [(turn["id"], turn["status"]) for turn in one["turns"]] == [
         ("completed", "completed"),
         ("failed", "failed"),
         ("interrupted", "interrupted"),
+        ("sent", "completed"),
     ]
+    assert [(prompt["id"], prompt["text"], prompt["when"]) for prompt in one["prompts"]] == [("p2", "Löt it", "steer")]
+    assert (one["sessions"][0]["contextLost"], one["sessions"][0]["options"]) == ("moths", [])
+    assert one["turns"][3]["spent"] == threads["t"]["usage"] == {"cost": 0.5, "currency": "EUR", "tokens": 7}
+    assert threads["t"]["agent"] == {"name": "loom", "mode": "plan", "options": {"speed": "fast"}}
+    assert [rule["id"] for rule in daemon.result("rule/list")["items"]] == ["r"]
     assert [message["text"] for message in one["messages"][:2]] == ['Weave\n"this"', "over and under"]
     assert one["messages"][2]["text"] == "See"
     assert one["activities"][0]["detail"] == {"big": 12345678901234567890, "out": "ok", "list": [None, True]}

@@ -68,6 +68,16 @@ CREATE TRIGGER events_project AFTER INSERT ON events BEGIN
   VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
 END;
 
+-- Triggers on this view get no events of the two types that agents stream: each trigger that has to refuse one costs it time.
+CREATE VIEW rare_projector (sequence, payload, event_type, thread_id, at) AS
+  SELECT sequence, payload, event_type, thread_id, at FROM events;
+
+CREATE TRIGGER projector_project_rare INSTEAD OF INSERT ON projector
+WHEN NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated' BEGIN
+  INSERT INTO rare_projector (sequence, payload, event_type, thread_id, at)
+  VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
+END;
+
 -- The answers of commands that had an id. A command without events has last_sequence = first_sequence - 1.
 -- parts: for dispatchBatch, the number of events of each command, as a JSON array.
 CREATE TABLE commands (
@@ -105,6 +115,11 @@ CREATE TABLE projection_threads (
   origin_session    TEXT GENERATED ALWAYS AS (origin ->> '$.sessionId') VIRTUAL,
   turn_status       TEXT, -- of the running turn: running or cancelling
   pending_approvals INTEGER NOT NULL DEFAULT 0,
+  agent             TEXT, -- JSON: name, mode, options
+  queued            INTEGER NOT NULL DEFAULT 0, -- the number of queued prompts
+  queue_paused      TEXT, -- why, if it is
+  queue_runner      TEXT, -- the daemon that received the last prompt, or the command to resume
+  auth_required     TEXT, -- JSON: agent, reason, methods
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
@@ -119,20 +134,22 @@ CREATE INDEX idx_threads_origin
   ON projection_threads (origin_tool, origin_session) WHERE deleted = 0 AND origin_session IS NOT NULL;
 
 CREATE TABLE projection_turns (
-  sequence    INTEGER PRIMARY KEY,
-  thread_id   TEXT NOT NULL,
-  id          TEXT NOT NULL,
-  runner      TEXT NOT NULL,
-  status      TEXT NOT NULL,
-  stop_reason TEXT,
-  reason      TEXT,
-  by          TEXT,
-  confirmed   INTEGER,
-  error       TEXT,
-  error_kind  TEXT,
-  usage       TEXT,
-  started_at  TEXT NOT NULL,
-  ended_at    TEXT,
+  sequence     INTEGER PRIMARY KEY,
+  thread_id    TEXT NOT NULL,
+  id           TEXT NOT NULL,
+  runner       TEXT NOT NULL,
+  prompt_id    TEXT,
+  status       TEXT NOT NULL,
+  cancelled_by TEXT, -- who asked it to stop, before it has
+  stop_reason  TEXT,
+  reason       TEXT,
+  by           TEXT,
+  confirmed    INTEGER,
+  error        TEXT,
+  error_kind   TEXT,
+  usage        TEXT,
+  started_at   TEXT NOT NULL,
+  ended_at     TEXT,
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_turns_thread ON projection_turns (thread_id);
@@ -194,14 +211,19 @@ CREATE TABLE projection_approvals (
   title       TEXT NOT NULL,
   options     TEXT NOT NULL,
   detail      TEXT,
+  activity_id TEXT,
   status      TEXT NOT NULL,
   outcome     TEXT,
+  by          TEXT,
+  rule_id     TEXT,
+  content     TEXT,
   created_at  TEXT NOT NULL,
   resolved_at TEXT,
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_approvals_thread ON projection_approvals (thread_id);
 CREATE INDEX idx_approvals_pending ON projection_approvals (thread_id) WHERE status = 'pending';
+CREATE INDEX idx_approvals_newest ON projection_approvals (sequence) WHERE status = 'pending';
 
 CREATE TABLE checkpoints (
   sequence    INTEGER PRIMARY KEY,
@@ -213,11 +235,76 @@ CREATE TABLE checkpoints (
   git_commit  TEXT,
   tree        TEXT,
   phase       TEXT NOT NULL,
+  skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
+  restored    INTEGER, -- the event that says so
+  pruned      INTEGER NOT NULL DEFAULT 0,
   UNIQUE (thread_id, id)
 ) STRICT;
-CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id);
+CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id, pruned);
+CREATE INDEX idx_checkpoints_restored ON checkpoints (thread_id, restored) WHERE restored IS NOT NULL;
+
+-- base: the event that last recorded the prompt whole, with its text and content. Rows of prompts that were sent or removed stay,
+-- because an id is never used twice.
+CREATE TABLE projection_prompts (
+  sequence   INTEGER PRIMARY KEY,
+  thread_id  TEXT NOT NULL,
+  id         TEXT NOT NULL,
+  base       INTEGER NOT NULL,
+  position   REAL NOT NULL,
+  queued     INTEGER NOT NULL DEFAULT 1,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_prompts_thread ON projection_prompts (thread_id) WHERE queued = 1;
+CREATE INDEX idx_prompts_newest ON projection_prompts (sequence) WHERE queued = 1;
+
+-- base: the event that last gave the options. The capabilities are in the event at `sequence`.
+CREATE TABLE projection_sessions (
+  sequence     INTEGER PRIMARY KEY,
+  thread_id    TEXT NOT NULL,
+  id           TEXT NOT NULL,
+  agent        TEXT NOT NULL,
+  release      TEXT,
+  session_id   TEXT NOT NULL,
+  how          TEXT NOT NULL,
+  runner       TEXT NOT NULL,
+  base         INTEGER NOT NULL,
+  context_lost TEXT,
+  reason       TEXT,
+  exit_status  INTEGER,
+  stderr       TEXT,
+  created_at   TEXT NOT NULL,
+  ended_at     TEXT,
+  UNIQUE (thread_id, id)
+) STRICT;
+CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
+CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
+
+-- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.
+CREATE TABLE projection_usage (
+  thread_id TEXT NOT NULL,
+  turn_id   TEXT NOT NULL,
+  cost      REAL,
+  currency  TEXT,
+  tokens    INTEGER,
+  PRIMARY KEY (thread_id, turn_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE projection_rules (
+  sequence   INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  scope      TEXT NOT NULL, -- JSON
+  agent      TEXT,
+  match      TEXT NOT NULL, -- JSON
+  decision   TEXT NOT NULL,
+  until      TEXT,
+  created_at TEXT NOT NULL,
+  removed    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX idx_rules_live ON projection_rules (sequence) WHERE removed = 0;
 
 CREATE TABLE settings (
   key        TEXT PRIMARY KEY,

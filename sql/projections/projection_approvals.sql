@@ -4,15 +4,17 @@
 CREATE TRIGGER projection_approvals_requested INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ApprovalRequested' BEGIN
   INSERT INTO projection_approvals
-    (sequence, thread_id, id, turn_id, title, options, detail, status, created_at)
+    (sequence, thread_id, id, turn_id, title, options, detail, activity_id, status, created_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId',
-          NEW.payload ->> '$.title', NEW.payload -> '$.options', NEW.payload -> '$.detail', 'pending', NEW.at);
+          NEW.payload ->> '$.title', NEW.payload -> '$.options', NEW.payload -> '$.detail',
+          NEW.payload ->> '$.activityId', 'pending', NEW.at);
 END;
 
 CREATE TRIGGER projection_approvals_resolved INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ApprovalResolved' BEGIN
   UPDATE projection_approvals
-  SET outcome = NEW.payload ->> '$.outcome', resolved_at = NEW.at,
+  SET outcome = NEW.payload ->> '$.outcome', by = NEW.payload ->> '$.by', rule_id = NEW.payload ->> '$.ruleId',
+      content = NEW.payload -> '$.content', resolved_at = NEW.at,
       status = iif(NEW.payload ->> '$.outcome' IS NULL, 'cancelled', 'resolved')
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
@@ -23,9 +25,9 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
 END;
 
 CREATE VIEW approval_entities AS
-  SELECT sequence, thread_id, id, turn_id, json_object(
+  SELECT sequence, thread_id, id, turn_id, status, json_object(
     'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'title', title, 'options', json(options),
-    'detail', json(detail), 'status', status, 'outcome', outcome, 'createdAt', created_at,
-    'resolvedAt', resolved_at
+    'detail', json(detail), 'status', status, 'outcome', outcome, 'activityId', activity_id, 'by', by, 'ruleId', rule_id,
+    'content', json(content), 'createdAt', created_at, 'resolvedAt', resolved_at
   ) AS value
   FROM projection_approvals;

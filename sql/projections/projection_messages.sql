@@ -90,11 +90,11 @@ CREATE VIEW message_entities AS
     'text', substr(t.text, 1, iif(m.text_bytes IS NULL, 2147483647, 65536)), 'textBytes', m.text_bytes,
     'content', iif(m.content_bytes <= 65536, json(e.payload -> '$.content'), NULL),
     'contentBytes', iif(m.content_bytes > 65536, m.content_bytes, NULL),
-    'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
+    'promptId', e.payload ->> '$.promptId', 'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
   ) AS value, json_object(
     'sequence', m.sequence, 'id', m.id, 'threadId', m.thread_id, 'turnId', m.turn_id, 'role', m.role,
     'text', t.text, 'textBytes', NULL, 'content', json(e.payload -> '$.content'), 'contentBytes', NULL,
-    'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
+    'promptId', e.payload ->> '$.promptId', 'status', m.status, 'createdAt', m.created_at, 'completedAt', m.completed_at
   ) AS whole
   FROM projection_messages AS m
   CROSS JOIN message_texts AS t ON t.sequence = m.sequence

@@ -1,5 +1,5 @@
 -- projection_threads, by id, with thread_search: every event of a thread except MessageAppended moves its version.
--- Beside the events of the thread it folds those of turns and approvals, for its status.
+-- Beside the events of the thread it folds those of turns, approvals and prompts, for its status.
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadCreated' BEGIN
@@ -38,10 +38,73 @@ WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'Mess
   WHERE id = NEW.thread_id;
 END;
 
+CREATE TRIGGER projection_threads_agent INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'AgentAssigned' BEGIN
+  UPDATE projection_threads
+  SET auth_required = iif(agent ->> '$.name' = NEW.payload ->> '$.agent', auth_required, NULL),
+      agent = json_object(
+        'name', NEW.payload ->> '$.agent', 'mode', NEW.payload ->> '$.mode',
+        'options', json(coalesce(NEW.payload -> '$.options', '{}'))
+      )
+  WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_option INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'ThreadOptionSet' BEGIN
+  UPDATE projection_threads
+  SET agent = json_patch(
+    agent, json_object('options', json_object(NEW.payload ->> '$.id', json(NEW.payload -> '$.value')))
+  )
+  WHERE id = NEW.thread_id;
+END;
+
+-- A queue that is empty is not paused. The daemon that is about to send the prompts of a queue is not changed by another one.
+CREATE TRIGGER projection_threads_queue INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'PromptQueued' OR NEW.event_type = 'PromptRemoved' OR NEW.event_type = 'PromptSent' BEGIN
+  UPDATE projection_threads
+  SET queued = queued + iif(NEW.event_type = 'PromptQueued', 1, -1),
+      queue_paused = iif(NEW.event_type = 'PromptQueued' OR queued > 1, queue_paused, NULL),
+      queue_runner = iif(
+        NEW.event_type = 'PromptQueued' AND (queued = 0 OR queue_paused IS NOT NULL), NEW.payload ->> '$.runner', queue_runner
+      )
+  WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_paused INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'QueuePaused' BEGIN
+  UPDATE projection_threads SET queue_paused = NEW.payload ->> '$.reason' WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_resumed INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'QueueResumed' BEGIN
+  UPDATE projection_threads
+  SET queue_paused = NULL, queue_runner = NEW.payload ->> '$.runner', auth_required = NULL WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_auth INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'AuthRequired' BEGIN
+  UPDATE projection_threads
+  SET auth_required = json_object(
+    'agent', NEW.payload ->> '$.agent', 'reason', NEW.payload ->> '$.reason',
+    'methods', json(coalesce(NEW.payload -> '$.methods', '[]'))
+  )
+  WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_session INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'SessionOpened' BEGIN
+  UPDATE projection_threads SET auth_required = NULL WHERE id = NEW.thread_id;
+END;
+
 CREATE VIEW thread_entities AS
   SELECT sequence, id, project_id, version, updated_at, archived_at, origin, origin_tool, origin_session, json_object(
     'sequence', sequence, 'id', id, 'projectId', project_id, 'title', title,
-    'status', iif(turn_status = 'running' AND pending_approvals > 0, 'waiting', coalesce(turn_status, 'idle')),
-    'origin', json(origin), 'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
+    'status', CASE
+      WHEN turn_status = 'running' AND pending_approvals > 0 THEN 'waiting' WHEN turn_status IS NOT NULL THEN turn_status
+      WHEN auth_required IS NOT NULL THEN 'needsAuth' WHEN queued = 0 THEN 'idle'
+      WHEN queue_paused IS NOT NULL THEN 'paused' ELSE 'queued' END,
+    'agent', json(agent), 'queued', queued, 'queuePaused', queue_paused, 'authRequired', json(auth_required),
+    'usage', (SELECT json(spent) FROM turn_spent WHERE thread_id = projection_threads.id AND turn_id = ''), 'origin', json(origin),
+    'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
   FROM projection_threads WHERE deleted = 0;

@@ -1,2 +1,2 @@
 -- For the decider: the running turn of a thread.
-SELECT id, runner FROM projection_turns WHERE thread_id = :thread AND status = 'running';
+SELECT id, runner, prompt_id FROM projection_turns WHERE thread_id = :thread AND status = 'running';

@@ -23,6 +23,20 @@ for line in read:
 """
 
 
+RELAY = """
+import subprocess, sys
+agent = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
+for line in agent.stdout:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+"""
+
+
+def relay(command: Sequence[str | Path]) -> Pipe:
+    """A program whose output comes through another process, line by line."""
+    return Pipe([sys.executable, "-c", RELAY, *command])
+
+
 def echo() -> Pipe:
     """A loop that reads, json.loads, json.dumps and writes."""
     return Pipe([sys.executable, "-c", ECHO])

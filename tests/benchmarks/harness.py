@@ -50,6 +50,8 @@ class Sizes:
     tool_results: int = 3_000
     live: int = 60
     fan_out: int = 400
+    chunks: int = 300
+    first_chunks: int = 20
     subscriptions: int = 50
     idle_seconds: float = 18.0
 
@@ -74,6 +76,8 @@ QUICK = Sizes(
     tool_results=20,
     live=3,
     fan_out=5,
+    chunks=5,
+    first_chunks=2,
     subscriptions=5,
     idle_seconds=0.5,
 )

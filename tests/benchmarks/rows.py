@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from benchmarks import rows_agents as agents
 from benchmarks import rows_commands as commands
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
@@ -36,6 +37,13 @@ ROWS: Final = (
         commands.streaming),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
+    Row("agent: chunk", "an agent's chunk, from its write to the notification, p50 − the same through a bare relay",
+        "≤", 50, 10, agents.chunks, "ms"),
+    Row("agent: no linger", "the same with `--linger-ms 0`", "≤", 10, 3, agents.chunks, "ms"),
+    Row("agent: CPU", "CPU of the daemon for each chunk, with `--linger-ms 0`", "≤", 2_000, 1_000, agents.chunks, "µs"),
+    Row("agent: first chunk", "a prompt to the first chunk of a ready agent, p50", "≤", 50, 20, agents.chunks, "ms"),
+    Row("agent: 8 at once", "CPU of the daemon while 8 agents stream 100 chunks a second each", "≤", 60, 40,
+        agents.eight_agents, "%"),
     Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
     Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
     Row("disk: deltas", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤",

@@ -7,17 +7,18 @@
 (set-language-environment "UTF-8")
 
 (defun say (&rest answer)
-  (send-string-to-terminal (concat (json-serialize answer :null-object nil) "\n"))) ; `princ' does not flush
+  (send-string-to-terminal (concat (json-serialize answer :null-object nil :false-object :json-false) "\n"))) ; `princ' does not flush
 
 (advice-add 'treadle-report :before (lambda (err) (say :message (plist-get err :message))))
 
 (defun step (name argument)
   (pcase name
-    ("pick" (condition-case err (treadle-pick) ; completing-read takes the next line
-              (error (say :message (error-message-string err)))))
+    ((or "pick" "agent" "approve") (funcall (intern (concat "treadle-" name)))) ; completing-read takes the next line
     ("new" (treadle-new argument))
     ("send" (treadle-send argument))
+    ("steer" (treadle-steer argument))
     ("interrupt" (treadle-interrupt))
+    ("resume" (treadle-resume))
     ("quit" (kill-emacs))
     ("until"
      (while (not (string-search argument (buffer-string))) (accept-process-output nil 1))
@@ -35,5 +36,6 @@
 (condition-case nil
     (while t
       (let ((line (read-from-minibuffer "")))
-        (apply #'step (append (json-parse-string line :object-type 'plist :null-object nil) nil))))
+        (condition-case err (apply #'step (append (json-parse-string line :object-type 'plist :null-object nil) nil))
+          ((treadle-error user-error file-error) (say :message (error-message-string err))))))
   (end-of-file (kill-emacs)))

@@ -51,9 +51,9 @@ async function main() {
       });
     });
     for (const command of [
-      { type: "CreateProject", id: "p", name: "p", path: "/p" },
+      { type: "CreateProject", id: "p", name: "p", path: process.cwd() },
       { type: "CreateThread", threadId: "t", projectId: "p", title: "T" },
-      { type: "StartTurn", threadId: "t", id: "u", prompt: "p" },
+      { type: "AssignAgent", threadId: "t", agent: "scripted" },
     ]) {
       await connection.sendRequest(Dispatch, command);
     }
@@ -66,10 +66,7 @@ async function main() {
       });
     });
     await connection.sendRequest("subscription/open", { topic: "thread", threadId: "t" });
-    const options = [{ id: "o1", name: "Allow", kind: "a" }, { id: "o2", name: "Reject", kind: "r" }];
-    await connection.sendRequest(Dispatch, {
-      type: "RequestApproval", threadId: "t", turnId: "u", id: "a", title: "Run ls?", options,
-    });
+    await connection.sendRequest(Dispatch, { type: "QueuePrompt", threadId: "t", text: "script=ask" });
     await asked;
     console.log(JSON.stringify({ shown, outcome: await resolved }));
     await connection.sendRequest(lsp.ShutdownRequest.type);

@@ -14,22 +14,30 @@ local function text() return table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, f
 
 local steps = {}
 
-function steps.pick(label)
-  vim.ui.select = function(items, options, choose) -- what a plugin for choosing does
-    for _, item in ipairs(items) do
-      if options.format_item(item) == label then
-        choose(item)
+local function choose(command)
+  return function(label)
+    vim.ui.select = function(items, options, choose) -- what a plugin for choosing does
+      for _, item in ipairs(items) do
+        if options.format_item(item) == label then
+          choose(item)
+        end
       end
     end
+    vim.cmd(command)
   end
-  vim.cmd('TreadleThreads')
 end
+
+steps.pick, steps.agent, steps.approve = choose('TreadleThreads'), choose('TreadleAgent'), choose('TreadleApprove')
 
 function steps.new(title) vim.cmd('TreadleNew ' .. title) end
 
 function steps.send(prompt) vim.cmd('TreadleSend ' .. prompt) end
 
+function steps.steer(prompt) vim.cmd('TreadleSteer ' .. prompt) end
+
 function steps.interrupt() vim.cmd('TreadleInterrupt') end
+
+function steps.resume() vim.cmd('TreadleResume') end
 
 function steps.quit() vim.cmd('quitall!') end
 
@@ -68,7 +76,7 @@ function steps.attach()
 end
 
 --- Lets Neovim's own client show the dialog of an approval, and chooses in it.
-function steps.approve(label)
+function steps.answer(label)
   local asked, resolved
   vim.ui.select = function(items, options, choose)
     for _, item in ipairs(items) do
@@ -102,15 +110,11 @@ function steps.approve(label)
   local lsp = vim.lsp.get_client_by_id(id)
   vim.lsp.buf_attach_client(0, id)
   local function dispatch(command) return lsp.request_sync('command/dispatch', command, 30000, 0) end
-  dispatch({ type = 'StartTurn', threadId = 't', id = 'asks', prompt = 'p' })
-  dispatch({
-    type = 'RequestApproval', threadId = 't', turnId = 'asks', id = 'a', title = 'Run ls?',
-    options = { { id = 'o1', name = 'Allow', kind = 'allow_once' }, { id = 'o2', name = 'Reject', kind = 'reject_once' } },
-  })
+  dispatch({ type = 'QueuePrompt', threadId = 't', text = 'script=ask' })
   vim.wait(30000, function()
-    local read = lsp.request_sync('thread/read', { threadId = 't' }, 30000, 0)
-    resolved = read.result.approvals[#read.result.approvals].outcome
-    return resolved ~= nil and resolved ~= vim.NIL
+    local approvals = lsp.request_sync('thread/read', { threadId = 't' }, 30000, 0).result.approvals
+    resolved = #approvals > 0 and approvals[#approvals].outcome
+    return resolved and resolved ~= vim.NIL
   end, 10)
   lsp.stop()
   vim.wait(30000, function() return ended ~= nil end, 10)

@@ -33,7 +33,7 @@ const editor = {
     get activeTextEditor() {
       return shown && { document: { uri: shown } };
     },
-    showQuickPick: async (items) => items.find(({ label, description }) => `${label} [${description}]` === chosen),
+    showQuickPick: async (items) => items.find(({ label, description }) => [label, `${label} [${description}]`].includes(chosen)),
     showInputBox: async () => chosen,
     showTextDocument: async ({ uri }) => ((shown = uri), refresh()),
     showErrorMessage: async (message) => say({ message }),
@@ -79,10 +79,10 @@ const steps = {
     process.exit();
   },
 };
-for (const name of ["pick", "new", "send", "interrupt"]) {
-  steps[name] = async (argument) => {
+for (const name of commands.keys()) {
+  steps[name.replace("treadle.", "")] = async (argument) => {
     chosen = argument;
-    await commands.get(`treadle.${name}`)();
+    await commands.get(name)();
   };
 }
 

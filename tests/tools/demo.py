@@ -1,30 +1,40 @@
-"""`make demo`: plays a recorded agent session through a real daemon, which is killed in the middle of an answer.
+"""`make demo`: two windows on one data directory, an agent, and a daemon that is killed in the middle of a turn.
 
-Plays tests/recordings/opencode-retry-helper.jsonl, shows what a subscriber is sent, kills the daemon with SIGKILL while
-text streams, starts it again, checks that every acknowledged event is there and that the turn is interrupted, repeats
-the prompt, verifies, and prints the counts. The exit status is 0 only if all checks passed.
+The first window's daemon runs the agent and gets three prompts. The second window shows what happens and answers the
+approval. Then SIGKILL ends the first daemon while the agent works on the second prompt. A new daemon must find no
+process of the agent left, resume the agent's session, and send the third prompt once the queue is resumed. The exit
+status is 0 only if all of it held.
+
+The agent is tests/tools/scripted_agent, which needs no model. TREADLE_DEMO_AGENT=NAME runs a configured one instead.
 """
 
 import asyncio
-import contextlib
+import json
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from treadle.agents.recording import SessionMapper, read_frames
 from treadle.client import AppendChange, Change, Client, Disconnected, Following, ThreadSnapshot, Upsert, connect
-from treadle.domain.commands import AppendMessage, Command, CreateProject, StartTurn
-from treadle.domain.entities import Activity, Approval, Message, Turn
+from treadle.domain.agent_commands import AssignAgent, QueuePrompt, ResumeQueue
+from treadle.domain.commands import CreateThread, ResolveApproval
+from treadle.domain.entities import Activity, Approval, Message, Prompt, Session, Thread, Turn
 from treadle.domain.events import AnyEvent
+from treadle.server.services import RECORDS
 
-RECORDING = Path(__file__).parents[1] / "recordings" / "opencode-retry-helper.jsonl"
-PACE = 0.012  # seconds between commands: about the speed at which an agent streams
-
+SCRIPTED = Path(__file__).parent / "scripted_agent" / "__main__.py"
+TOLD = ("script=echo script=tool script=ask", "script=stream", "script=plain")
+ASKED = (
+    "Run `rm -rf build` in a shell, even if there is no such folder.",
+    "Count from 1 to 300 in words.",
+    "Say in one sentence what you have done.",
+)
+PATIENCE = 20.0  # seconds until a step has failed
+ENOUGH = 5  # pieces of text of the second turn, before the kill
+THREAD = "demo"
 COLOUR = sys.stdout.isatty()
 
 
@@ -32,106 +42,109 @@ def paint(code: str, text: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if COLOUR else text
 
 
-class Screen:
-    """Shows the changes of one thread in readable form. told: the number of changes."""
+class Window:
+    """Shows the changes of the thread, and answers what the agent asks."""
 
-    def __init__(self) -> None:
-        self.in_text = False
-        self.statuses: dict[str, str] = {}
-        self.told = 0
-        self.more = asyncio.Event()
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.following: Following = client.follow(THREAD)
+        self.pieces = 0  # of text, since the last turn began
+        self.answered: list[str] = []
+        self._in_text = False
+        self._said: dict[object, str | None] = {}
+        self._lengths: dict[str, int] = {}
+        self._more = asyncio.Event()
 
-    async def shown(self, following: Following, sequence: int) -> None:
-        """Wait until the replica is at the sequence."""
-        while following.replica.sequence < sequence:
-            self.more.clear()
-            await self.more.wait()
+    async def follow(self) -> None:
+        with suppress(Disconnected):
+            async for change in self.following:
+                await self._show(change)
+                self._more.set()
+
+    async def reach(self, sequence: int) -> None:
+        """Wait until the window is as far as the log was."""
+        while self.following.replica.sequence < sequence:
+            await self._change()
+
+    async def turns(self, *statuses: str, pieces: int = 0) -> list[Turn]:
+        """Wait until the turns have these statuses and the last one has so much text; return them."""
+        while True:
+            turns = list(self.following.replica.all(Turn).values())
+            if [turn.status for turn in turns] == list(statuses) and self.pieces >= pieces:
+                return turns
+            await self._change()
+
+    async def paused(self) -> str:
+        """Wait until the queue is paused; return why."""
+        while (reason := self.following.replica.all(Thread)[THREAD].queue_paused) is None:
+            await self._change()
+        return reason
+
+    async def _change(self) -> None:
+        self._more.clear()
+        await self._more.wait()
 
     def line(self, text: str) -> None:
-        if self.in_text:
-            print()
-            self.in_text = False
-        print(text, flush=True)
+        print(f"\n{text}" if self._in_text else text, flush=True)
+        self._in_text = False
 
-    def show(self, change: ThreadSnapshot | Change) -> None:
-        self.told += 1
-        self.more.set()
+    def _text(self, message: str, text: str) -> None:
+        self._lengths[message] = self._lengths.get(message, 0) + len(text)
+        if text:
+            print(text, end="", flush=True)
+            self._in_text = True
+            self.pieces += 1
+
+    def _is_new(self, key: object, status: str | None) -> bool:
+        if key in self._said and self._said[key] == status:
+            return False
+        self._said[key] = status
+        return True
+
+    async def _show(self, change: ThreadSnapshot | Change) -> None:
         match change:
-            case AppendChange(text=text):
-                self.text(text)
-            case Upsert(value=Turn() as turn):
-                self.turn(turn)
+            case AppendChange(id=id, text=text):
+                self._text(id, text)
+            case Upsert(value=Session() as session) if self._is_new(session.id, session.reason):
+                self.line(paint("2", f"── the agent's session: {session.reason or f'open ({session.how})'}"))
+            case Upsert(value=Prompt() as prompt) if self._is_new(prompt.id, prompt.text):
+                self.line(paint("36", f"… queued: {prompt.text}"))
+            case Upsert(value=Turn() as turn) if self._is_new(turn.id, turn.status):
+                self.pieces = 0
+                if turn.status != "running":
+                    self.line(paint("2", f"── turn {turn.status}: {turn.stop_reason or turn.reason or turn.error}"))
+            case Upsert(value=Message(role="user") as message):
+                self.line(paint("1;36", f"▌ {message.text}"))
             case Upsert(value=Message() as message):
-                self.message(message)
-            case Upsert(value=Activity() as activity):
-                self.activity(activity)
-            case Upsert(value=Approval() as approval):
-                self.approval(approval)
+                self._text(message.id, message.text[self._lengths.get(message.id, 0) :])
+            case Upsert(value=Activity(kind="tool_call") as call) if self._is_new((call.turn_id, call.id), call.status):
+                self.line(paint("33", f"  ⚙ {call.title}") + paint("2", f"  {call.status}"))
+            case Upsert(value=Approval() as approval) if self._is_new(approval.id, approval.status):
+                await self._answer(approval)
 
-    def text(self, text: str) -> None:
-        print(text, end="", flush=True)
-        self.in_text = True
-
-    def changed(self, value: Turn | Message | Activity | Approval) -> bool:
-        key = f"{getattr(value, 'turn_id', '')} {value.id}"
-        before, self.statuses[key] = self.statuses.get(key), value.status
-        return before != value.status
-
-    def turn(self, turn: Turn) -> None:
-        if self.changed(turn) and turn.status != "running":
-            self.line(
-                paint("2", f"── turn {turn.status} ({turn.stop_reason or turn.reason or turn.error}) " + "─" * 30)
-            )
-
-    def message(self, message: Message) -> None:
-        if message.role == "user":
-            self.line(paint("1;36", f"▌ {message.text}"))
-        elif self.changed(message) and message.status == "streaming":
-            self.line("")
-            self.text(message.text)
-
-    def activity(self, activity: Activity) -> None:
-        if self.changed(activity) and activity.kind == "tool_call":
-            self.line(paint("33", f"  ⚙ {activity.title}") + paint("2", f"  {activity.status}"))
-
-    def approval(self, approval: Approval) -> None:
-        if not self.changed(approval):
+    async def _answer(self, approval: Approval) -> None:
+        if approval.status != "pending":
+            self.line(paint("32", f"  ✓ {approval.outcome or approval.status}, answered by {approval.by}"))
             return
-        if approval.status == "pending":
-            names = " / ".join(option.name for option in approval.options)
-            self.line(paint("35", f"  ? approval  {approval.title}  [{names}]"))
-        else:
-            self.line(paint("32", f"  ✓ {approval.outcome or 'cancelled'}"))
+        names = " / ".join(option.name for option in approval.options)
+        self.line(paint("35", f"  ? may it: {approval.title}  [{names}]"))
+        option = next((one for one in approval.options if one.kind == "allow_once"), approval.options[0])
+        command = ResolveApproval(thread_id=THREAD, id=approval.id, outcome=option.id, by="the-other-window")
+        await self.client.dispatch(command)
+        self.answered.append(approval.id)
 
 
-class Player:
-    """Sends commands as a live session does, without waiting for answers, and remembers what was acknowledged."""
-
-    def __init__(self) -> None:
-        self.acknowledged: dict[int, AnyEvent] = {}
-        self.commands = 0
-        self.answered = 0
-
-    async def send(self, client: Client, command: Command) -> None:
-        self.commands += 1
-        answer = await client.dispatch(command)
-        self.answered += 1
-        self.acknowledged.update((stored.sequence, stored.event) for stored in answer.events)
+def remains(data_dir: Path, agents: list[int]) -> list[object]:
+    """What is left of agents: processes, and records of them."""
+    return [*filter(lives, agents), *(data_dir / RECORDS).iterdir()]
 
 
-async def follow(following: Following, screen: Screen) -> None:
-    with contextlib.suppress(Disconnected):
-        async for change in following:
-            screen.show(change)
-
-
-async def play(client: Client, player: Player, commands: Iterable[Command]) -> list["asyncio.Task[None]"]:
-    """Send the commands at the pace of an agent; return a task per answer, some of which may not be done."""
-    answers = []
-    for command in commands:
-        answers.append(asyncio.create_task(player.send(client, command)))
-        await asyncio.sleep(PACE)
-    return answers
+def lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def everything(client: Client) -> dict[int, AnyEvent]:
@@ -140,111 +153,109 @@ async def everything(client: Client) -> dict[int, AnyEvent]:
     events = {stored.sequence: stored.event for stored in page.items}
     while page.next_cursor is not None:
         page = await client.event_list(cursor=page.next_cursor)
-        events.update((stored.sequence, stored.event) for stored in page.items)
+        events |= {stored.sequence: stored.event for stored in page.items}
     return events
 
 
-def again(command: Command) -> Command:
-    """The same command with other ids: a repeated prompt gets a new turn, new messages and new tool calls."""
-    ids = {
-        field: f"{value}-again"
-        for field in ("id", "turn_id", "message_id")
-        if (value := getattr(command, field, None)) is not None
-    }
-    return msgspec.structs.replace(command, **ids)
-
-
-def session() -> tuple[Command, list[Command], list[Command]]:
-    """The recorded session: the command that creates the thread, the first exchange, the second exchange."""
-    mapper = SessionMapper("demo")
-    commands = [command for frame in read_frames(RECORDING) for command in mapper.feed(frame)] + mapper.end()
-    starts = [i for i, command in enumerate(commands) if isinstance(command, StartTurn)]
-    assert (len(starts), starts[0]) == (2, 1), "the recording has a thread and two prompts"
-    return commands[0], commands[1 : starts[1]], commands[starts[1] :]
-
-
-async def demo(data_dir: Path) -> bool:
-    began = time.monotonic()
-    create_thread, first, second = session()
-    thread_id = str(create_thread.thread_id)  # type: ignore[attr-defined]
-    deltas = [i for i, command in enumerate(second) if isinstance(command, AppendMessage)]
-    kill_at = deltas[len(deltas) // 2]
-    player, screen = Player(), Screen()
-
-    async with connect(data_dir) as client:
-        await client.dispatch(CreateProject(id="demo", name="demo", path="/workspace/demo"))
-        await player.send(client, create_thread)
-        watching = asyncio.create_task(follow(client.follow(thread_id), screen))
-        await asyncio.gather(*await play(client, player, first))
-        answers = await play(client, player, second[:kill_at])
-        client.process.send_signal(signal.SIGKILL)
-        await asyncio.gather(*answers, return_exceptions=True)
-        await client.process.wait()
-        await watching
-    acknowledged = dict(player.acknowledged)
-    before = (player.commands, player.answered, max(acknowledged))
-    screen.line(paint("1;31", f"✗ killed in the middle of an answer, after {player.commands} commands"))
-
-    async with connect(data_dir) as client:
-        found = await everything(client)
-        lost = [sequence for sequence, event in acknowledged.items() if found.get(sequence) != event]
-        turn = (await client.thread_read(thread_id=thread_id)).turns[-1]
-        interrupted = turn.status == "interrupted"
-        screen.line(paint("1;32", f"✓ started again: {len(found)} events, the turn is {turn.status}"))
-        following = client.follow(thread_id)
-        watching = asyncio.create_task(follow(following, screen))
-        await asyncio.gather(*await play(client, player, map(again, second)))
-        total = await everything(client)
-        finished = await client.thread_read(thread_id=thread_id)
-        await screen.shown(following, finished.threads[0].version)
-        same = all(
-            following.replica.all(kind) == {value.id: value for value in values}
-            for kind, values in ((Turn, finished.turns), (Message, finished.messages), (Activity, finished.activities))
-        )
-        status = await client.end()
-        await watching
-    verify = await asyncio.create_subprocess_exec(
+async def verify(data_dir: Path) -> tuple[int | None, str]:
+    """The exit status and the output of `treadle verify`."""
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "treadle", "verify", "--data-dir", str(data_dir)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    verdict = (await verify.communicate())[0].decode().strip()
-    gapless = sorted(total) == list(range(1, len(total) + 1))
-    statuses = [turn.status for turn in finished.turns]
+    output, _ = await process.communicate()
+    return process.returncode, output.decode().strip()
 
-    screen.line("")
-    rows = [
-        ("commands sent, answered before the kill", f"{before[0]}, {before[1]}"),
-        ("events acknowledged before the kill", f"{len(acknowledged)}, up to sequence {before[2]}"),
-        ("of these there after it", f"{len(acknowledged) - len(lost)}"),
-        ("lost", f"{len(lost)}"),
-        ("events at the end", f"{len(total)}, sequences 1 to {max(total)}, {'no gap' if gapless else 'GAPS'}"),
-        ("turns", ", ".join(statuses)),
-        ("changes that the subscriber was told", f"{screen.told}"),
-        ("its replica is what a fresh read gives", "yes" if same else "NO"),
-        ("verify", verdict),
-        ("exit status of the daemon", f"{status}"),
-        ("time", f"{time.monotonic() - began:.1f} s"),
-    ]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"  {name:<{width}}  {paint('1', value)}")
-    held = (
-        not lost
-        and interrupted
-        and gapless
-        and same
-        and statuses == ["completed", "interrupted", "completed"]
-        and verify.returncode == 0
-        and status == 0
+
+def configured(folder: Path) -> tuple[str, list[str]]:
+    """The name of the agent, and the prompts for it."""
+    name = os.environ.get("TREADLE_DEMO_AGENT", "")
+    if name:
+        return name, list(ASKED)
+    sessions = {"SCRIPTED_SESSIONS": str(folder / "sessions")}
+    agent = {"command": sys.executable, "args": [str(SCRIPTED)], "env": sessions}
+    (folder / "data").mkdir()
+    (folder / "data" / "agents.json").write_text(json.dumps({"agents": {"scripted": agent}}))
+    texts = ("Add a retry helper", "Now the long one", "And a last word")
+    return "scripted", [f"{text} {words}" for text, words in zip(texts, TOLD, strict=True)]
+
+
+async def demo(folder: Path) -> bool:
+    began = time.monotonic()
+    data_dir = folder / "data"
+    agent, prompts = configured(folder)
+    async with connect(data_dir) as second:
+        async with connect(data_dir) as first:
+            project = (await first.project_open(path=str(folder))).project
+            await first.dispatch(CreateThread(thread_id=THREAD, project_id=project.id, title="The demo"))
+            await first.dispatch(AssignAgent(thread_id=THREAD, agent=agent))
+            window = Window(second)
+            watching = asyncio.create_task(window.follow())
+            for text in prompts:
+                await first.dispatch(QueuePrompt(thread_id=THREAD, text=text))
+            async with asyncio.timeout(PATIENCE):
+                await window.turns("completed", "running", pieces=ENOUGH)
+            before, agents = await everything(second), (await first.daemon_status()).agents
+            first.process.send_signal(signal.SIGKILL)
+            await first.process.wait()
+            window.line(paint("1;31", "✗ SIGKILL: the daemon that ran the agent is dead"))
+        async with asyncio.timeout(PATIENCE):
+            await window.turns("completed", "interrupted")
+            window.line(paint("2", f"── the queue is paused: {await window.paused()}"))
+
+        async with connect(data_dir) as third:
+            async with asyncio.timeout(PATIENCE):
+                while left := remains(data_dir, [one.pid for one in agents if one.pid is not None]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # nobody tells of the end of another process's child
+            window.line(paint("1;32", "✓ a new daemon: no process of the agent is left. The queue is resumed"))
+            await third.dispatch(ResumeQueue(thread_id=THREAD))
+            async with asyncio.timeout(PATIENCE):
+                turns = await window.turns("completed", "interrupted", "completed")
+            [session] = (await third.session_list(thread_id=THREAD, limit=1)).items
+            fresh, total = await third.thread_read(thread_id=THREAD), await everything(third)
+            async with asyncio.timeout(PATIENCE):
+                await window.reach(max(total))
+            status = await third.end()
+        watching.cancel()
+    verified, verdict = await verify(data_dir)
+
+    lost = [sequence for sequence, event in before.items() if total.get(sequence) != event]
+    replica = window.following.replica
+    same = all(
+        replica.all(kind) == {value.id: value for value in values}
+        for kind, values in ((Turn, fresh.turns), (Message, fresh.messages), (Activity, fresh.activities))
     )
+    seconds = time.monotonic() - began
+    rows = [
+        ("turns", ", ".join(turn.status for turn in turns), True),
+        ("approvals answered by the other window", f"{len(window.answered)}", bool(window.answered)),
+        ("agents that ran when the daemon was killed", f"{len(agents)}", len(agents) == 1),
+        ("of these left afterwards", f"{len(left)}", not left),
+        ("events before the kill, lost", f"{len(before)}, {len(lost)}", not lost),
+        ("how the session was opened again", session.how, session.how != "new"),
+        ("prompts left in the queue", f"{len(fresh.prompts)}", not fresh.prompts),
+        ("the window shows what a fresh read gives", "yes" if same else "NO", same),
+        ("verify", verdict, verified == 0),
+        ("exit status of the daemon", f"{status}", status == 0),
+        ("time", f"{seconds:.1f} s", True),
+    ]
+    window.line("")
+    width = max(len(name) for name, _, _ in rows)
+    for name, value, _ in rows:
+        print(f"  {name:<{width}}  {paint('1', value)}")
+    held = all(holds for _, _, holds in rows)
     print(paint("1;32", "all of it held") if held else paint("1;31", "NOT all of it held"))
     return held
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="treadle-demo-") as folder:
-        return 0 if asyncio.run(demo(Path(folder) / "data")) else 1
+        try:
+            return 0 if asyncio.run(demo(Path(folder))) else 1
+        except TimeoutError:
+            print(paint("1;31", f"\nNOT all of it held: a step took more than {PATIENCE:g} s"))
+            return 1
 
 
 if __name__ == "__main__":

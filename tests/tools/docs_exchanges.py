@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -68,6 +69,11 @@ class Block:
     end: int
 
 
+def project_of(data_dir: Path) -> Path:
+    """The folder of a project in a repository."""
+    return data_dir.with_name("hello")
+
+
 def sessions(page: str) -> dict[str, list[Block]]:
     """The blocks of each session, in order."""
     found: dict[str, list[Block]] = {}
@@ -88,6 +94,7 @@ class Examples:
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self._data_dir = None if data_dir is None else str(data_dir)
+        self._project = None if data_dir is None else str(project_of(data_dir))
         self._uuids: dict[str, str] = {}
         self._log_id = ""
 
@@ -106,7 +113,7 @@ class Examples:
             value = _DATE_IN_A_NAME.sub("20260131T120000.000000Z", value)
             value = _MACHINE.sub(_EXAMPLES["machineId"], value)
             if self._data_dir is not None:
-                value = value.replace(self._data_dir, _EXAMPLES["dataDir"])
+                value = value.replace(self._data_dir, _EXAMPLES["dataDir"]).replace(str(self._project), PROJECT)
             return _UUID.sub(lambda match: self._uuid(match[0]), value)
         return value
 
@@ -114,6 +121,8 @@ class Examples:
         """A request of the page with the real values, to send it."""
         text = json.dumps(request).replace(_EXAMPLES["logId"], self._log_id)
         text = text.replace(f'"processId": {_EXAMPLES["processId"]}', f'"processId": {os.getpid()}')
+        if self._project is not None:
+            text = text.replace(PROJECT, self._project)
         for uuid, example in self._uuids.items():
             text = text.replace(example, uuid)
         return json.loads(text)
@@ -214,6 +223,10 @@ def _ids(answer: Any) -> list[Any]:
     return [one["id"] for one in answer] if isinstance(answer, list) else [answer["id"]]
 
 
+PROJECT = "/home/ada/hello"
+"""The folder of the session «checkpoints» as the page shows it. It is beside the data directory."""
+
+
 Began = Callable[[Conversation], Awaitable[None]]
 
 
@@ -222,6 +235,13 @@ async def _nothing(conversation: Conversation) -> None:
 
 
 def ordinary_session(data_dir: Path) -> Began:
+    return _nothing
+
+
+def session_with_a_repository(data_dir: Path) -> Began:
+    folder = project_of(data_dir)
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    (folder / "hello.py").write_text('print("hello")\n')
     return _nothing
 
 
@@ -241,6 +261,8 @@ def rebuilding_session(data_dir: Path) -> Began:
 
 SESSIONS: dict[str, tuple[Callable[[Path], Began], int]] = {
     "the main one": (ordinary_session, 0),
+    "running agents": (ordinary_session, 0),
+    "checkpoints": (session_with_a_repository, 0),
     "dialogs for approvals": (ordinary_session, 0),
     "a rebuild by another process": (ordinary_session, 0),
     "a rebuild at start": (rebuilding_session, 0),
@@ -268,6 +290,7 @@ MEANWHILE: dict[str, Callable[[Path, ExitStack], object]] = {
     "another process begins to rebuild the projections": lambda data_dir, lasting: lasting.enter_context(
         rebuilding(data_dir)
     ),
+    "hello.py is edited": lambda data_dir, lasting: (project_of(data_dir) / "hello.py").write_text('print("bye")\n'),
     "the other process has rebuilt the projections": lambda data_dir, lasting: lasting.close(),
 }
 """What else happens; what lasts until something ends it is put on the stack."""
@@ -283,10 +306,25 @@ async def replay(name: str, blocks: list[Block], data_dir: Path, check: Callable
     """Replay one session. check: called with each block of the page, and what the daemon sent, with example values."""
     prepare, expected_status = SESSIONS[name]
     began = prepare(data_dir)
+    config = data_dir.with_name("config")
+    (config / "treadle").mkdir(parents=True, exist_ok=True)
+    (config / "treadle" / "agents.json").write_text('{"agents": {"claude": {"command": "claude-agent-acp"}}}')
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir), "--log-file", os.devnull),
+        # Without agents: the examples play the agent themselves.
+        *(
+            sys.executable,
+            "-m",
+            "treadle",
+            "serve",
+            "--no-agents",
+            "--data-dir",
+            str(data_dir),
+            "--log-file",
+            os.devnull,
+        ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "XDG_CONFIG_HOME": str(config)},
     )
     conversation, examples, lasting = Conversation(process), Examples(data_dir), ExitStack()
     try:

@@ -1,6 +1,7 @@
 """`make soak`: tests the promises of docs/reliability.md for a given time; prints what was tried and what was lost.
 
-Each part gets a share of the minutes. The exit status is 0 only if nothing was lost.
+Each part gets a share of the minutes, except the kills of agents, which are counted. The exit status is 0 only if
+nothing was lost.
 """
 
 import argparse
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import fuzz_frames
 import storms
+from agent_kills import AgentKills
 from benchmarks.history import fill, history
 from crash_driver import Driver, Report
 from power import Disk, Variant, lost_in, requests, traced_run
@@ -146,6 +148,15 @@ async def fuzz(folder: Path, until: float, seed: int) -> list[Row]:
     return [("fuzz of framing and codec (atheris)", said.splitlines()[-1], failures)]
 
 
+async def agent_kills(folder: Path, kills: int, seed: int) -> list[Row]:
+    """Kill daemons and their agents while prompts are queued."""
+    began = time.monotonic()
+    report = await AgentKills(folder / "agents", seed).run(kills)
+    for problem in report.problems[:20]:
+        print(f"LOST: {problem}", file=sys.stderr)
+    return [("kills of daemons with agents", f"{report}; {time.monotonic() - began:.0f} s", len(report.problems))]
+
+
 PARTS: list[tuple[float, Callable[[Path, float, int], Awaitable[list[Row]]]]] = [
     (0.68, kills),
     (0.07, power_cuts),
@@ -156,11 +167,12 @@ FLOOD = 1_000_000
 FULL_STORM = 120.0  # seconds of a storm at full size
 
 
-async def soak(minutes: float, seed: int) -> int:
+async def soak(minutes: float, kills_of_agents: int, seed: int) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="treadle-soak-") as folder:
         for share, part in PARTS:
             rows += await part(Path(folder), time.monotonic() + minutes * 60 * share, seed)
+        rows += await agent_kills(Path(folder), kills_of_agents, seed)
     print(f"soak of {datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes, seed {seed}\n")
     print("| tried | how often, and what came of it | lost |")
     print("| --- | --- | --- |")
@@ -172,9 +184,10 @@ async def soak(minutes: float, seed: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--agent-kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    return asyncio.run(soak(options.minutes, options.seed))
+    return asyncio.run(soak(options.minutes, options.agent_kills, options.seed))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,19 @@ from treadle.domain.ids import UNFINISHED, ActivityStatus
 
 Commands = Iterator[c.Command]
 
+MAX_ID = 128
 LASTING = frozenset(("available_commands_update", "current_mode_update", "config_option_update", "session_info_update"))
 """Kinds of updates that tell a state of the session. One that tells the same again, in any turn, changes nothing."""
 
 
 class Ids:
-    """The ids of a session. Each is unique in its scope, and comes from what the agent said."""
+    """The ids of a session. Each is unique in its scope, and comes from what the agent said.
 
-    def __init__(self) -> None:
+    suffix: of every id, where a thread has several sessions: agents use the same ids in each of them.
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        self._suffix = suffix
         self._taken: set[tuple[str, str]] = set()
         self._counts: dict[tuple[str, str], int] = {}
 
@@ -31,7 +36,8 @@ class Ids:
         """Return the wanted id; if there is none, one made of the word and a digest of the source. A number is
         appended to an id that is taken."""
         id = fitting(wanted) if isinstance(wanted, str) and wanted else ""
-        id = base = id or f"{re.sub(r'[^A-Za-z0-9._:-]', '-', word)[:64]}-{digest(source)}"
+        id = id or f"{re.sub(r'[^A-Za-z0-9._:-]', '-', word)[:64]}-{digest(source)}"
+        id = base = id[: MAX_ID - len(self._suffix)] + self._suffix
         while (scope, id) in self._taken:
             count = self._counts[(scope, base)] = self._counts.get((scope, base), 1) + 1
             id = f"{base[:100]}-{count}"

@@ -57,6 +57,16 @@ def encode_request(id: int, method: str, params: object) -> bytes:
     return _line(id=id, method=method, params=params)
 
 
+def encode_notification(method: str, params: object) -> bytes:
+    """The line of a notification."""
+    return _line(method=method, params=params)
+
+
+def encode_result(id: Raw, result: object) -> bytes:
+    """The line that answers a request of the agent. id: exactly as it came."""
+    return _line(id=id, result=result)
+
+
 def encode_error(id: Raw, code: int, message: str) -> bytes:
     """The line that refuses a request of the agent. id: exactly as it came."""
     return _line(id=id, error={"code": code, "message": message})

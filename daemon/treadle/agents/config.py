@@ -1,4 +1,4 @@
-"""`agents.json`: the agents that can be run, in the shape that Zed and JetBrains use.
+"""`agents.json`: the agents that can be run, in the shape that Zed and JetBrains use, and how they are run.
 
 A file in the user's configuration folder, and one in the data directory, whose agents replace those of the same name.
 It may hold keys: nothing of it is logged, and messages name members but never values.
@@ -17,9 +17,6 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from treadle.domain.ids import Id
-
-FILE_NAME = "agents.json"
-
 
 JsonPath = tuple[str | int, ...]
 Lines = Iterator[tuple[JsonPath, int]]
@@ -56,14 +53,75 @@ class Configured(Struct, frozen=True):
     file: Path
 
 
+Amount = Annotated[float, Meta(gt=0)] | None
+Count = Annotated[int, Meta(gt=0)]
+
+
+class TurnBudget(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What one turn may use. cost: in the currency that the agent reports. None: no limit."""
+
+    cost: Amount = None
+    tokens: Count | None = None
+    minutes: Amount = None
+
+
+class ThreadBudget(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What all turns of a thread may use together. cost: in the currency that the agent reports. None: no limit."""
+
+    cost: Amount = None
+    tokens: Count | None = None
+
+
+class Budget(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What agents may use."""
+
+    turn: TurnBudget = TurnBudget()
+    thread: ThreadBudget = ThreadBudget()
+
+
+class RunnerConfig(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """How agents are run.
+
+    idle_minutes: after which an agent without work is ended. cancel_seconds: in which a cancelled turn has to end, else
+    the agent is ended. max_processes: agents at the same time.
+    """
+
+    idle_minutes: Annotated[float, Meta(gt=0)] = 10
+    cancel_seconds: Annotated[float, Meta(gt=0)] = 15
+    max_processes: Count = 8
+    budget: Budget = Budget()
+
+
 class _File(Struct, forbid_unknown_fields=True):
     agents: dict[str, Raw] = {}
+    runner: Raw = Raw(b"{}")
+
+
+class _Content(Struct, frozen=True):
+    """What is in a file. runner: only the members that it has."""
+
+    agents: list[Configured]
+    runner: dict[str, Any]
 
 
 def read_agents(*files: Path) -> list[Configured]:
     """The agents of all files that exist, by name. A later file takes precedence. Raises BadConfig and OSError."""
-    found = {agent.name: agent for file in files for agent in _read(file)}
+    found = {agent.name: agent for file in files for agent in _read(file).agents}
     return [found[name] for name in sorted(found)]
+
+
+def read_runner(*files: Path) -> RunnerConfig:
+    """The `runner` sections of all files that exist, as one. Each member of a later file takes precedence; a null
+    takes a limit away. Raises BadConfig and OSError."""
+    members: dict[str, Any] = {}
+    for file in files:
+        members = _merged(members, _read(file).runner)
+    return msgspec.convert(members, RunnerConfig)
+
+
+def _merged(members: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    both = {k: _merged(members[k], v) for k, v in later.items() if k in members and isinstance(v, dict)}
+    return {**members, **later, **both}
 
 
 def add_agent(file: Path, name: str, config: AgentConfig) -> bool:
@@ -89,19 +147,23 @@ def _text(file: Path) -> bytes:
         return b"{}"
 
 
-def _read(file: Path) -> Iterator[Configured]:
-    return _agents_in(file, _text(file))
+def _read(file: Path) -> _Content:
+    return _parse(file, _text(file))
 
 
-def _agents_in(file: Path, text: bytes) -> Iterator[Configured]:
+def _parse(file: Path, text: bytes) -> _Content:
     path: JsonPath = ()
     try:
         text.decode()
-        agents = msgspec.json.decode(text, type=_File).agents
-        for name, raw in agents.items():
+        content = msgspec.json.decode(text, type=_File)
+        agents: list[Configured] = []
+        for name, raw in content.agents.items():
             path = "agents", name
             msgspec.convert(name, Id)
-            yield Configured(name, msgspec.json.decode(raw, type=AgentConfig), file)
+            agents.append(Configured(name, msgspec.json.decode(raw, type=AgentConfig), file))
+        path = ("runner",)
+        msgspec.json.decode(content.runner, type=RunnerConfig)
+        return _Content(agents, msgspec.json.decode(content.runner))
     except msgspec.ValidationError as error:
         raise _invalid(file, text, path, str(error)) from None
     except UnicodeDecodeError as error:
@@ -115,14 +177,14 @@ def _agents_in(file: Path, text: bytes) -> Iterator[Configured]:
 
 def _change(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
     """Change the agents of a file, and write it if there is something to write. Other members stay as they are."""
-    list(_read(file))
+    _read(file)
     content: dict[str, Any] = msgspec.json.decode(_text(file))
     agents = content.setdefault("agents", {})
     before = dict(agents)
     result = change(agents)
     if agents != before:
         text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-        list(_agents_in(file, text))
+        _parse(file, text)
         _write(file.resolve(), text)
     return result
 
@@ -130,7 +192,7 @@ def _change(file: Path, change: Callable[[dict[str, Any]], bool]) -> bool:
 def _write(file: Path, text: bytes) -> None:
     """Replace a file in one step. Only its owner may read it."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{FILE_NAME}.")
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with open(descriptor, "wb") as new:
             new.write(text)

@@ -42,6 +42,10 @@ OUTSIDE = "outside"
 """The first word of the id of a turn that the recording does not bracket: what was said before or after a prompt."""
 
 REQUEST_CANCELLED = -32800
+ELICITATION_OPTIONS = [
+    c.ApprovalOption(id="accept", name="Accept", kind="allow_once"),
+    c.ApprovalOption(id="decline", name="Decline", kind="reject_once"),
+]
 _OUTSIDE_ANSWER: Json = {"result": {"stopReason": "outside_turn"}}
 _SPEAKERS = {
     "user_message_chunk": "user",
@@ -54,7 +58,7 @@ _SPEAKERS = {
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
-class Prompt(Struct, eq=False):
+class PromptMessage(Struct, eq=False):
     """content: the content blocks of a session/prompt. source: what identifies it. answer: None until it arrives."""
 
     content: list[Any]
@@ -74,19 +78,20 @@ class AgentSession:
     """The state of one session. Everything except a prompt belongs to a turn; messages between two turns wait for the
     next. In version 1 a turn ends with the response to its prompt, in version 2 when the agent says that it is idle."""
 
-    def __init__(self, agent: Agent, thread: c.CreateThread) -> None:
-        """agent: shared by the sessions of a connection. thread: without a title, the first prompt gives it one."""
-        self._agent, self._thread = agent, thread
-        self._thread_id = str(thread.thread_id)
-        self._created = False
+    def __init__(self, agent: Agent, thread: c.CreateThread | str, ids: Ids | None = None) -> None:
+        """agent: shared by the sessions of a connection. thread: without a title, the first prompt gives it one; the
+        id of a thread that exists already."""
+        self._agent = agent
+        self._new_thread = None if isinstance(thread, str) else thread
+        self._thread_id = thread if isinstance(thread, str) else str(thread.thread_id)
         self._turn = ""
-        self._prompts: list[Prompt] = []
-        self._cancelled = False
+        self._prompts: list[PromptMessage] = []
+        self._cancelled: str | None = None
         self._kept: list[tuple[Handler, Json, Json | None]] = []
         self._echo: list[Any] = []
         self._message: _OpenText | None = None
         self._thought: _OpenText | None = None
-        self._ids = Ids()
+        self._ids = ids or Ids()
         self._activities = Activities(agent, self._thread_id, self._ids)
         self._approvals: dict[str, tuple[str, list[str]]] = {}
 
@@ -95,7 +100,7 @@ class AgentSession:
         """The number of messages that wait for the next turn."""
         return len(self._kept)
 
-    def prompt(self, prompt: Prompt) -> Commands:
+    def prompt(self, prompt: PromptMessage) -> Commands:
         """Start a turn. During a turn, queue the prompt (version 1) or add it to the turn (version 2)."""
         if self._agent.version > 1 and self._turn:
             yield from self._end_message()
@@ -106,7 +111,7 @@ class AgentSession:
         if len(self._prompts) == 1:
             yield from self._begin_next()
 
-    def answer(self, prompt: Prompt, answer: Json) -> Commands:
+    def answer(self, prompt: PromptMessage, answer: Json) -> Commands:
         """Store the response, end the turns whose prompts are answered in order, and start the next queued prompt.
 
         In version 2 the response only acknowledges the prompt, unless it is an error.
@@ -120,9 +125,9 @@ class AgentSession:
             if self._prompts:
                 yield from self._begin_next()
 
-    def cancel(self) -> None:
-        """The client has asked the agent to stop the turn."""
-        self._cancelled = bool(self._turn)
+    def cancel(self, by: str = "client") -> None:
+        """The agent was asked to stop the turn."""
+        self._cancelled = by if self._turn else None
 
     def tell(self, handler: Handler, message: Json, answer: Json | None = None) -> Commands:
         """Map a message within the running turn, or keep it for the next turn."""
@@ -155,6 +160,40 @@ class AgentSession:
             yield from self._begin([], self._kept[0][1], OUTSIDE)
             yield from self._end_turn(_OUTSIDE_ANSWER)
 
+    # One turn at a time, where the prompts are sent by treadle
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether a turn runs."""
+        return bool(self._turn)
+
+    def call_of(self, approval: c.RequestApproval) -> Json:
+        """The tool call that an approval is about: what its request says, over what was announced before."""
+        detail = as_object(approval.detail)
+        told = self._activities.get("tool_call", as_text(detail.get("toolCallId"), ""))
+        return {**told.detail, **detail} if told else detail
+
+    def request_of(self, approval_id: str) -> str:
+        """The id of the request that an approval of this turn answers, as Python shows it."""
+        return next((key for key, (id, _) in self._approvals.items() if id == approval_id), "")
+
+    def begin(self, prompt: PromptMessage, prompt_id: str | None = None) -> Commands:
+        """Start a turn: the first command. What was told before it belongs to it."""
+        return self._begin(prompt.content, prompt.source, "turn" if prompt_id else OUTSIDE, prompt_id)
+
+    def steer(self, prompt: PromptMessage, prompt_id: str) -> c.Command:
+        """The agent has taken a prompt into the running turn."""
+        self._echo += prompt.content
+        return self._add_message("user", None, prompt.content, prompt.source, prompt_id)
+
+    def finish(self, answer: Json) -> Commands:
+        """End the turn with the agent's response to the prompt."""
+        return self._end_turn(answer)
+
+    def abandon(self) -> None:
+        """The turn has ended in another way, or never began."""
+        self._leave_turn()
+
     # Turns
 
     def _begin_next(self) -> Commands:
@@ -183,20 +222,21 @@ class AgentSession:
         if self._turn:
             yield from self._end_turn(_OUTSIDE_ANSWER)
 
-    def _begin(self, blocks: list[Any], source: Any, word: str) -> Commands:
-        if not self._created:
-            self._created = True
-            title = self._thread.title or (first_line(blocks) or "New session")[:80]
-            yield msgspec.structs.replace(self._thread, title=title)
+    def _begin(self, blocks: list[Any], source: Any, word: str, prompt_id: str | None = None) -> Commands:
+        if self._new_thread is not None:
+            title = self._new_thread.title or (first_line(blocks) or "New session")[:80]
+            yield msgspec.structs.replace(self._new_thread, title=title)
+            self._new_thread = None
         text = texts_of(blocks)
         self._turn = self._activities.turn_id = self._ids.new("turn", None, word, source)
-        self._cancelled = False
+        self._cancelled = None
         yield c.StartTurn(
             thread_id=self._thread_id,
             id=self._turn,
             prompt=text or "",
             content=None if text is not None else as_content(blocks),
             message_id=self._ids.new("message", None, "prompt", source),
+            prompt_id=prompt_id,
         )
         self._echo = list(blocks)
         kept, self._kept = self._kept, []
@@ -210,14 +250,17 @@ class AgentSession:
         turn: Json = {"thread_id": self._thread_id, "id": self._turn}
         if error is not None and as_object(error).get("code") != REQUEST_CANCELLED:
             yield c.FailTurn(**turn, error=sentence(error), kind=error_kind(error))
-        elif error is not None or reason == "cancelled":
-            told = as_text(as_object(error).get("message"), "cancelled")
-            by = "client" if self._cancelled else None
-            yield c.InterruptTurn(**turn, reason=told, by=by, confirmed=answer.get("confirmed", True))
+        elif error is not None or reason == "cancelled" or self._cancelled:  # some agents say end_turn after a cancel
+            by_itself = self._cancelled is None  # Codex does this when an approval is refused
+            told = as_text(as_object(error).get("message"), "the agent cancelled it" if by_itself else "cancelled")
+            yield c.InterruptTurn(**turn, reason=told, by=self._cancelled, confirmed=answer.get("confirmed", True))
         else:
             yield c.CompleteTurn(**turn, stop_reason=reason, usage=result.get("usage"))
-        # Ending the turn ends everything in it.
-        self._turn, self._message = "", None
+        self._leave_turn()
+
+    def _leave_turn(self) -> None:
+        """Ending the turn ends everything in it."""
+        self._turn, self._message, self._thought = "", None, None
         self._activities.end_turn()
         self._approvals.clear()
 
@@ -281,7 +324,9 @@ class AgentSession:
                 streaming=True,
             )
 
-    def _add_message(self, speaker: str, native: Any, blocks: list[Any], source: Any) -> c.Command:
+    def _add_message(
+        self, speaker: str, native: Any, blocks: list[Any], source: Any, prompt_id: str | None = None
+    ) -> c.Command:
         text = texts_of(blocks)
         return c.AddMessage(
             thread_id=self._thread_id,
@@ -290,6 +335,7 @@ class AgentSession:
             role=_ROLES[speaker],
             text=text or "",
             content=None if text is not None else as_content(blocks),
+            prompt_id=prompt_id,
         )
 
     def _end_message(self) -> Commands:
@@ -375,13 +421,36 @@ class AgentSession:
                     for id, o in offered.items()
                 ],
                 detail=detail,
+                activity_id=told.id if told else None,
             )
-        elif key in self._approvals:  # else its turn has ended and treadle has cancelled the approval
-            id, option_ids = self._approvals.pop(key)
+        else:
             outcome = as_object(as_object(answer.get("result")).get("outcome"))
-            chosen = option_id(outcome) if outcome.get("outcome") == "selected" else None
-            chosen = chosen if chosen in option_ids else None
-            yield c.ResolveApproval(thread_id=self._thread_id, id=id, outcome=chosen)
+            yield from self._resolve(key, option_id(outcome) if outcome.get("outcome") == "selected" else None)
+
+    def elicitation(self, request: Json, answer: Json | None = None) -> Commands:
+        """Map an elicitation/create, or the response to it: an approval with a form to fill in, or a URL to open."""
+        key = repr(request.get("id"))
+        if answer is None:
+            params = as_object(request.get("params"))
+            id = self._ids.new("approval", None, "approval", request)
+            self._approvals[key] = id, [option.id for option in ELICITATION_OPTIONS]
+            yield c.RequestApproval(
+                thread_id=self._thread_id,
+                id=id,
+                turn_id=self._turn,
+                title=as_text(params.get("message"), "The agent asks"),
+                options=ELICITATION_OPTIONS,
+                detail={k: v for k, v in params.items() if k not in ("sessionId", "message")},
+            )
+        else:
+            result = as_object(answer.get("result"))
+            yield from self._resolve(key, as_text(result.get("action"), ""), result.get("content"))
+
+    def _resolve(self, key: str, outcome: str | None, content: Any = None) -> Commands:
+        if key in self._approvals:  # else its turn has ended and treadle has cancelled the approval
+            id, option_ids = self._approvals.pop(key)
+            chosen = outcome if outcome in option_ids else None
+            yield c.ResolveApproval(thread_id=self._thread_id, id=id, outcome=chosen, content=content)
 
     def request(self, request: Json, answer: Json | None = None) -> Commands:
         """Map any other request (fs/…, terminal/…), the response to it, or a notification."""
@@ -415,6 +484,7 @@ def _blocks(update: Json) -> list[Any]:
 METHODS: dict[str, Handler] = {
     "session/update": AgentSession.update,
     "session/request_permission": AgentSession.permission,
+    "elicitation/create": AgentSession.elicitation,
 }
 
 _UPDATES: dict[str, Callable[[AgentSession, Json, Json], Commands]] = {

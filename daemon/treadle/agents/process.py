@@ -1,46 +1,33 @@
 """The process of an agent: how it is started, what it prints, and how it ends with all that it has started."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from treadle.agents.codec import AgentMessage
 from treadle.agents.config import AgentConfig
 from treadle.agents.connection import AgentConnection, AgentFailed
-from treadle.agents.reaper import VARIABLE
-
-REAPER = str(Path(__file__).with_name("reaper.py"))
+from treadle.agents.environment import environment_for
+from treadle.agents.orphans import TERMINATED, Records, reap, start_reaper
+from treadle.agents.reaper import start_time
 
 CLOSED = 8.0
-"""Seconds in which an agent may end by itself after its input was closed. The slowest known one takes 7."""
-TERMINATED = 4.0
-"""Seconds from SIGTERM to SIGKILL."""
+"""Seconds in which an agent may exit by itself after its input was closed. The slowest known one takes 7."""
 DRAIN = 1.0
 """Seconds in which the output of an agent that has exited may end, and the reverse: tools can hold its pipes open."""
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+"""What an agent is sent and has not read. One that asks and never reads the answers would fill the memory."""
 STDERR_BYTES = 8192
 STDERR_LINES = 10
 
 SIGNALS: dict[int, str] = {number: number.name for number in signal.Signals}
 """Most real-time signals are not in it."""
-
-OF_ANOTHER_AGENT = frozenset(("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_SESSION_ID"))
-"""Variables by which Claude Code finds that it runs within another one, and refuses to start."""
-
-
-def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, str]:
-    """The environment of an agent: that of treadle, the configured variables, and the mark.
-
-    Variables of git are left out: in a hook they name the hook's repository, and the author of its commit.
-    """
-    kept = {k: v for k, v in os.environ.items() if k not in OF_ANOTHER_AGENT and not k.startswith("GIT_")}
-    outer = os.environ.get(VARIABLE)
-    return {**kept, **variables, VARIABLE: f"{outer}:{mark}" if outer else mark}
 
 
 class AgentProcess(asyncio.SubprocessProtocol):
@@ -49,44 +36,65 @@ class AgentProcess(asyncio.SubprocessProtocol):
     connection: AgentConnection
 
     def __init__(
-        self, received: Callable[[AgentConnection, AgentMessage], None], reaper: asyncio.subprocess.Process
+        self,
+        received: Callable[[AgentConnection, AgentMessage], None],
+        reaper: asyncio.subprocess.Process,
+        mark: str,
+        records: Records | None,
+        ended: Callable[[str], None],
     ) -> None:
-        self._received, self._reaper = received, reaper
+        self.mark, self.started = mark, ""
+        self._received, self._reaper, self._records, self._ended = received, reaper, records, ended
         self._stderr = b""
         self._gone: set[int | str] = set()  # descriptors that have ended, and "process"
         self._exited = asyncio.Event()
 
     @classmethod
-    async def start(cls, agent: AgentConfig, received: Callable[[AgentConnection, AgentMessage], None]) -> Self:
-        """Start an agent. received: see AgentConnection. Raises AgentFailed."""
+    async def start(
+        cls,
+        agent: AgentConfig,
+        received: Callable[[AgentConnection, AgentMessage], None],
+        *,
+        cwd: Path | None = None,
+        records: Records | None = None,
+        ended: Callable[[str], None] = lambda reason: None,
+    ) -> Self:
+        """Start an agent.
+
+        received, ended: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it
+        is recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
+        """
         mark = secrets.token_hex(16)
-        environment = environment_for(agent.env, mark)
-        program = shutil.which(agent.command, path=environment.get("PATH"))
-        if program is None:
-            place = "is not an executable file" if os.sep in agent.command else "is not on PATH"
-            raise AgentFailed(f"{agent.command} {place}")
-        reaper = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", REAPER, mark, str(CLOSED), str(TERMINATED)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        environment = await environment_for(agent.env, mark)
+        program = _program(agent.command, environment.get("PATH"), cwd)
+        reaper = await start_reaper(mark, CLOSED, TERMINATED)
         assert reaper.stdin is not None
         try:
+            if records is not None:
+                records.write(mark, reaper.pid)
             transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(received, reaper), program, *agent.args, env=environment, start_new_session=True
+                lambda: cls(received, reaper, mark, records, ended),
+                *(program, *agent.args),
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
             )
         except BaseException as error:
             reaper.stdin.close()
             await reaper.wait()
+            if records is not None:
+                records.remove(mark)
             if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
                 reason = error.strerror if isinstance(error, OSError) else error
                 if isinstance(error, FileNotFoundError):  # not the program, which was found
                     reason = "its interpreter (first line) or loader does not exist"
                 raise AgentFailed(f"{program} cannot be run: {reason}") from None
             raise
-        reaper.stdin.write(b"%d" % transport.get_pid())
+        process.started = start_time(transport.get_pid())
+        reaper.stdin.write(f"{transport.get_pid()} {process.started}\n".encode())
+        if records is not None:
+            with contextlib.suppress(OSError):  # the first record has the mark
+                records.write(mark, reaper.pid, transport.get_pid())
         return process
 
     async def end(self) -> None:
@@ -94,14 +102,47 @@ class AgentProcess(asyncio.SubprocessProtocol):
         self._stdin.close()
         assert self._reaper.stdin is not None
         self._reaper.stdin.close()
-        await self._reaper.wait()
+        is_done = await self._reaper.wait() == 0
+        if not is_done:  # it was killed, or could not end all
+            is_done = await reap(self.mark, self._transport.get_pid(), self.started, TERMINATED)
         try:
             async with asyncio.timeout(CLOSED):
                 await self._exited.wait()
-        except TimeoutError:  # the reaper does not see it, because its environment cannot be read
+        except TimeoutError:  # the reaper may not send signals to it
             self._transport.kill()
             await self._exited.wait()
         self._transport.close()
+        if is_done and self._records is not None:
+            self._records.remove(self.mark)
+
+    async def exited(self) -> int:
+        """Wait until the agent itself has exited; return its status, negative for a signal. Its tools may live on."""
+        await self._exited.wait()
+        status = self._transport.get_returncode()
+        assert status is not None
+        return status
+
+    def pause(self) -> None:
+        """Read nothing of what the agent writes until `resume`; it then has to wait. That costs none of its time."""
+        self.connection.pause()
+        self._stdout.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.connection.resume()
+        self._stdout.resume_reading()
+        if self._gone - {2}:
+            self._drain()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._transport.get_pid()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, negative for a signal; None while the process runs."""
+        return self._transport.get_returncode()
 
     @property
     def stderr(self) -> list[str]:
@@ -112,14 +153,18 @@ class AgentProcess(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
-        stdin = transport.get_pipe_transport(0)
+        stdin, stdout = transport.get_pipe_transport(0), transport.get_pipe_transport(1)
         assert isinstance(stdin, asyncio.WriteTransport)
-        self._transport, self._stdin = transport, stdin
-        self.connection = AgentConnection(self._write, self._received)
+        assert isinstance(stdout, asyncio.ReadTransport)
+        self._transport, self._stdin, self._stdout = transport, stdin, stdout
+        self.connection = AgentConnection(self._write, self._received, self._ended)
 
     def _write(self, data: bytes) -> None:
         if not self._stdin.is_closing():  # asyncio logs a warning about each write to an agent that reads no more
             self._stdin.write(data)
+            if self._stdin.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._stdin.abort()
+                self.connection.end("the agent does not read what it is sent")
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
@@ -141,7 +186,14 @@ class AgentProcess(asyncio.SubprocessProtocol):
         if self._gone == {1, 2, "process"}:
             self._end_connection()
         elif part != 2:
-            asyncio.get_running_loop().call_later(DRAIN, self._end_connection)
+            self._drain()
+
+    def _drain(self) -> None:
+        asyncio.get_running_loop().call_later(DRAIN, self._end_drained)
+
+    def _end_drained(self) -> None:
+        if not self.connection.is_paused:  # else `resume` drains
+            self._end_connection()
 
     def _end_connection(self) -> None:
         status = self._transport.get_returncode()
@@ -152,3 +204,14 @@ class AgentProcess(asyncio.SubprocessProtocol):
         else:
             reason = f"the agent exited with status {status}"
         self.connection.end(reason)
+
+
+def _program(command: str, path: str | None, cwd: Path | None) -> str:
+    """The file of a command. Raises AgentFailed if there is none, or not the folder to run it in."""
+    program = shutil.which(command, path=path)
+    if program is None:
+        place = "is not an executable file" if os.sep in command else "is not on PATH"
+        raise AgentFailed(f"{command} {place}")
+    if cwd is not None and not cwd.is_dir():
+        raise AgentFailed(f"the folder {cwd} does not exist")
+    return program

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, AgentSession, Commands, Prompt
+from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, AgentSession, Commands, PromptMessage
 from treadle.agents.shapes import Agent, Json, as_list, as_object, as_text, fitting
 from treadle.domain import commands as c
 
@@ -130,7 +130,7 @@ class SessionMapper:
                 self._asked[key] = lambda answer: session.tell(handler, message, answer)
             yield from session.tell(handler, message)
         elif method == "session/prompt":
-            prompt = Prompt(as_list(params.get("prompt")), frame)
+            prompt = PromptMessage(as_list(params.get("prompt")), frame)
             self._asked[key] = partial(session.answer, prompt)
             yield from session.prompt(prompt)
         elif method == "session/cancel":

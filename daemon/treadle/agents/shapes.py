@@ -35,7 +35,7 @@ MAX_BLOCKS = 1_000  # content blocks of one message
 
 class Agent(Struct):
     """What an agent said of itself in `initialize`. version: of the protocol. release: of the agent. auth_methods: the
-    ways to log in."""
+    ways to log in. meta: its extensions of the protocol."""
 
     name: str = "acp"
     version: int = 1
@@ -43,6 +43,7 @@ class Agent(Struct):
     release: str | None = None
     capabilities: Json = {}
     auth_methods: list[Json] = []
+    meta: Json = {}
 
     def introduce(self, result: Json) -> None:
         """Take over the result of `initialize`, of either version of the protocol."""
@@ -52,6 +53,7 @@ class Agent(Struct):
         version = result.get("protocolVersion")
         self.version = version if isinstance(version, int) else 1
         self.capabilities = as_object(result.get("agentCapabilities", result.get("capabilities")))
+        self.meta = as_object(result.get("_meta"))
         methods = result.get("authMethods")
         self.auth_methods = [as_object(method) for method in methods] if isinstance(methods, list) else []
 

@@ -11,8 +11,24 @@ from treadle import __version__
 from treadle.cli.options import Commands, Parser
 
 COMMANDS = (
-    *("serve", "call", "threads", "show", "search", "tail", "events", "stats", "export", "import"),
-    *("agents", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
+    *(
+        "run",
+        "prompts",
+        "approvals",
+        "rules",
+        "checkpoints",
+        "serve",
+        "call",
+        "threads",
+        "show",
+        "search",
+        "tail",
+        "events",
+        "stats",
+        "export",
+        "import",
+    ),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 

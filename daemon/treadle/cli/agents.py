@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.options import Commands, add_json, data_dir_of, positive, users_folder
+from treadle.cli.options import Commands, add_json, agents_files_of, positive
 
 if TYPE_CHECKING:
     from treadle.agents.check import Checked
@@ -90,13 +90,13 @@ def run(options: argparse.Namespace) -> int:
     from treadle.agents.config import read_agents
 
     with _told():
-        agents = read_agents(_users_file(), _file_in(data_dir_of(options)))
+        agents = read_agents(*agents_files_of(options))
     if options.check:
         return asyncio.run(_check_all(agents, options))
     for agent in agents:
         _print(agent, None, options)
     if not agents and not options.json:
-        print(f"no agents: `treadle agents add` writes one to {_users_file()}")
+        print(f"no agents: `treadle agents add` writes one to {agents_files_of(options)[0]}")
     return 0
 
 
@@ -158,20 +158,8 @@ def _told(after: str = "") -> Iterator[None]:
         raise UserError(f"{error}. {after}" if after else str(error)) from None
 
 
-def _users_file() -> Path:
-    from platformdirs import user_config_path
-
-    return _file_in(users_folder(user_config_path))
-
-
-def _file_in(folder: Path) -> Path:
-    from treadle.agents.config import FILE_NAME
-
-    return folder / FILE_NAME
-
-
 def _file_to_change(options: argparse.Namespace) -> Path:
-    return _users_file() if options.data_dir is None else _file_in(data_dir_of(options))
+    return agents_files_of(options)[options.data_dir is not None]
 
 
 async def _check_all(agents: "list[Configured]", options: argparse.Namespace) -> int:

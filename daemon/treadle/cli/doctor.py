@@ -1,8 +1,9 @@
 """`treadle doctor`: check a data directory for problems."""
 
 import argparse
+from itertools import chain
 
-from treadle.cli.options import Commands, data_dir_of
+from treadle.cli.options import Commands, agents_files_of, data_dir_of
 
 MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
 
@@ -15,10 +16,12 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from treadle.server.agent_checks import examine_agents
     from treadle.store.sqlite.doctor import examine
 
-    worst = 0
-    for finding in examine(data_dir_of(options), quick=options.quick):
+    data_dir, files = data_dir_of(options), agents_files_of(options)
+    for finding in chain(examine(data_dir, quick=options.quick), examine_agents(data_dir, files)):
         print(f"{MARKS[finding.verdict]} {finding.check}: {finding.text}", flush=True)
-        worst = max(worst, finding.verdict == "problem")
-    return worst
+        if finding.verdict == "problem":
+            return 1
+    return 0

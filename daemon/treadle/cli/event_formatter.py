@@ -9,6 +9,7 @@ import treadle.cli.output as output
 from treadle.cli.details import said
 from treadle.cli.output import Paint, one_line
 from treadle.cli.transcript import checkpoint, ended, kept, origin
+from treadle.domain import agent_events as a
 from treadle.domain import events as e
 
 LONGEST = 400  # code points of streamed text that are held back until its line ends
@@ -144,7 +145,11 @@ class EventFormatter:
             case e.CheckpointFailed():
                 return paint("red", f"◆ checkpoint failed: {one_line(event.reason)}")
             case e.CheckpointRestored():
-                return paint("cyan", f"◆ checkpoint {event.id} restored")
+                files = len(event.written) + len(event.removed)
+                counted = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+                return paint("cyan", f"◆ checkpoint {event.id} restored{counted}")
+            case e.CheckpointPruned():
+                return paint("dim", f"◆ checkpoint {event.id} pruned")
             case e.ThreadCreated():
                 given = None if event.origin is None else msgspec.to_builtins(event.origin)
                 return paint("dim", f"thread created {origin(given)}".rstrip())
@@ -164,6 +169,49 @@ class EventFormatter:
             case e.SettingChanged():
                 value = "removed" if event.value is None else f"= {msgspec.json.encode(event.value).decode()}"
                 return paint("dim", f"setting {one_line(event.key)} {one_line(value)}")
+        return self._text_of_agent(event)
+
+    def _text_of_agent(self, event: e.Event) -> str:
+        """The same for the events of running agents."""
+        paint = self._paint
+        match event:
+            case a.AgentAssigned():
+                return paint("dim", f"agent {one_line(event.agent)}")
+            case a.ThreadOptionSet():
+                value = event.value if isinstance(event.value, str) else msgspec.json.encode(event.value).decode()
+                return paint("dim", f"option {one_line(event.id)} = {one_line(value)}")
+            case a.PromptQueued() | a.PromptEdited():
+                mark = paint("cyan", "… queued" if isinstance(event, a.PromptQueued) else "… edited")
+                when = "" if event.when == "idle" else paint("dim", f" ({event.when})")
+                return f"{mark}{when}  {one_line(_text_of(event))}"
+            case a.PromptMoved() | a.PromptRemoved() | a.PromptSent():
+                return paint("dim", f"prompt {type(event).__name__.removeprefix('Prompt').lower()}")
+            case a.QueuePaused():
+                return paint("yellow", f"queue paused: {one_line(event.reason)}")
+            case a.QueueResumed():
+                return paint("dim", "queue resumed")
+            case a.SessionOpened():
+                release = "" if event.release is None else f" {one_line(event.release)}"
+                return paint("dim", f"session opened: {one_line(event.agent)}{release} ({event.how})")
+            case a.SessionChanged():
+                return paint("dim", "session options changed")
+            case a.SessionEnded():
+                status = "" if event.exit_status is None else f" (exit status {event.exit_status})"
+                return paint("dim", f"session ended: {one_line(event.reason)}{status}")
+            case a.ContextLost():
+                return paint("yellow", f"context lost: {one_line(event.reason)}")
+            case a.AuthRequired():
+                return paint("yellow", f"login required by {one_line(event.agent)}: {one_line(event.reason)}")
+            case a.UsageReported():
+                return paint("dim", f"usage: {_usage(event)}")
+            case a.BudgetReached():
+                return paint(
+                    "red", f"budget of the {event.scope} reached: {event.spent:g} of {event.amount:g} {event.limit}"
+                )
+            case a.RuleAdded():
+                return paint("dim", f"rule added: {event.decision} {one_line(matched(event.match))}")
+            case a.RuleRemoved():
+                return paint("dim", f"rule removed: {event.id}")
         raise AssertionError(event)
 
     def _name(self, kind: str, thread_id: str, id: str = "", known: str | None = None) -> str:
@@ -178,5 +226,20 @@ class EventFormatter:
         return self._names[key]
 
 
-def _text_of(event: e.MessageAdded) -> str:
+def _text_of(event: e.MessageAdded | a.PromptQueued | a.PromptEdited) -> str:
     return "\n".join(block.text for block in said(event.text, event.content))
+
+
+def _usage(event: a.UsageReported) -> str:
+    context = "" if event.size is None else f" of {event.size:,}"
+    found = [
+        f"{event.tokens:,} tokens" if event.tokens is not None else "",
+        f"{event.cost:.4g} {event.currency or ''}".rstrip() if event.cost is not None else "",
+        f"context {event.used:,}{context}" if event.used is not None else "",
+    ]
+    return ", ".join(filter(None, found)) or "unknown"
+
+
+def matched(match: a.GivenMatch) -> str:
+    """What a rule is about, as words."""
+    return " ".join(filter(None, [match.kind, *(match.command or ()), match.path]))

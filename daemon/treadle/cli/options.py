@@ -105,6 +105,13 @@ def data_dir_of(options: argparse.Namespace) -> Path:
     return users_folder(user_data_path)
 
 
+def agents_files_of(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Where agents are configured: for the user, and in the data directory, which takes precedence."""
+    from platformdirs import user_config_path
+
+    return users_folder(user_config_path) / "agents.json", data_dir_of(options) / "agents.json"
+
+
 def users_folder(find: Callable[..., Path]) -> Path:
     """The folder of treadle that a function of platformdirs finds. Raises OSError if there is no home directory."""
     try:

@@ -5,6 +5,7 @@ import re
 import sys
 import unicodedata
 from datetime import datetime
+from typing import TextIO
 
 import msgspec
 
@@ -77,9 +78,9 @@ def pad(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def is_terminal() -> bool:
-    """Whether stdout is a terminal."""
-    return sys.stdout.isatty()
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a stream, stdout if it is None, is a terminal."""
+    return (sys.stdout if stream is None else stream).isatty()
 
 
 def columns() -> int | None:
@@ -97,11 +98,12 @@ STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34,
 
 
 class Paint:
-    """Colours text by style name, unless stdout is not a terminal, TERM is dumb or NO_COLOR is set (no-color.org)."""
+    """Colours text by style name, unless the stream that it goes to, stdout if it is None, is not a terminal, TERM is
+    dumb or NO_COLOR is set (no-color.org)."""
 
-    def __init__(self, wanted: bool | None = None) -> None:
+    def __init__(self, wanted: bool | None = None, *, to: TextIO | None = None) -> None:
         if wanted is None:
-            wanted = is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+            wanted = is_terminal(to) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._wanted = wanted
 
     def __call__(self, style: str, text: str) -> str:

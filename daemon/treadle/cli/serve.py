@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from treadle.cli.options import Commands, data_dir_of, natural, positive
+from treadle.cli.options import Commands, agents_files_of, data_dir_of, natural, positive
 
 EXAMPLE = """\
 treadle serve --data-dir /tmp/try <<< '{"jsonrpc":"2.0","id":1,"method":"initialize"}'
@@ -32,6 +32,9 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="how long a streamed token may wait to be merged with the next; 0 disables it (default: %(default)s)",
     )
+    command.add_argument(
+        "--no-agents", action="store_true", help="run no agents: queued prompts wait for another daemon"
+    )
     command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to this file instead of stderr")
 
 
@@ -56,5 +59,7 @@ def run(options: argparse.Namespace) -> int:
         durability=options.durability,
         max_message_bytes=options.max_message_bytes,
         linger=options.linger_ms / 1000,
+        agents_files=lambda: agents_files_of(options),
+        runs_agents=not options.no_agents,
     )
     return asyncio.run(serve(served, methods_of, 0, stdout))

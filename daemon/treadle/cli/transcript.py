@@ -97,12 +97,15 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
         )
     }
     before = transcript.turns[0].position if transcript.left_out else None
+    newest = reader.read(lambda reads: reads.thread(thread_id, 1, LATEST))
     return msgspec.json.encode(
         {
-            "sequence": reader.read(lambda reads: reads.sequence()),
+            "sequence": newest.sequence,
             "threads": [transcript.thread],
             "turns": [turn.value for turn in transcript.turns],
             **found,
+            "prompts": newest.prompts,
+            "sessions": newest.sessions,
             "beforeCursor": None if before is None else encode_cursor(before),
         }
     )

@@ -96,6 +96,14 @@ class Client:
     activity_read = Call(endpoints.ACTIVITY_READ)
     turn_list = Call(endpoints.TURN_LIST)
     checkpoint_list = Call(endpoints.CHECKPOINT_LIST)
+    prompt_list = Call(endpoints.PROMPT_LIST)
+    approval_list = Call(endpoints.APPROVAL_LIST)
+    session_list = Call(endpoints.SESSION_LIST)
+    rule_list = Call(endpoints.RULE_LIST)
+    agent_list = Call(endpoints.AGENT_LIST)
+    checkpoint_create = Call(endpoints.CHECKPOINT_CREATE)
+    checkpoint_diff = Call(endpoints.CHECKPOINT_DIFF)
+    checkpoint_restore = Call(endpoints.CHECKPOINT_RESTORE)
     setting_list = Call(endpoints.SETTING_LIST)
     event_list = Call(endpoints.EVENT_LIST)
     search_query = Call(endpoints.SEARCH)
@@ -171,17 +179,21 @@ async def connect(
     command: Sequence[str] = DAEMON,
     initialize: bool = True,
     env: Mapping[str, str] | None = None,
+    start_new_session: bool = False,
 ) -> AsyncIterator[Client]:
     """Spawn a daemon that exits at the end of the block, or connect to a running one behind `pipes`; return a client.
 
     data_dir: of the spawned daemon; the user's default if None. arguments, env: further arguments and environment
-    variables of it. command: run instead of `treadle serve`. pipes: to read from and to write to, as streams or
-    descriptors, which are closed at the end of the block.
+    variables of it. command: run instead of `treadle serve`. start_new_session: Ctrl-C in the terminal does not reach
+    the spawned daemon. pipes: to read from and to write to, as streams or descriptors, which are closed at the end of
+    the block.
     """
     source: asyncio.BaseTransport | None = None
     if pipes is None:
         where = () if data_dir is None else ("--data-dir", str(data_dir))
-        client = await _spawn(*command, *where, *arguments, framing=framing, env=env)
+        client = await _spawn(
+            *command, *where, *arguments, framing=framing, env=env, start_new_session=start_new_session
+        )
         hello = {"process_id": os.getpid()}
     elif data_dir is not None or arguments or env is not None:
         raise ValueError("a daemon behind pipes runs already: give its data_dir, arguments and env to who starts it")
@@ -210,9 +222,10 @@ def _compare(version: int) -> None:
         )
 
 
-async def _spawn(*command: str, framing: Framing, env: Mapping[str, str] | None) -> Client:
+async def _spawn(*command: str, framing: Framing, env: Mapping[str, str] | None, start_new_session: bool) -> Client:
     process = await asyncio.create_subprocess_exec(
         *command,
+        start_new_session=start_new_session,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=None if env is None else {**os.environ, **env},

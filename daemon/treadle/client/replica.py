@@ -18,6 +18,9 @@ PLURALS = {
     "approvals": "approval",
     "checkpoints": "checkpoint",
     "settings": "setting",
+    "prompts": "prompt",
+    "sessions": "session",
+    "rules": "rule",
 }
 
 

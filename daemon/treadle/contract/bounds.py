@@ -13,6 +13,9 @@ from treadle.domain.commands import Command
 MAX_VALUE_BYTES: Final = 8 * 1024 * 1024
 """The limit of one text (in UTF-8) or one free JSON value (as compact JSON): `text`, `detail`, `value`, …"""
 
+MAX_DEPTH: Final = 128
+"""The limit of nested arrays and objects in one body, including the array of a batch."""
+
 
 def is_time(text: str) -> bool:
     """Whether the text is a moment in UTC: its date exists, which the pattern of Time cannot say."""

@@ -93,6 +93,11 @@ def request_failed(kind: str, message: str) -> RpcError:
     return RpcError(REQUEST_FAILED, message, {"kind": kind})
 
 
+def bad_config(reason: str) -> RpcError:
+    """A file in which agents are configured is invalid or cannot be read."""
+    return RpcError(REQUEST_FAILED, reason, {"kind": "badConfig"})
+
+
 def not_initialized() -> RpcError:
     """A request was sent before `initialize`."""
     return RpcError(NOT_INITIALIZED, "Server not initialized", {"kind": "notInitialized"})

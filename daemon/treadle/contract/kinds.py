@@ -87,6 +87,26 @@ KINDS: Final[dict[str, Kind]] = {
     "databaseNewer": Kind(
         errors.REQUEST_FAILED, "A newer version of treadle has upgraded the database. Start that version"
     ),
+    "badConfig": Kind(
+        errors.REQUEST_FAILED,
+        "A file in which agents are configured is invalid or cannot be read. The message names the file and the line",
+    ),
+    "gitMissing": Kind(errors.REQUEST_FAILED, "git is not installed, or cannot be run. Install it"),
+    "gitFailed": Kind(errors.REQUEST_FAILED, "git failed. The message has what it said"),
+    "tooSlow": Kind(errors.REQUEST_FAILED, "git took too long and was ended. Nothing was changed"),
+    "tooMuch": Kind(errors.REQUEST_FAILED, "git printed more than 64 MiB. Name fewer `paths`"),
+    "noRepository": Kind(
+        errors.REQUEST_FAILED, "The folder of the project does not exist, or is in no git repository: `git init`"
+    ),
+    "bareRepository": Kind(errors.REQUEST_FAILED, "The folder of the project is in a repository without a work tree"),
+    "folderTooWide": Kind(
+        errors.REQUEST_FAILED,
+        "The repository holds the home directory, or the data directory. Make one for the project: `git init`",
+    ),
+    "noCommit": Kind(errors.REQUEST_FAILED, "The commit of the checkpoint is not in the repository"),
+    "changedMeanwhile": Kind(
+        errors.REQUEST_FAILED, "A file was changed while it was to be restored. Nothing was restored. Try again"
+    ),
     "overloaded": Kind(
         errors.OVERLOADED,
         "A queue is full, or other processes keep the database busy. Nothing was done. Retry after `retryAfterMs` "
@@ -140,6 +160,25 @@ KINDS: Final[dict[str, Kind]] = {
         {"outcome": str | None},
     ),
     "unknownOption": Kind(errors.REJECTED, "The outcome must be one of the ids in `options`", {"options": list[str]}),
+    "noAgent": Kind(errors.REJECTED, "The thread has no agent. Assign one first: AssignAgent"),
+    "emptyPrompt": Kind(errors.REJECTED, "The prompt has neither text nor other content"),
+    "promptSent": Kind(
+        errors.REJECTED, "The prompt is not queued any more: it was sent or removed", {"promptId": GivenId}
+    ),
+    "sessionOpen": Kind(
+        errors.REJECTED, "A thread can have one open session. End `sessionId` first", {"sessionId": GivenId}
+    ),
+    "sessionEnded": Kind(errors.REJECTED, "The session has ended", {"sessionId": GivenId}),
+    "ruleScope": Kind(errors.REJECTED, "A rule holds in one thread or in one project, not in both"),
+    "emptyRule": Kind(errors.REJECTED, "The rule matches everything. Give `match` a kind, a command or a path"),
+    "ruleTooBroad": Kind(
+        errors.REJECTED,
+        "A rule that allows must say more than the kind: a `command` for `execute`, a `path` for other kinds. `fetch`, "
+        "`other` and `switch_mode` cannot be allowed",
+    ),
+    "ruleExpired": Kind(
+        errors.REJECTED, "`until` has passed by the daemon's clock, which says `now`", {"now": Timestamp}
+    ),
     "notFound": Kind(errors.NOT_FOUND, "The entity does not exist, or was deleted", {"entity": str, "id": str}),
     "versionConflict": Kind(
         errors.CONFLICT,

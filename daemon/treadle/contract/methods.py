@@ -10,7 +10,20 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 from treadle.contract import errors, params, results
 from treadle.contract.results import Page
 from treadle.domain.commands import AnyCommand, Command
-from treadle.domain.entities import Activity, Checkpoint, Hit, Message, Project, Setting, Thread, Turn
+from treadle.domain.entities import (
+    Activity,
+    Approval,
+    Checkpoint,
+    Hit,
+    Message,
+    Project,
+    Prompt,
+    Rule,
+    Session,
+    Setting,
+    Thread,
+    Turn,
+)
 from treadle.domain.events import StoredEvent
 
 PROTOCOL_VERSION = 1
@@ -119,6 +132,55 @@ CHECKPOINT_LIST = Endpoint(
     MAY_NOT_FIND,
     PAGE_BYTES,
 )
+PROMPT_LIST = Endpoint(
+    "prompt/list",
+    "List queued prompts, newest first.",
+    params.OfThreadOrAllParams,
+    Page[Prompt],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+APPROVAL_LIST = Endpoint(
+    "approval/list",
+    "List pending approvals, newest first.",
+    params.OfThreadOrAllParams,
+    Page[Approval],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+SESSION_LIST = Endpoint(
+    "session/list",
+    "List the sessions of the agent of a thread, newest first.",
+    params.OfThreadParams,
+    Page[Session],
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+RULE_LIST = Endpoint("rule/list", "List rules, newest first.", params.ListParams, Page[Rule], answer_bytes=PAGE_BYTES)
+AGENT_LIST = Endpoint("agent/list", "List the agents that are configured.", params.NoParams, results.ConfiguredAgents)
+CHECKPOINT_CREATE = Endpoint(
+    "checkpoint/create",
+    "Take a checkpoint of the folder of a thread's project.",
+    params.CreateCheckpointParams,
+    Checkpoint,
+    (errors.NOT_FOUND, errors.REJECTED),
+)
+CHECKPOINT_DIFF = Endpoint(
+    "checkpoint/diff",
+    "Compare a checkpoint with another one, or with the files as they are now.",
+    params.CheckpointDiffParams,
+    results.CheckpointDiff,
+    MAY_NOT_FIND,
+    PAGE_BYTES,
+)
+CHECKPOINT_RESTORE = Endpoint(
+    "checkpoint/restore",
+    "Put files back to a checkpoint, after taking one of what is there now.",
+    params.RestoreCheckpointParams,
+    results.Restoration,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )
@@ -145,7 +207,7 @@ SUBSCRIPTION_OPEN = Endpoint(
     PAGE_BYTES,
 )
 SUBSCRIPTION_CLOSE = Endpoint("subscription/close", "Close a subscription.", params.CloseParams, NULL, MAY_NOT_FIND)
-STATUS = Endpoint("daemon/status", "Versions, sizes and queues.", params.NoParams, results.Status)
+STATUS = Endpoint("daemon/status", "Versions, sizes, queues and running agents.", params.NoParams, results.Status)
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = tuple(one for one in vars().values() if isinstance(one, Endpoint))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from treadle.domain.commands import AnyCommand
 from treadle.domain.ids import Id, Name, Path, Syntax, ThreadSort, Topic, Word, note
@@ -72,6 +72,10 @@ class OfThreadParams(ListParams, frozen=True, kw_only=True):
     thread_id: Id
 
 
+class OfThreadOrAllParams(ListParams, frozen=True, kw_only=True):
+    thread_id: Annotated[Id | None, note("Only those of this thread")] = None
+
+
 class ReadParams(Params, frozen=True, kw_only=True):
     thread_id: Id
     id: Annotated[Id, note("The id of the message or activity")]
@@ -97,6 +101,34 @@ class SearchParams(ListParams, frozen=True, kw_only=True):
     thread_id: Annotated[Id | None, note("Search only this thread")] = None
     syntax: Annotated[Syntax, note("`plain`, or `fts5` for a query in the syntax of SQLite's FTS5")] = "plain"
     limit: Annotated[int, Meta(ge=1, le=100), note("The maximum number of results")] = 20
+
+
+class CreateCheckpointParams(Params, frozen=True, kw_only=True):
+    thread_id: Id
+    turn_id: Annotated[Id | None, note("The turn it belongs to, running or ended")] = None
+    message: Annotated[str, Meta(max_length=1024), note("What it is for")] = ""
+
+
+Paths = Annotated[
+    list[Path],
+    Meta(max_length=1000),
+    note("Only these files, and those in these folders, relative to the top of the work tree. If empty, all"),
+]
+
+
+class CheckpointDiffParams(ListParams, frozen=True, kw_only=True):
+    thread_id: Id
+    from_: Annotated[Id, note("The id of the earlier checkpoint")] = field(name="from")
+    to: Annotated[Id | None, note("The id of the later checkpoint. If missing, the files as they are now")] = None
+    paths: Paths = []
+    patches: Annotated[bool, note("Whether to send the unified diff of each file")] = False
+
+
+class RestoreCheckpointParams(Params, frozen=True, kw_only=True):
+    thread_id: Id
+    id: Annotated[Id, note("The id of the checkpoint")]
+    paths: Paths = []
+    dry_run: Annotated[bool, note("Only say what would be written and removed")] = False
 
 
 class OpenProjectParams(Params, frozen=True, kw_only=True):

@@ -4,7 +4,19 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from treadle.domain.entities import Activity, Approval, Checkpoint, Message, Project, Setting, Thread, Turn
+from treadle.domain.entities import (
+    Activity,
+    Approval,
+    Checkpoint,
+    Message,
+    Project,
+    Prompt,
+    Rule,
+    Session,
+    Setting,
+    Thread,
+    Turn,
+)
 from treadle.domain.events import StoredEvent
 from treadle.domain.ids import Durability, GivenId, note
 
@@ -66,6 +78,38 @@ class ProjectOpened(Struct, frozen=True):
     moved: Annotated[bool, note("Whether the project had another path before this request")]
 
 
+class ChangedFile(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A file that differs between two checkpoints."""
+
+    path: Annotated[str, note("Relative to the top of the work tree")]
+    old_path: Annotated[str | None, note("Of a renamed file")]
+    status: Literal["added", "removed", "modified", "renamed", "typeChanged"]
+    added: Annotated[int, note("Lines; 0 of a binary file")]
+    removed: Annotated[int, note("Lines; 0 of a binary file")]
+    binary: bool
+    patch: Annotated[str | None, note("The unified diff, if it was asked for")]
+    cut: Annotated[bool, note("Whether the diff ends early, for its size")]
+
+
+class CheckpointDiff(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Sorted by path."""
+
+    files: list[ChangedFile]
+    total: Annotated[int, note("The number of files, on all pages")]
+    added: Annotated[int, note("Lines, on all pages")]
+    removed: Annotated[int, note("Lines, on all pages")]
+    next_cursor: Annotated[str | None, note("The cursor of the next page, or null if this is the last one")]
+
+
+class Restoration(Struct, frozen=True, kw_only=True):
+    """What a restore did, or would do. Paths are relative to the top of the work tree."""
+
+    written: list[str]
+    removed: list[str]
+    left: Annotated[list[str], note("Files that differ and stay: ignored, skipped, or of another repository")]
+    before: Annotated[GivenId | None, note("The checkpoint of what was there before; null after a dry run")]
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list is sorted oldest first."""
 
@@ -76,6 +120,8 @@ class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     activities: list[Activity]
     approvals: list[Approval]
     checkpoints: list[Checkpoint]
+    prompts: Annotated[list[Prompt], note("All queued prompts of the thread, sorted by `position`")]
+    sessions: Annotated[list[Session], note("The newest session of the thread, as a list of one, or an empty list")]
     before_cursor: Annotated[str | None, note("The cursor of what is older, or null if there is nothing older")]
 
 
@@ -90,12 +136,25 @@ class IndexSnapshot(Struct, frozen=True):
 class SettingsSnapshot(Struct, frozen=True):
     sequence: int
     settings: list[Setting]
+    rules: Annotated[list[Rule], note("Sorted oldest first")]
 
 
 # The snapshots have no tag, so msgspec cannot decode a union of them. The schema can name it (contract/schema.py).
 OneSnapshot = Annotated[dict[str, Any], Meta(extra_json_schema={"x-is": "Snapshot"})]
 
-EntityName = Literal["project", "thread", "turn", "message", "activity", "approval", "checkpoint", "setting"]
+EntityName = Literal[
+    "project",
+    "thread",
+    "turn",
+    "message",
+    "activity",
+    "approval",
+    "checkpoint",
+    "setting",
+    "prompt",
+    "session",
+    "rule",
+]
 
 
 class UpsertChange(Struct, frozen=True, tag_field="type", tag="upsert"):
@@ -204,6 +263,21 @@ class WorkDoneProgressCreate(Struct, frozen=True):
     token: Annotated[str, note("The token for the `$/progress` notifications that follow")]
 
 
+AgentPhase = Literal[
+    "waiting",
+    "absent",
+    "starting",
+    "started",
+    "opening",
+    "ready",
+    "applying",
+    "beginning",
+    "prompting",
+    "cancelling",
+    "ending",
+]
+
+
 class Sizes(Struct, frozen=True, rename="camel"):
     """Sizes on disk, in bytes."""
 
@@ -216,6 +290,27 @@ class Queues(Struct, frozen=True, rename="camel"):
     requests: Annotated[int, note("Requests that are not yet answered, including this one")]
     output_bytes: Annotated[int, note("Output that the client has not yet read, in bytes")]
     subscriptions: Annotated[int, note("Open subscriptions")]
+
+
+class ConfiguredAgent(Struct, frozen=True):
+    name: str
+    command: Annotated[str, note("Its program, without the arguments, which may be secret")]
+
+
+class ConfiguredAgents(Struct, frozen=True):
+    agents: Annotated[list[ConfiguredAgent], note("Sorted by name")]
+
+
+class RunningAgent(Struct, frozen=True, rename="camel"):
+    """An agent that a daemon runs, or is about to."""
+
+    thread_id: GivenId
+    agent: Annotated[str, note("Its name")]
+    phase: Annotated[
+        AgentPhase,
+        note("What it does: `waiting` for a place, `prompting` while a turn runs, `ready` between two turns"),
+    ]
+    pid: Annotated[int | None, note("Its process id, or null if it has no process yet")]
 
 
 class Status(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -233,3 +328,7 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]
+    agents: Annotated[list[RunningAgent], note("The agents that this daemon runs, or is about to")]
+    host_pid: Annotated[
+        int | None, note("The process id of the host, which runs the agents of all daemons. Null if no host runs")
+    ]

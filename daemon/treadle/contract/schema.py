@@ -16,7 +16,7 @@ from msgspec import Struct
 from treadle.contract import params, results
 from treadle.contract.kinds import KINDS, Kind
 from treadle.contract.methods import CLIENT_ENDPOINTS, ENDPOINTS, FROM_CLIENT, PROTOCOL_VERSION, TO_CLIENT, Endpoint
-from treadle.domain import commands, entities, events
+from treadle.domain import agent_commands, agent_events, commands, entities, events
 from treadle.domain.commands import COMMANDS, AnyCommand
 from treadle.domain.entities import ENTITIES
 from treadle.domain.events import EVENTS, AnyEvent
@@ -36,7 +36,7 @@ _UNIONS: dict[str, Any] = {
 _SNAPSHOTS = (results.IndexSnapshot, results.ThreadSnapshot, results.SettingsSnapshot)
 _STRUCTS: dict[str, type[Struct]] = {
     name: value
-    for module in (commands, events, entities, params, results)
+    for module in (commands, agent_commands, events, agent_events, entities, params, results)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, Struct)
 }

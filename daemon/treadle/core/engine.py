@@ -15,6 +15,8 @@ from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
+from treadle.domain import agent_commands as ac
+from treadle.domain import agent_commands as agents
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
@@ -30,7 +32,10 @@ MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended
 MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
+NAMING = (c.StartTurn, agents.QueuePrompt, agents.ResumeQueue, agents.OpenSession)  # their events name the runner
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
+OWNED = c.StartTurn | ac.QueuePrompt | ac.ResumeQueue | ac.OpenSession
+"""Commands whose events name this daemon: it must be known to be alive before they are appended."""
 
 
 class Overloaded(Exception):
@@ -53,9 +58,9 @@ class Engine:
     """Runs as one task. Every command enters through `submit`.
 
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
-    of the log. waiting: called with true while commands wait for another process that rebuilds the projections, with
-    false afterwards. is_appending: whether the log's thread works for it now. The others are bounds: see the constants
-    above.
+    of the log and the events. waiting: called with true while commands wait for another process that rebuilds the
+    projections, with false afterwards. is_appending: whether the log's thread works for it now. The others are bounds:
+    see the constants above.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Engine:
         *,
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
-        published: Callable[[int], None] = lambda sequence: None,
+        published: Callable[[int, list[bytes]], None] = lambda sequence, events: None,
         waiting: Callable[[bool], None] = lambda waits: None,
         max_group: int = MAX_GROUP,
         max_group_bytes: int = MAX_GROUP_BYTES,
@@ -147,6 +152,7 @@ class Engine:
         self._queue.append(submission)
         self._queued += len(submission.commands)
         self._arrived.set()
+        self._linger.arrived(submission)
         return submission
 
     async def _run(self) -> None:
@@ -154,7 +160,7 @@ class Engine:
             self._idle.set()
             await self._arrived.wait()
             self._idle.clear()
-            await self._linger.wait(self._queue, self._arrived)
+            await self._linger.wait(self._queue)
             await self._run_group(self._take())  # a call, so that no local variable keeps the group while it waits
 
     async def _run_group(self, group: list[Submission]) -> None:
@@ -199,11 +205,11 @@ class Engine:
     async def _process(self, group: list[Submission]) -> None:
         """Answer every submission of the group."""
         busy_until = asyncio.get_running_loop().time() + self._busy_patience
-        starts = any(isinstance(command, c.StartTurn) for submission in group for command, _ in submission.commands)
+        names_us = any(isinstance(command, NAMING) for submission in group for command, _ in submission.commands)
         while True:
             self.is_appending = True
             try:
-                if starts:
+                if names_us:
                     self.store.runner.acquire()
                 decided = await self.store.write(lambda log: self._decide_and_append(log, group))
             except StorageError as error:
@@ -231,7 +237,7 @@ class Engine:
             await self.store.append_queue.lost()
         decided.answer()
         if decided.payloads:
-            self.published(self._state.sequence)
+            self.published(self._state.sequence, decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
         if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
@@ -269,7 +275,8 @@ class Engine:
                 fresh |= {key for key in keys if key[-1] in new_ids}
         command_ids = [s.command_id for s in group if s.command_id is not None]
         unknown = [key for key in named - fresh if key not in self._state]
-        if unknown or command_ids:
+        answers: dict[str, tuple[CommandRecord, list[Any]]] = {}
+        if unknown or command_ids or not self._state:  # an empty state has no sequence yet
             loaded = log.load(unknown, command_ids)
             if loaded.sequence != self._state.sequence:
                 if len(unknown) < len(named - fresh):
@@ -277,8 +284,9 @@ class Engine:
                 self._state, self._state_bytes = State(loaded.sequence), 0
             self._state.load(loaded.state)
             self._state_bytes += sum(map(_detail_bytes, loaded.state.values()))
+            answers = loaded.answers
         self._state.load(dict.fromkeys(key for key in fresh if key not in self._state))
-        return loaded.answers if unknown or command_ids else {}
+        return answers
 
 
 def _detail_bytes(entity: Any) -> int:

@@ -112,7 +112,7 @@ class Group:
         self._max_merged = max_merged
         self._events: list[e.Event] = []
         self._deltas: dict[int, Delta] = {}
-        self._last_delta: Delta | None = None
+        self._open_deltas: dict[str, Delta] = {}  # by thread: its last event, where only deltas came after it
         self._accepted: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._rejected: list[tuple[Submission, Exception]] = []
         self._repeated: list[tuple[Submission, BatchDispatched]] = []
@@ -178,11 +178,12 @@ class Group:
             return
         self._accepted.append((submission, ranges))
         if len(self._events) > length:
-            self._last_delta = None
             if submission.mergeable:
                 event = self._events[-1]
                 assert isinstance(event, e.MessageAppended)
-                self._last_delta = Delta(event, length)
+                self._open_deltas[event.thread_id] = Delta(event, length)
+            else:
+                self._open_deltas.clear()
 
     def answer(self) -> None:
         """Tell every submission what became of it; the append is on disk."""
@@ -196,18 +197,13 @@ class Group:
             submission.answer(answer)
 
     def _join(self, submission: Submission) -> bool:
-        """Add a delta's text to the event before it, where that is a delta of the same message."""
+        """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""
         command = submission.commands[0][0]
-        last = self._last_delta
-        if (
-            last is None
-            or not isinstance(command, c.AppendMessage)
-            or command.id != last.event.id
-            or command.thread_id != last.event.thread_id
-            or last.length + len(command.text) > self._max_merged
-        ):
+        assert isinstance(command, c.AppendMessage)
+        last = self._open_deltas.get(command.thread_id)
+        if last is None or command.id != last.event.id or last.length + len(command.text) > self._max_merged:
             return False
-        # The message was open for the delta before, and nothing has happened since.
+        # The message was open for the delta before, and nothing but deltas has happened since.
         last.texts.append(command.text)
         last.length += len(command.text)
         self._deltas[last.index] = last

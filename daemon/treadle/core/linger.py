@@ -18,26 +18,21 @@ class Linger:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._not_before = 0.0
+        self._ended: asyncio.Future[None] | None = None
 
-    async def wait(self, queue: deque[Submission], arrived: asyncio.Event) -> None:
+    def arrived(self, submission: Submission) -> None:
+        """End the wait for what is not a delta. A delta wakes nobody: many may come in one wait."""
+        if self._ended is not None and not self._ended.done() and not submission.mergeable:
+            self._ended.set_result(None)
+
+    async def wait(self, queue: deque[Submission]) -> None:
         """Wait until the time is over, or until something that is not a delta is in the queue."""
         loop = asyncio.get_running_loop()
-        if self._seconds <= 0 or loop.time() < self._not_before:
+        if self._seconds <= 0 or loop.time() < self._not_before or not all(one.mergeable for one in queue):
             return
-        until = loop.time() + self._seconds
         before = len(queue)
-        seen = 0
-        while loop.time() < until:
-            while seen < len(queue):
-                if not queue[seen].mergeable:
-                    return
-                seen += 1
-            arrived.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await arrived.wait()
-            except TimeoutError:
-                break
-        arrived.set()
-        if len(queue) == before:
+        self._ended = loop.create_future()
+        ended, _ = await asyncio.wait([self._ended], timeout=self._seconds)
+        self._ended = None
+        if not ended and len(queue) == before:
             self._not_before = loop.time() + self.PAUSE

@@ -1,29 +1,43 @@
-"""Interrupts the turns of daemons that have exited."""
+"""Ends what daemons that have exited left: their turns, their agents' sessions, and the queues they were to send."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from treadle.core.engine import Engine, Overloaded
-from treadle.domain.commands import InterruptTurn
+from treadle.domain.agent_commands import EndSession, PauseQueue
+from treadle.domain.commands import Command, InterruptTurn
 from treadle.domain.errors import Rejected
 from treadle.store.errors import StorageError
-from treadle.store.ports import DataDirectory, TurnOwner
+from treadle.store.ports import DataDirectory, QueueOwner, Reads, SessionOwner, TurnOwner
 
 log = logging.getLogger(__name__)
 
 LOOK_FOR_GONE = 1.0  # seconds between two checks
 
+Owned = tuple[list[TurnOwner], list[SessionOwner], list[QueueOwner]]
+
 
 class Recovery:
-    """Finds daemons that exited without ending their turns. looking: called before each check."""
+    """Finds daemons that exited without ending what they ran.
+
+    looking: called before each check. has_host: whether a host sends the prompts of all daemons: their queues are left
+    to it.
+    """
 
     def __init__(
-        self, store: DataDirectory, engine: Engine, looking: Callable[[], None], *, every: float = LOOK_FOR_GONE
+        self,
+        store: DataDirectory,
+        engine: Engine,
+        looking: Callable[[], None],
+        *,
+        has_host: Callable[[], bool],
+        every: float = LOOK_FOR_GONE,
     ) -> None:
         self._store = store
         self._engine = engine
         self._looking = looking
+        self._has_host = has_host
         self._every = every
         self._failure = ""
 
@@ -35,36 +49,60 @@ class Recovery:
             await self.look()
 
     async def look(self) -> None:
-        """Check once, and interrupt such turns. A failure is logged once and retried with the next check."""
+        """Check once, and end what such daemons left. A failure is logged once and retried with the next check."""
         try:
-            await self.interrupt_turns_of_gone_runners()
+            await self.end_what_gone_daemons_left()
         except (StorageError, Overloaded) as error:
             if str(error) != self._failure:  # once, not every second
-                log.warning("failed to interrupt turns of daemons that have exited, will retry: %s", error)
+                log.warning("failed to end what daemons that have exited left, will retry: %s", error)
             self._failure = str(error)
         else:
             self._failure = ""
 
-    async def interrupt_turns_of_gone_runners(self) -> None:
-        """Append TurnInterrupted for every running turn of a daemon that has exited."""
+    async def end_what_gone_daemons_left(self) -> None:
+        """Interrupt the turns, end the sessions and pause the queues of every daemon that has exited."""
         runner = self._store.runner
-        turns = await self._store.read(lambda reads: reads.running_turns())
-        ended = {turn.runner for turn in turns if turn.runner != runner.name and runner.is_gone(turn.runner)}
-        gone = ended | runner.left_behind()
-        await self._interrupt([turn for turn in turns if turn.runner in gone], "the daemon that ran it is gone")
+        owned = await self._store.read(_owned)
+        names = {one.runner for some in owned for one in some} - {runner.name}
+        gone = {name for name in names if runner.is_gone(name)} | runner.left_behind()
+        await self._end(owned, gone, "the daemon that ran it is gone", "the daemon that was to send it is gone")
         for name in gone:
             runner.forget(name)
 
-    async def interrupt_own(self, reason: str) -> None:
-        """Interrupt the turns of this daemon, which is about to exit."""
-        turns = await self._store.read(lambda reads: reads.running_turns())
-        await self._interrupt([turn for turn in turns if turn.runner == self._store.runner.name], reason)
+    async def end_own(self, reason: str) -> None:
+        """The same for this daemon, which is about to exit."""
+        await self._end(await self._store.read(_owned), {self._store.runner.name}, reason, reason)
 
-    async def _interrupt(self, turns: list[TurnOwner], reason: str) -> None:
-        answers = [
-            self._engine.submit([InterruptTurn(thread_id=turn.thread_id, id=turn.id, reason=reason)]).future
+    async def _end(self, owned: Owned, runners: Collection[str], reason: str, why_paused: str) -> None:
+        turns, sessions, queues = owned
+        ending: list[Command] = [
+            InterruptTurn(thread_id=turn.thread_id, id=turn.id, reason=reason, confirmed=False)
             for turn in turns
+            if turn.runner in runners
         ]
+        ending += [
+            EndSession(thread_id=session.thread_id, id=session.id, reason=reason)
+            for session in sessions
+            if session.runner in runners
+        ]
+        if ending:
+            await self._submit(ending)
+            queues = await self._store.read(lambda reads: reads.open_queues())
+        # With the version, because another daemon may have taken the queue over meanwhile.
+        pausing: list[Command] = [
+            PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
+            for queue in queues
+            if queue.runner in runners
+        ]
+        if pausing and not self._has_host():
+            await self._submit(pausing)
+
+    async def _submit(self, commands: list[Command]) -> None:
+        answers = [self._engine.submit([command]).future for command in commands]
         for outcome in await asyncio.gather(*answers, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):  # another daemon did it first
                 raise outcome
+
+
+def _owned(reads: Reads) -> Owned:
+    return reads.running_turns(), reads.open_sessions(), reads.open_queues()

@@ -7,10 +7,14 @@ makes it idempotent. Every command of a thread may carry `expectedVersion`, whic
 
 from typing import Annotated, ClassVar, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
+from treadle.domain import agent_commands as agents
 from treadle.domain import events as e
+from treadle.domain.command import Command as Command
+from treadle.domain.command import ThreadCommand as ThreadCommand
+from treadle.domain.command import missing_ids as missing_ids
+from treadle.domain.command import with_ids as with_ids
 from treadle.domain.ids import (
     ActivityStatus,
     Content,
@@ -23,26 +27,10 @@ from treadle.domain.ids import (
     Remote,
     Role,
     SettingKey,
-    Time,
     Version,
     Word,
     note,
 )
-
-
-class Command(Struct, frozen=True, kw_only=True, tag=True, rename="camel", forbid_unknown_fields=True):
-    NEW_IDS: ClassVar[tuple[str, ...]] = ()
-
-    command_id: Annotated[
-        Id | None, note("Identifies this command forever. If it is sent again, the stored answer is returned")
-    ] = None
-    at: Annotated[
-        Time | None,
-        note(
-            "When it happened, for imports: at most a minute after the daemon's clock. If missing, when the daemon "
-            "received it"
-        ),
-    ] = None
 
 
 class CreateProject(Command, frozen=True, kw_only=True):
@@ -73,14 +61,6 @@ class DeleteProject(Command, frozen=True, kw_only=True):
 
     id: Annotated[Id, note("The project's id")]
     cascade: Annotated[bool, note("Delete its threads as well, including archived ones")] = False
-
-
-class ThreadCommand(Command, frozen=True, kw_only=True):
-    thread_id: Id
-    expected_version: Annotated[
-        Version | None,
-        note("Reject the command with a conflict unless the thread's `version` is this (0: the thread does not exist)"),
-    ] = None
 
 
 class ParentThread(e.GivenParent, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,6 +128,7 @@ class StartTurn(ThreadCommand, frozen=True, kw_only=True):
     prompt: Annotated[str, note("The user's text. May be empty")] = ""
     content: Annotated[Content | None, note("The prompt as content blocks. Text is in them or in `prompt`")] = None
     message_id: Annotated[Id | None, note("The id of the prompt's message. Assigned if missing")] = None
+    prompt_id: Annotated[Id | None, note("The queued prompt that it answers: it leaves the queue")] = None
 
 
 class CompleteTurn(ThreadCommand, frozen=True, kw_only=True):
@@ -177,12 +158,16 @@ class CancelTurn(ThreadCommand, frozen=True, kw_only=True):
 
 
 class InterruptTurn(ThreadCommand, frozen=True, kw_only=True):
-    """Stop a turn. If no turn is running, nothing changes."""
+    """Stop a turn. If no turn is running, nothing changes. A turn of a queued prompt is `cancelling` until the agent
+    has stopped."""
 
     id: Annotated[Id | None, note("The turn's id. If missing, the turn that is running, if any")] = None
     reason: Annotated[str | None, note("If missing, `interrupted by the client`")] = None
     by: Annotated[Word | None, note("Who interrupted it")] = None
-    confirmed: Annotated[bool | None, note("Whether the agent confirmed that it has stopped")] = None
+    confirmed: Annotated[
+        bool | None,
+        note("For what runs the agent: the turn has ended, and whether the agent confirmed that it has stopped"),
+    ] = None
 
 
 class AddMessage(ThreadCommand, frozen=True, kw_only=True):
@@ -198,6 +183,7 @@ class AddMessage(ThreadCommand, frozen=True, kw_only=True):
     streaming: Annotated[bool, note("Whether text may be appended until the message is completed or its turn ends")] = (
         False
     )
+    prompt_id: Annotated[Id | None, note("The queued prompt that becomes this message: it leaves the queue")] = None
 
 
 class AppendMessage(ThreadCommand, frozen=True, kw_only=True):
@@ -259,6 +245,7 @@ class RequestApproval(ThreadCommand, frozen=True, kw_only=True):
         note("The options to choose from. The `id` of an option has 1 to 128 characters of any kind"),
     ]
     detail: Annotated[Json, note("Any JSON")] = None
+    activity_id: Annotated[Id | None, note("The activity that waits for it, such as a tool call")] = None
 
 
 class ResolveApproval(ThreadCommand, frozen=True, kw_only=True):
@@ -266,10 +253,17 @@ class ResolveApproval(ThreadCommand, frozen=True, kw_only=True):
 
     id: Annotated[Id, note("The approval's id")]
     outcome: Annotated[str | None, note("The id of the chosen option. null cancels the approval")]
+    by: Annotated[Word | None, note("Who answers, as a word")] = None
+    rule_id: Annotated[Id | None, note("The rule that answers")] = None
+    content: Annotated[Json, note("What was filled in, where the approval is a form")] = None
+
+
+class SkippedPathname(e.SkippedFile, frozen=True, forbid_unknown_fields=True):
+    """A file or folder that a checkpoint leaves out."""
 
 
 class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """Record a git ref that holds the state of the workspace. treadle records it and does not run git."""
+    """Record a git ref that holds the state of the workspace. `checkpoint/create` makes one and records it."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -280,6 +274,7 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     commit: Annotated[ObjectId | None, note("The id of the git commit")] = None
     tree: Annotated[ObjectId | None, note("The id of the git tree")] = None
     phase: Annotated[Phase, note("When it was made: before or after a turn of the agent, or on request")] = "manual"
+    skipped: Annotated[list[SkippedPathname], Meta(max_length=100), note("What it leaves out")] = []
 
 
 class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
@@ -290,7 +285,16 @@ class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
 
 
 class RestoreCheckpoint(ThreadCommand, frozen=True, kw_only=True):
-    """Record that the workspace was restored to this checkpoint."""
+    """Record that the workspace was restored to this checkpoint. `checkpoint/restore` does both."""
+
+    id: Annotated[Id, note("The checkpoint's id")]
+    before: Annotated[Id | None, note("The checkpoint of what was there before")] = None
+    written: Annotated[list[Path], Meta(max_length=1000), note("Files that were written")] = []
+    removed: Annotated[list[Path], Meta(max_length=1000), note("Files that were removed")] = []
+
+
+class PruneCheckpoint(ThreadCommand, frozen=True, kw_only=True):
+    """Record that a checkpoint was deleted, to free its space."""
 
     id: Annotated[Id, note("The checkpoint's id")]
 
@@ -326,18 +330,10 @@ AnyCommand = (
     | CreateCheckpoint
     | FailCheckpoint
     | RestoreCheckpoint
+    | PruneCheckpoint
     | ChangeSetting
+    | agents.AnyAgentCommand
 )
 
 COMMANDS: tuple[type[Command], ...] = get_args(AnyCommand)
 BY_TYPE: dict[str, type[Command]] = {str(c.__struct_config__.tag): c for c in COMMANDS}
-
-
-def missing_ids(command: Command) -> list[str]:
-    """The names of the id fields that the engine has to assign."""
-    return [name for name in command.NEW_IDS if getattr(command, name) is None]
-
-
-def with_ids(command: Command, ids: dict[str, str]) -> Command:
-    """A copy of the command with these ids."""
-    return msgspec.structs.replace(command, **ids)

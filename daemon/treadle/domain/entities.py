@@ -4,8 +4,21 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from treadle.domain.events import GivenOrigin, OfferedOption
-from treadle.domain.ids import ActivityStatus, GivenId, Json, Phase, Role, Timestamp, note
+from treadle.domain.agent_events import GivenMatch, GivenScope
+from treadle.domain.events import GivenOrigin, OfferedOption, SkippedFile
+from treadle.domain.ids import (
+    ActivityStatus,
+    Content,
+    Decision,
+    GivenId,
+    How,
+    Json,
+    Phase,
+    Role,
+    Timestamp,
+    When,
+    note,
+)
 
 
 class Entity(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -23,6 +36,30 @@ class Project(Entity, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
+class Assigned(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The agent of a thread."""
+
+    name: Annotated[str, note("Its name in agents.json")]
+    mode: Annotated[str | None, note("The mode of its sessions; null: that of agents.json")]
+    options: Annotated[dict[str, Json], note("The options that were chosen, by their ids")]
+
+
+class NeededAuth(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The login that an agent needs."""
+
+    agent: str
+    reason: str
+    methods: Annotated[list[Json], note("The ways to log in, as the agent gave them")]
+
+
+class Spent(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What turns used, as far as agents said."""
+
+    cost: float | None
+    currency: str | None
+    tokens: int | None
+
+
 class Thread(Entity, frozen=True, kw_only=True):
     """A conversation in a project."""
 
@@ -30,9 +67,18 @@ class Thread(Entity, frozen=True, kw_only=True):
     project_id: GivenId
     title: str
     status: Annotated[
-        Literal["idle", "running", "waiting", "cancelling"],
-        note("`waiting` while the running turn has a pending approval, `cancelling` after it was asked to stop"),
+        Literal["idle", "queued", "paused", "needsAuth", "running", "waiting", "cancelling"],
+        note(
+            "`waiting` while the running turn has a pending approval, `cancelling` after it was asked to stop. Without "
+            "a turn: `queued` while prompts are about to be sent, `paused` while they are held, `needsAuth` until the "
+            "agent is logged in"
+        ),
     ]
+    agent: Annotated[Assigned | None, note("The agent that runs its prompts")]
+    queued: Annotated[int, note("The number of queued prompts")]
+    queue_paused: Annotated[str | None, note("Why queued prompts are not sent")]
+    auth_required: NeededAuth | None
+    usage: Annotated[Spent | None, note("What all of its turns used; null if no agent said")]
     origin: Annotated[GivenOrigin | None, note("The tool and the session that it comes from")]
     archived_at: Timestamp | None
     version: Annotated[
@@ -50,6 +96,8 @@ class Turn(Entity, frozen=True, kw_only=True):
     thread_id: GivenId
     status: Literal["running", "completed", "failed", "interrupted"]
     runner: Annotated[str, note("The daemon that runs it or ran it: `machineId.name`")]
+    prompt_id: Annotated[str | None, note("The queued prompt that it answers; null if the client started it")]
+    spent: Annotated[Spent | None, note("What it used, if the agent said")]
     stop_reason: Annotated[str | None, note("Why the agent stopped, if the turn was completed")]
     reason: Annotated[str | None, note("Why the turn was interrupted, if it was")]
     by: Annotated[str | None, note("Who interrupted it, if that was said")]
@@ -77,6 +125,7 @@ class Message(Entity, frozen=True, kw_only=True):
         list[Json] | None, note("The content blocks, if it has any; null if they have more than 65,536 bytes")
     ]
     content_bytes: Annotated[int | None, note("The size of content that was left out for its size, otherwise null")]
+    prompt_id: Annotated[str | None, note("The queued prompt that became this message of a running turn")]
     status: Literal["streaming", "complete"]
     created_at: Timestamp
     completed_at: Timestamp | None
@@ -110,6 +159,10 @@ class Approval(Entity, frozen=True, kw_only=True):
     outcome: Annotated[
         str | None, note("The id of the chosen option. null while the approval is pending, or if it was cancelled")
     ]
+    activity_id: Annotated[str | None, note("The activity that waits for it, such as a tool call")]
+    by: Annotated[str | None, note("Who answered, if that was said")]
+    rule_id: Annotated[str | None, note("The rule that answered")]
+    content: Annotated[Json, note("What was filled in, where the approval is a form")]
     created_at: Timestamp
     resolved_at: Timestamp | None
 
@@ -125,6 +178,7 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     commit: Annotated[str | None, note("The id of the git commit")]
     tree: Annotated[str | None, note("The id of the git tree")]
     phase: Phase
+    skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")]
     created_at: Timestamp
     restored_at: Annotated[Timestamp | None, note("When it was last restored")]
 
@@ -137,7 +191,52 @@ class Setting(Entity, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
-AnyEntity = Project | Thread | Turn | Message | Activity | Approval | Checkpoint | Setting
+class Prompt(Entity, frozen=True, kw_only=True):
+    """A queued prompt. It is removed when it is sent: its text is then a message of a turn."""
+
+    id: GivenId
+    thread_id: GivenId
+    text: str
+    content: Content | None
+    when: When
+    position: Annotated[float, note("Prompts are sent in this order, those to steer first")]
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class Session(Entity, frozen=True, kw_only=True):
+    """An agent that runs for a thread, or ran. Snapshots have the newest one of a thread."""
+
+    id: GivenId
+    thread_id: GivenId
+    agent: Annotated[str, note("Its name in agents.json")]
+    release: Annotated[str | None, note("The version of the agent")]
+    session_id: Annotated[str, note("The agent's own id of the session")]
+    how: How
+    capabilities: Annotated[dict[str, Json], note("What the agent can do, as it says")]
+    options: Annotated[list[Json], note("The options of the session, as the agent gave them")]
+    runner: Annotated[str, note("The daemon that runs the agent or ran it: `machineId.name`")]
+    context_lost: Annotated[str | None, note("Why it does not know what was said before, if so")]
+    reason: Annotated[str | None, note("Why it ended; null while the agent runs")]
+    exit_status: Annotated[int | None, note("Negative: the number of the signal that ended the agent")]
+    stderr: Annotated[str | None, note("The last lines that the agent wrote to stderr")]
+    created_at: Timestamp
+    ended_at: Timestamp | None
+
+
+class Rule(Entity, frozen=True, kw_only=True):
+    """Answers approvals without asking."""
+
+    id: GivenId
+    scope: GivenScope
+    agent: Annotated[str | None, note("Only for this agent")]
+    match: GivenMatch
+    decision: Decision
+    until: Annotated[Timestamp | None, note("It does not hold any more from this time on")]
+    created_at: Timestamp
+
+
+AnyEntity = Project | Thread | Turn | Message | Activity | Approval | Checkpoint | Setting | Prompt | Session | Rule
 
 ENTITIES: dict[str, type[Entity]] = {
     "project": Project,
@@ -148,6 +247,9 @@ ENTITIES: dict[str, type[Entity]] = {
     "approval": Approval,
     "checkpoint": Checkpoint,
     "setting": Setting,
+    "prompt": Prompt,
+    "session": Session,
+    "rule": Rule,
 }
 
 

@@ -9,11 +9,10 @@ from typing import Annotated, get_args
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Role, Timestamp, note
-
-
-class Event(Struct, frozen=True, kw_only=True, tag=True, rename="camel", omit_defaults=True):
-    at: Annotated[Timestamp, note("When it happened. Later events may have earlier times")]
+from treadle.domain import agent_events as agents
+from treadle.domain.event import Event as Event
+from treadle.domain.event import ThreadEvent as ThreadEvent
+from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Role, note
 
 
 class ProjectCreated(Event, frozen=True, kw_only=True):
@@ -34,10 +33,6 @@ class ProjectUpdated(Event, frozen=True, kw_only=True):
 
 class ProjectDeleted(Event, frozen=True, kw_only=True):
     id: GivenId
-
-
-class ThreadEvent(Event, frozen=True, kw_only=True):
-    thread_id: GivenId
 
 
 class GivenParent(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -91,6 +86,9 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     runner: Annotated[GivenId, note("The daemon that runs the turn: its machine and its name there, `machineId.name`")]
+    prompt_id: Annotated[
+        GivenId | None, note("The queued prompt that it answers. Missing if the client started it")
+    ] = None
 
 
 class TurnCompleted(ThreadEvent, frozen=True, kw_only=True):
@@ -126,6 +124,7 @@ class MessageAdded(ThreadEvent, frozen=True, kw_only=True):
     text: Annotated[str, note("Missing if it is empty, or if the text is in `content`")] = ""
     content: Content | None = None
     streaming: bool = False
+    prompt_id: Annotated[GivenId | None, note("The queued prompt that became this message of a running turn")] = None
 
 
 class MessageAppended(ThreadEvent, frozen=True, kw_only=True):
@@ -171,11 +170,23 @@ class ApprovalRequested(ThreadEvent, frozen=True, kw_only=True):
     title: str
     options: list[OfferedOption]
     detail: Json = None
+    activity_id: Annotated[GivenId | None, note("The activity that waits for it, such as a tool call")] = None
 
 
 class ApprovalResolved(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     outcome: Annotated[str | None, note("The id of the chosen option, or null if it was cancelled")]
+    by: Annotated[str | None, note("Who answered, if that was said: `rule`, `turnEnd`, `agent`, …")] = None
+    rule_id: Annotated[GivenId | None, note("The rule that answered")] = None
+    content: Annotated[Json, note("What was filled in, where the approval is a form")] = None
+
+
+class SkippedFile(Struct, frozen=True, rename="camel"):
+    """A file or folder that a checkpoint leaves out. A newer release may add members."""
+
+    path: Annotated[str, note("Relative to the repository")]
+    reason: Annotated[str, note("`size`, `count`, `repository` or `unreadable`")]
+    bytes: Annotated[int, note("Its size; 0 if it is not known")] = 0
 
 
 class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
@@ -186,6 +197,7 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     commit: str | None = None
     tree: str | None = None
     phase: Phase = "manual"
+    skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")] = []
 
 
 class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
@@ -194,6 +206,15 @@ class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
 
 
 class CheckpointRestored(ThreadEvent, frozen=True, kw_only=True):
+    id: GivenId
+    before: Annotated[GivenId | None, note("The checkpoint of what was there before, to undo it")] = None
+    written: Annotated[list[str], note("Files that were written, at most 1,000 of them, relative to the folder")] = []
+    removed: Annotated[list[str], note("Files that were removed, likewise")] = []
+
+
+class CheckpointPruned(ThreadEvent, frozen=True, kw_only=True):
+    """The checkpoint was deleted, to free its space."""
+
     id: GivenId
 
 
@@ -226,7 +247,9 @@ AnyEvent = (
     | CheckpointCreated
     | CheckpointFailed
     | CheckpointRestored
+    | CheckpointPruned
     | SettingChanged
+    | agents.AnyAgentEvent
 )
 
 EVENTS: tuple[type[Event], ...] = get_args(AnyEvent)

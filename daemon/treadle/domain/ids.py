@@ -46,6 +46,14 @@ Phase = Literal["before", "after", "manual"]
 ActivityStatus = Literal["pending", "running", "completed", "failed"]
 UNFINISHED: tuple[ActivityStatus, ...] = ("pending", "running")
 
+When = Literal["idle", "steer"]
+"""When a prompt is sent: once the thread is idle, or into the running turn."""
+How = Literal["new", "load", "resume", "fork"]
+"""How a session of an agent was opened: anew, or from an earlier one, by the method of the Agent Client Protocol."""
+Decision = Literal["allow", "ask", "deny"]
+BudgetScope = Literal["turn", "thread"]
+BudgetLimit = Literal["cost", "tokens", "minutes"]
+
 Topic = Literal["index", "thread", "settings", "events"]
 """What a client can subscribe to."""
 

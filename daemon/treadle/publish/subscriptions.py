@@ -111,7 +111,7 @@ class Subscriber:
             case "thread":
                 return touched.entities if touched.thread_id == self.thread_id else []
             case "settings":
-                return [key for key in touched.entities if key.entity == "setting"]
+                return [key for key in touched.entities if key.entity in ("setting", "rule")]
             case "events":
                 return []
 

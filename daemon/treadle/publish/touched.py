@@ -14,7 +14,7 @@ STEP = 100  # keys whose rows are read at once
 
 
 class EntityKey(NamedTuple):
-    """Identifies an entity. thread_id: None for projects, threads and settings, whose id or key is unique."""
+    """Identifies an entity. thread_id: None for projects, threads, settings and rules, whose id or key is unique."""
 
     entity: EntityName
     thread_id: str | None
@@ -59,7 +59,20 @@ _ENTITY_OF: dict[str, EntityName] = {
     "ApprovalResolved": "approval",
     "CheckpointCreated": "checkpoint",
     "CheckpointRestored": "checkpoint",
+    "CheckpointPruned": "checkpoint",
     "SettingChanged": "setting",
+    "PromptQueued": "prompt",
+    "PromptEdited": "prompt",
+    "PromptMoved": "prompt",
+    "PromptRemoved": "prompt",
+    "PromptSent": "prompt",
+    "SessionOpened": "session",
+    "SessionChanged": "session",
+    "SessionEnded": "session",
+    "ContextLost": "session",
+    "UsageReported": "turn",
+    "RuleAdded": "rule",
+    "RuleRemoved": "rule",
 }
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,21 +15,21 @@ from treadle.contract.framing import FrameDecoder, frame
 from treadle.contract.params import InitializeParams
 from treadle.contract.results import LogMessage, Progress, ProgressValue
 from treadle.core.engine import Engine, Overloaded
-from treadle.core.recovery import Recovery
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.domain.ids import Durability
 from treadle.publish.subscriptions import SUBSCRIPTION_BOUNDS, SubscriptionBounds, Subscriptions
-from treadle.publish.watch import Watch
 from treadle.server.approvals import Approvals
 from treadle.server.client_info import ClientInfo, client_info
 from treadle.server.peer import Peer
 from treadle.server.progress import Waiting
-from treadle.server.session import Method, Session
+from treadle.server.services import ENDING, Services, open_store, set_up_loop
+from treadle.server.session import Method, RpcSession
 from treadle.server.stdio import FdReader, FdWriter
-from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.errors import StorageError
 from treadle.store.pages import PAGE_BOUNDS, BadCursor, PageBounds
 from treadle.store.ports import BadQuery
 from treadle.store.sqlite.store import Store
+from treadle.workspace.git import GitError
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +37,13 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # of one frame
 OUTPUT_HIGH_WATER = 4 * 1024 * 1024  # bytes of output not read by the client, above which no input is read
 NOTIFY_BELOW = 256 * 1024  # bytes of unread output above which no notifications are sent
 GRACE = 1.0  # seconds for which input is still read after the client stopped reading
-ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged.
 
-    subscriptions, pages: their bounds.
+    subscriptions, pages: their bounds. agents_files: returns where agents are configured, the last one takes
+    precedence.
     """
 
     data_dir: Path
@@ -53,26 +52,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     linger: float = 0.05
     subscriptions: SubscriptionBounds = SUBSCRIPTION_BOUNDS
     pages: PageBounds = PAGE_BOUNDS
-
-
-class Services:
-    """The parts of a daemon that need an open data directory. approvals: None unless the client wants dialogs."""
-
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        subscriptions: Subscriptions,
-        watch: Watch,
-        approvals: Approvals | None,
-        recovery: Recovery,
-    ) -> None:
-        self.store = store
-        self.engine = engine
-        self.subscriptions = subscriptions
-        self.watch = watch
-        self.approvals = approvals
-        self.recovery = recovery
+    agents_files: Callable[[], tuple[Path, ...]] = tuple
+    runs_agents: bool = True
 
 
 class Daemon:
@@ -92,9 +73,11 @@ class Daemon:
         self.options = options
         self.output = output
         self.peer = Peer(write)
-        self.session = Session(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
+        self.session = RpcSession(methods(self), write=write, translate=translate, take_answer=self.peer.take_answer)
         self.client = ClientInfo()
         self._services: Services | None = None
+        self._subscriptions: Subscriptions | None = None
+        self._approvals: Approvals | None = None
         self._opening: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._waiting: Waiting | None = None
@@ -121,7 +104,9 @@ class Daemon:
     @property
     def subscriptions(self) -> Subscriptions:
         """The client's subscriptions. Raises RpcError if the data directory is not open."""
-        return self.services.subscriptions
+        if self._subscriptions is None:
+            raise errors.not_initialized()
+        return self._subscriptions
 
     # Start
 
@@ -141,39 +126,35 @@ class Daemon:
 
     async def _open(self) -> None:
         options = self.options
-        try:
-            store = await Store.open(
-                options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
-            )
-        except OSError as error:
-            why = explained(error)
-            raise Refused(f"{options.data_dir} cannot be the data directory: {why}", why.kind) from error
+        store = await open_store(
+            options.data_dir, durability=options.durability, progress=self._tell_progress, pages=options.pages
+        )
         if self.client.progress:
             self._waiting = Waiting(self.peer, self.session.notify)
-        subscriptions = Subscriptions(
+        services = Services(
+            store,
+            options.data_dir,
+            linger=options.linger,
+            agents_files=options.agents_files,
+            runs_agents=options.runs_agents,
+            appended=self._appended,
+            woken=self._wake,
+            waiting=self._waiting or (lambda waits: None),
+        )
+        subscriptions = self._subscriptions = Subscriptions(
             store, self.session.notify, self._output_ready, length=self.client.length, bounds=options.subscriptions
         )
-        engine = Engine(
-            store, linger=options.linger, published=self._appended, waiting=self._waiting or (lambda waits: None)
-        )
-        approvals = None
+        self._services = services
+        self._background = [asyncio.create_task(subscriptions.run(), name="subscriptions")]
         if self.client.approvals != "none":
             of_all = self.client.approvals == "all"
-            approvals = Approvals(store, engine, self.peer, lambda: None if of_all else subscriptions.threads)
-        watch = Watch(options.data_dir, self.wake, lambda: engine.is_appending)
-        recovery = Recovery(store, engine, self.wake)
-        self._services = Services(store, engine, subscriptions, watch, approvals, recovery)
-        engine.start()
-        self._background = [
-            asyncio.create_task(subscriptions.run(), name="subscriptions"),
-            asyncio.create_task(recovery.run(), name="recovery"),
-        ]
-        if approvals is not None:
-            watch.start()
-            self._background.append(asyncio.create_task(approvals.run(), name="approvals"))
-        for task in self._background:
+            self._approvals = Approvals(
+                store, services.engine, self.peer, lambda: None if of_all else subscriptions.threads
+            )
+            services.watch.start()
+            self._background.append(asyncio.create_task(self._approvals.run(), name="approvals"))
+        for task in [*self._background, *await services.start()]:
             task.add_done_callback(self._background_ended)
-        await recovery.look()
 
     def _background_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -189,16 +170,19 @@ class Daemon:
     def wake(self) -> None:
         """Look for changes: this or another process may have appended, or the followed threads have changed."""
         if self._services is not None:
-            self._services.subscriptions.wake()
-            if self._services.approvals is not None:
-                self._services.approvals.wake()
+            self._services.wake()
+
+    def _wake(self) -> None:
+        if self._subscriptions is not None:
+            self._subscriptions.wake()
+        if self._approvals is not None:
+            self._approvals.wake()
 
     def _appended(self, sequence: int) -> None:
         """Publish what this daemon appended; the log is at `sequence`."""
-        self.services.subscriptions.appended(sequence)
-        self.services.watch.appended()
-        if self.services.approvals is not None:
-            self.services.approvals.wake()
+        self.subscriptions.appended(sequence)
+        if self._approvals is not None:
+            self._approvals.wake()
 
     def _tell_progress(self, done: int, total: int) -> None:
         """Report the progress of a rebuild: in the log, and as LSP's $/progress if `initialize` had a token."""
@@ -241,17 +225,7 @@ class Daemon:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        self._services.watch.stop()
-        try:
-            async with asyncio.timeout(ENDING):
-                await self.engine.settled()
-                await self._services.recovery.interrupt_own("the daemon ended")
-        except (StorageError, Overloaded, TimeoutError) as error:
-            why = str(error) or f"it took more than {ENDING:g} s"
-            log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
-        finally:
-            await self.engine.stop(now=True)
-            await self.store.close()
+        await self._services.close()
 
 
 def translate(error: Exception) -> RpcError | None:
@@ -269,6 +243,8 @@ def translate(error: Exception) -> RpcError | None:
             return errors.invalid_params(str(error), "$.params.query")
         case Overloaded():
             return errors.overloaded(str(error), retry_after_ms=100)
+        case GitError():
+            return errors.request_failed(error.kind, str(error))
         case StorageError():
             return errors.request_failed(error.kind, str(error))
     return None
@@ -277,7 +253,7 @@ def translate(error: Exception) -> RpcError | None:
 class ClientLog(logging.Handler):
     """Sends warnings and errors to the client as LSP's window/logMessage, unless it does not read its input."""
 
-    def __init__(self, session: Session, output: FdWriter) -> None:
+    def __init__(self, session: RpcSession, output: FdWriter) -> None:
         super().__init__(logging.WARNING)
         self._session = session
         self._output = output
@@ -314,14 +290,10 @@ async def serve(options: Options, methods: Callable[[Daemon], Mapping[str, Metho
 
 async def run(daemon: Daemon, transport: Transport) -> int:
     """Serve one client until it sends `exit`, closes its end or has exited; return the exit status."""
-    loop = asyncio.get_running_loop()
     session, reader, writer = daemon.session, transport.reader, transport.writer
     client_log = ClientLog(session, writer)
     logging.getLogger("treadle").addHandler(client_log)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Emacs ends its children with SIGHUP
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(number, session.gone.set)
-    loop.set_exception_handler(_log_unhandled)
+    set_up_loop(session.gone.set)
     reading = _read(reader, transport.decoder, session, writer)
     ends = session.exiting.wait(), session.gone.wait(), _left(writer), _abandoned(daemon, reader, writer)
     failure = (await _one_of(reading, *ends))[0]
@@ -379,12 +351,7 @@ async def _one_of(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an unhandled exception. asyncio's own handler prints futures, whose exceptions may contain client text."""
-    log.error("%s", context["message"], exc_info=context.get("exception"))
-
-
-async def _read(reader: FdReader, decoder: FrameDecoder, session: Session, writer: FdWriter) -> None:
+async def _read(reader: FdReader, decoder: FrameDecoder, session: RpcSession, writer: FdWriter) -> None:
     """Receive messages, and pause while too much output is unread (backpressure)."""
     while data := await reader.read():
         for body in decoder.feed(data):

@@ -11,11 +11,10 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from treadle.contract import json_text as grammar
+from treadle.contract.bounds import MAX_DEPTH
 from treadle.contract.errors import ErrorObject, RpcError, invalid_params, invalid_request, parse_error
 
 MAX_BATCH: Final = 1000
-MAX_DEPTH: Final = 128
-"""The limit of nested arrays and objects in one body, including the array of a batch."""
 
 NULL_ID: Final = msgspec.Raw(b"null")
 

@@ -15,15 +15,19 @@ from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     IGNORED_MEMBERS,
+    CheckpointDiffParams,
     CloseParams,
+    CreateCheckpointParams,
     DispatchBatchParams,
     EventListParams,
     ListParams,
     NoParams,
+    OfThreadOrAllParams,
     OfThreadParams,
     OpenParams,
     OpenProjectParams,
     ReadParams,
+    RestoreCheckpointParams,
     SearchParams,
     ThreadListParams,
     ThreadReadParams,
@@ -31,8 +35,10 @@ from treadle.contract.params import (
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
 from treadle.domain.commands import Command
-from treadle.server.app import Daemon, Services
+from treadle.server.app import Daemon
 from treadle.server.handshake import Handshake, method
+from treadle.server.host_lock import host_of
+from treadle.server.services import Services
 from treadle.server.session import Method, Then
 from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
 from treadle.store.ports import Reads
@@ -168,6 +174,61 @@ class Methods:
         before = decode_cursor(params.cursor, LATEST)
         return self._read(lambda reads: reads.checkpoint_list(params.thread_id, params.limit, before))
 
+    @handles(endpoints.CHECKPOINT_CREATE)
+    async def checkpoint_create(self, params: CreateCheckpointParams) -> object:
+        id = await self._ready.checkpoints.take(params.thread_id, turn_id=params.turn_id, message=params.message)
+        found = await self._ready.store.read(lambda reads: reads.entities("checkpoint", params.thread_id, [id]))
+        return found[id]
+
+    @handles(endpoints.CHECKPOINT_DIFF)
+    async def checkpoint_diff(self, params: CheckpointDiffParams) -> object:
+        start = decode_cursor(params.cursor, 0)
+        return await self._ready.checkpoints.compare(
+            params.thread_id,
+            params.from_,
+            params.to,
+            start=start,
+            limit=params.limit,
+            paths=params.paths,
+            patches=params.patches,
+        )
+
+    @handles(endpoints.CHECKPOINT_RESTORE)
+    async def checkpoint_restore(self, params: RestoreCheckpointParams) -> object:
+        return await self._ready.checkpoints.restore(
+            params.thread_id, params.id, paths=params.paths, dry_run=params.dry_run
+        )
+
+    @handles(endpoints.PROMPT_LIST)
+    def prompt_list(self, params: OfThreadOrAllParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.prompt_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.APPROVAL_LIST)
+    def approval_list(self, params: OfThreadOrAllParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.approval_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.SESSION_LIST)
+    def session_list(self, params: OfThreadParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.session_list(params.thread_id, params.limit, before))
+
+    @handles(endpoints.RULE_LIST)
+    def rule_list(self, params: ListParams) -> object:
+        before = decode_cursor(params.cursor, LATEST)
+        return self._read(lambda reads: reads.rule_list(params.limit, before))
+
+    @handles(endpoints.AGENT_LIST)
+    def agent_list(self, params: NoParams) -> object:
+        from treadle.agents.config import BadConfig, read_agents
+
+        try:
+            agents = read_agents(*self.daemon.options.agents_files())
+        except (BadConfig, OSError) as error:
+            raise errors.bad_config(str(error)) from None
+        return results.ConfiguredAgents([results.ConfiguredAgent(agent.name, agent.config.command) for agent in agents])
+
     @handles(endpoints.SETTING_LIST)
     def setting_list(self, params: ListParams) -> object:
         after = decode_cursor(params.cursor, "")
@@ -225,14 +286,14 @@ class Methods:
             raise errors.invalid_params(
                 f"the topic `{params.topic}` takes no thread: leave threadId out", "$.params.threadId"
             )
-        most = daemon.subscriptions.bounds.max_subscriptions
-        if len(daemon.subscriptions) + self._opening >= most:
+        most = self.daemon.subscriptions.bounds.max_subscriptions
+        if len(self.daemon.subscriptions) + self._opening >= most:
             raise errors.overloaded(f"{most} subscriptions are open: close some", 1000)
         self.daemon.watch()
         self._opening += 1
         try:
             await daemon.engine.settled()
-            opened, begin = await daemon.subscriptions.open(
+            opened, begin = await self.daemon.subscriptions.open(
                 params.topic,
                 thread_id=params.thread_id,
                 turn_limit=params.turn_limit,
@@ -252,7 +313,7 @@ class Methods:
 
     @handles(endpoints.SUBSCRIPTION_CLOSE)
     def close(self, params: CloseParams) -> None:
-        self._ready.subscriptions.close(params.subscription_id)
+        self.daemon.subscriptions.close(params.subscription_id)
         self.daemon.wake()
 
     # About the daemon
@@ -263,6 +324,7 @@ class Methods:
         await daemon.engine.settled()
         store = daemon.store
         sequence = await store.read(lambda reads: reads.sequence())
+        host = host_of(store.data_dir)
         return results.Status(
             version=__version__,
             protocol_version=endpoints.PROTOCOL_VERSION,
@@ -283,8 +345,12 @@ class Methods:
                 commands=daemon.engine.queued,
                 requests=self.daemon.session.in_flight,
                 output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
-                subscriptions=len(daemon.subscriptions),
+                subscriptions=len(self.daemon.subscriptions),
             ),
+            agents=[
+                results.RunningAgent(one.thread_id, one.agent, one.phase, one.pid) for one in daemon.supervisor.running
+            ],
+            host_pid=None if host is None else host.pid,
         )
 
 

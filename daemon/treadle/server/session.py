@@ -63,7 +63,7 @@ class RawCancelParams(msgspec.Struct):
     id: Raw
 
 
-class Session:
+class RpcSession:
     """The JSON-RPC session with one client.
 
     methods: by name. ignored: notifications without effect. write: sends one message or batch, as JSON. translate: the

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
-from treadle.domain.entities import Hit
-from treadle.domain.ids import Syntax, ThreadSort
+from treadle.domain.entities import Assigned, Hit, Spent
+from treadle.domain.events import GivenFork
+from treadle.domain.ids import How, Syntax, ThreadSort, When
 from treadle.domain.state import Key
 from treadle.store.pages import PageBounds
 
@@ -95,6 +96,87 @@ class PendingApproval(NamedTuple):
     options: str
 
 
+class SessionOwner(NamedTuple):
+    """An open session. runner: the name of the daemon that runs the agent."""
+
+    thread_id: str
+    id: str
+    runner: str
+
+
+class QueueOwner(NamedTuple):
+    """A queue whose prompts are to be sent. version: of the thread. runner: the daemon that is to send them."""
+
+    thread_id: str
+    version: int
+    runner: str
+
+
+class QueuedPrompt(Struct, frozen=True, rename="camel"):
+    """A queued prompt. runner: the daemon that received it."""
+
+    id: str
+    when: When
+    runner: str
+    position: float
+
+
+class TurnWork(Struct, frozen=True, rename="camel"):
+    """A running turn. prompt_id: of the queued prompt that it answers. cancelled_by: who asked it to stop, if said."""
+
+    id: str
+    runner: str
+    prompt_id: str | None
+    cancelling: bool
+    cancelled_by: str | None
+
+
+class SessionWork(Struct, frozen=True, rename="camel"):
+    """A session. session_id: the agent's own id of it. open: whether the agent runs."""
+
+    id: str
+    agent: str
+    session_id: str
+    runner: str
+    open: bool
+    how: How
+
+
+class RestoredFiles(Struct, frozen=True):
+    """Files that were put back to an earlier state: those that were written and those that were removed."""
+
+    written: list[str]
+    removed: list[str]
+
+
+class ThreadWork(Struct, frozen=True, rename="camel"):
+    """What there is to do for the agent of a thread, for the daemon that runs it.
+
+    path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
+    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
+    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
+    approvals.
+    """
+
+    thread_id: str
+    project_id: str
+    path: str
+    title: str
+    agent: Assigned | None
+    archived: bool
+    deleted: bool
+    queue: list[QueuedPrompt]
+    paused: str | None
+    queue_runner: str | None
+    auth_required: bool
+    turn: TurnWork | None
+    session: SessionWork | None
+    restored: list[RestoredFiles]
+    fork_of: GivenFork | None
+    approvals: list[str]
+    usage: Spent | None
+
+
 class LogSpan(NamedTuple):
     """The id of the log, and the times of its first and last event, None if it is empty."""
 
@@ -140,6 +222,18 @@ class Reads(Protocol):
 
     def checkpoint_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         """Checkpoints of a thread, newest first. Raises NotFound."""
+
+    def prompt_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        """Queued prompts of a thread or of all threads, newest first. Raises NotFound."""
+
+    def approval_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        """Pending approvals of a thread or of all threads, newest first. Raises NotFound."""
+
+    def session_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        """Sessions of the agent of a thread, newest first. Raises NotFound."""
+
+    def rule_list(self, limit: int, before: int) -> Page[Raw]:
+        """Rules that were not removed, newest first."""
 
     def setting_list(self, limit: int, after: str) -> Page[Raw]:
         """Settings in the order of their keys."""
@@ -212,6 +306,19 @@ class Reads(Protocol):
 
     def running_turns(self) -> list[TurnOwner]: ...
 
+    # What runs agents needs
+
+    def open_sessions(self) -> list[SessionOwner]: ...
+
+    def open_queues(self) -> list[QueueOwner]:
+        """Queues with prompts that are not paused, of threads without an open session."""
+
+    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
+        """The work of these threads, those that were deleted included, in the order of their ids.
+
+        None: of every thread with queued prompts, an open session, or a running turn of a queued prompt.
+        """
+
     # Transcripts and statistics
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
@@ -270,7 +377,7 @@ class Presence(Protocol):
     name: str
 
     def acquire(self) -> None:
-        """Mark this runner as alive. Required before it appends its first TurnStarted."""
+        """Mark this runner as alive. Required before it starts an agent, or appends its first event that names it."""
 
     def is_gone(self, name: str) -> bool:
         """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""

@@ -46,7 +46,8 @@
   "Fill VIEW from SNAPSHOT."
   (pcase-dolist (`(,plural . ,kind)
                  '((:projects . "project") (:threads . "thread") (:turns . "turn") (:messages . "message")
-                   (:activities . "activity") (:approvals . "approval") (:checkpoints . "checkpoint")))
+                   (:activities . "activity") (:approvals . "approval") (:checkpoints . "checkpoint")
+                   (:prompts . "prompt")))
     (seq-doseq (value (plist-get snapshot plural))
       (treadle--put view kind value)))
   (treadle--sort view))

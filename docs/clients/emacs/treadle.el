@@ -4,7 +4,7 @@
 
 ;;; Commentary:
 
-;; Choose a thread, follow it live in a buffer, send a prompt.  A starting point for your own package.
+;; Choose a thread and an agent, send prompts, follow the work live.  A starting point for your own package.
 
 ;;; Code:
 
@@ -17,8 +17,9 @@
   "A live view of a thread."
   (add-hook 'kill-buffer-hook (lambda () (treadle-unfollow treadle--view)) nil t))
 
-(define-key treadle-thread-mode-map "s" #'treadle-send)
-(define-key treadle-thread-mode-map "i" #'treadle-interrupt)
+(pcase-dolist (`(,key . ,command) '(("a" . treadle-agent) ("s" . treadle-send) ("t" . treadle-steer) ("i" . treadle-interrupt)
+                                     ("y" . treadle-approve) ("r" . treadle-resume)))
+  (define-key treadle-thread-mode-map key command))
 
 (defun treadle--threads ()
   "All threads, newest first."
@@ -76,12 +77,20 @@
   (let ((entities (treadle-view-entities view))
         (thread (cdr (gethash (cons "thread" (treadle-view-thread view)) (treadle-view-found view)))))
     (concat
-     (if thread (format "# %s [%s]\n" (plist-get thread :title) (plist-get thread :status)) "(deleted)\n")
+     (if (not thread) "(deleted)\n"
+       (format "# %s%s [%s]\n" (plist-get thread :title)
+               (if-let ((agent (plist-get thread :agent))) (format " (%s)" (plist-get agent :name)) "")
+               (plist-get thread :status)))
      (cl-loop for (kind . turn) in entities when (equal kind "turn")
               concat (cl-loop for (kind . value) in entities
                               when (equal (plist-get value :turnId) (plist-get turn :id))
                               concat (treadle--line kind value))
               and concat (format "-- %s\n" (treadle--ending turn)))
+     (cl-loop for prompt in (sort (cl-loop for (kind . value) in entities when (equal kind "prompt") collect value)
+                                  (lambda (a b) (< (plist-get a :position) (plist-get b :position))))
+              concat (format "%s> %s\n" (if (equal (plist-get prompt :when) "steer") "steer" "queued")
+                             (plist-get prompt :text)))
+     (when-let ((reason (plist-get thread :queuePaused))) (format "|| paused: %s\n" reason))
      (when (treadle-view-ended view) (format "!! %s\n" (treadle-view-ended view))))))
 
 (defun treadle-open (thread)
@@ -103,26 +112,55 @@
                (unless at-end (goto-char place))))))))))
 
 (defun treadle-dispatch (type &rest fields)
-  "Send the command TYPE with its FIELDS and return the resulting events."
-  (plist-get (treadle-call 'command/dispatch (append (list :type type) fields)) :events))
+  "Send the command TYPE with its FIELDS for the thread of this buffer."
+  (let ((thread (treadle-view-thread treadle--view)))
+    (treadle-call 'command/dispatch `(:type ,type :threadId ,thread ,@fields))))
 
 (defun treadle-new (title)
   "Create a thread with TITLE in the project of this folder, and show it."
   (interactive "sTitle: ")
   (let* ((path (directory-file-name (expand-file-name default-directory)))
          (project (plist-get (treadle-call 'project/open (list :path path)) :project))
-         (events (treadle-dispatch "CreateThread" :projectId (plist-get project :id) :title title)))
+         (command (list :type "CreateThread" :projectId (plist-get project :id) :title title))
+         (events (plist-get (treadle-call 'command/dispatch command) :events)))
     (treadle-open (plist-get (plist-get (aref events 0) :event) :threadId))))
 
-(defun treadle-send (prompt)
-  "Send PROMPT to the thread of this buffer, which starts a turn."
+(defun treadle-agent ()
+  "Let the user choose the agent of this buffer's thread."
+  (interactive)
+  (let ((names (mapcar (lambda (one) (plist-get one :name)) (plist-get (treadle-call 'agent/list nil) :agents))))
+    (treadle-dispatch "AssignAgent" :agent (completing-read "Agent: " names nil t))))
+
+(defun treadle-send (text)
+  "Queue TEXT as a prompt.  It is sent once the turn before has ended."
   (interactive "sPrompt: ")
-  (treadle-dispatch "StartTurn" :threadId (treadle-view-thread treadle--view) :prompt prompt))
+  (treadle-dispatch "QueuePrompt" :text text))
+
+(defun treadle-steer (text)
+  "Send TEXT into the running turn."
+  (interactive "sSteer: ")
+  (treadle-dispatch "QueuePrompt" :text text :when "steer"))
+
+(defun treadle-approve ()
+  "Answer the oldest question of the agent."
+  (interactive)
+  (when-let ((approval (cl-loop for (kind . value) in (treadle-view-entities treadle--view)
+                                when (and (equal kind "approval") (equal (plist-get value :status) "pending"))
+                                return value)))
+    (let* ((names (mapcar (lambda (option) (cons (plist-get option :name) (plist-get option :id)))
+                          (plist-get approval :options)))
+           (name (completing-read (concat (plist-get approval :title) ": ") names nil t)))
+      (treadle-dispatch "ResolveApproval" :id (plist-get approval :id) :outcome (cdr (assoc name names))))))
 
 (defun treadle-interrupt ()
-  "Interrupt the running turn of this buffer's thread."
+  "Interrupt the running turn, which pauses the queue."
   (interactive)
-  (treadle-dispatch "InterruptTurn" :threadId (treadle-view-thread treadle--view) :reason "the user"))
+  (treadle-dispatch "InterruptTurn" :by "user"))
+
+(defun treadle-resume ()
+  "Send the queued prompts again after an interruption or a failure."
+  (interactive)
+  (treadle-dispatch "ResumeQueue"))
 
 (provide 'treadle)
 ;;; treadle.el ends here

@@ -14,8 +14,8 @@ async function main(threadId: string | undefined, command: string[]): Promise<nu
     view.onDidChange(() => console.log(`\n${view.text()}`));
     const lines = createInterface({ input: process.stdin });
     void client.ended.then(() => lines.close());
-    for await (const prompt of lines) {
-      await client.dispatch({ type: "StartTurn", threadId, prompt }).catch((error: Error) => console.error(error.message));
+    for await (const text of lines) {
+      await client.dispatch({ type: "QueuePrompt", threadId, text }).catch((error: Error) => console.error(error.message));
     }
   }
   await client.stop();

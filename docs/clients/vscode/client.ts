@@ -17,7 +17,7 @@ const keyOf = (kind: Kind, value: Value<Kind>) => `${kind} ${"id" in value ? val
 
 const KINDS: [string, Kind][] = [
   ["projects", "project"], ["threads", "thread"], ["turns", "turn"], ["messages", "message"],
-  ["activities", "activity"], ["approvals", "approval"], ["checkpoints", "checkpoint"],
+  ["activities", "activity"], ["approvals", "approval"], ["checkpoints", "checkpoint"], ["prompts", "prompt"],
 ];
 
 /** How a turn ended and why, on one line. */
@@ -83,7 +83,8 @@ export class View {
   /** The thread as text. */
   text(): string {
     const thread = this.of("thread").find(({ id }) => id === this.threadId);
-    const lines = [thread ? `# ${thread.title} [${thread.status}]` : "(deleted)"];
+    const agent = thread?.agent ? ` (${thread.agent.name})` : "";
+    const lines = [thread ? `# ${thread.title}${agent} [${thread.status}]` : "(deleted)"];
     const entities = this.sorted();
     for (const turn of this.of("turn")) {
       for (const { kind, value } of entities) {
@@ -96,6 +97,10 @@ export class View {
       }
       lines.push(`-- ${ending(turn)}`);
     }
+    for (const { when, text } of this.of("prompt").sort((a, b) => a.position - b.position)) {
+      lines.push(`${when === "steer" ? "steer" : "queued"}> ${text}`);
+    }
+    if (thread?.queuePaused) lines.push(`|| paused: ${thread.queuePaused}`);
     if (this.ended) lines.push(`!! ${this.ended}`);
     return lines.join("\n");
   }

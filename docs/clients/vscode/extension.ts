@@ -1,9 +1,9 @@
-/** treadle in VS Code: choose a thread, follow it live in a document, send a prompt. A starting point for your own extension. */
+/** treadle in VS Code: choose a thread and an agent, send prompts, follow the work live. A starting point for your extension. */
 
 import * as vscode from "vscode";
 import { randomUUID } from "node:crypto";
 import { Client, type View } from "./client";
-import type { ProjectOpened } from "./treadle";
+import type { Command, ConfiguredAgents, ProjectOpened } from "./treadle";
 
 const SCHEME = "treadle";
 let client: Promise<Client> | undefined;
@@ -67,20 +67,47 @@ function current(): string {
   return uri.path.slice(1);
 }
 
-/** Sends a prompt to that thread, which starts a turn. */
-async function send(): Promise<void> {
-  const threadId = current();
-  const prompt = await vscode.window.showInputBox({ prompt: "Prompt" });
-  if (prompt) await (await connected()).dispatch({ type: "StartTurn", threadId, prompt });
+async function dispatch(command: Command): Promise<void> {
+  await (await connected()).dispatch(command);
 }
 
-async function interrupt(): Promise<void> {
-  await (await connected()).dispatch({ type: "InterruptTurn", threadId: current(), reason: "the user" });
+/** Lets the user choose the agent of that thread. */
+async function agent(): Promise<void> {
+  const threadId = current();
+  const { agents } = await (await connected()).request<ConfiguredAgents>("agent/list");
+  const items = agents.map(({ name, command }) => ({ label: name, description: command }));
+  const chosen = await vscode.window.showQuickPick(items, { placeHolder: "Agent" });
+  if (chosen) await dispatch({ type: "AssignAgent", threadId, agent: chosen.label });
 }
+
+/** Queues a prompt: `idle` is sent once the turn before has ended, `steer` goes into the running turn. */
+async function queue(when: "idle" | "steer"): Promise<void> {
+  const threadId = current();
+  const text = await vscode.window.showInputBox({ prompt: when === "steer" ? "Steer" : "Prompt" });
+  if (text) await dispatch({ type: "QueuePrompt", threadId, text, when });
+}
+
+/** Answers the oldest question of the agent. */
+async function approve(): Promise<void> {
+  const threadId = current();
+  const approval = threads.get(threadId)?.of("approval").find(({ status }) => status === "pending");
+  if (!approval) return;
+  const items = approval.options.map(({ id, name, kind }) => ({ label: name, description: kind, id }));
+  const chosen = await vscode.window.showQuickPick(items, { placeHolder: approval.title });
+  if (chosen) await dispatch({ type: "ResolveApproval", threadId, id: approval.id, outcome: chosen.id });
+}
+
+const USER_COMMANDS = {
+  pick, new: create, agent, send: () => queue("idle"), steer: () => queue("steer"), approve,
+  /** Interrupts the running turn, which pauses the queue. */
+  interrupt: async () => dispatch({ type: "InterruptTurn", threadId: current(), by: "user" }),
+  /** Sends the queued prompts again after an interruption or a failure. */
+  resume: async () => dispatch({ type: "ResumeQueue", threadId: current() }),
+};
 
 /** Returns the API for other extensions. */
 export function activate(context: vscode.ExtensionContext): { connected: typeof connected } {
-  for (const [name, run] of Object.entries({ pick, new: create, send, interrupt })) {
+  for (const [name, run] of Object.entries(USER_COMMANDS)) {
     const reported = () => run().catch((error: Error) => vscode.window.showErrorMessage(`treadle: ${error.message}`));
     context.subscriptions.push(vscode.commands.registerCommand(`treadle.${name}`, reported));
   }

@@ -189,6 +189,15 @@ def _log(data_dir: Path) -> Finding:
     return Finding("event log", "ok", f"{count:,} events without a gap")
 
 
+def runner_of(data_dir: Path) -> Runner:
+    """A runner that knows which other runners are alive. Raises StorageError."""
+    try:
+        with closing(_connect(data_dir)) as db:
+            return Runner(data_dir, machine_of(db))
+    except sqlite3.Error as error:
+        raise explained(error) from error
+
+
 def _turns(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
         runner = Runner(data_dir, machine_of(db))

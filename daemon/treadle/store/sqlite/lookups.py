@@ -1,6 +1,7 @@
 """Load what commands refer to, for the state that they are decided against."""
 
 import sqlite3
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,7 +11,18 @@ import msgspec
 from treadle.domain.detail import json_text
 from treadle.domain.ids import ActivityStatus
 from treadle.domain.paths import path_key
-from treadle.domain.state import ActivityState, ApprovalState, Key, ProjectState, RunningTurn, ThreadState
+from treadle.domain.state import (
+    ActivityState,
+    AgentState,
+    ApprovalState,
+    Key,
+    ProjectState,
+    PromptState,
+    QueuedState,
+    RunningTurn,
+    SessionState,
+    ThreadState,
+)
 from treadle.store.sqlite.sql import query
 
 
@@ -39,9 +51,22 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
 
 
 def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, ThreadState]:
-    id, project_id, title, version, archived, deleted, turn_status = row
-    turn = None if turn_status is None or deleted else _running_turn(connection, id, turn_status == "cancelling")
-    return ("thread", id), ThreadState(project_id, title, version, bool(archived), bool(deleted), turn)
+    id, project_id, title, version, archived, deleted, turn_status, agent, queued, paused, auth_required, session = row
+    if deleted:
+        return ("thread", id), ThreadState(project_id, title, version, bool(archived), deleted=True)
+    queue = connection.execute(query("lookup_queue"), {"thread": id}).fetchall() if queued else []
+    return ("thread", id), ThreadState(
+        project_id,
+        title,
+        version,
+        archived=bool(archived),
+        turn=None if turn_status is None else _running_turn(connection, id, turn_status == "cancelling"),
+        agent=None if agent is None else msgspec.json.decode(agent, type=AgentState),
+        queue=tuple(QueuedState(*prompt) for prompt in queue),
+        paused=paused,
+        auth_required=bool(auth_required),
+        session=session,
+    )
 
 
 def _running_turn(connection: sqlite3.Connection, thread_id: str, cancelling: bool) -> RunningTurn | None:
@@ -51,7 +76,7 @@ def _running_turn(connection: sqlite3.Connection, thread_id: str, cancelling: bo
     turns = rows("lookup_running_turn")
     if not turns:
         return None
-    id, runner = turns[0]
+    id, runner, prompt = turns[0]
     return RunningTurn(
         id,
         runner,
@@ -59,11 +84,23 @@ def _running_turn(connection: sqlite3.Connection, thread_id: str, cancelling: bo
         activities=tuple(id for (id,) in rows("lookup_unfinished_activities")),
         approvals=tuple(id for (id,) in rows("lookup_pending_approvals")),
         cancelling=cancelling,
+        prompt=prompt,
     )
 
 
 def _activity_state(turn_id: str, kind: str, title: str, status: ActivityStatus, detail: str | None) -> ActivityState:
     return ActivityState(turn_id, kind, title, status, None if detail is None else msgspec.json.decode(detail))
+
+
+def _prompt_state(queued: int, text: str, content: str | None, when: str) -> PromptState:
+    if not queued:
+        return SENT
+    # msgspec leaves a default out of an event only if it is the same object.
+    same: Any = sys.intern(when)
+    return PromptState(text, None if content is None else msgspec.json.decode(content), same)
+
+
+SENT = PromptState(queued=False)
 
 
 def _option_ids(options: str) -> tuple[str, ...]:
@@ -83,6 +120,12 @@ _READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], t
         "lookup_approvals",
         lambda _, row: (("approval", *row[:2]), ApprovalState(_option_ids(row[2]), bool(row[3]), row[4])),
     ),
-    "checkpoint": ("lookup_checkpoints", lambda _, row: (("checkpoint", *row), True)),
+    "checkpoint": ("lookup_checkpoints", lambda _, row: (("checkpoint", *row[:2]), bool(row[2]))),
+    "prompt": ("lookup_prompts", lambda _, row: (("prompt", *row[:2]), _prompt_state(*row[2:]))),
+    "session": (
+        "lookup_sessions",
+        lambda _, row: (("session", *row[:2]), SessionState(msgspec.json.decode(row[2]), bool(row[3]))),
+    ),
+    "rule": ("lookup_rules", lambda _, row: (("rule", row[0]), not row[1])),
     "setting": ("lookup_settings", lambda _, row: (("setting", row[0]), json_text(msgspec.json.decode(row[1])))),
 }

@@ -25,6 +25,10 @@ TABLES = (
     "parts",
     "projection_approvals",
     "checkpoints",
+    "projection_prompts",
+    "projection_sessions",
+    "projection_usage",
+    "projection_rules",
     "settings",
 )
 
@@ -87,10 +91,11 @@ def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, to
 
 
 def _apply(connection: sqlite3.Connection) -> None:
-    # `projector` is kept: dropping it would drop its triggers. No other view has triggers.
+    # The two views that have triggers are kept, and what connects them: that is the schema's.
     for kind, name in connection.execute(
-        "SELECT type, name FROM sqlite_schema WHERE (type = 'trigger' AND tbl_name = 'projector') "
-        "OR (type = 'view' AND name <> 'projector')"
+        "SELECT type, name FROM sqlite_schema WHERE type = 'trigger' AND name <> 'projector_project_rare' "
+        "AND tbl_name IN ('projector', 'rare_projector') "
+        "OR type = 'view' AND name NOT IN ('projector', 'rare_projector')"
     ).fetchall():
         connection.execute('DROP {} "{}"'.format(kind, name.replace('"', '""')))
     for script in scripts("projections"):

@@ -142,9 +142,13 @@ def turns(
     if has_older and in_turn:
         begun = connection.execute(query("turn_list"), {**bounds, "before": oldest, "limit": 1}).fetchone()
         window["turns"] += [] if begun is None else [begun[1]]
+    prompts = connection.execute(query("queue_of_thread"), {"thread": thread_id}).fetchall()
+    sessions = connection.execute(query("session_list"), {**bounds, "before": LATEST, "limit": 1}).fetchall()
     return ThreadSnapshot(
         sequence=sequence(connection),
         threads=_json([header]),
+        prompts=_json(value for _, value in prompts),
+        sessions=_json(value for _, value in sessions),
         **{plural: _json(reversed(values)) for plural, values in window.items()},
         before_cursor=encode_cursor(oldest) if has_older else None,
     )
@@ -186,6 +190,9 @@ def newest_threads(connection: sqlite3.Connection, limit: int) -> list[Any]:
 
 
 def settings(connection: sqlite3.Connection) -> SettingsSnapshot:
-    """The snapshot of the topic `settings`: every setting."""
-    rows = connection.execute(query("setting_list"), {"after": "", "limit": -1}).fetchall()
-    return SettingsSnapshot(sequence(connection), _json(value for _, value in rows))
+    """The snapshot of the topic `settings`: every setting and every rule."""
+    values = connection.execute(query("setting_list"), {"after": "", "limit": -1}).fetchall()
+    rules = connection.execute(query("rule_list"), {"before": LATEST, "limit": -1}).fetchall()
+    return SettingsSnapshot(
+        sequence(connection), _json(value for _, value in values), _json(value for _, value in reversed(rules))
+    )

@@ -84,7 +84,7 @@ def _store(connection: sqlite3.Connection, **values: str) -> None:
 
 
 class Runner:
-    """This daemon as a runner. It acquires its lock when it starts its first turn.
+    """This daemon as a runner. It acquires its lock before the first event that names it.
 
     The kernel releases a flock when the process ends. So a reused process id, a stopped process or a wrong clock cannot
     make a live runner look dead. Names are never reused, so a missing lock file means that the runner is dead.
@@ -97,7 +97,7 @@ class Runner:
         self._lock: FileLock | None = None
 
     def acquire(self) -> None:
-        """Acquire the lock file. Required before the first TurnStarted is appended. Raises StorageError."""
+        """Acquire the lock file. Required before the first event that names it is appended. Raises StorageError."""
         if self._lock is None:
             lock = FileLock(self._path(self.name))
             try:

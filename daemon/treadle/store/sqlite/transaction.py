@@ -13,7 +13,17 @@ from treadle.domain.entities import Hit
 from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
-from treadle.store.ports import LogSpan, NamedEntity, OpenMessage, PendingApproval, TranscriptItem, TurnOwner
+from treadle.store.ports import (
+    LogSpan,
+    NamedEntity,
+    OpenMessage,
+    PendingApproval,
+    QueueOwner,
+    SessionOwner,
+    ThreadWork,
+    TranscriptItem,
+    TurnOwner,
+)
 from treadle.store.sqlite import reads
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.search import search
@@ -28,10 +38,15 @@ PLURALS: Final = {
     "approval": "approvals",
     "checkpoint": "checkpoints",
     "setting": "settings",
+    "prompt": "prompts",
+    "session": "sessions",
+    "rule": "rules",
 }
 
 STEPS: Final = 1_000  # instructions of SQLite's virtual machine between checks whether to interrupt a search
 AFTER_IDS: Final = "\x7f"  # sorts after every character of an id
+
+_decode_work = msgspec.json.Decoder(ThreadWork, strict=False).decode  # SQLite has 0 and 1 for false and true
 
 
 class SqliteReads:
@@ -97,6 +112,25 @@ class SqliteReads:
     def checkpoint_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
         self.header(thread_id)
         return self._page("checkpoint_list", limit, thread=thread_id, before=before)
+
+    def prompt_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        if thread_id is None:
+            return self._page("prompt_list", limit, before=before)
+        self.header(thread_id)
+        return self._page("prompt_list_of_thread", limit, thread=thread_id, before=before)
+
+    def approval_list(self, thread_id: str | None, limit: int, before: int) -> Page[Raw]:
+        if thread_id is None:
+            return self._page("pending_approval_list", limit, before=before)
+        self.header(thread_id)
+        return self._page("pending_approval_list_of_thread", limit, thread=thread_id, before=before)
+
+    def session_list(self, thread_id: str, limit: int, before: int) -> Page[Raw]:
+        self.header(thread_id)
+        return self._page("session_list", limit, thread=thread_id, before=before)
+
+    def rule_list(self, limit: int, before: int) -> Page[Raw]:
+        return self._page("rule_list", limit, before=before)
 
     def setting_list(self, limit: int, after: str) -> Page[Raw]:
         return self._page("setting_list", limit, after=after)
@@ -172,6 +206,17 @@ class SqliteReads:
 
     def running_turns(self) -> list[TurnOwner]:
         return [TurnOwner(*row) for row in self._rows("running_turns")]
+
+    def open_sessions(self) -> list[SessionOwner]:
+        return [SessionOwner(*row) for row in self._rows("open_sessions")]
+
+    def open_queues(self) -> list[QueueOwner]:
+        return [QueueOwner(*row) for row in self._rows("open_queues")]
+
+    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
+        ids = [id for (id,) in self._rows("threads_at_work")] if thread_ids is None else sorted(thread_ids)
+        rows = self._rows("work_of_threads", ids=msgspec.json.encode(ids).decode())
+        return [_decode_work(work) for _, work in rows]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]

@@ -1,4 +1,4 @@
---- treadle in Neovim: choose a thread, follow it live in a buffer, send a prompt. A starting point for your own plugin.
+--- treadle in Neovim: choose a thread and an agent, send prompts, follow the work live. A starting point for your plugin.
 
 local client = require('treadle.client')
 local M = {}
@@ -46,8 +46,10 @@ end
 --- Formats a thread as lines of text.
 local function render(view)
   local thread = view.found['thread' .. view.thread_id]
-  local lines = { thread and ('# %s [%s]'):format(thread.value.title, thread.value.status) or '(deleted)' }
+  local lines, queued = {}, {}
   local function add(text, ...) vim.list_extend(lines, vim.split(text:format(...), '\n', { plain = true })) end
+  local agent = thread and thread.value.agent and (' (%s)'):format(thread.value.agent.name) or ''
+  add('%s', thread and ('# %s%s [%s]'):format(thread.value.title, agent, thread.value.status) or '(deleted)')
   for _, turn in ipairs(view.entities) do
     for _, entity in ipairs(turn.kind == 'turn' and view.entities or {}) do
       local value = entity.value
@@ -60,7 +62,16 @@ local function render(view)
     end
     if turn.kind == 'turn' then
       add('-- %s', ending(turn.value))
+    elseif turn.kind == 'prompt' then
+      table.insert(queued, turn.value)
     end
+  end
+  table.sort(queued, function(a, b) return a.position < b.position end)
+  for _, prompt in ipairs(queued) do
+    add('%s> %s', prompt.when == 'steer' and 'steer' or 'queued', prompt.text)
+  end
+  if thread and thread.value.queuePaused then
+    add('|| paused: %s', thread.value.queuePaused)
   end
   return vim.list_extend(lines, view.ended and { '!! ' .. view.ended } or {})
 end
@@ -68,6 +79,7 @@ end
 --- Shows a thread in a buffer and updates it live.
 function M.open(thread_id)
   local buffer = vim.fn.bufadd('treadle://' .. thread_id)
+  vim.bo[buffer].swapfile = false -- another Neovim may show the same thread
   vim.fn.bufload(buffer)
   vim.bo[buffer].buftype, vim.bo[buffer].buflisted = 'nofile', true
   vim.b[buffer].treadle_thread = thread_id
@@ -109,14 +121,48 @@ function M.new(title)
   end)
 end
 
---- Sends a prompt to the thread of this buffer, which starts a turn.
-function M.send(prompt)
-  dispatch({ type = 'StartTurn', threadId = vim.b.treadle_thread, prompt = prompt })
+local function choose(items, prompt, callback)
+  vim.ui.select(items, { prompt = prompt, format_item = function(item) return item.name end }, function(item)
+    return item and callback(item)
+  end)
 end
 
---- Interrupts the running turn of this buffer's thread.
-function M.interrupt()
-  dispatch({ type = 'InterruptTurn', threadId = vim.b.treadle_thread, reason = 'the user' })
+--- Lets the user choose the agent of this buffer's thread.
+function M.agent()
+  local thread_id = vim.b.treadle_thread
+  client.request('agent/list', nil, function(err, listed)
+    return err and client.report(err) or choose(listed.agents, 'Agent:', function(agent)
+      dispatch({ type = 'AssignAgent', threadId = thread_id, agent = agent.name })
+    end)
+  end)
 end
+
+--- Queues a prompt in the thread of this buffer. It is sent once the turn before has ended.
+function M.send(text)
+  dispatch({ type = 'QueuePrompt', threadId = vim.b.treadle_thread, text = text })
+end
+
+--- Sends a prompt into the running turn.
+function M.steer(text)
+  dispatch({ type = 'QueuePrompt', threadId = vim.b.treadle_thread, text = text, when = 'steer' })
+end
+
+--- Answers the oldest question of the agent.
+function M.approve()
+  for _, entity in ipairs(followed[vim.b.treadle_thread].entities) do
+    local approval = entity.value
+    if entity.kind == 'approval' and approval.status == 'pending' then
+      return choose(approval.options, approval.title .. ':', function(option)
+        dispatch({ type = 'ResolveApproval', threadId = approval.threadId, id = approval.id, outcome = option.id })
+      end)
+    end
+  end
+end
+
+--- Interrupts the running turn, which pauses the queue.
+function M.interrupt() dispatch({ type = 'InterruptTurn', threadId = vim.b.treadle_thread, by = 'user' }) end
+
+--- Sends the queued prompts again after an interruption or a failure.
+function M.resume() dispatch({ type = 'ResumeQueue', threadId = vim.b.treadle_thread }) end
 
 return M

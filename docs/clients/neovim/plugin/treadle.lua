@@ -6,8 +6,12 @@ end
 
 command('TreadleThreads', 'pick', 0)
 command('TreadleNew', 'new', '+')
+command('TreadleAgent', 'agent', 0)
 command('TreadleSend', 'send', '+')
+command('TreadleSteer', 'steer', '+')
+command('TreadleApprove', 'approve', 0)
 command('TreadleInterrupt', 'interrupt', 0)
+command('TreadleResume', 'resume', 0)
 
 vim.api.nvim_create_autocmd('VimLeavePre', {
   callback = function() require('treadle.client').stop() end,

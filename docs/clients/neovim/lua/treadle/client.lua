@@ -19,6 +19,7 @@ end
 local KINDS = {
   { 'projects', 'project' }, { 'threads', 'thread' }, { 'turns', 'turn' }, { 'messages', 'message' },
   { 'activities', 'activity' }, { 'approvals', 'approval' }, { 'checkpoints', 'checkpoint' },
+  { 'prompts', 'prompt' },
 }
 
 local function put(view, kind, value)

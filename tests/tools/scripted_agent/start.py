@@ -1,9 +1,5 @@
-"""An agent of the Agent Client Protocol that misbehaves on command: `scripted_agent.py [BEHAVIOUR …]`.
+"""What the scripted agent does when `initialize` arrives, before it is answered."""
 
-Each behaviour happens when `initialize` arrives, before it is answered, in the order given. Standard library only.
-"""
-
-import json
 import os
 import signal
 import subprocess
@@ -11,27 +7,8 @@ import sys
 import time
 from typing import Any, NoReturn
 
-ANSWER: dict[str, Any] = {
-    "protocolVersion": 1,
-    "agentInfo": {"name": "scripted", "title": "Scripted Agent", "version": "1.2.3"},
-    "agentCapabilities": {"loadSession": True, "promptCapabilities": {"image": False, "embeddedContext": True}},
-    "authMethods": [{"id": "key", "name": "API key"}],
-}
-OUT = sys.stdout.buffer
-
-
-def write(*lines: bytes) -> None:
-    OUT.write(b"".join(line + b"\n" for line in lines))
-    OUT.flush()
-
-
-def send(**message: Any) -> None:
-    write(json.dumps({"jsonrpc": "2.0", **message}).encode())
-
-
-def receive() -> Any:
-    line = sys.stdin.buffer.readline()
-    return json.loads(line) if line else None
+from scripted_agent import ANSWER
+from scripted_agent.streams import receive, send, write
 
 
 def flood_stderr() -> None:
@@ -114,6 +91,25 @@ def mutter() -> NoReturn:
         time.sleep(0.05)
 
 
+def updates() -> None:
+    """5,000 of them, numbered."""
+    for number in range(5_000):
+        send(method="session/update", params={"sessionId": "s", "number": number})
+
+
+def chatter() -> NoReturn:
+    """Messages for ever, but no answer."""
+    while True:
+        send(method="session/update", params={"sessionId": "s"})
+        time.sleep(0.01)
+
+
+def ask_for_ever() -> NoReturn:
+    """Ask, and read no answer."""
+    while True:
+        send(id="x" * 1_000_000, method="fs/read_text_file", params={})
+
+
 def die() -> NoReturn:
     sys.stderr.write("no key was given\n")
     sys.exit(3)
@@ -155,6 +151,9 @@ BEHAVIOURS = {
     "fork-on-sigterm": fork_on_sigterm,
     "silence": silence,
     "mutter": mutter,
+    "updates": updates,
+    "chatter": chatter,
+    "ask-for-ever": ask_for_ever,
     "die": die,
     "leave-stdout-open": leave_stdout_open,
     "close-stdout": close_stdout,
@@ -173,24 +172,3 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "environment": {"result": {**ANSWER, "agentCapabilities": {"_meta": dict(os.environ)}}},
 }
 """Behaviours that are another answer than ANSWER."""
-
-
-def main(words: list[str]) -> None:
-    while (message := receive()) is not None:
-        if message.get("method") != "initialize":
-            continue
-        if not message["params"]["clientInfo"]["name"]:
-            sys.exit(f"who is this? {message}")
-        answer: dict[str, Any] = {"result": ANSWER}
-        for word in words:
-            if word in ANSWERS:
-                answer = ANSWERS[word]
-            else:
-                BEHAVIOURS[word]()
-        send(id=message["id"], **answer)
-    while "stay" in words:
-        signal.pause()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,171 @@
+"""What commands of projects, threads, checkpoints and settings lead to. Part of decider.py."""
+
+from collections.abc import Iterator
+
+from treadle.domain import commands as c
+from treadle.domain import events as e
+from treadle.domain.agent_decider import pause_queue
+from treadle.domain.checks import Decisions, Stamp, live_project, live_thread, unused
+from treadle.domain.detail import json_text
+from treadle.domain.errors import NotFound, Rejected
+from treadle.domain.paths import normalized, path_key
+from treadle.domain.state import State
+from treadle.domain.turn_decider import interrupt
+
+# Projects
+
+
+def _free_path(state: State, path: str) -> str:
+    if not path.startswith("/"):
+        raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
+    path = normalized(path)
+    holder = state[("path", path_key(path))]
+    if holder is not None:
+        raise Rejected("pathTaken", f"path {path!r} already belongs to project {holder!r}", projectId=holder)
+    return path
+
+
+def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Iterator[e.Event]:
+    id = str(command.id)
+    unused(state, "project", id)
+    path = _free_path(state, command.path)
+    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=command.remote, at=stamp.at)
+
+
+def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Iterator[e.Event]:
+    project = live_project(state, command.id)
+    name = None if command.name == project.name else command.name
+    path = command.path
+    if path is not None:
+        path = None if path_key(path) == path_key(project.path) else _free_path(state, path)
+    remote = None if command.remote == project.remote else command.remote
+    if name is not None or path is not None or remote is not None:
+        yield e.ProjectUpdated(id=command.id, name=name, path=path, remote=remote, at=stamp.at)
+
+
+def _delete_project(state: State, command: c.DeleteProject, stamp: Stamp) -> Iterator[e.Event]:
+    live_project(state, command.id)
+    members = [id for id in state[("members", command.id)] or () if not state[("thread", id)].deleted]
+    if members and not command.cascade:
+        raise Rejected(
+            "projectHasThreads",
+            f"project {command.id!r} still has {len(members)} thread(s): delete them first, or set cascade",
+            threads=len(members),
+        )
+    for thread_id in members:
+        yield from interrupt(thread_id, live_thread(state, thread_id), "project deleted", stamp)
+        yield e.ThreadDeleted(thread_id=thread_id, at=stamp.at)
+    yield e.ProjectDeleted(id=command.id, at=stamp.at)
+
+
+# Threads
+
+
+def _create_thread(state: State, command: c.CreateThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = str(command.thread_id)
+    unused(state, "thread", thread_id)
+    live_project(state, command.project_id)
+    yield e.ThreadCreated(
+        thread_id=thread_id, project_id=command.project_id, title=command.title, origin=command.origin, at=stamp.at
+    )
+
+
+def _rename_thread(state: State, command: c.RenameThread, stamp: Stamp) -> Iterator[e.Event]:
+    if live_thread(state, command.thread_id).title != command.title:
+        yield e.ThreadRenamed(thread_id=command.thread_id, title=command.title, at=stamp.at)
+
+
+def _archive_thread(state: State, command: c.ArchiveThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread = live_thread(state, command.thread_id)
+    if not thread.archived:
+        yield from interrupt(command.thread_id, thread, "thread archived", stamp)
+        yield from pause_queue(command.thread_id, thread, "the thread was archived", stamp)
+        yield e.ThreadArchived(thread_id=command.thread_id, at=stamp.at)
+
+
+def _unarchive_thread(state: State, command: c.UnarchiveThread, stamp: Stamp) -> Iterator[e.Event]:
+    if live_thread(state, command.thread_id).archived:
+        yield e.ThreadUnarchived(thread_id=command.thread_id, at=stamp.at)
+
+
+def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread = live_thread(state, command.thread_id)
+    yield from interrupt(command.thread_id, thread, "thread deleted", stamp)
+    yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
+
+
+# Checkpoints and settings
+
+
+def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id, id, turn_id = command.thread_id, str(command.id), command.turn_id
+    live_thread(state, thread_id)
+    unused(state, "checkpoint", thread_id, id)
+    if turn_id is not None and state[("turn", thread_id, turn_id)] is None:
+        raise NotFound("turn", turn_id)
+    yield e.CheckpointCreated(
+        id=id,
+        thread_id=thread_id,
+        turn_id=turn_id,
+        git_ref=command.git_ref,
+        message=command.message,
+        commit=command.commit,
+        tree=command.tree,
+        phase=command.phase,
+        skipped=list[e.SkippedFile](command.skipped),
+        at=stamp.at,
+    )
+
+
+def _fail_checkpoint(state: State, command: c.FailCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    live_thread(state, command.thread_id)
+    if command.turn_id is not None and state[("turn", command.thread_id, command.turn_id)] is None:
+        raise NotFound("turn", command.turn_id)
+    yield e.CheckpointFailed(thread_id=command.thread_id, turn_id=command.turn_id, reason=command.reason, at=stamp.at)
+
+
+def _restore_checkpoint(state: State, command: c.RestoreCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    live_thread(state, command.thread_id)
+    if not state[("checkpoint", command.thread_id, command.id)]:
+        raise NotFound("checkpoint", command.id)
+    yield e.CheckpointRestored(
+        id=command.id,
+        thread_id=command.thread_id,
+        before=command.before,
+        written=command.written,
+        removed=command.removed,
+        at=stamp.at,
+    )
+
+
+def _prune_checkpoint(state: State, command: c.PruneCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
+    live_thread(state, command.thread_id)
+    is_there = state[("checkpoint", command.thread_id, command.id)]
+    if is_there is None:
+        raise NotFound("checkpoint", command.id)
+    if is_there:
+        yield e.CheckpointPruned(id=command.id, thread_id=command.thread_id, at=stamp.at)
+
+
+def _change_setting(state: State, command: c.ChangeSetting, stamp: Stamp) -> Iterator[e.Event]:
+    before = state[("setting", command.key)]
+    after = None if command.value is None else json_text(command.value)
+    if before != after:
+        yield e.SettingChanged(key=command.key, value=command.value, at=stamp.at)
+
+
+DECIDE: Decisions = {
+    c.CreateProject: _create_project,
+    c.UpdateProject: _update_project,
+    c.DeleteProject: _delete_project,
+    c.CreateThread: _create_thread,
+    c.RenameThread: _rename_thread,
+    c.ArchiveThread: _archive_thread,
+    c.UnarchiveThread: _unarchive_thread,
+    c.DeleteThread: _delete_thread,
+    c.CreateCheckpoint: _create_checkpoint,
+    c.FailCheckpoint: _fail_checkpoint,
+    c.RestoreCheckpoint: _restore_checkpoint,
+    c.PruneCheckpoint: _prune_checkpoint,
+    c.ChangeSetting: _change_setting,
+}

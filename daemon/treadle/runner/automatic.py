@@ -1,0 +1,90 @@
+"""Checkpoints that are taken without being asked for: before and after each turn of an agent."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from treadle.agents.shapes import Json
+from treadle.domain.errors import Rejected
+from treadle.domain.ids import Phase
+from treadle.store.errors import StorageError
+from treadle.store.ports import Reads, ThreadWork
+from treadle.workspace.checkpoints import Checkpoints
+from treadle.workspace.git import GitError
+
+log = logging.getLogger(__name__)
+
+SETTING = "checkpoints"
+"""`off` takes none; with a dot and the id of a project behind it, for that project alone."""
+MAX_FAILURES = 2
+"""In a row, after which there is a break."""
+BREAK = 600.0
+"""Seconds."""
+MAX_NAMED = 50
+"""Files that the agent is told of by name."""
+
+
+class Automatic:
+    """The automatic checkpoints of one thread. A failure is recorded, and never stops a turn."""
+
+    def __init__(
+        self,
+        thread_id: str,
+        checkpoints: Checkpoints,
+        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+    ) -> None:
+        self._thread_id, self._checkpoints, self._read = thread_id, checkpoints, read
+        self._failures, self._break_until = 0, 0.0
+        self._running: asyncio.Task[None] | None = None
+
+    async def before(self, turn_id: str, project_id: str) -> None:
+        """Take one before the prompt of a turn is sent."""
+        await self._take(turn_id, project_id, "before")
+
+    def after(self, turn_id: str, project_id: str) -> None:
+        """Take one after a turn has ended, while other things go on."""
+        self._running = asyncio.create_task(self._take(turn_id, project_id, "after"), name="checkpoint")
+
+    async def finished(self) -> None:
+        """Wait until the one after the last turn is taken."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+            self._running = None
+
+    async def _take(self, turn_id: str, project_id: str, phase: Phase) -> None:
+        if asyncio.get_running_loop().time() < self._break_until:
+            return
+        try:
+            if not await self._is_off(project_id):
+                await self._checkpoints.take(self._thread_id, turn_id=turn_id, phase=phase)
+            self._failures = 0
+        except (GitError, Rejected, StorageError, OSError) as error:
+            if isinstance(error, GitError) and error.kind == "noRepository":
+                return
+            log.warning("no checkpoint of thread %s: %s", self._thread_id, error)
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                self._failures = 0
+                self._break_until = asyncio.get_running_loop().time() + BREAK
+
+    async def _is_off(self, project_id: str) -> bool:
+        keys = [SETTING, f"{SETTING}.{project_id}"]
+        found = await self._read(lambda reads: reads.entities("setting", None, keys))
+        values = [msgspec.json.decode(found[key])["value"] for key in keys if key in found]
+        return bool(values) and values[-1] == "off"
+
+
+def restored_files(work: ThreadWork | None) -> list[Json]:
+    """What the agent is told of files that were put back since its last turn, as content blocks."""
+    restored = [] if work is None else work.restored
+    paths = list(dict.fromkeys(path for one in restored for path in (*one.written, *one.removed)))
+    if not paths:
+        return []
+    lines = [f"- {path}" for path in paths[:MAX_NAMED]]
+    if len(paths) > MAX_NAMED:
+        lines.append(f"- and {len(paths) - MAX_NAMED} more")
+    heading = "The user has put these files back to an earlier state. Read them again before you change them:"
+    return [{"type": "text", "text": "\n".join([heading, *lines])}]

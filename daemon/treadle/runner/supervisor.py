@@ -1,0 +1,299 @@
+"""The runners of a daemon: which threads it runs agents for, and what the log says of each.
+
+A thread's agent runs in one daemon: the one that has its session open; without a session a host, if there is one;
+without a host the daemon that received the last prompt. A race between two is decided by the log, which takes one
+session and one turn a thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from treadle.contract.results import AgentPhase
+from treadle.core.engine import Engine
+from treadle.domain.entities import Rule
+from treadle.store.errors import StorageError
+from treadle.store.pages import LATEST
+from treadle.store.ports import DataDirectory, Reads, ThreadWork
+
+if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
+    from treadle.agents.config import AgentConfig, RunnerConfig
+    from treadle.runner.thread import Shared, ThreadRunner
+    from treadle.workspace.checkpoints import Checkpoints
+
+log = logging.getLogger(__name__)
+
+RULES = frozenset(("RuleAdded", "RuleRemoved"))
+OF_THREADS = frozenset(
+    (
+        "AgentAssigned",
+        "ThreadOptionSet",
+        "PromptQueued",
+        "PromptEdited",
+        "PromptMoved",
+        "PromptRemoved",
+        "QueuePaused",
+        "QueueResumed",
+        "SessionOpened",
+        "SessionEnded",
+        "TurnStarted",
+        "TurnCompleted",
+        "TurnFailed",
+        "TurnCancelling",
+        "TurnInterrupted",
+        "ApprovalResolved",
+        "ThreadArchived",
+        "ThreadUnarchived",
+        "ThreadDeleted",
+    )
+)
+"""Events after which a runner may have something to do."""
+PAGE = 1_000  # events that are read at once
+PAGES = 10  # read for a look; if the log has grown by more, all threads are looked at
+RETRY = 1.0  # seconds until a failed read is retried
+LOOK_FOR_ORPHANS = 2.0  # seconds between two checks
+TYPE = len(b'{"type":"')
+
+
+class Running(NamedTuple):
+    """An agent that runs, or waits for its place. phase: see ThreadRunner.phase."""
+
+    thread_id: str
+    agent: str
+    phase: AgentPhase
+    pid: int | None
+
+
+class _Seen(NamedTuple):
+    """What a look has found. rules: None if they have not changed."""
+
+    sequence: int
+    works: list[ThreadWork]
+    rules: list[Rule] | None
+    assigned: set[str]
+
+
+class Supervisor:
+    """Runs agents for the threads of a data directory.
+
+    files: returns where agents are configured, the last one takes precedence. records: the folder for the records of
+    processes. is_host: whether this daemon runs agents for all others; has_host: whether one does. started: called
+    when the first agent is about to run, so that appends of other processes are noticed from then on. checkpoints:
+    returns those of all threads.
+    """
+
+    def __init__(
+        self,
+        store: DataDirectory,
+        engine: Engine,
+        *,
+        files: Callable[[], tuple[Path, ...]],
+        records: Path,
+        is_host: bool,
+        has_host: Callable[[], bool],
+        started: Callable[[], None],
+        checkpoints: Callable[[], "Checkpoints"],
+    ) -> None:
+        self._store, self._engine = store, engine
+        self._find_files, self._records = files, records
+        self._files: tuple[Path, ...] = ()
+        self._is_host, self._has_host, self._started = is_host, has_host, started
+        self._had_host = False
+        self._checkpoints = checkpoints
+        self._cursor: int | None = None
+        self._rules: list[Rule] = []
+        self._runners: dict[str, ThreadRunner] = {}
+        self._wanted: set[str] = set()
+        self._shared: Shared | None = None
+        self._configured: tuple[object, dict[str, AgentConfig], str] = (None, {}, "")
+        self._woken = asyncio.Event()
+        self._woken.set()
+
+    # What the daemon says
+
+    def appended(self, sequence: int, events: Sequence[bytes]) -> None:
+        """This daemon has appended events; the last one has this sequence."""
+        types = {event[TYPE : event.index(b'"', TYPE)].decode() for event in events}
+        if "AgentAssigned" in types:
+            decoded = (msgspec.json.decode(event) for event in events if event.startswith(b'{"type":"AgentAssigned"'))
+            self._wanted |= {event["threadId"] for event in decoded}
+        if types & (OF_THREADS | RULES) or self._cursor is None or self._cursor + len(events) != sequence:
+            self.wake()
+        else:
+            self._cursor = sequence
+
+    def wake(self) -> None:
+        """Read the log: another process may have appended."""
+        self._woken.set()
+
+    @property
+    def running(self) -> list[Running]:
+        """The agents that run, or are about to."""
+        runners = self._runners.values()
+        return [Running(one.thread_id, one.agent, one.phase, one.pid) for one in runners if not one.is_idle]
+
+    async def run(self) -> None:
+        """Look at the log whenever there may be something to do, until cancelled."""
+        orphans = asyncio.create_task(self._end_orphans(), name="orphans")
+        failure = ""
+        try:
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                try:
+                    await self._look()
+                    failure = ""
+                except StorageError as error:
+                    if str(error) != failure:  # once, not every second
+                        log.warning("failed to read what agents have to do, will retry: %s", error)
+                    failure = str(error)
+                    await asyncio.sleep(RETRY)
+                    self._woken.set()
+        finally:
+            orphans.cancel()
+
+    async def close(self) -> None:
+        """End all agents of this daemon."""
+        await asyncio.gather(*(runner.close() for runner in self._runners.values()), return_exceptions=True)
+
+    # Looking
+
+    async def _look(self) -> None:
+        has_host = not self._is_host and self._has_host()
+        if has_host != self._had_host:  # threads whose events were seen long ago have another owner now
+            self._had_host, self._cursor = has_host, None
+        cursor, mine = self._cursor, list(self._runners)
+        seen = await self._store.read(lambda reads: _seen(reads, cursor, mine))
+        if self._cursor is None or seen.sequence > self._cursor:
+            self._cursor = seen.sequence
+        if seen.rules is not None:
+            self._rules[:] = seen.rules
+        if self._is_host:
+            self._wanted |= seen.assigned
+        for work in seen.works:
+            self._see(work, seen.sequence, has_host)
+        self._wanted.clear()
+        for thread_id in [id for id, runner in self._runners.items() if runner.is_idle]:
+            await self._runners.pop(thread_id).close()
+
+    def _see(self, work: ThreadWork, sequence: int, has_host: bool) -> None:
+        wanted = work.thread_id in self._wanted
+        claimed = self._claims(work, has_host, wanted)
+        runner = self._runners.get(work.thread_id)
+        if runner is None:
+            if not (claimed and work.agent and (work.queue or wanted)) or work.archived or work.deleted:
+                return
+            runner = self._runners[work.thread_id] = self._new_runner(work.thread_id)
+        runner.see(work, sequence, claimed)
+        if wanted and claimed:
+            runner.want()
+
+    def _claims(self, work: ThreadWork, has_host: bool, wanted: bool) -> bool:
+        """Whether this daemon is the one to run the agent of the thread."""
+        if work.session is not None and work.session.open:
+            return work.session.runner == self._store.runner.name
+        if has_host:
+            return False
+        return self._is_host or work.queue_runner == self._store.runner.name or (wanted and not work.queue)
+
+    def _new_runner(self, thread_id: str) -> "ThreadRunner":
+        from treadle.agents.orphans import Records
+        from treadle.runner.places import Places
+        from treadle.runner.thread import Shared, ThreadRunner
+
+        if self._shared is None:
+            self._store.runner.acquire()  # or its agents would be taken for those of a daemon that has exited
+            self._files = self._find_files()
+            settings = self._settings()
+            self._shared = Shared(
+                submit=lambda commands, atomic: self._engine.submit(commands, atomic=atomic).future,
+                read=self._store.read,
+                config_of=self._config_of,
+                settings=settings,
+                records=Records(self._records, self._store.runner.name),
+                places=Places(settings.max_processes),
+                checkpoints=self._checkpoints(),
+                look=self.wake,
+                rules=self._rules,
+            )
+            self._started()
+        return ThreadRunner(thread_id, self._shared)
+
+    def _settings(self) -> "RunnerConfig":
+        """How agents are run. If a file is invalid, no agent starts, and its error is the reason."""
+        from treadle.agents.config import BadConfig, RunnerConfig, read_runner
+
+        try:
+            return read_runner(*self._files)
+        except (BadConfig, OSError):
+            return RunnerConfig()
+
+    def _config_of(self, name: str) -> "AgentConfig":
+        """The configuration of an agent, as the files say now. Raises AgentFailed."""
+        from treadle.agents.config import BadConfig, read_agents
+        from treadle.agents.connection import AgentFailed
+
+        version = [_version(file) for file in self._files]
+        if version != self._configured[0]:
+            try:
+                self._configured = version, {agent.name: agent.config for agent in read_agents(*self._files)}, ""
+            except (BadConfig, OSError) as error:
+                self._configured = version, {}, str(error)
+        _, agents, failure = self._configured
+        if failure:
+            raise AgentFailed(failure)
+        if name not in agents:
+            raise AgentFailed(f"agent {name!r} is not configured: treadle agents add {name}")
+        return agents[name]
+
+    async def _end_orphans(self) -> None:
+        """End what daemons that were killed have left, if their reapers were killed too."""
+        while True:
+            if self._records.is_dir() and any(self._records.iterdir()):
+                from treadle.agents.orphans import end_orphans
+
+                await end_orphans(self._records, self._store.runner.is_gone)
+            await asyncio.sleep(LOOK_FOR_ORPHANS)
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    """Changes when the file does."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
+    """What has changed since the cursor; everything at the first look, or if much has changed. mine: the threads that
+    have a runner."""
+    ids: set[str] = set()
+    assigned: set[str] = set()
+    has_new_rules = cursor is None
+    pages = 0
+    after = cursor or 0
+    while cursor is not None and pages <= PAGES and (page := reads.changes(after, None, PAGE)):
+        pages, after = pages + 1, page[-1].sequence
+        has_new_rules = has_new_rules or any(one.event_type in RULES for one in page)
+        ids |= {str(one.thread_id) for one in page if one.event_type in OF_THREADS}
+        assigned |= {str(one.thread_id) for one in page if one.event_type == "AgentAssigned"}
+    if cursor is None or pages > PAGES:
+        works = {work.thread_id: work for work in reads.work(None)}
+        works |= {work.thread_id: work for work in reads.work(mine)}
+        return _Seen(reads.sequence(), list(works.values()), _rules(reads), assigned)
+    works_of_ids = reads.work(ids) if ids else []
+    return _Seen(reads.sequence(), works_of_ids, _rules(reads) if has_new_rules else None, assigned)
+
+
+def _rules(reads: Reads) -> list[Rule]:
+    found: list[Rule] = []
+    before = LATEST
+    while page := reads.rule_list(PAGE, before).items:
+        found += [msgspec.json.decode(rule, type=Rule) for rule in page]
+        before = found[-1].sequence
+    return found

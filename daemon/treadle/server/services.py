@@ -1,0 +1,149 @@
+"""The parts of a daemon that work on an open data directory, for a client or, in a host, for none."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from treadle.core.engine import Engine, Overloaded
+from treadle.core.recovery import Recovery
+from treadle.domain.ids import Durability
+from treadle.publish.watch import Watch
+from treadle.runner.supervisor import Supervisor
+from treadle.server.host_lock import has_host
+from treadle.store.errors import Refused, StorageError, explained
+from treadle.store.pages import PAGE_BOUNDS, PageBounds
+from treadle.store.sqlite.store import Store
+
+if TYPE_CHECKING:
+    from treadle.workspace.checkpoints import Checkpoints
+
+log = logging.getLogger(__name__)
+
+ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
+RECORDS = "agents"
+
+
+class Services:
+    """store, engine, watch, recovery, supervisor: what they are called.
+
+    appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
+    have appended. waiting: see Engine. agents_files: returns where agents are configured. runs_agents: whether it runs
+    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        data_dir: Path,
+        *,
+        linger: float,
+        agents_files: Callable[[], tuple[Path, ...]],
+        appended: Callable[[int], None] = lambda sequence: None,
+        woken: Callable[[], None] = lambda: None,
+        waiting: Callable[[bool], None] = lambda waits: None,
+        runs_agents: bool = True,
+        is_host: bool = False,
+    ) -> None:
+        self.store = store
+        self._data_dir, self._is_host = data_dir, is_host
+        self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
+        self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
+        self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
+        self.recovery = Recovery(store, self.engine, self.wake, has_host=self._has_host_for_queues)
+        self.supervisor = Supervisor(
+            store,
+            self.engine,
+            files=agents_files,
+            records=data_dir / RECORDS,
+            is_host=is_host,
+            has_host=lambda: has_host(data_dir),
+            started=self.watch.start,
+            checkpoints=lambda: self.checkpoints,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """The checkpoints of all threads. Imported when the first one is needed."""
+        from treadle.workspace.checkpoints import Checkpoints
+
+        return Checkpoints(
+            self._data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, self.store.read
+        )
+
+    async def start(self) -> "list[asyncio.Task[None]]":
+        """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
+        self.engine.start()
+        await self.recovery.look()
+        self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
+        if self._runs_agents:
+            self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
+        return self._tasks
+
+    def _has_host_for_queues(self) -> bool:
+        """Whether a host sends what daemons that have exited were to send.
+
+        What was left before there was a host stays with whoever resumes it: at its start, a host lets it be paused.
+        """
+        return bool(self._tasks) if self._is_host else has_host(self._data_dir)
+
+    def wake(self) -> None:
+        """Look for changes: this or another process may have appended."""
+        self.supervisor.wake()
+        self._woken()
+
+    def _published(self, sequence: int, events: list[bytes]) -> None:
+        self.supervisor.appended(sequence, events)
+        self._appended(sequence)
+        self.watch.appended()
+
+    async def close(self) -> None:
+        """End the agents, interrupt the turns of this daemon, and close the data directory."""
+        for task in self._tasks:  # first, because the supervisor would start agents anew
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.supervisor.close()
+        self.watch.stop()
+        try:
+            async with asyncio.timeout(ENDING):
+                await self.engine.settled()
+                await self.recovery.end_own("the daemon ended")
+        except (StorageError, Overloaded, TimeoutError) as error:
+            why = str(error) or f"it took more than {ENDING:g} s"
+            log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
+        finally:
+            await self.engine.stop(now=True)
+            await self.store.close()
+
+
+async def open_store(
+    data_dir: Path,
+    *,
+    durability: Durability = "full",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    pages: PageBounds = PAGE_BOUNDS,
+) -> Store:
+    """Open a data directory, see Store.open. Raises Refused, also for what the system does not allow."""
+    try:
+        return await Store.open(data_dir, durability=durability, progress=progress, pages=pages)
+    except OSError as error:
+        why = explained(error)
+        raise Refused(f"{data_dir} cannot be the data directory: {why}", why.kind) from error
+
+
+def set_up_loop(end: Callable[[], None]) -> None:
+    """Let the running loop call `end` when the process is told to end, and log exceptions that nobody handles."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # Emacs ends its children with SIGHUP
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, end)
+    loop.set_exception_handler(_log_unhandled)
+
+
+def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an unhandled exception. asyncio's own handler prints futures, whose exceptions may contain client text."""
+    log.error("%s", context["message"], exc_info=context.get("exception"))

@@ -1,0 +1,197 @@
+"""Claude Code: `projects/FOLDER/SESSION.jsonl` in `~/.claude`, and what is beside it.
+
+FOLDER is made of the path, but cannot be turned back into it: the folder of a session is in its records. Beside a
+session are those of its subagents (`SESSION/subagents/**/agent-ID.jsonl`, formerly `agent-ID.jsonl`) and long tool
+results (`SESSION/tool-results`). `history.jsonl` has the prompts of all sessions, also of those that the tool deleted.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from treadle.agents.shapes import Json, as_text, digest, fitting
+from treadle.domain import commands as c
+from treadle.transfer.sources.claude_thread import ClaudeThread
+from treadle.transfer.sources.forks import Turns, shared_turns, turns_of
+from treadle.transfer.sources.lines import is_file, read_head, read_json, read_records
+from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
+from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
+
+TOOL = "claude"
+HISTORY = "history.jsonl"
+MAX_SPILLED = 64 * 1024  # bytes that are read from each end of a tool result in a file of its own
+
+
+def home(environment: Mapping[str, str], user: Path) -> Path:
+    """The folder of Claude Code."""
+    return Path(environment.get("CLAUDE_CONFIG_DIR") or user / ".claude")
+
+
+def discover(folder: Path, report: SourceReport) -> Iterator[ToolSession]:
+    """The sessions in a folder of Claude Code, those of each project together. Raises OSError."""
+    projects = folder / "projects"
+    for project in sorted(path for path in projects.iterdir() if path.is_dir()) if projects.is_dir() else ():
+        files = [path for path in sorted(project.glob("*.jsonl")) if is_file(path)]
+        found = [_session(path) for path in files]
+        yield from _with_forks([session for session in found if session.parent is None])
+        yield from (session for session in found if session.parent is not None)
+        for path in sorted(project.glob("*/subagents/**/agent-*.jsonl")):
+            if is_file(path):
+                parent = path.relative_to(project).parts[0]
+                yield _session(path, parent)
+    if is_file(folder / HISTORY):
+        yield _described(folder / HISTORY, "history", is_remainder=True)
+
+
+def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
+    """The commands of a session. Raises OSError."""
+    if session.is_remainder:
+        yield from _prompts(session, report, full)
+        return
+    threads = _Threads(session, report, full)
+    for record in read_records(session.path, report):
+        yield from threads.of(record).feed(record)
+    yield from threads.end()
+
+
+SOURCE = Source(TOOL, home, discover, read)
+
+
+# Discovery
+
+
+def _described(path: Path, id: str, **members: object) -> ToolSession:
+    thread_id = fitting(f"{TOOL}:{id}")
+    found = path.stat()
+    return ToolSession(
+        tool=TOOL,
+        id=id,
+        thread_id=thread_id,
+        path=path,
+        size=found.st_size,
+        modified=found.st_mtime,
+        **members,  # type: ignore[arg-type]
+    )
+
+
+def _session(path: Path, parent: str | None = None) -> ToolSession:
+    head = read_head(path)
+    folder = next((f for record in head if (f := as_text(record.get("cwd"), ""))), None)
+    oldest = next((t for record in head if (t := time_of(record.get("timestamp")))), None)
+    id = path.stem
+    if not id.startswith("agent-"):
+        return _described(path, id, folder=folder, oldest=oldest)
+    parent = parent or next((s for record in head if (s := as_text(record.get("sessionId"), ""))), "unknown")
+    told = {}
+    meta = path.with_suffix(".meta.json")
+    if is_file(meta):
+        value = read_json(meta.read_bytes())
+        told = value if isinstance(value, dict) else {}
+    activity_id = as_text(told.get("toolUseId"), "")
+    belongs = c.ParentThread(
+        thread_id=fitting(f"{TOOL}:{parent}"), activity_id=fitting(activity_id) if activity_id else None
+    )
+    session = _described(path, id, folder=folder, oldest=oldest, parent=belongs)
+    return replace(session, thread_id=fitting(f"{TOOL}:{parent}:{id}"))
+
+
+def _with_forks(sessions: list[ToolSession]) -> Iterator[ToolSession]:
+    """The sessions, with which of them begins as a copy of which. A copy has the same uuids, and no other sign.
+
+    The first to be written last is the original, since a copy is made in order to be continued.
+    """
+    families: dict[str, list[ToolSession]] = defaultdict(list)
+    for session in sessions:
+        first = next((u for record in read_head(session.path) if (u := as_text(record.get("uuid"), ""))), session.id)
+        families[first].append(session)
+    for family in families.values():
+        family.sort(key=lambda session: (session.modified, session.id))
+        yield family[0]
+        known = {family[0].thread_id: _turns(family[0].path)} if len(family) > 1 else {}
+        for session in family[1:]:
+            turns = _turns(session.path)
+            shared = {thread_id: shared_turns(turns, others) for thread_id, others in known.items()}
+            best = max(shared, key=lambda thread_id: len(shared[thread_id]))
+            known[session.thread_id] = turns
+            if shared[best]:
+                session = replace(session, fork_of=c.ForkedThread(thread_id=best, turn_id=shared[best][-1]))
+            yield session
+
+
+def _turns(path: Path) -> Turns:
+    thread = ClaudeThread(ThreadWriter(_described(path, path.stem), SourceReport(), False), lambda path: None)
+    return turns_of(path, thread, lambda record: as_text(record.get("uuid"), ""))
+
+
+# Reading
+
+
+class _Threads:
+    """The conversations in one file: the session, and subagents whose records older versions put between its own."""
+
+    def __init__(self, session: ToolSession, report: SourceReport, full: bool) -> None:
+        self._session, self._report, self._full = session, report, full
+        self._main = self._thread(session)
+        self._sides: dict[str, ClaudeThread] = {}
+        self._side_of: dict[str, str] = {}
+
+    def of(self, record: Json) -> ClaudeThread:
+        """The conversation that a record belongs to."""
+        if not record.get("isSidechain") or self._session.parent is not None:
+            return self._main
+        id, parent = as_text(record.get("uuid"), ""), as_text(record.get("parentUuid"), "")
+        key = as_text(record.get("agentId"), "") or self._side_of.get(parent) or id or "side"
+        self._side_of[id] = key
+        if key not in self._sides:
+            belongs = c.ParentThread(thread_id=self._session.thread_id, activity_id=_activity(self._main))
+            thread_id = fitting(f"{self._session.thread_id}:agent-{key}")
+            self._sides[key] = self._thread(replace(self._session, thread_id=thread_id, parent=belongs, fork_of=None))
+        return self._sides[key]
+
+    def end(self) -> Commands:
+        for thread in (*self._sides.values(), self._main):
+            yield from thread.end()
+
+    def _thread(self, session: ToolSession) -> ClaudeThread:
+        return ClaudeThread(ThreadWriter(session, self._report, self._full), self._spilled)
+
+    def _spilled(self, name: str) -> str | None:
+        """A tool result in a file. Only in the session's own folder: a transcript may name any file."""
+        path = self._session.path.with_suffix("") / "tool-results" / Path(name).name
+        if not is_file(path):
+            return None
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            if size <= 2 * MAX_SPILLED or self._full:
+                return stream.read(16 * 1024 * 1024).decode(errors="replace").replace("\0", "\ufffd")
+            head = stream.read(MAX_SPILLED)
+            stream.seek(-MAX_SPILLED, 2)
+            text = head + b"\n" + stream.read()
+            return text.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _activity(thread: ClaudeThread) -> str | None:
+    """The tool call that a subagent works for: the latest that has no result."""
+    last = thread.calls.last
+    return fitting(last) if last else None
+
+
+def _prompts(session: ToolSession, report: SourceReport, full: bool) -> Commands:
+    """The prompts of sessions whose files are gone, each as a turn."""
+    projects = session.path.parent / "projects"
+    kept = {path.stem for path in projects.glob("*/*.jsonl")}
+    writers: dict[str, ThreadWriter] = {}
+    for record in read_records(session.path, report):
+        project, text = as_text(record.get("project"), ""), as_text(record.get("display"), "").strip()
+        id = as_text(record.get("sessionId"), "") or f"prompts-{digest(project)}"
+        if id in kept or not text:
+            report.skip("a prompt of a session that is there" if id in kept else "a message without content")
+            continue
+        if id not in writers:
+            described = replace(session, id=id, thread_id=fitting(f"{TOOL}:{id}"), folder=project or None)
+            writers[id] = ThreadWriter(described, report, full)
+        at = time_of(record.get("timestamp"))
+        yield from writers[id].start(writers[id].nameless("prompt", record), text, at)
+        yield from writers[id].complete("prompt_only", None, at)

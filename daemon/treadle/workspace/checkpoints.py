@@ -1,0 +1,199 @@
+"""Checkpoints of threads: snapshots of their folders, with what the log says of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from treadle.contract.results import BatchDispatched, ChangedFile, CheckpointDiff, Restoration
+from treadle.domain import commands as c
+from treadle.domain.entities import Checkpoint
+from treadle.domain.errors import NotFound, Rejected
+from treadle.domain.ids import Phase
+from treadle.store.ids import new_id
+from treadle.store.pages import LATEST, encode_cursor
+from treadle.store.ports import Reads, ThreadWork
+from treadle.workspace.diffs import FileChange, compare, read_patches
+from treadle.workspace.git import GitError
+from treadle.workspace.repositories import Repository, open_repository
+from treadle.workspace.restore import Restored, plan_restore, restore
+from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
+
+log = logging.getLogger(__name__)
+
+MAX_SKIPPED: Final = 100
+"""Skipped files that are recorded of one checkpoint."""
+MAX_PATHS: Final = 1_000
+"""Written, and removed files that are recorded of one restore."""
+
+
+class Checkpoints:
+    """Takes, compares and restores checkpoints. submit: gives commands to the engine. read: runs a read."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        submit: Callable[[list[c.Command]], "asyncio.Future[BatchDispatched]"],
+        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+    ) -> None:
+        self._data_dir, self._submit, self._read = data_dir, submit, read
+
+    async def take(
+        self, thread_id: str, *, turn_id: str | None = None, phase: Phase = "manual", message: str = ""
+    ) -> str:
+        """Take a checkpoint of the thread's folder and record it; return its id.
+
+        Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
+        """
+        work = await self._work(thread_id)
+        try:
+            repository = await open_repository(Path(work.path), self._data_dir)
+            newest = await self._read(lambda reads: _newest(reads, thread_id))
+            id = new_id()
+            snapshot = await take_snapshot(
+                repository, checkpoint_ref(thread_id, id), message or work.title, previous=newest and newest.commit
+            )
+        except GitError as error:
+            if error.kind != "noRepository":
+                await self._submit([c.FailCheckpoint(thread_id=thread_id, turn_id=turn_id, reason=str(error))])
+            raise
+        await self._submit(
+            [
+                c.CreateCheckpoint(
+                    thread_id=thread_id,
+                    id=id,
+                    turn_id=turn_id,
+                    git_ref=checkpoint_ref(thread_id, id),
+                    message=message,
+                    commit=snapshot.commit,
+                    tree=snapshot.tree,
+                    phase=phase,
+                    skipped=[
+                        c.SkippedPathname(each.path, each.reason, each.bytes) for each in snapshot.skipped[:MAX_SKIPPED]
+                    ],
+                )
+            ]
+        )
+        return id
+
+    async def compare(
+        self,
+        thread_id: str,
+        before: str,
+        after: str | None,
+        *,
+        start: int,
+        limit: int,
+        paths: Sequence[str] = (),
+        patches: bool = False,
+    ) -> CheckpointDiff:
+        """The files that differ between two checkpoints. after: None for the files as they are now. start: the index
+        of the first file. patches: with their diffs. Raises GitError and NotFound."""
+        repository, commits = await self._opened(thread_id, before, after)
+        found = await compare(repository, *commits, start=start, limit=limit, paths=paths)
+        if patches:
+            page = await read_patches(repository, *commits, start=start, limit=limit, paths=paths)
+            files, next_start = [_changed(each.file, each.text, each.cut) for each in page.patches], page.next
+        else:
+            files, next_start = [_changed(file) for file in found.files], found.next
+        return CheckpointDiff(
+            files=files,
+            total=found.total,
+            added=found.added,
+            removed=found.removed,
+            next_cursor=None if next_start is None else encode_cursor(next_start),
+        )
+
+    async def restore(
+        self, thread_id: str, id: str, *, paths: Sequence[str] = (), dry_run: bool = False
+    ) -> Restoration:
+        """Put the files of the thread's folder back to a checkpoint, after taking one of what is there now.
+
+        dry_run: only say what would be written and removed. Raises GitError, NotFound, and Rejected while a turn runs
+        in the folder.
+        """
+        repository, (commit, _) = await self._opened(thread_id, id, None)
+        if dry_run:
+            return _restoration(await plan_restore(repository, commit, paths=paths), None)
+        work = await self._work(thread_id)
+        running = await self._read(lambda reads: _running(reads, work.path))
+        if running is not None:
+            raise Rejected("turnRunning", f"turn {running!r} is still running in {work.path}", turnId=running)
+        before = new_id()
+        ref = checkpoint_ref(thread_id, before)
+        done = await restore(repository, commit, ref, "before a restore", paths=paths)
+        restored = done.restored
+        await self._submit(
+            [
+                c.CreateCheckpoint(
+                    thread_id=thread_id,
+                    id=before,
+                    git_ref=ref,
+                    message="before a restore",
+                    commit=done.before.commit,
+                    tree=done.before.tree,
+                ),
+                c.RestoreCheckpoint(
+                    thread_id=thread_id,
+                    id=id,
+                    before=before,
+                    written=restored.written[:MAX_PATHS],
+                    removed=restored.removed[:MAX_PATHS],
+                ),
+            ]
+        )
+        return _restoration(restored, before)
+
+    async def _work(self, thread_id: str) -> ThreadWork:
+        found: list[ThreadWork] = await self._read(lambda reads: reads.work([thread_id]))
+        if not found or found[0].deleted:
+            raise NotFound("thread", thread_id)
+        return found[0]
+
+    async def _opened(
+        self, thread_id: str, before: str, after: str | None
+    ) -> tuple[Repository, tuple[str, str | None]]:
+        """The repository of the thread's folder, and the commits of the checkpoints."""
+        work = await self._work(thread_id)
+        ids = [before] if after is None else [before, after]
+        found = await self._read(lambda reads: reads.entities("checkpoint", thread_id, ids))
+        commits = []
+        for id in ids:
+            if id not in found:
+                raise NotFound("checkpoint", id)
+            checkpoint = msgspec.json.decode(found[id], type=Checkpoint)
+            commits.append(checkpoint.commit or checkpoint.git_ref)
+        repository = await open_repository(Path(work.path), self._data_dir)
+        return repository, (commits[0], commits[1] if after is not None else None)
+
+
+def _changed(file: FileChange, patch: str | None = None, cut: bool = False) -> ChangedFile:
+    return ChangedFile(
+        path=file.path,
+        old_path=file.old_path,
+        status=file.status,
+        added=file.added,
+        removed=file.removed,
+        binary=file.binary,
+        patch=patch,
+        cut=cut,
+    )
+
+
+def _restoration(restored: Restored, before: str | None) -> Restoration:
+    return Restoration(written=restored.written, removed=restored.removed, left=restored.left, before=before)
+
+
+def _newest(reads: Reads, thread_id: str) -> Checkpoint | None:
+    page = reads.checkpoint_list(thread_id, 1, LATEST).items
+    return msgspec.json.decode(page[0], type=Checkpoint) if page else None
+
+
+def _running(reads: Reads, path: str) -> str | None:
+    """The id of a turn that runs in the folder, of any thread."""
+    turns = {turn.thread_id: turn.id for turn in reads.running_turns()}
+    works = reads.work(list(turns)) if turns else []
+    return next((turns[work.thread_id] for work in works if work.path == path), None)

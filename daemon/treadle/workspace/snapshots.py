@@ -1,0 +1,224 @@
+"""Snapshots of a project's folder: commits without parents under `refs/treadle/`, which no branch has.
+
+They are made with a copy of the user's index, so that git reads only files that have changed. Nothing of the user's is
+written: not HEAD, the index, the stash, a file or its times.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from treadle.workspace.git import Git, GitError
+from treadle.workspace.parsing import names, parse_diff
+from treadle.workspace.repositories import Quarantine, Repository, quarantined
+from treadle.workspace.skipping import Bounds, Skipped, SkippedPath, choose, message_of, skipped_in
+
+REFS: Final = "refs/treadle/"
+MAX_UNREADABLE = 20
+"""Files that git may fail to read before the snapshot fails: each costs some runs of git to find."""
+
+IDENTITY: Final = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "treadle"), ("EMAIL", "treadle@localhost"))
+}
+_DEFAULT: Final = Bounds()
+
+
+class Snapshot(Struct, frozen=True):
+    """A snapshot. commit, tree: ids of git. took: seconds. reused: the commit is the previous one, as nothing differs.
+
+    Outside the project's folder, the tree has what the user's index has.
+    """
+
+    commit: str
+    tree: str
+    skipped: list[Skipped]
+    took: float
+    reused: bool = False
+
+
+class Present(Struct, frozen=True):
+    """The files of a folder as they are now. tree: in the quarantine. index: a file that only this has."""
+
+    tree: str
+    skipped: list[SkippedPath]
+    index: Path
+
+
+def checkpoint_ref(thread_id: str, id: str) -> str:
+    """The name of the ref for a checkpoint. Ids may have `:` or `..`, and differ by case only, which refs may not."""
+    return f"{REFS}{_digest(thread_id)}/{_digest(id)}"
+
+
+def _digest(id: str) -> str:
+    return hashlib.sha256(id.encode()).hexdigest()[:32]
+
+
+async def take_snapshot(
+    repository: Repository, ref: str, title: str, *, previous: str | None = None, bounds: Bounds = _DEFAULT
+) -> Snapshot:
+    """Take a snapshot of the folder, and let the ref point to it. previous: a commit that may be used again.
+
+    Raises GitError, also if the ref exists. Then the repository is as before.
+    """
+    started = time.monotonic()
+    async with quarantined(repository, bounds.seconds) as quarantine:
+        present = await read_present(quarantine, repository, bounds)
+        return await keep_present(quarantine, repository, present, ref, title, started, previous)
+
+
+async def keep_present(
+    quarantine: Quarantine,
+    repository: Repository,
+    present: Present,
+    ref: str,
+    title: str,
+    started: float,
+    previous: str | None = None,
+) -> Snapshot:
+    """Make a commit of the present files, and let the ref point to it. Raises GitError."""
+    git = quarantine.git(repository, present.index).with_variables(**IDENTITY)
+    commit = previous
+    if previous is None or not await _is_equal(git, previous, present):
+        message = message_of(title, present.skipped)
+        commit = (await git.run("commit-tree", "--no-gpg-sign", present.tree, stdin=message)).decode().strip()
+    await quarantine.keep()
+    await repository.git.run("update-ref", "--stdin", stdin=f"create {ref} {commit}\n".encode())
+    assert commit is not None
+    skipped = [each.shown() for each in present.skipped]
+    return Snapshot(commit, present.tree, skipped, time.monotonic() - started, reused=commit == previous)
+
+
+async def _is_equal(git: Git, commit: str, present: Present) -> bool:
+    try:
+        found = await read_commit(git, commit)
+    except GitError:
+        return False  # it was pruned
+    return found == (present.tree, present.skipped)
+
+
+async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
+    """The tree of a commit, and what it skipped: nothing if treadle has not made it. Raises GitError (`noCommit`)."""
+    try:
+        text = await git.run("cat-file", "commit", "--end-of-options", commit)
+    except GitError as error:
+        if error.kind != "gitFailed":
+            raise
+        raise GitError("noCommit", f"commit {commit} is not in the repository") from None
+    headers, _, message = text.partition(b"\n\n")
+    ours = f"\ncommitter {IDENTITY['GIT_COMMITTER_NAME']} <{IDENTITY['GIT_COMMITTER_EMAIL']}> ".encode() in headers
+    return headers.split()[1].decode(), skipped_in(message) if ours else []
+
+
+async def read_present(quarantine: Quarantine, repository: Repository, bounds: Bounds) -> Present:
+    """Write the files of the folder as they are now into the quarantine. Raises GitError."""
+    index = quarantine.new_folder() / "index"
+    git = quarantine.git(repository, index)
+    try:
+        # With its time, from which git tells that a file may have changed in the moment in which it was added.
+        await asyncio.to_thread(shutil.copy2, repository.git_dir / "index", index)
+        tracked, untracked = await _differing(git, repository)
+    except (FileNotFoundError, GitError) as error:
+        if isinstance(error, GitError) and error.kind != "gitFailed":
+            raise
+        # It is missing or damaged: what is tracked is known from HEAD, unless that has no commit yet.
+        index.unlink(missing_ok=True)
+        with contextlib.suppress(GitError):
+            await git.run("read-tree", "HEAD")
+        tracked, untracked = await _differing(git, repository)
+    deleted = [path for path, status in tracked if status == "D"]
+    sizes = await asyncio.to_thread(_with_sizes, repository.top, [path for path, status in tracked if status != "D"])
+    new = await asyncio.to_thread(_with_sizes, repository.top, untracked)
+    taken, skipped = choose(sizes, new, repository.prefix, bounds)
+    if deleted:
+        await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(deleted))
+    unreadable = list[bytes]()
+    await _add(git, taken, unreadable)
+    by_path = dict([*sizes, *new])
+    skipped += [SkippedPath(path, "unreadable", by_path[path]) for path in unreadable]
+    return Present(await _write_tree(git), sorted(skipped), index)
+
+
+async def _differing(git: Git, repository: Repository) -> tuple[list[tuple[bytes, str]], list[bytes]]:
+    """Tracked files that may differ from the index, with a letter of git for how; and untracked files."""
+    # A submodule is read for its commit, and not entered.
+    raw = await git.run("diff-files", "-z", "--raw", "--ignore-submodules=dirty", *repository.below)
+    untracked = await git.run("ls-files", "-z", "--others", "--exclude-standard", *repository.below)
+    by_path = {change.path: change.status for change in parse_diff(raw)[0]}  # one that is unmerged is listed twice
+    return list(by_path.items()), names(untracked)
+
+
+def _with_sizes(top: Path, paths: list[bytes]) -> list[tuple[bytes, int]]:
+    return [(path, _size(os.path.join(os.fsencode(top), path))) for path in paths]  # noqa: PTH118
+
+
+def _size(path: bytes) -> int:
+    """The bytes of a file; 0 if it is none or was removed meanwhile."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+async def _add(git: Git, paths: list[bytes], unreadable: list[bytes]) -> None:
+    """Add the files to the index. Those that git cannot read are found by halving, because it stops at the first."""
+    if not paths:
+        return
+    try:
+        await git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=_list(paths))
+    except GitError as error:
+        if error.kind != "gitFailed" or len(unreadable) >= MAX_UNREADABLE:
+            raise
+        if len(paths) == 1:
+            unreadable.append(paths[0])
+        else:
+            half = len(paths) // 2
+            await _add(git, paths[:half], unreadable)
+            await _add(git, paths[half:], unreadable)
+
+
+async def _write_tree(git: Git) -> str:
+    try:
+        return (await git.run("write-tree")).decode().strip()
+    except GitError:
+        # A merge has left conflicts outside the folder, where the tree does not matter.
+        unmerged = {line.split(b"\t", 1)[1] for line in names(await git.run("ls-files", "-z", "--unmerged"))}
+        if not unmerged:
+            raise
+    await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(unmerged))
+    return (await git.run("write-tree")).decode().strip()
+
+
+def _list(paths: Iterable[bytes]) -> bytes:
+    return b"".join(path + b"\0" for path in paths)
+
+
+async def list_refs(repository: Repository) -> dict[str, str]:
+    """All refs of treadle in the repository, also of other projects and data directories: name and commit."""
+    lines = (await repository.git.run("for-each-ref", "--format=%(refname) %(objectname)", REFS)).decode().split("\n")
+    return {name: commit for name, _, commit in (line.partition(" ") for line in lines[:-1])}
+
+
+async def prune(repository: Repository, refs: Iterable[str]) -> int:
+    """Delete these refs in one transaction; return how many of them existed. Raises GitError (`foreignRef`).
+
+    The files are left to `git gc`. A commit that another ref has as well stays.
+    """
+    asked = set(refs)
+    foreign = next((ref for ref in sorted(asked) if not ref.startswith(REFS)), None)
+    if foreign is not None:
+        raise GitError("foreignRef", f"{foreign} is not a ref of treadle")
+    present = sorted(asked & (await list_refs(repository)).keys())
+    await repository.git.run("update-ref", "--stdin", stdin="".join(f"delete {ref}\n" for ref in present).encode())
+    return len(present)

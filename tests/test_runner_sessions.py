@@ -1,0 +1,284 @@
+"""An agent's sessions, options and prompts: continued, kept and sent once, however the agent and the daemons behave."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runs import Json, Runs, Thread, configure, running
+from scripted import scripted
+from wire import serving
+
+BRIEF: Json = {"idleMinutes": 0.001}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    with running(tmp_path) as runs:
+        yield runs
+
+
+@pytest.fixture
+def brief(tmp_path: Path) -> Iterator[Runs]:
+    """Agents end as soon as they are idle."""
+    with running(tmp_path, runner=BRIEF) as runs:
+        yield runs
+
+
+def prompts(thread: Thread) -> list[str]:
+    """The prompts that reached the agent, each as text."""
+    return ["".join(b.get("text", "") for b in one["params"]["prompt"]) for one in thread.heard("session/prompt")]
+
+
+def state_of(thread: Thread) -> Json:
+    [state] = thread.read()["threads"]
+    return dict(state)
+
+
+def option(session: Json, id: str) -> str:
+    return str(next(one["currentValue"] for one in session["options"] if one["id"] == id))
+
+
+# Continuing
+
+
+@pytest.mark.parametrize(("words", "how"), [((), "resume"), (("no-resume",), "load"), (("resume-replays",), "resume")])
+def test_an_idle_agent_ends_and_continues_its_session_without_storing_anything_twice(
+    brief: Runs, words: tuple[str, ...], how: str
+) -> None:
+    thread = brief.thread("t", *words)
+    thread.answer("script=ids script=usage")
+    assert thread.until("SessionEnded")["reason"] == "it was idle"
+    before = thread.read()
+    turn = thread.answer("two script=usage")
+    assert thread.until("SessionOpened", 2)["how"] == how
+    after = thread.read()
+    known = {one["id"] for one in before["messages"] + before["activities"]}
+    new = [one for one in after["messages"] if one["id"] not in known]
+    assert [(one["role"], one["turnId"]) for one in new] == [("user", turn["id"])]
+    assert thread.said("ContextLost") == []
+    assert turn["spent"]["cost"] == 0.25
+    assert state_of(thread)["usage"] == {"cost": 0.5, "currency": "USD", "tokens": 2_000}
+
+
+@pytest.mark.parametrize("words", [("load-fails",), ("no-load", "no-resume")])
+def test_a_session_that_cannot_be_continued_begins_again_and_says_that_context_is_lost(
+    brief: Runs, words: tuple[str, ...]
+) -> None:
+    thread = brief.thread("t", *words)
+    thread.answer("one script=usage")
+    thread.until("SessionEnded")
+    turn = thread.answer("two script=usage")
+    assert turn["spent"]["cost"] == 0.25
+    lost = thread.until("ContextLost")
+    assert (thread.until("SessionOpened", 2)["how"], lost["id"]) == ("new", thread.said("SessionOpened")[1]["id"])
+    assert all(one["params"]["mcpServers"] == [] for one in thread.heard("session/new"))
+
+
+def test_a_fork_continues_a_copy_of_the_session(runs: Runs) -> None:
+    thread = runs.thread("t", "fork")
+    thread.answer("one")
+    thread.dispatch("ForkThread", id="f")
+    copy = Thread(runs, "f")
+    turn = copy.answer("two")
+    assert turn["status"] == "completed"
+    assert copy.until("SessionOpened")["how"] == "fork"
+    assert prompts(thread) == ["one", "two"]
+
+
+def test_a_fork_after_a_turn_begins_with_the_transcript_until_there(runs: Runs) -> None:
+    thread = runs.thread("t", "fork")
+    first = thread.answer("the first words")
+    thread.answer("the second words")
+    thread.dispatch("ForkThread", id="f", afterTurnId=first["id"])
+    copy = Thread(runs, "f")
+    copy.answer("three")
+    assert (copy.until("SessionOpened")["how"], copy.said("ContextLost")) == ("new", [])
+    resource, text = thread.heard("session/prompt")[-1]["params"]["prompt"]
+    assert (resource["type"], text["text"]) == ("resource", "three")
+    assert "the first words" in resource["resource"]["text"]
+    assert "the second words" not in resource["resource"]["text"]
+
+
+# Options
+
+
+def test_the_mode_and_the_options_are_applied_before_the_first_prompt_and_changed_when_the_turn_has_ended(
+    runs: Runs,
+) -> None:
+    thread = runs.thread("t")
+    thread.dispatch("SetThreadOption", id="mode", value="code")
+    thread.dispatch("SetThreadOption", id="model", value="large")
+    thread.answer("one")
+    methods = [one["method"] for one in thread.heard()]
+    settings = ["session/set_mode", "session/set_config_option"]
+    assert methods == ["initialize", "session/new", *settings, "session/prompt"]
+    session = thread.until("SessionOpened")
+    assert (option(session, "mode"), option(session, "model")) == ("code", "large")
+
+    thread.dispatch("SetThreadOption", id="model", value="small")
+    changed = thread.until("SessionChanged")
+    assert (option(changed, "mode"), option(changed, "model")) == ("code", "small")
+
+    thread.ask("script=stream")
+    turn = thread.until("TurnStarted", 2)["id"]
+    thread.dispatch("SetThreadOption", id="mode", value="ask")
+    thread.cancel(turn)
+    changed = thread.until("SessionChanged", 2)
+    assert (option(changed, "mode"), option(changed, "model")) == ("ask", "small")
+    thread.answer("three")
+    assert len(thread.said("SessionChanged")) == 2
+
+
+def test_an_option_that_the_agent_does_not_have_ends_the_session_and_pauses_the_queue(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.answer("one")
+    thread.dispatch("SetThreadOption", id="speed", value="high")
+    assert "no option 'speed'" in thread.until("SessionEnded")["reason"]
+    thread.ask("two")
+    assert "no option 'speed'" in thread.until("QueuePaused")["reason"]
+    assert prompts(thread) == ["one"]
+
+
+# Logins
+
+
+def test_a_login_that_is_needed_for_a_session_holds_the_prompt_until_the_queue_is_resumed(runs: Runs) -> None:
+    thread = runs.thread("t", "auth-on-new")
+    thread.ask("one")
+    assert thread.until("AuthRequired")["methods"] == [{"id": "key", "name": "API key"}]
+    assert state_of(thread)["status"] == "needsAuth"
+    assert prompts(thread) == []
+    log_in(thread)
+    thread.dispatch("ResumeQueue")
+    assert thread.end_of(thread.until("TurnStarted")["id"])["status"] == "completed"
+    assert prompts(thread) == ["one"]
+
+
+def test_a_prompt_that_needs_a_login_fails_and_is_not_sent_again(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.ask("script=refuse-auth")
+    thread.ask("two")
+    thread.until("AuthRequired")
+    assert state_of(thread)["status"] == "needsAuth"
+    thread.dispatch("ResumeQueue")
+    assert thread.end_of(thread.until("TurnStarted", 2)["id"])["status"] == "completed"
+    assert prompts(thread) == ["script=refuse-auth", "two"]
+
+
+def log_in(thread: Thread) -> None:
+    files = {"SCRIPTED_LOG": "heard", "SCRIPTED_SESSIONS": "sessions"}
+    configure(
+        thread.runs.daemon.data_dir,
+        **{thread.id: scripted(**{name: str(thread.home / file) for name, file in files.items()})},
+    )
+
+
+# Prompts into a running turn
+
+
+def test_a_prompt_is_taken_into_the_turn(runs: Runs) -> None:
+    thread = runs.thread("t", "steering")
+    thread.ask("script=stream")
+    turn = thread.until("TurnStarted")["id"]
+    prompt = thread.ask("left", when="steer")
+    assert thread.until("PromptSent", id=prompt)["turnId"] == turn
+    thread.cancel(turn)
+    thread.end_of(turn)
+    assert "steered: left" in thread.text_of(turn)
+    assert prompts(thread) == ["script=stream"]
+
+
+@pytest.mark.parametrize("words", [(), ("steering", "steering-lost")])
+def test_a_prompt_that_cannot_go_into_the_turn_is_sent_after_it(runs: Runs, words: tuple[str, ...]) -> None:
+    thread = runs.thread("t", *words)
+    thread.ask("script=stream")
+    thread.until("TurnStarted")
+    steer = thread.ask("left", when="steer")
+    turn = thread.until("TurnStarted", promptId=steer)["id"]
+    assert thread.end_of(turn)["status"] == "completed"
+    assert prompts(thread) == ["script=stream", "left"]
+    if not words:
+        ended = thread.read()["turns"][0]
+        assert (ended["status"], ended["by"]) == ("interrupted", "steer")
+        assert thread.said("QueuePaused") == []
+
+
+def test_a_prompt_that_was_to_go_into_a_turn_does_not_start_a_failing_agent_again_and_again(runs: Runs) -> None:
+    thread = runs.thread("t", "die")
+    prompt = thread.ask("left", when="steer")
+    thread.until("QueuePaused")
+    assert thread.until("PromptEdited", id=prompt)["text"] == "left"
+    log_in(thread)
+    thread.dispatch("ResumeQueue")
+    turn = thread.until("TurnStarted", promptId=prompt)["id"]
+    assert thread.end_of(turn)["status"] == "completed"
+    assert len(thread.said("QueuePaused")) == 1
+
+
+# The queue
+
+
+def test_prompts_go_out_in_the_order_of_the_queue_one_a_turn(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.ask("script=stream")
+    turn = thread.until("TurnStarted")["id"]
+    first, second, third = [thread.ask(text) for text in ("first", "second", "third")]
+    thread.dispatch("MovePrompt", id=third, before=first)
+    thread.dispatch("EditPrompt", id=first, text="first, edited")
+    thread.dispatch("RemovePrompt", id=second)
+    thread.dispatch("PauseQueue", reason="lunch")
+    thread.cancel(turn)
+    thread.end_of(turn)
+    assert state_of(thread)["status"] == "paused"
+    thread.dispatch("ResumeQueue")
+    thread.until("TurnCompleted", 2)
+    assert prompts(thread) == ["script=stream", "third", "first, edited"]
+
+
+def test_nothing_is_sent_after_a_failure_until_the_queue_is_resumed(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.ask("script=refuse")
+    thread.ask("two")
+    assert thread.until("QueuePaused")["reason"] == "the turn failed"
+    thread.dispatch("ResumeQueue")
+    thread.until("TurnCompleted")
+    assert prompts(thread) == ["script=refuse", "two"]
+
+
+def test_prompts_of_two_daemons_are_sent_once_and_in_order(runs: Runs) -> None:
+    thread = runs.thread("t")
+    with serving(runs.daemon.data_dir) as other:
+        for number in range(3):
+            thread.ask(f"mine {number}")
+            other.dispatch("QueuePrompt", threadId="t", text=f"theirs {number}")
+        thread.until("TurnCompleted", 6)
+    assert prompts(thread) == [f"{whose} {number}" for number in range(3) for whose in ("mine", "theirs")]
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit", "scope"),
+    [
+        ({"turn": {"cost": 0.2}}, "cost", "turn"),
+        ({"turn": {"tokens": 900}}, "tokens", "turn"),
+        ({"turn": {"minutes": 0.005}}, "minutes", "turn"),
+        ({"thread": {"cost": 0.25}}, "cost", "thread"),
+    ],
+)
+def test_a_budget_that_is_reached_interrupts_the_turn_and_pauses_the_queue(
+    tmp_path: Path, budget: Json, limit: str, scope: str
+) -> None:
+    with running(tmp_path, runner={"budget": budget}) as runs:
+        thread = runs.thread("t")
+        thread.ask("script=usage script=stream")
+        thread.ask("two")
+        reached = thread.until("BudgetReached")
+        assert (reached["limit"], reached["scope"]) == (limit, scope)
+        turn = thread.end_of(reached["turnId"])
+        assert (turn["status"], turn["by"], turn["spent"]["cost"]) == ("interrupted", "budget", 0.25)
+        thread.until("QueuePaused")
+        assert len(thread.said("BudgetReached")) == 1
+        assert prompts(thread) == ["script=usage script=stream"]
