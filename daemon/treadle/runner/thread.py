@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -62,8 +62,6 @@ from treadle.store.ports import Reads, ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 START = 60.0  # seconds that an agent may be silent before it answers `initialize`
 STEER = 15.0  # seconds to answer a prompt that goes into a turn
@@ -316,7 +314,6 @@ class ThreadRunner:
         work = self._work
         assert work is not None
         await self._shared.places.take(self.thread_id, self._leave)
-        process = None
         try:
             self._config = self._shared.config_of(name)
             process = self._process = await AgentProcess.start(
@@ -664,10 +661,9 @@ class ThreadRunner:
         """Record a question of the agent, with its answer if a rule has one."""
         id = str(command.id)
         assert self._mapper is not None
-        question = self._questions.get(self._mapper.request_of(id))
+        question = self._questions.pop(self._mapper.request_of(id), None)
         if question is None:
             return
-        del self._questions[self._mapper.request_of(id)]
         self._questions[id] = question
         commands: list[c.Command] = [command]
         if (ruled := self._ruled(command)) is not None:
