@@ -22,7 +22,8 @@ from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
     from treadle.agents.config import AgentConfig, RunnerConfig
-    from treadle.runner.thread import Shared, ThreadRunner
+    from treadle.runner.context import Shared
+    from treadle.runner.thread import ThreadRunner
     from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -202,8 +203,9 @@ class Supervisor:
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
         from treadle.agents.orphans import Records
+        from treadle.runner.context import Shared
         from treadle.runner.places import Places
-        from treadle.runner.thread import Shared, ThreadRunner
+        from treadle.runner.thread import ThreadRunner
 
         if self._shared is None:
             self._store.runner.acquire()  # or its agents would be taken for those of a daemon that has exited

@@ -1,0 +1,179 @@
+"""The session of a thread's agent: how it is opened, its options, and its end."""
+
+from treadle.agents.activities import Ids
+from treadle.agents.connection import AgentFailed, AgentRefused
+from treadle.agents.mapper import AgentSession
+from treadle.agents.session import AUTH_REQUIRED, OpenedSession, choose, note_update, open_session
+from treadle.agents.shapes import Agent, Json, as_object, kind_of
+from treadle.domain import agent_commands as ac
+from treadle.domain import commands as c
+from treadle.runner import signals as s
+from treadle.runner.context import Context
+from treadle.runner.limits import TurnLimits
+from treadle.runner.recorder import ThreadRecorder
+from treadle.runner.tasks import RunnerTasks
+from treadle.runner.transcripts import transcript_of
+from treadle.runner.usage import TurnUsage
+from treadle.store.ids import new_id
+from treadle.store.ports import ThreadWork
+
+
+class ThreadSessions:
+    """The sessions of one thread, one at a time. loading: whether what is said now may have been said before."""
+
+    def __init__(self, context: Context, tasks: RunnerTasks, recorder: ThreadRecorder, limits: TurnLimits) -> None:
+        self._context, self._tasks, self._recorder, self._limits = context, tasks, recorder, limits
+        self.loading = False
+        self._changes: list[Json] = []  # of options, while a session opens; its answer says what was changed before
+
+    def open(self, output: s.OpenWith) -> None:
+        """Open a session."""
+        self._tasks.talk(self._open(output))
+
+    def apply(self, output: s.Apply) -> None:
+        """Give the session other options."""
+        self._tasks.talk(self._apply(output.options))
+
+    def close(self, output: s.CloseSession) -> None:
+        """Record that the session has ended."""
+        process = self._context.process
+        status, stderr = (None, []) if process is None else (process.status, process.stderr)
+        self._recorder.record(
+            ac.EndSession(
+                thread_id=self._context.thread_id,
+                id=self._context.session_id,
+                reason=output.reason,
+                exit_status=status,
+                stderr="\n".join(stderr) or None,
+            )
+        )
+
+    def hear(self, update: Json) -> None:
+        """Note what an update says of the options."""
+        session = self._context.session
+        if session is None and kind_of(update) in ("current_mode_update", "config_option_update"):
+            self._changes.append(update)
+        elif session is not None and note_update(session, update):
+            self._tell_options(session)
+
+    async def _open(self, output: s.OpenWith) -> None:
+        context = self._context
+        process, work, config = context.process, context.work, context.config
+        assert process is not None
+        assert work is not None
+        assert config is not None
+        context.session_id = new_id()
+
+        def answered() -> None:
+            context.put(self._changes.clear)
+
+        context.mapper = AgentSession(context.agent, context.thread_id, Ids(f".{context.session_id[-8:]}"))
+        try:
+            earlier = await earlier_session(context, work)
+            self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
+            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
+            self.loading = False
+            self._note_changes(session)
+            try:
+                await choose(process.connection, session, dict(output.options))
+                self._note_changes(session)
+            except AgentFailed as error:
+                context.put(s.OpenFailed(str(error)))
+                return
+        except AgentRefused as error:
+            if error.code == AUTH_REQUIRED:
+                command = require_auth(context, str(error))
+                sequence, _ = await self._recorder.recorded(self._recorder.submit(command), command)
+                context.put(s.OpenFailed(str(error), silent=True, sequence=sequence))
+            else:
+                context.put(s.OpenFailed(context.explained(str(error)), again=True))
+            return
+        except AgentFailed as error:
+            context.put(s.OpenFailed(context.explained(str(error)), again=True))
+            return
+        finally:
+            self.loading = False
+        context.session = session
+        await self._record(session, output, work)
+
+    async def _record(self, session: OpenedSession, output: s.OpenWith, work: ThreadWork) -> None:
+        context = self._context
+        continues = output.how in ("resume", "load") and work.usage is not None
+        self._limits.usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
+        lost = output.lost
+        if output.how == "new" and work.session is not None and lost is None:
+            lost = "the agent cannot continue a session"
+        if output.how == "new" and work.fork_of is not None and work.session is None:
+            fork = work.fork_of
+            text = await context.shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
+            context.preface, lost = [_resource(fork.thread_id, text, context.agent)], None
+        commands: list[c.Command] = [
+            ac.OpenSession(
+                thread_id=context.thread_id,
+                id=context.session_id,
+                agent=context.state.agent,
+                release=context.agent.release,
+                session_id=session.id[:1024],
+                how=output.how,
+                capabilities=context.agent.capabilities,
+                options=[dict(option) for option in session.options],
+            )
+        ]
+        if lost is not None:
+            commands.append(ac.LoseContext(thread_id=context.thread_id, id=context.session_id, reason=lost))
+        sequence, accepted = await self._recorder.recorded(self._recorder.submit(*commands), *commands)
+        if accepted:
+            context.put(s.SessionReady(output.options, sequence))
+        else:
+            context.put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    def _note_changes(self, session: OpenedSession) -> None:
+        for update in self._changes:
+            note_update(session, update)
+        self._changes.clear()
+
+    async def _apply(self, options: s.Options) -> None:
+        process, session = self._context.process, self._context.session
+        assert process is not None
+        assert session is not None
+        try:
+            await choose(process.connection, session, dict(options))
+        except AgentFailed as error:
+            self._context.put(s.Applied(options, str(error)))
+        else:
+            self._tell_options(session)
+            self._context.put(s.Applied(options))
+
+    def _tell_options(self, session: OpenedSession) -> None:
+        context = self._context
+        options = [dict(option) for option in session.options]
+        self._recorder.tell(ac.ChangeSession(thread_id=context.thread_id, id=context.session_id, options=options))
+
+
+async def earlier_session(context: Context, work: ThreadWork) -> str | None:
+    """The agent's id of the session to continue, if there is one."""
+    if work.session is not None:
+        return work.session.session_id if work.agent and work.session.agent == work.agent.name else None
+    if work.fork_of is None or work.fork_of.turn_id is not None:
+        return None
+    source = await context.shared.read(lambda reads: reads.work([str(work.fork_of and work.fork_of.thread_id)]))
+    session = source[0].session if source else None
+    return session.session_id if session and work.agent and session.agent == work.agent.name else None
+
+
+def require_auth(context: Context, reason: str) -> ac.RequireAuth:
+    """The command that says that the agent needs a login."""
+    return ac.RequireAuth(
+        thread_id=context.thread_id,
+        agent=context.state.agent,
+        reason=reason,
+        methods=list(context.agent.auth_methods),
+    )
+
+
+def _resource(thread_id: str, text: str, agent: Agent) -> Json:
+    """The transcript of a thread as a content block: embedded where the agent takes that, else as text."""
+    if as_object(agent.capabilities.get("promptCapabilities")).get("embeddedContext") is True:
+        resource = {"uri": f"treadle://thread/{thread_id}", "mimeType": "text/markdown", "text": text}
+        return {"type": "resource", "resource": resource}
+    return {"type": "text", "text": text}
