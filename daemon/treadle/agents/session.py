@@ -26,8 +26,6 @@ INITIALIZE: Json = {
     },
     "clientInfo": {"name": "treadle", "title": "treadle", "version": __version__},
 }
-OPEN = 120.0
-"""Seconds that an agent may be silent while it opens a session: it waits for MCP servers."""
 SET = 15.0
 """Seconds to change an option."""
 AUTH_REQUIRED = -32000
@@ -82,14 +80,15 @@ async def open_session(
     how: How,
     folder: str,
     earlier: str | None,
+    patience: float,
     answered: Callable[[], None],
 ) -> OpenedSession:
-    """Open a session in the folder. earlier: the agent's id of the session to continue. answered: is called when the
-    agent answers, before it is heard further. Raises AgentFailed."""
+    """Open a session in the folder. earlier: the agent's id of the session to continue. patience: for how many seconds
+    the agent may be silent. answered: is called when it answers, before it is heard further. Raises AgentFailed."""
     params: Json = {"cwd": folder, "mcpServers": config.mcp_servers}
     if how != "new":
         params["sessionId"] = earlier
-    result = await connection.call(f"session/{how}", params, OPEN, answered)
+    result = await connection.call(f"session/{how}", params, patience, answered)
     id = as_text(result.get("sessionId"), "") or (earlier if how in ("load", "resume") else "")
     if not id:
         raise AgentFailed(f"the agent answered session/{how} without the id of a session")

@@ -63,8 +63,6 @@ from treadle.workspace.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
-START = 60.0  # seconds that an agent may be silent before it answers `initialize`
-STEER = 15.0  # seconds to answer a prompt that goes into a turn
 QUIET = 5.0  # seconds without a word, after which the agent is done with what it did by itself
 RETRY = 1.0  # seconds until something is recorded again that the disk or another process did not allow
 FAREWELL = 2.0  # seconds that the end of the daemon waits for an agent; its reaper waits longer
@@ -323,7 +321,7 @@ class ThreadRunner:
                 cwd=Path(work.path),
                 records=self._shared.records,
             )
-            self._agent = await initialize(process.connection, START)
+            self._agent = await initialize(process.connection, self._shared.settings.start_seconds)
             earlier = await self._earlier(work)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
@@ -383,7 +381,8 @@ class ThreadRunner:
         try:
             earlier = await self._earlier(work)
             self._loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
+            patience = self._shared.settings.open_seconds
+            session = await open_session(process.connection, config, output.how, work.path, earlier, patience, answered)
             self._loading = False
             self._note_changes(session)
             try:
@@ -607,7 +606,7 @@ class ThreadRunner:
 
         process.connection.request(STEERING, params, take)
         try:
-            async with asyncio.timeout(STEER):
+            async with asyncio.timeout(self._shared.settings.steer_seconds):
                 await answered.wait()
         except TimeoutError:
             self._put(s.Steered(0, injected=False))
