@@ -10,6 +10,7 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `steering` | offers `_session/steering`, and injects what it gets into the running turn |
 | `steering-refused`, `steering-turn` | offers it, and answers promptRequired, or starts a turn of its own |
 | `steering-lost` | offers it, takes the words, and dies instead of answering |
+| `steering-hangs` | offers it, and never answers |
 | `auth-on-new`, `auth-on-prompt` | refuses these with -32000 until `authenticate` was called |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |
 | `resume-replays` | replays the history on session/resume too |
@@ -33,6 +34,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `edit` | a tool call that appends a line to a file in the session's folder, with a diff |
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
 | `ask-diff` | the same for `git diff` |
+| `ask-kind` | the same, of kind `kind=KIND`, announced as `announced=KIND` |
 | `ask-twice` | two permissions at the same time |
 | `ask-always-first` | two options of kind allow_always, then once, then reject |
 | `ask-unannounced` | a permission for a toolCallId of which there is no tool_call |
@@ -47,6 +49,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `long-line` | a chunk of 20 MB in one line |
 | `banner` | lines that are not messages |
 | `usage` | usage_update with a cost that grows by 0.25 in each turn of the session, and 1,000 tokens |
+| `usage-answer` | the same tokens, only in the answer |
 | `settings` | current_mode_update, config_option_update, available_commands_update, session_info_update |
 | `late` | a chunk of the same message right after the answer |
 | `late-settings` | `settings` right after the answer |
@@ -65,7 +68,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `hold-stdout` | exits with 3 while a child holds its output open |
 | `refuse`, `refuse-auth` | the answer is an error: -32603 with data, or -32000 |
 
-A second prompt in a session that has one open is refused with -32600. Variables: $SCRIPTED_LOG gets each message that
+A second prompt in a session that has one open is refused with -32600. Variables: $GO is what `wait` waits for. $SCRIPTED_LOG gets each message that
 arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each.
 """
 

@@ -90,6 +90,10 @@ def usage(turn: Turn) -> None:
     session = turn.session
     session.cost, session.used = session.cost + 0.25, session.used + 1_000
     turn.update("usage_update", used=session.used, size=200_000, cost={"amount": session.cost, "currency": "USD"})
+    usage_answer(turn)
+
+
+def usage_answer(turn: Turn) -> None:
     turn.usage = {"usage": {"inputTokens": 900, "outputTokens": 100, "totalTokens": 1_000}}
 
 
@@ -123,13 +127,14 @@ def ask(
     turn: Turn,
     *,
     command: str = "rm -rf build",
+    kind: str = "execute",
     call: str | None = None,
     choices: list[Json] | None = None,
     **given: Any,
 ) -> str:
     """Ask for a permission; return what was chosen."""
     call = turn.tool(command) if call is None else call
-    about = {"toolCallId": call, "title": command, "kind": "execute", "rawInput": {"command": command}}
+    about = {"toolCallId": call, "title": command, "kind": kind, "rawInput": {"command": command}}
     params: Json = {"toolCall": about, "options": choices or [ALLOW, REJECT], **given.pop("params", {})}
     _, answer = turn.request("session/request_permission", params, **given)
     outcome = turn.wait(answer).get("result", {}).get("outcome", {})
@@ -137,6 +142,13 @@ def ask(
     turn.call(call, "failed" if chosen in ("reject", "cancelled") else "completed")
     turn.say("cancelled" if chosen == "cancelled" else f"chose {chosen}")
     return chosen
+
+
+def ask_kind(turn: Turn) -> None:
+    """About a path, too: a rule could be about that."""
+    command, kind = "rm -rf build", turn.word("kind", "execute")
+    about = {"rawInput": {"command": command}, "locations": [{"path": str(Path(turn.session.cwd) / "build")}]}
+    ask(turn, command=command, kind=kind, call=turn.tool(command, turn.word("announced", kind), **about))
 
 
 def ask_twice(turn: Turn) -> None:
@@ -285,6 +297,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "edit": edit,
     "ask": ask,
     "ask-diff": lambda turn: ask(turn, command="git diff"),
+    "ask-kind": ask_kind,
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]
@@ -302,6 +315,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "long-line": long_line,
     "banner": lambda turn: write(b"Loading \x1b[1mplugins\x1b[0m", b"[]", b"\xff\xfe", b"7"),
     "usage": usage,
+    "usage-answer": usage_answer,
     "settings": settings,
     "late": late,
     "late-settings": late_settings,

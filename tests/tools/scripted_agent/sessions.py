@@ -167,6 +167,8 @@ class Agent:
         text = " ".join(block.get("text", "") for block in params["prompt"])
         if "steering-lost" in self.words:
             os._exit(3)
+        if "steering-hangs" in self.words:
+            return
         if "steering-turn" in self.words:
             send(id=id, result={"outcome": "startedNewTurn"})
             Turn(self._find(params["sessionId"]), None, "").say(f"a turn of its own: {text}")
@@ -191,7 +193,7 @@ HANDLERS = {
 }
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
-    *("steering", "steering-refused", "steering-turn", "steering-lost"),
+    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-hangs"),
     *("early-updates", "late-updates", "no-settings", "new-hangs"),
 }
 """Words that say something of what follows `initialize`."""
