@@ -54,7 +54,7 @@ from treadle.runner.machine import RunnerState, step
 from treadle.runner.messages import as_json
 from treadle.runner.places import Places
 from treadle.runner.transcripts import transcript_of
-from treadle.runner.usage import TurnUsage
+from treadle.runner.usage import Reached, TurnUsage
 from treadle.runner.views import view_of
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
@@ -501,7 +501,7 @@ class ThreadRunner:
         minutes = self._shared.settings.budget.turn.minutes
         if minutes is not None and prompt_id is not None:
             self._minutes = asyncio.get_running_loop().call_later(
-                minutes * 60, self._reach, "turn", "minutes", minutes, minutes
+                minutes * 60, self._reach, Reached("turn", "minutes", minutes, minutes)
             )
         for command in rest:
             self._tell(command)
@@ -560,6 +560,9 @@ class ThreadRunner:
             case "answered":
                 self._usage.answered(as_object(self._answer.get("result")).get("usage"))
                 commands = [*mapper.finish(self._answer)]
+                if (reached := self._reached()) is not None and not self._over_budget:  # some say it only now
+                    pause = ac.PauseQueue(thread_id=self.thread_id, reason=reached.sentence)
+                    commands = [self._budget_reached(output.turn, reached), *commands, pause]
             case "quiet":
                 commands = [*mapper.finish({"result": {"stopReason": "outside_turn"}})]
             case "exited":
@@ -780,21 +783,23 @@ class ThreadRunner:
                 self._put(s.Withdrawn(id))
                 return
 
-    def _check_budget(self) -> None:
-        reached = self._usage.reached(self._shared.settings.budget, self._work.usage if self._work else None)
-        if reached is not None:
-            self._reach(*reached)
+    def _reached(self) -> Reached | None:
+        """The limit that is reached, if any."""
+        return self._usage.reached(self._shared.settings.budget, self._work.usage if self._work else None)
 
-    def _reach(self, scope: Any, limit: Any, amount: float, spent: float) -> None:
+    def _check_budget(self) -> None:
+        if (reached := self._reached()) is not None:
+            self._reach(reached)
+
+    def _reach(self, reached: Reached) -> None:
         turn = self._state.turn
         if turn is not None and not self._over_budget:
             self._over_budget = True
-            self._submit(
-                ac.ReachBudget(
-                    thread_id=self.thread_id, turn_id=turn, scope=scope, limit=limit, amount=amount, spent=spent
-                ),
-                c.CancelTurn(thread_id=self.thread_id, id=turn, by="budget"),
-            ).add_done_callback(self._told)
+            cancel = c.CancelTurn(thread_id=self.thread_id, id=turn, by="budget")
+            self._submit(self._budget_reached(turn, reached), cancel).add_done_callback(self._told)
+
+    def _budget_reached(self, turn: str, reached: Reached) -> c.Command:
+        return ac.ReachBudget(thread_id=self.thread_id, turn_id=turn, **reached._asdict())
 
     def _interrupt(self, reason: str, by: str) -> None:
         log.warning("thread %s: %s", self.thread_id, reason)

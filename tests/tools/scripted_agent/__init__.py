@@ -68,8 +68,9 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `hold-stdout` | exits with 3 while a child holds its output open |
 | `refuse`, `refuse-auth` | the answer is an error: -32603 with data, or -32000 |
 
-A second prompt in a session that has one open is refused with -32600. Variables: $GO is what `wait` waits for. $SCRIPTED_LOG gets each message that
-arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each.
+A second prompt in a session that has one open is refused with -32600. Variables: $SCRIPTED_LOG gets each message that
+arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each. `wait` waits
+for the file $GO.
 """
 
 from typing import Any
