@@ -104,7 +104,7 @@ def test_another_agent_that_is_assigned_while_a_turn_runs_gets_the_prompts_after
     assert (len(thread.heard("session/prompt")), len(Thread(runs, "other").heard("session/prompt"))) == (1, 1)
 
 
-def test_an_agent_that_is_assigned_again_continues_the_session_it_had_or_says_that_it_cannot(runs: Runs) -> None:
+def test_an_agent_that_takes_over_from_another_one_begins_a_session_and_says_that_context_is_lost(runs: Runs) -> None:
     runs.thread("other")
     thread = runs.thread("t")
     thread.answer("one")
@@ -117,7 +117,10 @@ def test_an_agent_that_is_assigned_again_continues_the_session_it_had_or_says_th
         ("other", "new"),
         ("t", "new"),
     ]
-    assert len(thread.said("ContextLost")) == 2
+    assert [one["reason"] for one in thread.said("ContextLost")] == [
+        "the agent was 't' before",
+        "the agent was 'other' before",
+    ]
 
 
 # Mode and options of agents.json
@@ -159,10 +162,14 @@ def test_what_a_thread_says_goes_before_what_agents_json_says(runs: Runs) -> Non
 @pytest.mark.parametrize(
     ("words", "members", "says"),
     [
-        ((), {"mode": "yolo"}, "'yolo'"),
+        (
+            (),
+            {"mode": "yolo"},
+            "option 'mode' cannot be 'yolo': the agent refused session/set_mode: Invalid params; its values: ask, code",
+        ),
         (("no-settings",), {"mode": "code"}, "no option 'mode'"),
         ((), {"options": {"speed": "high"}}, "no option 'speed'"),
-        ((), {"options": {"model": "huge"}}, "'huge'"),
+        ((), {"options": {"model": "huge"}}, "option 'model' cannot be 'huge'"),
     ],
 )
 def test_a_mode_or_option_that_the_agent_does_not_have_is_said_and_no_prompt_is_sent(

@@ -408,7 +408,8 @@ class ThreadRunner:
         self._usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
-            lost = "the agent cannot continue a session"
+            is_same = work.session.agent == self._state.agent
+            lost = "the agent cannot continue a session" if is_same else f"the agent was {work.session.agent!r} before"
         if output.how == "new" and work.fork_of is not None and work.session is None:
             fork = work.fork_of
             text = await self._shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
