@@ -147,6 +147,21 @@ def test_the_mode_and_options_of_agents_json_are_those_of_each_new_session_and_o
     assert values_of(thread) == {"mode": "ask", "model": "small"}
 
 
+@pytest.mark.parametrize("words", [(), ("no-resume",)])
+def test_an_agent_that_does_not_tell_its_options_when_it_continues_gets_the_mode_again(
+    brief: Runs, words: tuple[str, ...]
+) -> None:
+    thread = brief.thread("t")
+    configured(thread, *words, "no-settings-again", mode="code")
+    thread.answer("one")
+    thread.until("SessionEnded")
+    assert thread.answer("two")["status"] == "completed"
+    how = "session/load" if words else "session/resume"
+    assert [one["method"] for one in thread.heard()][-3:] == [how, "session/set_mode", "session/prompt"]
+    assert values_of(thread) == {"mode": "code", "model": "small"}
+    assert thread.said("ContextLost") == []
+
+
 def test_what_a_thread_says_goes_before_what_agents_json_says(runs: Runs) -> None:
     thread = runs.thread("t")
     configured(thread, mode="code", options={"model": "large"})

@@ -384,6 +384,8 @@ class ThreadRunner:
             patience = self._shared.settings.open_seconds
             session = await open_session(process.connection, config, output.how, work.path, earlier, patience, answered)
             self._loading = False
+            if not session.options and output.how in ("resume", "load"):
+                session.options = await self._options_before(work, dict(output.options))
             self._note_changes(session)
             try:
                 await choose(process.connection, session, dict(output.options))
@@ -432,6 +434,15 @@ class ThreadRunner:
             self._put(s.SessionReady(output.options, sequence))
         else:
             self._put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    async def _options_before(self, work: ThreadWork, wanted: dict[str, str | bool]) -> list[Json]:
+        """The options of the session that is continued, for an agent that does not tell them again. Those that the
+        thread is to have are set in any case."""
+        assert work.session is not None
+        id = work.session.id
+        found = await self._shared.read(lambda reads: reads.entities("session", self.thread_id, [id]))
+        options: list[Json] = msgspec.json.decode(found[id])["options"]
+        return [{**one, "currentValue": None} if one["id"] in wanted else one for one in options]
 
     def _note_changes(self, session: OpenedSession) -> None:
         for update in self._changes:

@@ -17,6 +17,7 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `early-updates` | sends commands, mode and options, and an unknown notification, before it has opened a session |
 | `late-updates` | sends them after that answer |
 | `no-settings` | has neither modes nor options |
+| `no-settings-again` | tells them when a session is new, but not when it continues; then it is in its first mode |
 | `new-hangs` | never answers session/new |
 | `stay` | ignores the end of its input and SIGTERM |
 
