@@ -1,5 +1,6 @@
 """What happens in a turn, by the names of the scripts. The package's docstring lists them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ ALWAYS = [
     {"optionId": "always-project", "name": "Always in this project", "kind": "allow_always"},
     {"optionId": "always-user", "name": "Always", "kind": "allow_always"},
 ]
+ODD_TEXT = "a\u2028b\u2029c\u0085d\x0be\0f"
+HALF = "\ud83d"
 MODES = [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}]
 
 
@@ -103,6 +106,23 @@ def settings(turn: Turn) -> None:
     turn.update("config_option_update", configOptions=options("large"))
     turn.update("available_commands_update", availableCommands=[{"name": "test", "description": "Run the tests"}])
     turn.update("session_info_update", title="A title of the agent")
+
+
+def odd_text(turn: Turn) -> None:
+    line = turn.line("agent_message_chunk", content={"type": "text", "text": ODD_TEXT})
+    write(json.dumps(json.loads(line), ensure_ascii=False).encode())
+    turn.say(HALF)
+    turn.usage = {"_meta": {"said": HALF}}
+
+
+def unstorable(turn: Turn) -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    turn.update("deep_update", deep=deep)
+    about = {"toolCallId": turn.tool("rm -rf build"), "title": "rm -rf build", "rawInput": deep}
+    _, answer = turn.request("session/request_permission", {"toolCall": about, "options": [ALLOW, REJECT]})
+    turn.say(f"{turn.wait(answer)['error']['code']}")
 
 
 def thousand(turn: Turn) -> None:
@@ -312,7 +332,11 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "ask-client": ask_client,
     "thousand": thousand,
     "flood": flood,
+    "odd-text": odd_text,
+    "unstorable": unstorable,
+    "info": lambda turn: turn.update("session_info_update", _meta={"codex": {"threadId": "x"}}),
     "long-line": long_line,
+    "over-limit": lambda turn: start.long_line(),
     "banner": lambda turn: write(b"Loading \x1b[1mplugins\x1b[0m", b"[]", b"\xff\xfe", b"7"),
     "usage": usage,
     "usage-answer": usage_answer,
