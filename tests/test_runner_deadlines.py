@@ -1,6 +1,8 @@
 """Agents that let treadle wait, and what treadle lets agents wait for: a place, and room on the disk."""
 
+import os
 import select
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 from runs import Runs, Thread, configure, running
 from scripted import assert_end, linux_only, scripted, sentinels
 from test_bad_days import fill, limited, own_file_system
+from wire import spawn
 
 
 def agents_of(runs: Runs) -> dict[str, str]:
@@ -139,3 +142,25 @@ def test_a_prompt_is_not_sent_while_its_turn_does_not_fit_on_the_disk(tmp_path: 
         ballast.unlink()
         assert thread.end_of(thread.until("TurnStarted", promptId=prompt)["id"])["status"] == "completed"
         assert len(thread.heard("session/prompt")) == len(thread.said("SessionOpened")) == 1
+
+
+# A daemon that was asleep
+
+
+def test_a_prompt_behind_thousands_of_events_that_came_while_the_daemon_slept_is_sent(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        thread = runs.thread("t")
+        thread.answer("one")
+        pid = runs.daemon.process.pid
+        with spawn(runs.daemon.data_dir, "--no-agents") as other:
+            other.initialize()
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for number in range(115):
+                    commands = [{"type": "ChangeSetting", "key": "k", "value": [number, n]} for n in range(100)]
+                    other.result("command/dispatchBatch", {"commands": commands})
+                prompt = other.dispatch("QueuePrompt", threadId="t", text="two")["events"][0]["event"]["id"]
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert thread.end_of(thread.until("TurnStarted", promptId=prompt)["id"])["status"] == "completed"
+            assert other.finish() == 0
