@@ -144,11 +144,14 @@ def test_an_invalid_file_is_told_with_its_line_and_member(
 
 def test_each_member_of_a_later_file_says_how_agents_are_run(tmp_path: Path) -> None:
     user, data = tmp_path / "user.json", tmp_path / "data.json"
-    assert read_runner(user, data) == RunnerConfig(10, 15, 8, Budget())
+    assert read_runner(user, data) == RunnerConfig(
+        start_seconds=60, open_seconds=120, steer_seconds=15, idle_minutes=10, cancel_seconds=15, max_processes=8
+    )
     user.write_text('{"runner": {"idleMinutes": 2.5, "budget": {"turn": {"cost": 1, "minutes": 5}}}}')
     data.write_text('{"runner": {"maxProcesses": 2, "budget": {"turn": {"cost": null}, "thread": {"tokens": 9}}}}')
-    assert read_runner(user) == RunnerConfig(2.5, 15, 8, Budget(TurnBudget(1, None, 5)))
-    assert read_runner(user, data) == RunnerConfig(2.5, 15, 2, Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9)))
+    assert read_runner(user) == RunnerConfig(idle_minutes=2.5, budget=Budget(TurnBudget(1, None, 5)))
+    both = Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9))
+    assert read_runner(user, data) == RunnerConfig(idle_minutes=2.5, max_processes=2, budget=both)
 
 
 def test_an_agent_that_is_added_leaves_the_runner_section_as_it_is(treadle: Surroundings) -> None:

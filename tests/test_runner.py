@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import storms
 from runs import Runs, Thread, configure, running
 from scripted import assert_end, linux_only, scripted, sentinels
+from scripted_agent.scripts import ODD_TEXT
 from wire import Daemon, spawn
 
 
@@ -64,6 +65,30 @@ def test_a_line_over_the_limit_ends_the_agent_with_a_sentence(runs: Runs) -> Non
     thread = runs.thread("over-limit", "long-line")
     thread.ask("Hello?")
     assert "a line of more than 33,554,432 bytes" in thread.until("QueuePaused")["reason"]
+
+
+@linux_only
+def test_a_line_over_the_limit_in_a_turn_fails_it_and_leaves_no_process(runs: Runs) -> None:
+    thread = runs.thread("over-limit-in-turn")
+    turn = thread.answer("script=children script=over-limit script=stream")
+    assert (turn["status"], turn["error"]) == ("failed", "the agent wrote a line of more than 33,554,432 bytes")
+    assert_end(thread.pids())
+    assert thread.until("SessionEnded")["reason"] == turn["error"]
+    assert thread.answer("and now?")["status"] == "completed"
+
+
+def test_text_is_kept_as_it_came_but_for_what_is_no_character(runs: Runs) -> None:
+    thread = runs.thread("odd-text")
+    turn = thread.answer("script=odd-text")
+    assert thread.text_of(turn["id"]) == ODD_TEXT.replace("\0", "\ufffd") + "\ufffd"
+    assert turn["status"] == "completed"
+
+
+def test_what_the_log_cannot_hold_is_left_out_and_a_question_in_it_is_refused(runs: Runs) -> None:
+    thread = runs.thread("unstorable")
+    turn = thread.answer("script=unstorable")
+    assert (turn["status"], thread.text_of(turn["id"])) == ("completed", "-32601")
+    assert thread.read()["approvals"] == []
 
 
 def test_what_is_not_a_message_does_not_end_the_connection(runs: Runs) -> None:
@@ -363,6 +388,20 @@ def test_no_process_of_an_agent_outlives_its_daemon(tmp_path: Path) -> None:
             assert [one["status"] for one in found["turns"]] == ["interrupted"]
             assert found["sessions"][0]["reason"] is not None
             assert {one["status"] for one in found["activities"]} <= {"failed", "cancelled"}
+
+
+@linux_only
+@pytest.mark.parametrize("end", [Runs.finish, Runs.kill])
+def test_an_agent_behind_a_wrapper_ends_with_its_daemon(tmp_path: Path, end: Callable[[Runs], None]) -> None:
+    with sentinels(), running(tmp_path) as runs:
+        thread = runs.thread("t")
+        agent = scripted("stay", PIDS=str(thread.home / "pids"))
+        command = ["sh", "-c", '"$@"; exit $?', "npx", agent["command"], *agent["args"]]
+        configure(runs.daemon.data_dir, t={"command": command[0], "args": command[1:], "env": agent["env"]})
+        thread.ask("script=children script=stream")
+        thread.until("MessageAppended")
+        end(runs)
+        assert_end(thread.pids())
 
 
 @linux_only

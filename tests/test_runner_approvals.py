@@ -241,6 +241,29 @@ def test_what_may_mean_anything_cannot_be_allowed_by_a_rule(runs: Runs, kind: st
         assert error["data"]["kind"] == "ruleTooBroad"
 
 
+@pytest.mark.parametrize(
+    ("kind", "announced"),
+    [("fetch", "fetch"), ("other", "other"), ("switch_mode", "switch_mode"), ("_new", "_new"), ("fetch", "execute")],
+)
+def test_what_may_mean_anything_is_asked_whatever_the_rules_allow_and_may_be_denied(
+    runs: Runs, kind: str, announced: str
+) -> None:
+    add_rule(runs, "command", "allow", match={"command": ["rm"]})
+    add_rule(runs, "path", "allow", match={"path": "**"})
+    thread = runs.thread("t")
+    text = f"script=ask-kind kind={kind} announced={announced}"
+    approval = asked(thread, text)
+    assert approval_of(thread, approval["id"])["status"] == "pending"
+    answer(thread, approval, "reject")
+    assert says(thread, approval["turnId"]) == "chose reject"
+    add_rule(runs, "no", "deny", match={"kind": kind})
+    turn = thread.answer(text)
+    assert thread.text_of(turn["id"]) == "chose reject"
+    assert thread.until("ApprovalResolved", 2)["ruleId"] == "no"
+    turn = thread.answer("script=ask-kind")  # the rules do allow this one
+    assert thread.text_of(turn["id"]) == "chose allow"
+
+
 def test_a_call_without_a_kind_is_allowed_by_no_rule(runs: Runs) -> None:
     add_rule(runs, "path", "allow", match={"path": "**"})
     add_rule(runs, "command", "allow", match={"command": ["rm"]})

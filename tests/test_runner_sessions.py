@@ -1,5 +1,6 @@
 """An agent's sessions, options and prompts: continued, kept and sent once, however the agent and the daemons behave."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_a_session_that_cannot_be_continued_begins_again_and_says_that_context_i
     lost = thread.until("ContextLost")
     assert (thread.until("SessionOpened", 2)["how"], lost["id"]) == ("new", thread.said("SessionOpened")[1]["id"])
     assert all(one["params"]["mcpServers"] == [] for one in thread.heard("session/new"))
+
+
+def test_a_session_that_the_agent_has_lost_begins_again_and_says_why(brief: Runs) -> None:
+    thread = brief.thread("t")
+    thread.answer("one")
+    thread.until("SessionEnded")
+    shutil.rmtree(thread.home / "sessions")
+    assert thread.answer("two")["status"] == "completed"
+    assert [one["method"] for one in thread.heard()][-4:-1] == ["session/resume", "session/load", "session/new"]
+    assert "Resource not found" in thread.until("ContextLost")["reason"]
 
 
 def test_a_fork_continues_a_copy_of_the_session(runs: Runs) -> None:

@@ -82,10 +82,15 @@ class Budget(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class RunnerConfig(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """How agents are run.
 
-    idle_minutes: after which an agent without work is ended. cancel_seconds: in which a cancelled turn has to end, else
-    the agent is ended. max_processes: agents at the same time.
+    idle_minutes: after which an agent without work is ended. start_seconds, open_seconds: for which an agent may be
+    silent before it answers `initialize`, and before it has opened a session (it waits for MCP servers). steer_seconds:
+    in which it has to answer whether it takes a prompt into its turn. cancel_seconds: in which a cancelled turn has to
+    end, else the agent is ended. max_processes: agents at the same time.
     """
 
+    start_seconds: Annotated[float, Meta(gt=0)] = 60
+    open_seconds: Annotated[float, Meta(gt=0)] = 120
+    steer_seconds: Annotated[float, Meta(gt=0)] = 15
     idle_minutes: Annotated[float, Meta(gt=0)] = 10
     cancel_seconds: Annotated[float, Meta(gt=0)] = 15
     max_processes: Count = 8

@@ -4,7 +4,6 @@ A recording has one JSON text per line: `{"t": seconds, "dir": "client" | "agent
 the sender. This module matches requests with responses and messages with sessions; mapper.py maps each session.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from msgspec import Meta, Struct
 
 from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, AgentSession, Commands, PromptMessage
 from treadle.agents.shapes import Agent, Json, as_list, as_object, as_text, fitting
+from treadle.contract.json_text import storable
 from treadle.domain import commands as c
 
 __all__ = ["BadRecording", "Frame", "SessionMapper", "read_frames"]
@@ -58,9 +58,7 @@ def read_frames(
         if not line.strip():
             continue
         try:
-            # treadle rejects U+0000, which tools do print: replace it by U+FFFD, but leave an
-            # escaped backslash alone.
-            frame = decode(re.sub(rb"(?<!\\)((?:\\\\)*)\\u0000", rb"\1\\ufffd", line))
+            frame = decode(storable(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             bad = BadRecording(number, error, is_unfinished=not line.endswith(b"\n"))
             if skipped is None:

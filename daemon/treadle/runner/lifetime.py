@@ -16,9 +16,6 @@ from treadle.runner.timers import RunnerTimers
 
 log = logging.getLogger(__name__)
 
-START = 60.0
-"""Seconds that an agent may be silent before it answers `initialize`."""
-
 
 class ProcessLifetime:
     """Starts and ends the agent of one thread. gone: set when it has been ended."""
@@ -48,7 +45,7 @@ class ProcessLifetime:
                 cwd=Path(work.path),
                 records=context.shared.records,
             )
-            context.agent = await initialize(process.connection, START)
+            context.agent = await initialize(process.connection, context.shared.settings.start_seconds)
             earlier = await earlier_session(context, work)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)

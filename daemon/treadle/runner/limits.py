@@ -10,7 +10,7 @@ from treadle.domain import commands as c
 from treadle.runner.context import Context
 from treadle.runner.recorder import ThreadRecorder
 from treadle.runner.timers import RunnerTimers
-from treadle.runner.usage import TurnUsage
+from treadle.runner.usage import Reached, TurnUsage
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class TurnLimits:
         self._runaway, self._over_budget = Runaway(), False
         minutes = self._context.shared.settings.budget.turn.minutes
         if minutes is not None and prompt_id is not None:
-            self._timers.after(minutes * 60, MINUTES, lambda: self._reach("turn", "minutes", minutes, minutes))
+            self._timers.after(minutes * 60, MINUTES, lambda: self._reach(Reached("turn", "minutes", minutes, minutes)))
 
     def end(self) -> None:
         """The turn is over."""
@@ -47,20 +47,33 @@ class TurnLimits:
         if self._runaway.hear(kind, text_of(update.get("content")) or ""):
             self._interrupt("the agent repeats itself without end", by="guard")
 
-    def _check_budget(self) -> None:
-        work = self._context.work
-        reached = self.usage.reached(self._context.shared.settings.budget, work.usage if work else None)
-        if reached is not None:
-            self._reach(*reached)
+    def answered(self, turn: str, usage: Any, ending: list[c.Command]) -> list[c.Command]:
+        """The agent has ended its turn with these commands. Some say only now what they used, which may be too much."""
+        self.usage.answered(usage)
+        reached = self._reached()
+        if reached is None or self._over_budget:
+            return ending
+        pause = ac.PauseQueue(thread_id=self._context.thread_id, reason=reached.sentence)
+        return [self._budget_reached(turn, reached), *ending, pause]
 
-    def _reach(self, scope: Any, limit: Any, amount: float, spent: float) -> None:
-        thread_id, turn = self._context.thread_id, self._context.state.turn
+    def _reached(self) -> Reached | None:
+        """The limit that is reached, if any."""
+        work = self._context.work
+        return self.usage.reached(self._context.shared.settings.budget, work.usage if work else None)
+
+    def _check_budget(self) -> None:
+        if (reached := self._reached()) is not None:
+            self._reach(reached)
+
+    def _reach(self, reached: Reached) -> None:
+        turn = self._context.state.turn
         if turn is not None and not self._over_budget:
             self._over_budget = True
-            self._recorder.tell(
-                ac.ReachBudget(thread_id=thread_id, turn_id=turn, scope=scope, limit=limit, amount=amount, spent=spent),
-                c.CancelTurn(thread_id=thread_id, id=turn, by="budget"),
-            )
+            cancel = c.CancelTurn(thread_id=self._context.thread_id, id=turn, by="budget")
+            self._recorder.tell(self._budget_reached(turn, reached), cancel)
+
+    def _budget_reached(self, turn: str, reached: Reached) -> c.Command:
+        return ac.ReachBudget(thread_id=self._context.thread_id, turn_id=turn, **reached._asdict())
 
     def _interrupt(self, reason: str, by: str) -> None:
         log.warning("thread %s: %s", self._context.thread_id, reason)

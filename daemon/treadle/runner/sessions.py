@@ -1,5 +1,7 @@
 """The session of a thread's agent: how it is opened, its options, and its end."""
 
+import msgspec
+
 from treadle.agents.activities import Ids
 from treadle.agents.connection import AgentFailed, AgentRefused
 from treadle.agents.mapper import AgentSession
@@ -71,8 +73,11 @@ class ThreadSessions:
         try:
             earlier = await earlier_session(context, work)
             self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
+            patience = context.shared.settings.open_seconds
+            session = await open_session(process.connection, config, output.how, work.path, earlier, patience, answered)
             self.loading = False
+            if not session.options and output.how in ("resume", "load"):
+                session.options = await self._options_before(work, dict(output.options))
             self._note_changes(session)
             try:
                 await choose(process.connection, session, dict(output.options))
@@ -102,7 +107,8 @@ class ThreadSessions:
         self._limits.usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
-            lost = "the agent cannot continue a session"
+            is_same = work.session.agent == context.state.agent
+            lost = "the agent cannot continue a session" if is_same else f"the agent was {work.session.agent!r} before"
         if output.how == "new" and work.fork_of is not None and work.session is None:
             fork = work.fork_of
             text = await context.shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
@@ -126,6 +132,16 @@ class ThreadSessions:
             context.put(s.SessionReady(output.options, sequence))
         else:
             context.put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    async def _options_before(self, work: ThreadWork, wanted: dict[str, str | bool]) -> list[Json]:
+        """The options of the session that is continued, for an agent that does not tell them again. Those that the
+        thread is to have are set in any case."""
+        if work.session is None:
+            return []
+        context, id = self._context, work.session.id
+        found = await context.shared.read(lambda reads: reads.entities("session", context.thread_id, [id]))
+        options: list[Json] = msgspec.json.decode(found[id])["options"]
+        return [{**one, "currentValue": None} if one["id"] in wanted else one for one in options]
 
     def _note_changes(self, session: OpenedSession) -> None:
         for update in self._changes:

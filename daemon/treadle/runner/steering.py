@@ -15,9 +15,6 @@ from treadle.runner.tasks import RunnerTasks
 
 log = logging.getLogger(__name__)
 
-STEER = 15.0
-"""Seconds to answer a prompt that goes into a turn."""
-
 
 class Steering:
     """Steers the turns of one thread."""
@@ -45,7 +42,7 @@ class Steering:
 
         process.connection.request(STEERING, params, take)
         try:
-            async with asyncio.timeout(STEER):
+            async with asyncio.timeout(context.shared.settings.steer_seconds):
                 await answered.wait()
         except TimeoutError:
             context.put(s.Steered(0, injected=False))

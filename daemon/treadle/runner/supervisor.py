@@ -235,14 +235,16 @@ class Supervisor:
             return RunnerConfig()
 
     def _config_of(self, name: str) -> "AgentConfig":
-        """The configuration of an agent, as the files say now. Raises AgentFailed."""
-        from treadle.agents.config import BadConfig, read_agents
+        """The configuration of an agent, as the files say now, as do then the settings. Raises AgentFailed."""
+        from treadle.agents.config import BadConfig, read_agents, read_runner
         from treadle.agents.connection import AgentFailed
 
         version = [_version(file) for file in self._files]
         if version != self._configured[0]:
             try:
                 self._configured = version, {agent.name: agent.config for agent in read_agents(*self._files)}, ""
+                assert self._shared is not None
+                self._shared.settings = read_runner(*self._files)
             except (BadConfig, OSError) as error:
                 self._configured = version, {}, str(error)
         _, agents, failure = self._configured

@@ -112,11 +112,10 @@ class ThreadTurns:
         self._limits.end()
         turn: Json = {"thread_id": context.thread_id, "id": output.turn}
         by = context.work.turn.cancelled_by if context.work is not None and context.work.turn is not None else None
-        usage = self._limits.usage
         match output.how:
             case "answered":
-                usage.answered(as_object(self._answer.get("result")).get("usage"))
-                commands = [*mapper.finish(self._answer)]
+                used = as_object(self._answer.get("result")).get("usage")
+                commands = self._limits.answered(output.turn, used, [*mapper.finish(self._answer)])
             case "quiet":
                 commands = [*mapper.finish({"result": {"stopReason": "outside_turn"}})]
             case "exited":
@@ -127,7 +126,7 @@ class ThreadTurns:
             case "closing":
                 commands = [c.InterruptTurn(**turn, reason="the daemon ended", confirmed=False)]
         mapper.abandon()
-        if fields := usage.fields():
+        if fields := self._limits.usage.fields():
             commands.insert(0, ac.ReportUsage(**turn, **fields))
         error = as_object(self._answer.get("error"))
         if output.how == "answered" and error.get("code") == AUTH_REQUIRED:

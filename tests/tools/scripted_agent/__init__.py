@@ -10,12 +10,14 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `steering` | offers `_session/steering`, and injects what it gets into the running turn |
 | `steering-refused`, `steering-turn` | offers it, and answers promptRequired, or starts a turn of its own |
 | `steering-lost` | offers it, takes the words, and dies instead of answering |
+| `steering-hangs` | offers it, and never answers |
 | `auth-on-new`, `auth-on-prompt` | refuses these with -32000 until `authenticate` was called |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |
 | `resume-replays` | replays the history on session/resume too |
 | `early-updates` | sends commands, mode and options, and an unknown notification, before it has opened a session |
 | `late-updates` | sends them after that answer |
 | `no-settings` | has neither modes nor options |
+| `no-settings-again` | tells them when a session is new, but not when it continues; then it is in its first mode |
 | `new-hangs` | never answers session/new |
 | `stay` | ignores the end of its input and SIGTERM |
 
@@ -33,6 +35,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `edit` | a tool call that appends a line to a file in the session's folder, with a diff |
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
 | `ask-diff` | the same for `git diff` |
+| `ask-kind` | the same, of kind `kind=KIND`, announced as `announced=KIND` |
 | `ask-twice` | two permissions at the same time |
 | `ask-always-first` | two options of kind allow_always, then once, then reject |
 | `ask-unannounced` | a permission for a toolCallId of which there is no tool_call |
@@ -42,11 +45,15 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask-hangs` | a permission; on cancel the turn does not end until it is answered |
 | `elicit` | elicitation/create with a form. Says the action |
 | `ask-client` | fs/write_text_file and an unknown request, which must be refused with -32601 |
+| `odd-text` | line separators that are not line breaks, U+0000, and half a surrogate pair, in the answer too |
+| `unstorable` | an update and a permission that are nested too deeply; says how that one was answered |
+| `info` | session_info_update that has only `_meta` |
 | `thousand` | 1,000 updates and the answer in one write |
 | `flood` | 5,000 chunks |
-| `long-line` | a chunk of 20 MB in one line |
+| `long-line`, `over-limit` | a chunk of 20 MB in one line, and of 33 MB |
 | `banner` | lines that are not messages |
 | `usage` | usage_update with a cost that grows by 0.25 in each turn of the session, and 1,000 tokens |
+| `usage-answer` | the same tokens, only in the answer |
 | `settings` | current_mode_update, config_option_update, available_commands_update, session_info_update |
 | `late` | a chunk of the same message right after the answer |
 | `late-settings` | `settings` right after the answer |
@@ -66,7 +73,8 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `refuse`, `refuse-auth` | the answer is an error: -32603 with data, or -32000 |
 
 A second prompt in a session that has one open is refused with -32600. Variables: $SCRIPTED_LOG gets each message that
-arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each.
+arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each. `wait` waits
+for the file $GO.
 """
 
 from typing import Any

@@ -75,7 +75,12 @@ class Agent:
         session = self._find(params["sessionId"])
         for update in session.history if replay else ():
             send(method="session/update", params={"sessionId": session.id, "update": update})
-        self._opened(id, session, {})
+        if "no-settings-again" in self.words:
+            session.mode = "ask"
+            self.sessions[session.id] = session
+            send(id=id, result={})
+        else:
+            self._opened(id, session, {})
 
     def _opened(self, id: Any, session: Session, result: Json) -> None:
         self.sessions[session.id] = session
@@ -167,6 +172,8 @@ class Agent:
         text = " ".join(block.get("text", "") for block in params["prompt"])
         if "steering-lost" in self.words:
             os._exit(3)
+        if "steering-hangs" in self.words:
+            return
         if "steering-turn" in self.words:
             send(id=id, result={"outcome": "startedNewTurn"})
             Turn(self._find(params["sessionId"]), None, "").say(f"a turn of its own: {text}")
@@ -191,8 +198,8 @@ HANDLERS = {
 }
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
-    *("steering", "steering-refused", "steering-turn", "steering-lost"),
-    *("early-updates", "late-updates", "no-settings", "new-hangs"),
+    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-hangs"),
+    *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
 }
 """Words that say something of what follows `initialize`."""
 

@@ -1,7 +1,6 @@
 """Reads files of JSON Lines that another program writes: leniently, one line at a time, with bounded memory."""
 
 import io
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,6 +10,7 @@ from typing import IO, Any
 import msgspec
 
 from treadle.agents.shapes import Json
+from treadle.contract.json_text import storable
 from treadle.transfer.sources.source import SourceReport
 
 MAX_LINE = 16 * 1024 * 1024  # bytes; a longer line is skipped
@@ -19,9 +19,6 @@ COMPRESSED = "compressed with Zstandard: install treadle[zstd] to read it"
 HEAD_LINES = 40  # in which discovery looks for the folder and the first time of a session
 
 _BOM = b"\xef\xbb\xbf"
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000|.)", re.DOTALL
-)
 _decode = msgspec.json.Decoder().decode
 
 Rescue = Callable[[bytes], bytes | None]
@@ -87,7 +84,7 @@ def read_whole(path: Path, report: SourceReport) -> Any:
 def read_json(text: bytes) -> Any:
     """Decode a JSON text, with U+FFFD for U+0000 and lone surrogates, which treadle rejects; None if it is not JSON."""
     if b"\\u0000" in text:
-        text = _ESCAPE.sub(_acceptable, text)
+        text = storable(text)
     for repair in (lambda text: text, _repaired):
         try:
             return _decode(repair(text))
@@ -147,10 +144,5 @@ def _lines(
             yield number, line, is_whole
 
 
-def _acceptable(escape: re.Match[bytes]) -> bytes:
-    """The escape, or U+FFFD for what the pattern matches with six characters: U+0000 and lone surrogates."""
-    return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
-
-
 def _repaired(text: bytes) -> bytes:
-    return _ESCAPE.sub(_acceptable, text.decode(errors="replace").encode())
+    return storable(text.decode(errors="replace").encode())
