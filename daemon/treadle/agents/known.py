@@ -33,3 +33,9 @@ KNOWN = {
     "vibe": KnownAgent("vibe-acp", (), "`uv tool install mistral-vibe` installs it"),
 }
 """By the name under which `treadle agents add` knows it."""
+
+
+def known_name(name: str) -> str | None:
+    """The well-known agent of this name: of a program, of a package or in `initialize`. None if there is none."""
+    word = name.rsplit("/", 1)[-1].lower()
+    return next((known for known, agent in KNOWN.items() if word in (known, agent.command)), None)

@@ -50,6 +50,7 @@ from treadle.domain.entities import Rule
 from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.automatic import Automatic, restored_files
+from treadle.runner.earlier import EarlierSession, earlier_session
 from treadle.runner.machine import RunnerState, step
 from treadle.runner.messages import as_json
 from treadle.runner.places import Places
@@ -324,12 +325,12 @@ class ThreadRunner:
                 records=self._shared.records,
             )
             self._agent = await initialize(process.connection, START)
-            earlier = await self._earlier(work)
+            earlier = await self._earlier(work, self._config)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
             self._put(s.StartFailed(self._explained(f"agent {name!r} could not be started: {error}")))
         else:
-            is_fork = work.session is None and work.fork_of is not None
+            is_fork = earlier is not None and earlier.is_other
             self._put(s.Started(ways_of(self._agent, earlier is not None, is_fork), can_steer(self._agent)))
 
     def _explained(self, reason: str) -> str:
@@ -339,15 +340,9 @@ class ThreadRunner:
             return reason
         return f"{reason}: {process.stderr[-1][:500]}"
 
-    async def _earlier(self, work: ThreadWork) -> str | None:
-        """The agent's id of the session to continue, if there is one."""
-        if work.session is not None:
-            return work.session.session_id if work.agent and work.session.agent == work.agent.name else None
-        if work.fork_of is None or work.fork_of.turn_id is not None:
-            return None
-        source = await self._shared.read(lambda reads: reads.work([str(work.fork_of and work.fork_of.thread_id)]))
-        session = source[0].session if source else None
-        return session.session_id if session and work.agent and session.agent == work.agent.name else None
+    async def _earlier(self, work: ThreadWork, config: AgentConfig) -> EarlierSession | None:
+        found: EarlierSession | None = await self._shared.read(lambda reads: earlier_session(reads, work, config))
+        return found
 
     def _end(self, _: s.End) -> None:
         self._task(self._end_process())
@@ -381,9 +376,10 @@ class ThreadRunner:
 
         self._mapper = AgentSession(self._agent, self.thread_id, Ids(f".{self._session_id[-8:]}"))
         try:
-            earlier = await self._earlier(work)
+            earlier = await self._earlier(work, config)
             self._loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
+            id = None if earlier is None else earlier.id
+            session = await open_session(process.connection, config, output.how, work.path, id, answered)
             self._loading = False
             self._note_changes(session)
             try:
@@ -410,10 +406,10 @@ class ThreadRunner:
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
             lost = "the agent cannot continue a session"
-        if output.how == "new" and work.fork_of is not None and work.session is None:
-            fork = work.fork_of
-            text = await self._shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
-            self._preface, lost = [_resource(fork.thread_id, text, self._agent)], None
+        if output.how == "new" and work.session is None:
+            text = await self._shared.read(lambda reads: transcript_of(reads, work))
+            if text is not None:
+                self._preface, lost = [_resource(self.thread_id, text, self._agent)], None
         opened = ac.OpenSession(
             thread_id=self.thread_id,
             id=self._session_id,

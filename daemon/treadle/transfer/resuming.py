@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from treadle.agents.known import KNOWN
+from treadle.agents.known import KNOWN, known_name
 from treadle.contract.results import ResumeCommand
 from treadle.store.pages import LATEST
 from treadle.store.ports import Reads
@@ -27,7 +27,7 @@ def resume_command(reads: Reads, thread_id: str) -> ResumeCommand | None:
         tool, id, folder = origin.get("tool"), origin.get("sessionId"), origin.get("cwd")
     else:
         return None
-    known = KNOWN.get(tool)
+    known = KNOWN.get(known_name(tool or "") or "")
     if known is None or not known.resume or not _ID.fullmatch(id or ""):
         return None
     return ResumeCommand([*known.resume, id], folder)
