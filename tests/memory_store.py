@@ -596,7 +596,7 @@ class MemoryReads:
                 newest[0].how,
             ),
             restored=self._restored(thread_id),
-            fork_of=None if created.origin is None else created.origin.fork_of,
+            origin=created.origin,
             approvals=[] if turn is None else list(turn.approvals),
             usage=None if header is None else header.entity.usage,
         )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,69 @@ def test_a_fork_after_a_turn_begins_with_the_transcript_until_there(runs: Runs) 
     assert (resource["type"], text["text"]) == ("resource", "three")
     assert "the first words" in resource["resource"]["text"]
     assert "the second words" not in resource["resource"]["text"]
+
+
+# Threads that another tool has begun
+
+
+def recorded(there: Thread, said: str, **origin: Any) -> Thread:
+    """A thread with a turn that no agent ran here, with the agent of another thread for the next turn."""
+    daemon = there.runs.daemon
+    given = {"origin": origin} if origin else {}
+    daemon.dispatch("CreateThread", threadId="from", projectId=f"of-{there.id}", title="From elsewhere", **given)
+    daemon.dispatch("StartTurn", threadId="from", id="was", prompt=said)
+    daemon.dispatch("CompleteTurn", threadId="from", id="was", stopReason="end_turn")
+    daemon.dispatch("AssignAgent", threadId="from", agent=there.id)
+    return Thread(there.runs, "from")
+
+
+@pytest.mark.parametrize(("words", "how"), [((), "resume"), (("no-resume",), "load")])
+def test_a_session_that_the_tool_of_the_agent_recorded_is_continued(
+    runs: Runs, words: tuple[str, ...], how: str
+) -> None:
+    there = runs.thread("claude", *words)
+    there.answer("one")
+    session = there.until("SessionOpened")["sessionId"]
+    thread = recorded(there, "the first words", tool="@agentclientprotocol/claude-agent-acp", sessionId=session)
+    thread.answer("two")
+    opened = thread.until("SessionOpened")
+    assert (opened["how"], opened["sessionId"], thread.said("ContextLost")) == (how, session, [])
+    assert prompts(there) == ["one", "two"]
+    assert [message["text"] for message in thread.read()["messages"] if message["role"] == "user"] == [
+        "the first words", "two"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "origin"),
+    [
+        ((), {"tool": "codex", "sessionId": "1"}),
+        ((), {"tool": "claude", "sessionId": "gone"}),
+        (("load-fails",), {"tool": "claude", "sessionId": "1"}),
+        ((), {"tool": "claude", "sessionId": "1", "parent": {"threadId": "claude"}}),
+        ((), {}),
+    ],
+    ids=["another tool", "unknown session", "load fails", "subagent", "recorded by a client"],
+)
+def test_a_session_that_the_agent_cannot_continue_begins_with_the_transcript(
+    runs: Runs, words: tuple[str, ...], origin: Json
+) -> None:
+    there = runs.thread("claude", *words)
+    thread = recorded(there, "the first words", **origin)
+    thread.answer("two")
+    thread.answer("three")
+    assert ([one["how"] for one in thread.said("SessionOpened")], thread.said("ContextLost")) == (["new"], [])
+    first, second = (one["params"]["prompt"] for one in there.heard("session/prompt"))
+    assert "the first words" in first[0]["resource"]["text"]
+    assert ([block["type"] for block in first], second) == (["resource", "text"], [{"type": "text", "text": "three"}])
+
+
+def test_a_thread_that_was_a_fork_in_its_tool_begins_with_both_transcripts(runs: Runs) -> None:
+    there = runs.thread("t")
+    there.answer("what the fork knows")
+    recorded(there, "the words of the fork", tool="codex", sessionId="1", forkOf={"threadId": "t"}).answer("two")
+    text = there.heard("session/prompt")[-1]["params"]["prompt"][0]["resource"]["text"]
+    assert 0 < text.index("what the fork knows") < text.index("the words of the fork")
 
 
 # Options

@@ -483,7 +483,7 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             turn=TurnWork("u", name, "q3", cancelling=True, cancelled_by="user"),
             session=SessionWork("s", "a", "x", name, open=True, how="new"),
             restored=[],
-            fork_of=e.GivenFork(thread_id="other", turn_id="u"),
+            origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="other", turn_id="u")),
             approvals=["ask"],
             usage=Spent(cost=0.5, currency="EUR", tokens=7),
         )

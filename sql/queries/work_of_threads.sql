@@ -33,7 +33,7 @@ SELECT t.id, json_object(
     WHERE c.thread_id = t.id
       AND c.restored > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
   ),
-  'forkOf', json(t.origin -> '$.forkOf'),
+  'origin', json(t.origin),
   'approvals', (
     SELECT json_group_array(a.id) FROM projection_approvals AS a INDEXED BY idx_approvals_pending
     WHERE a.thread_id = t.id AND a.status = 'pending'

@@ -1,5 +1,6 @@
 """A thread prepared for reading: its turns, each with its items in the order in which they were created."""
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -9,10 +10,12 @@ import msgspec
 
 import treadle.cli.output as output
 from treadle.cli.names import Unclear
+from treadle.contract.results import ResumeCommand
 from treadle.domain.errors import NotFound
 from treadle.store.pages import LATEST, encode_cursor
 from treadle.store.ports import Reads, TranscriptItem
 from treadle.store.sqlite.reader import Reader
+from treadle.transfer.resuming import resume_command
 
 PAGE = 500  # turns read at once
 
@@ -36,11 +39,15 @@ class NumberedTurn(NamedTuple):
 
 
 class Transcript:
-    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: the turns to show."""
+    """A thread to show.
+
+    thread, project: as clients get them; project is None if deleted. resume: continues it in its agent's own tool.
+    turns: the turns to show.
+    """
 
     def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
         self._reader = reader
-        self.thread, self.project = reader.read(lambda reads: _header(reads, thread_id))
+        self.thread, self.project, self.resume = reader.read(lambda reads: _header(reads, thread_id))
         turns = list(self._turns())
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
@@ -73,14 +80,15 @@ def _turns_after(reads: Reads, thread_id: str, after: int) -> list[tuple[int, st
     return reads.turns_after(thread_id, after, PAGE)
 
 
-def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None]:
+def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None, ResumeCommand | None]:
     try:
         thread: Entity = msgspec.json.decode(reads.header(thread_id))
     except NotFound:
         advice = f"`treadle events --thread {thread_id}` prints its events"
         raise Unclear(f"thread {thread_id!r} was deleted: {advice}") from None
     found = reads.entities("project", None, [thread["projectId"]]).get(thread["projectId"])
-    return thread, None if found is None else msgspec.json.decode(found)
+    project = None if found is None else msgspec.json.decode(found)
+    return thread, project, resume_command(reads, thread_id)
 
 
 def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
@@ -106,6 +114,7 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
             **found,
             "prompts": newest.prompts,
             "sessions": newest.sessions,
+            "resume": transcript.resume,
             "beforeCursor": None if before is None else encode_cursor(before),
         }
     )
@@ -165,6 +174,12 @@ def origin(given: Entity | None) -> str:
         if key in given
     ]
     return output.one_line(", ".join(parts))
+
+
+def resume(given: ResumeCommand) -> str:
+    """The command that continues a thread in its agent's own tool, for a shell: `cd /src/app && claude --resume 7`."""
+    command = shlex.join(given.command)
+    return output.one_line(command if given.folder is None else f"cd {shlex.quote(given.folder)} && {command}")
 
 
 def checkpoint(phase: str) -> str:

@@ -20,6 +20,7 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
@@ -50,6 +51,8 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield f"<span>{_turns(len(transcript.turns))}, {thread['status']}</span>"
     if thread["origin"]:
         yield f"<span>{escape(origin(thread['origin']))}</span>"
+    if transcript.resume is not None:
+        yield f"<span>continue it with <code>{escape(resume(transcript.resume))}</code></span>"
     yield f"<span>{day_and_time(thread['createdAt'])} to {day_and_time(thread['updatedAt'])}</span>"
     yield f'<span class="id">{escape(thread["id"])}</span></p>'
     if len(transcript.turns) > 1:

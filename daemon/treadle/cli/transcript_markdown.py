@@ -17,6 +17,7 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
@@ -35,6 +36,8 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield f"Thread `{thread['id']}` ({thread['status']}), project {where},"
     made = f", {_plain(origin(thread['origin']))}" if thread["origin"] else ""
     yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}{made}."
+    if transcript.resume is not None:
+        yield f"\nContinue it in its own tool: {_plain(resume(transcript.resume))}"
     if transcript.left_out:
         yield f"\n*{transcript.left_out:,} earlier turns are left out.*"
     for turn, items in transcript.parts():

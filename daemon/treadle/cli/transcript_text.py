@@ -17,6 +17,7 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
@@ -34,6 +35,8 @@ def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]
     yield paint("dim", f"{thread['id']} · {thread['status']} · {where}")
     if thread["origin"]:
         yield paint("dim", origin(thread["origin"]))
+    if transcript.resume is not None:
+        yield paint("dim", f"continue it in its own tool: {resume(transcript.resume)}")
     yield paint("dim", f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}")
     if transcript.left_out:
         yield paint("dim", f"… {transcript.left_out:,} earlier turns")

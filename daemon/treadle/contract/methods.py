@@ -106,7 +106,7 @@ THREAD_READ = Endpoint(
     "thread/read",
     "Read a thread: its last turns and everything in them.",
     params.ThreadReadParams,
-    results.ThreadSnapshot,
+    results.ThreadRead,
     MAY_NOT_FIND,
     PAGE_BYTES,
 )

@@ -125,6 +125,20 @@ class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     before_cursor: Annotated[str | None, note("The cursor of what is older, or null if there is nothing older")]
 
 
+class ResumeCommand(Struct, frozen=True):
+    """Continues a session in its agent's own tool."""
+
+    command: Annotated[list[str], note("The program and its arguments")]
+    folder: Annotated[str | None, note("Where to run it; null if that is not known")]
+
+
+class ThreadRead(ThreadSnapshot, frozen=True):
+    resume: Annotated[
+        ResumeCommand | None,
+        note("Continues the thread in its agent's own tool; null if no command is known"),
+    ]
+
+
 class IndexSnapshot(Struct, frozen=True):
     """Sorted newest first. Holds the 500 threads that changed last."""
 

@@ -16,7 +16,6 @@ from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
 from treadle.domain import agent_commands as ac
-from treadle.domain import agent_commands as agents
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
 from treadle.domain.ids import Timestamp
@@ -32,9 +31,8 @@ MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended
 MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
-NAMING = (c.StartTurn, agents.QueuePrompt, agents.ResumeQueue, agents.OpenSession)  # their events name the runner
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
-OWNED = c.StartTurn | ac.QueuePrompt | ac.ResumeQueue | ac.OpenSession
+NAMING = (c.StartTurn, ac.QueuePrompt, ac.ResumeQueue, ac.OpenSession)
 """Commands whose events name this daemon: it must be known to be alive before they are appended."""
 
 

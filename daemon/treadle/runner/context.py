@@ -19,6 +19,7 @@ from treadle.agents.shapes import Agent, Json
 from treadle.contract.results import BatchDispatched
 from treadle.domain.entities import Rule
 from treadle.runner import signals as s
+from treadle.runner.earlier import EarlierSession, earlier_session
 from treadle.runner.machine import RunnerState
 from treadle.runner.places import Places
 from treadle.runner.views import view_of
@@ -94,6 +95,11 @@ class Context(Struct, eq=False):
         found, sequence = await self.shared.read(read)
         self.work = found[0] if found else self.work
         return self.view(found[0] if found else None, sequence, self.state.view.claimed)
+
+    async def earlier(self, work: ThreadWork, config: AgentConfig) -> EarlierSession | None:
+        """The session that the agent continues, if there is one."""
+        found: EarlierSession | None = await self.shared.read(lambda reads: earlier_session(reads, work, config))
+        return found
 
     async def blocks(self, prompt_id: str) -> list[Json]:
         """The content of a queued prompt; nothing if it is gone, which the log will say."""

@@ -10,7 +10,6 @@ from treadle.agents.session import can_steer, initialize, ways_of
 from treadle.runner import signals as s
 from treadle.runner.context import Context
 from treadle.runner.questions import AgentQuestions
-from treadle.runner.sessions import earlier_session
 from treadle.runner.tasks import RunnerTasks
 from treadle.runner.timers import RunnerTimers
 
@@ -46,13 +45,12 @@ class ProcessLifetime:
                 records=context.shared.records,
             )
             context.agent = await initialize(process.connection, context.shared.settings.start_seconds)
-            earlier = await earlier_session(context, work)
+            earlier = await context.earlier(work, context.config)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
             context.put(s.StartFailed(context.explained(f"agent {name!r} could not be started: {error}")))
         else:
-            is_fork = work.session is None and work.fork_of is not None
-            ways = ways_of(context.agent, earlier is not None, is_fork)
+            ways = ways_of(context.agent, earlier is not None, earlier is not None and earlier.is_other)
             context.put(s.Started(ways, can_steer(context.agent)))
 
     def _leave(self) -> bool:

@@ -71,10 +71,11 @@ class ThreadSessions:
 
         context.mapper = AgentSession(context.agent, context.thread_id, Ids(f".{context.session_id[-8:]}"))
         try:
-            earlier = await earlier_session(context, work)
+            earlier = await context.earlier(work, config)
             self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
             patience = context.shared.settings.open_seconds
-            session = await open_session(process.connection, config, output.how, work.path, earlier, patience, answered)
+            id = None if earlier is None else earlier.id
+            session = await open_session(process.connection, config, output.how, work.path, id, patience, answered)
             self.loading = False
             if not session.options and output.how in ("resume", "load"):
                 session.options = await self._options_before(work, dict(output.options))
@@ -109,10 +110,10 @@ class ThreadSessions:
         if output.how == "new" and work.session is not None and lost is None:
             is_same = work.session.agent == context.state.agent
             lost = "the agent cannot continue a session" if is_same else f"the agent was {work.session.agent!r} before"
-        if output.how == "new" and work.fork_of is not None and work.session is None:
-            fork = work.fork_of
-            text = await context.shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
-            context.preface, lost = [_resource(fork.thread_id, text, context.agent)], None
+        if output.how == "new" and work.session is None:
+            text = await context.shared.read(lambda reads: transcript_of(reads, work))
+            if text is not None:
+                context.preface, lost = [_resource(context.thread_id, text, context.agent)], None
         commands: list[c.Command] = [
             ac.OpenSession(
                 thread_id=context.thread_id,
@@ -164,17 +165,6 @@ class ThreadSessions:
         context = self._context
         options = [dict(option) for option in session.options]
         self._recorder.tell(ac.ChangeSession(thread_id=context.thread_id, id=context.session_id, options=options))
-
-
-async def earlier_session(context: Context, work: ThreadWork) -> str | None:
-    """The agent's id of the session to continue, if there is one."""
-    if work.session is not None:
-        return work.session.session_id if work.agent and work.session.agent == work.agent.name else None
-    if work.fork_of is None or work.fork_of.turn_id is not None:
-        return None
-    source = await context.shared.read(lambda reads: reads.work([str(work.fork_of and work.fork_of.thread_id)]))
-    session = source[0].session if source else None
-    return session.session_id if session and work.agent and session.agent == work.agent.name else None
 
 
 def require_auth(context: Context, reason: str) -> ac.RequireAuth:

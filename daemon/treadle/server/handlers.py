@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import asdict
 
 from treadle import __version__
 from treadle.contract import errors, results
@@ -44,6 +45,7 @@ from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
 from treadle.store.ports import Reads
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import SQLITE_VERSION
+from treadle.transfer.resuming import resume_command
 from treadle.workspace.folders import open_project
 
 T = TypeVar("T")
@@ -240,7 +242,12 @@ class Methods:
             before = decode_cursor(params.before, LATEST)
         except BadCursor as error:
             raise errors.invalid_params(str(error), "$.params.before") from None
-        return self._read(lambda reads: reads.thread(params.thread_id, params.turn_limit, before))
+
+        def read(reads: Reads) -> results.ThreadRead:
+            found = reads.thread(params.thread_id, params.turn_limit, before)
+            return results.ThreadRead(**asdict(found), resume=resume_command(reads, params.thread_id))
+
+        return self._read(read)
 
     @handles(endpoints.MESSAGE_READ)
     def message_read(self, params: ReadParams) -> object:

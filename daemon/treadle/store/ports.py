@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Assigned, Hit, Spent
-from treadle.domain.events import GivenFork
+from treadle.domain.events import GivenOrigin
 from treadle.domain.ids import How, Syntax, ThreadSort, When
 from treadle.domain.state import Key
 from treadle.store.pages import PageBounds
@@ -172,7 +172,7 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     turn: TurnWork | None
     session: SessionWork | None
     restored: list[RestoredFiles]
-    fork_of: GivenFork | None
+    origin: GivenOrigin | None
     approvals: list[str]
     usage: Spent | None
 
