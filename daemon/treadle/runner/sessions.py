@@ -19,7 +19,7 @@ from treadle.store.ports import ThreadWork
 
 
 class ThreadSessions:
-    """The sessions of one thread, one at a time. loading: whether what is said now may have been said before."""
+    """The sessions of one thread, one at a time. loading: until the agent answers, it repeats what was said."""
 
     def __init__(self, context: Context, tasks: RunnerTasks, recorder: ThreadRecorder, limits: TurnLimits) -> None:
         self._context, self._tasks, self._recorder, self._limits = context, tasks, recorder, limits
@@ -64,15 +64,19 @@ class ThreadSessions:
         assert config is not None
         context.session_id = new_id()
 
-        def answered() -> None:
-            context.put(self._changes.clear)
-
         context.mapper = AgentSession(context.agent, context.thread_id, Ids(f".{context.session_id[-8:]}"))
+        self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
+        self._limits.usage = TurnUsage(total=await self._cost_before(output, work))
         try:
             earlier = await earlier_session(context, work)
-            self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
-            self.loading = False
+            session = await open_session(
+                process.connection,
+                config,
+                output.how,
+                work.path,
+                earlier,
+                answered=lambda: context.put(self._answered),
+            )
             self._note_changes(session)
             try:
                 await choose(process.connection, session, dict(output.options))
@@ -91,18 +95,16 @@ class ThreadSessions:
         except AgentFailed as error:
             context.put(s.OpenFailed(context.explained(str(error)), again=True))
             return
-        finally:
-            self.loading = False
         context.session = session
         await self._record(session, output, work)
 
     async def _record(self, session: OpenedSession, output: s.OpenWith, work: ThreadWork) -> None:
         context = self._context
-        continues = output.how in ("resume", "load") and work.usage is not None
-        self._limits.usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
-            lost = "the agent cannot continue a session"
+            before, now = work.session.agent, context.state.agent
+            changed = f"the agent was changed from {before} to {now}"
+            lost = changed if before != now else "the agent cannot continue a session"
         if output.how == "new" and work.fork_of is not None and work.session is None:
             fork = work.fork_of
             text = await context.shared.read(lambda reads: transcript_of(reads, fork.thread_id, fork.turn_id))
@@ -126,6 +128,19 @@ class ThreadSessions:
             context.put(s.SessionReady(output.options, sequence))
         else:
             context.put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    async def _cost_before(self, output: s.OpenWith, work: ThreadWork) -> float:
+        """What the session has cost so far. Agents count on in a session that they continue, and some in a copy."""
+        usage = work.usage if output.how in ("resume", "load") else None
+        if output.how == "fork" and (fork := work.fork_of) is not None:
+            source = await self._context.shared.read(lambda reads: reads.work([fork.thread_id]))
+            usage = source[0].usage if source else None
+        return (usage.cost or 0.0) if usage is not None else 0.0
+
+    def _answered(self) -> None:
+        """The agent has answered: what it says from now on is new, and what it changed before is in the answer."""
+        self._changes.clear()
+        self.loading = False
 
     def _note_changes(self, session: OpenedSession) -> None:
         for update in self._changes:
