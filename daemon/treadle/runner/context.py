@@ -34,14 +34,14 @@ class Shared(Struct):
     """What the runners of a daemon have in common.
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
-    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. checkpoints: of all
+    settings: the section `runner` of agents.json; both raise AgentFailed. records: of processes. checkpoints: of all
     threads. rules: those that hold, kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
     read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"]
     config_of: Callable[[str], AgentConfig]
-    settings: RunnerConfig
+    settings: Callable[[], RunnerConfig]
     records: Records
     places: Places
     checkpoints: Checkpoints
@@ -53,8 +53,9 @@ class Context(Struct, eq=False):
     """What is known of one thread and its agent.
 
     put: into the inbox. state: of the machine; only ThreadRunner changes it. work: what the log said last. process:
-    that of the agent, until it is being ended. agent: what it said of itself. config: how it was started. session: the
-    open one; session_id: its id in the log. mapper: of what is said in it. preface: what goes before the next prompt.
+    that of the agent, until it is being ended. agent: what it said of itself. config, settings: how it was started.
+    session: the open one; session_id: its id in the log. mapper: of what is said in it. preface: what goes before the
+    next prompt.
     """
 
     thread_id: str
@@ -65,6 +66,7 @@ class Context(Struct, eq=False):
     process: AgentProcess | None = None
     agent: Agent = field(default_factory=Agent)
     config: AgentConfig | None = None
+    settings: RunnerConfig = RunnerConfig()
     session: OpenedSession | None = None
     session_id: str = ""
     mapper: AgentSession | None = None

@@ -38,8 +38,9 @@ class ProcessLifetime:
     async def _start(self, name: str) -> None:
         context, work = self._context, self._context.work
         assert work is not None
-        await context.shared.places.take(context.thread_id, self._leave)
         try:
+            context.settings = context.shared.settings()
+            await context.shared.places.take(context.thread_id, context.settings.max_processes, self._leave)
             context.config = context.shared.config_of(name)
             process = context.process = await AgentProcess.start(
                 context.config,

@@ -30,7 +30,7 @@ class TurnLimits:
         """A turn begins."""
         self.usage.begin()
         self._runaway, self._over_budget = Runaway(), False
-        minutes = self._context.shared.settings.budget.turn.minutes
+        minutes = self._context.settings.budget.turn.minutes
         if minutes is not None and prompt_id is not None:
             self._timers.after(minutes * 60, MINUTES, lambda: self._reach("turn", "minutes", minutes, minutes))
 
@@ -49,7 +49,7 @@ class TurnLimits:
 
     def _check_budget(self) -> None:
         work = self._context.work
-        reached = self.usage.reached(self._context.shared.settings.budget, work.usage if work else None)
+        reached = self.usage.reached(self._context.settings.budget, work.usage if work else None)
         if reached is not None:
             self._reach(*reached)
 
