@@ -41,7 +41,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask-same-id`, `ask-text-id` | a permission whose id is that of the prompt, or is a string |
 | `ask-other-session` | a permission under a sessionId that nobody opened (of a subagent) |
 | `ask-withdrawn` | a permission that the agent withdraws with $/cancel_request |
-| `ask-withdrawn-at-once` | the same in one write: the withdrawal comes with the question |
+| `ask-withdrawn-at-once` | the same in one write, for a call that was not announced |
 | `late-ask-withdrawn` | the same right after the answer to the prompt |
 | `ask-hangs` | a permission; on cancel the turn does not end until it is answered |
 | `elicit` | elicitation/create with a form. Says the action |

@@ -158,7 +158,7 @@ def ask_withdrawn(turn: Turn) -> None:
 
 
 def ask_withdrawn_at_once(turn: Turn) -> None:
-    about = {"toolCallId": turn.tool("rm -rf build"), "title": "rm -rf build"}
+    about = {"toolCallId": "only-asked-for", "title": "rm -rf build"}
     params = {"toolCall": about, "options": [ALLOW, REJECT]}
     turn.wait(turn.request("session/request_permission", params, withdrawn=True)[1])
     turn.say("withdrawn")
