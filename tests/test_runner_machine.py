@@ -589,6 +589,12 @@ def test_an_agent_that_is_busy_does_not_end_for_idleness(inputs: list[Input], in
     assert every(given(*inputs), input) == []
 
 
+def test_an_agent_does_not_end_for_idleness_while_a_prompt_waits_to_be_sent() -> None:
+    state = given(*OPENING, SessionReady((), 2))  # the log has yet to show the session
+    assert every(state, Expired("idle")) == [SetTimer("idle")]
+    assert when(state, Expired("idle"), log(2, next="p")) == [Begin("p")]
+
+
 def test_a_prompt_that_comes_while_the_process_ends_starts_the_next_one_after() -> None:
     state = given(*ENDING, Recorded(5))
     assert when(state, log(6, next="p2")) == []

@@ -148,6 +148,8 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             return _start(state)
         case Closing():
             return _close(replace(state, closing=True))
+        case Expired("idle") if phase in ("started", "ready") and state.view.next is not None:
+            return state, [SetTimer("idle")]  # the prompt is sent in a moment
         case Leave() | Expired("idle") if phase in ("started", "ready"):
             return _end(state, "it was idle")
         case Started(ways, steers) if phase == "starting":
