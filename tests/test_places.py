@@ -11,12 +11,12 @@ class Holders:
     """What holds places. left: who was asked to leave and did, in this order."""
 
     def __init__(self, number: int) -> None:
-        self.places = Places(number)
+        self.places, self.number = Places(), number
         self.idle: set[str] = set()
         self.left: list[str] = []
 
     def take(self, name: str) -> "asyncio.Task[None]":
-        return asyncio.create_task(self.places.take(name, lambda: self._leave(name)))
+        return asyncio.create_task(self.places.take(name, self.number, lambda: self._leave(name)))
 
     def becomes_idle(self, name: str) -> None:
         self.idle.add(name)

@@ -17,6 +17,7 @@ import storms
 from runs import Runs, Thread, configure, running
 from scripted import assert_end, linux_only, scripted, sentinels
 from scripted_agent.scripts import ODD_TEXT
+from support import plain
 from wire import Daemon, spawn
 
 
@@ -454,6 +455,62 @@ def test_a_queue_waits_and_names_the_line_if_the_configuration_is_invalid(tmp_pa
         file.write_text(valid)
         thread.dispatch("ResumeQueue")
         assert thread.end_of(thread.until("TurnStarted", promptId=prompt)["id"])["status"] == "completed"
+
+
+def test_a_change_of_how_agents_are_run_counts_from_the_next_start_of_an_agent(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        first = runs.thread("first")
+        first.answer("hello")
+        configure(tmp_path / "data", {"idleMinutes": 0.001})
+        second = runs.thread("second")
+        second.answer("hello")
+        assert second.until("SessionEnded")["reason"] == "it was idle"
+        assert first.said("SessionEnded") == []
+
+
+def test_fewer_places_for_agents_count_from_the_next_start_of_an_agent(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        earlier = [runs.thread(id) for id in ("first", "second")]
+        for thread in earlier:
+            thread.answer("hello")
+        configure(tmp_path / "data", {"maxProcesses": 1})
+        third = runs.thread("third")
+        third.answer("hello")
+        assert [thread.until("SessionEnded")["reason"] for thread in earlier] == ["it was idle"] * 2
+        configure(tmp_path / "data", {"maxProcesses": 2})
+        earlier[0].answer("and now?")
+        assert third.said("SessionEnded") == []
+
+
+def test_an_invalid_change_of_how_agents_are_run_is_named_and_does_not_touch_running_agents(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        first = runs.thread("first")
+        first.answer("hello")
+        configure(tmp_path / "data", {"idleMinutes": -1})
+        second = runs.thread("second")
+        prompt = second.ask("hello")
+        assert "runner.idleMinutes" in second.until("QueuePaused")["reason"]
+        assert first.answer("and now?")["status"] == "completed"
+        configure(tmp_path / "data", {"idleMinutes": 0.001})
+        second.dispatch("ResumeQueue")
+        second.end_of(second.until("TurnStarted", promptId=prompt)["id"])
+        assert second.until("SessionEnded")["reason"] == "it was idle"
+
+
+def test_a_daemon_whose_supervisor_fails_says_it_keeps_answering_and_tries_again(runs: Runs) -> None:
+    thread, other = runs.thread("t"), runs.thread("other")
+    thread.answer("hello")
+    with plain(runs.daemon.data_dir) as connection:
+        [(agent,)] = connection.execute("SELECT agent FROM projection_threads WHERE id = 't'").fetchall()
+        connection.execute("""UPDATE projection_threads SET agent = '{"name": 7}' WHERE id = 't'""")
+    prompt, waiting = thread.ask("and now?"), other.ask("hello")
+    while "failed to run agents" not in runs.daemon.stderr:
+        runs.daemon.result("daemon/status", {})
+    os.truncate(runs.daemon.log, 0)  # or its traceback would fail the test
+    with plain(runs.daemon.data_dir) as connection:
+        connection.execute("UPDATE projection_threads SET agent = ? WHERE id = 't'", [agent])
+    for one, id in ((thread, prompt), (other, waiting)):
+        assert one.end_of(one.until("TurnStarted", promptId=id)["id"])["status"] == "completed"
 
 
 # Many agents, and clients that do not read

@@ -127,6 +127,25 @@ def test_a_question_that_the_agent_withdraws_is_closed_and_answered_once(runs: R
     assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
 
 
+def test_a_question_that_the_agent_withdraws_before_it_is_recorded_is_closed_too(runs: Runs) -> None:
+    thread = runs.thread("t")
+    approval = asked(thread, "script=ask-withdrawn-at-once")
+    assert says(thread, approval["turnId"]) == "withdrawn"
+    closed = approval_of(thread, approval["id"])
+    assert (closed["status"], closed["by"]) == ("cancelled", "agent")
+    assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
+
+
+def test_a_question_that_the_agent_withdraws_before_its_turn_begins_is_not_asked(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.answer("script=late-ask-withdrawn")
+    own = thread.until("TurnStarted", 2)["id"]
+    thread.until("MessageAdded", turnId=own, role="assistant")
+    assert thread.text_of(own) == "withdrawn"
+    assert thread.said("ApprovalRequested") == []
+    assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
+
+
 @pytest.mark.parametrize(
     ("outcome", "content", "got"),
     [

@@ -465,6 +465,20 @@ def test_what_the_agent_shows_outside_of_a_turn_gets_a_turn_that_ends_when_it_is
     assert when(given(*BY_ITSELF), Expired("quiet")) == [Finish("t2", "quiet")]
 
 
+def test_what_the_agent_says_after_it_has_continued_a_session_gets_such_a_turn_before_the_prompt() -> None:
+    opened: list[Input] = [SessionReady((), 2), log(2, next="p")]
+    assert when(given(*OPENING, Spoke()), *opened) == [Begin(None)]
+    own: list[Input] = [Began("t", 3), log(3, turn="t", next="p")]
+    assert when(given(*OPENING, Spoke(), *opened), *own) == [Finish("t", "quiet")]
+    assert when(given(*OPENING, Spoke(), *opened, *own), Recorded(4), log(4, next="p")) == [Begin("p")]
+    assert when(given(*STARTING, CANNOT_STEER, Spoke()), *opened) == [Begin("p")]
+
+
+def test_what_it_says_in_a_way_that_fails_does_not() -> None:
+    state = given(*OPENING, Spoke(), OpenFailed("no", again=True))
+    assert when(state, SessionReady((), 2), log(2, next="p")) == [Begin("p")]
+
+
 def test_a_prompt_ends_such_a_turn_and_is_sent() -> None:
     state = given(*BY_ITSELF)
     asked = log(6, turn="t2", next="p2")
@@ -573,6 +587,12 @@ def test_an_idle_agent_ends(input: Input) -> None:
 @pytest.mark.parametrize("inputs", [[], STARTING, OPENING, BEGINNING, IN_TURN, STOPPING, ENDING])
 def test_an_agent_that_is_busy_does_not_end_for_idleness(inputs: list[Input], input: Input) -> None:
     assert every(given(*inputs), input) == []
+
+
+def test_an_agent_does_not_end_for_idleness_while_a_prompt_waits_to_be_sent() -> None:
+    state = given(*OPENING, SessionReady((), 2))  # the log has yet to show the session
+    assert every(state, Expired("idle")) == [SetTimer("idle")]
+    assert when(state, Expired("idle"), log(2, next="p")) == [Begin("p")]
 
 
 def test_a_prompt_that_comes_while_the_process_ends_starts_the_next_one_after() -> None:

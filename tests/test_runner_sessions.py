@@ -87,6 +87,44 @@ def test_a_session_that_the_agent_has_lost_begins_again_and_says_why(brief: Runs
     assert "Resource not found" in thread.until("ContextLost")["reason"]
 
 
+def test_another_agent_begins_again_and_the_log_says_that_the_agent_was_changed(runs: Runs) -> None:
+    thread = runs.thread("t")
+    runs.thread("other")
+    thread.answer("one")
+    thread.dispatch("AssignAgent", agent="other")
+    thread.answer("two")
+    assert thread.until("ContextLost")["reason"] == "the agent was changed from t to other"
+    assert [one["how"] for one in thread.said("SessionOpened")] == ["new", "new"]
+
+
+@pytest.mark.parametrize("words", [(), ("no-resume",), ("resume-replays",)])
+def test_what_an_agent_says_right_after_it_has_continued_a_session_is_new_and_gets_a_turn_of_its_own(
+    brief: Runs, words: tuple[str, ...]
+) -> None:
+    thread = brief.thread("t", "speaks-again", *words)
+    first = thread.answer("script=plain")
+    thread.until("SessionEnded")
+    second = thread.answer("two")
+    turns = [one["id"] for one in thread.read()["turns"]]
+    assert (turns[0], turns[2:]) == (first["id"], [second["id"]])
+    assert "promptId" not in thread.said("TurnStarted")[1]
+    texts = [thread.text_of(id) for id in turns]
+    assert texts == ["Hello, world.", "the task in the background has ended", "You said: two"]
+
+
+@pytest.mark.parametrize("words", [("fork",), ("fork", "fork-costs-nothing")])
+def test_a_fork_does_not_cost_what_its_source_has_cost(runs: Runs, words: tuple[str, ...]) -> None:
+    thread = runs.thread("t", *words)
+    thread.answer("script=usage")
+    thread.answer("script=usage script=usage")
+    thread.dispatch("ForkThread", id="f")
+    copy = Thread(runs, "f")
+    turn = copy.answer("script=usage")
+    assert copy.until("SessionOpened")["how"] == "fork"
+    assert turn["spent"]["cost"] == 0.25
+    assert state_of(copy)["usage"]["cost"] == 0.25
+
+
 def test_a_fork_continues_a_copy_of_the_session(runs: Runs) -> None:
     thread = runs.thread("t", "fork")
     thread.answer("one")

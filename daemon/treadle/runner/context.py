@@ -35,14 +35,14 @@ class Shared(Struct):
     """What the runners of a daemon have in common.
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
-    raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. checkpoints: of all
-    threads. rules: those that hold, kept up to date. look: reads the log again soon.
+    raises AgentFailed. settings: the section `runner` of agents.json, as it is now. records: of processes. checkpoints:
+    of all threads. rules: those that hold, kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
     read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"]
     config_of: Callable[[str], AgentConfig]
-    settings: RunnerConfig
+    settings: Callable[[], RunnerConfig]
     records: Records
     places: Places
     checkpoints: Checkpoints

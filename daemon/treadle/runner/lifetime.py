@@ -34,8 +34,8 @@ class ProcessLifetime:
     async def _start(self, name: str) -> None:
         context, work = self._context, self._context.work
         assert work is not None
-        await context.shared.places.take(context.thread_id, self._leave)
         try:
+            await context.shared.places.take(context.thread_id, context.shared.settings().max_processes, self._leave)
             context.config = context.shared.config_of(name)
             process = context.process = await AgentProcess.start(
                 context.config,
@@ -44,7 +44,7 @@ class ProcessLifetime:
                 cwd=Path(work.path),
                 records=context.shared.records,
             )
-            context.agent = await initialize(process.connection, context.shared.settings.start_seconds)
+            context.agent = await initialize(process.connection, context.shared.settings().start_seconds)
             earlier = await context.earlier(work, context.config)
         except (AgentFailed, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)

@@ -30,7 +30,7 @@ class TurnLimits:
         """A turn begins."""
         self.usage.begin()
         self._runaway, self._over_budget = Runaway(), False
-        minutes = self._context.shared.settings.budget.turn.minutes
+        minutes = self._context.shared.settings().budget.turn.minutes
         if minutes is not None and prompt_id is not None:
             self._timers.after(minutes * 60, MINUTES, lambda: self._reach(Reached("turn", "minutes", minutes, minutes)))
 
@@ -59,7 +59,7 @@ class TurnLimits:
     def _reached(self) -> Reached | None:
         """The limit that is reached, if any."""
         work = self._context.work
-        return self.usage.reached(self._context.shared.settings.budget, work.usage if work else None)
+        return self.usage.reached(self._context.shared.settings().budget, work.usage if work else None)
 
     def _check_budget(self) -> None:
         if (reached := self._reached()) is not None:

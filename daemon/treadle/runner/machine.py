@@ -78,8 +78,9 @@ class RunnerState(Struct, frozen=True):
     session: whether one is recorded as open. applied: the options that it has. turn, prompt: those that run here; a
     turn without a prompt is what the agent does by itself. tried: the prompt that the agent was last asked to take into
     the turn. steering: whether it has yet to answer that. asked: the approvals that the agent waits for, and the
-    sequence of each. dead: why the process has exited. recording: commits whose result is not known. since: the
-    sequence that a view must have reached.
+    sequence of each. spoke: whether it has said something new in a session that it continues, before the first prompt.
+    dead: why the process has exited. recording: commits whose result is not known. since: the sequence that a view must
+    have reached.
     """
 
     phase: Phase = "absent"
@@ -94,6 +95,7 @@ class RunnerState(Struct, frozen=True):
     tried: str | None = None
     steering: bool = False
     asked: tuple[tuple[str, int], ...] = ()
+    spoke: bool = False
     dead: str | None = None
     closing: bool = False
     recording: int = 0
@@ -146,6 +148,8 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             return _start(state)
         case Closing():
             return _close(replace(state, closing=True))
+        case Expired("idle") if phase in ("started", "ready") and state.view.next is not None:
+            return state, [SetTimer("idle")]  # the prompt is sent in a moment
         case Leave() | Expired("idle") if phase in ("started", "ready"):
             return _end(state, "it was idle")
         case Started(ways, steers) if phase == "starting":
@@ -160,7 +164,7 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             if again and state.dead is None and state.suits and len(state.ways) > 1:
                 how = state.ways[1]
                 lost = reason if how == "new" else None
-                return replace(state, ways=state.ways[1:]), [OpenWith(how, state.view.options, lost)]
+                return replace(state, ways=state.ways[1:], spoke=False), [OpenWith(how, state.view.options, lost)]
             return _end(state, reason) if silent else _give_up(state, reason)
         case Applied(options, failure) if phase == "applying":
             if failure is not None:
@@ -174,6 +178,8 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             return _finish(state, "answered")
         case Steered(sequence, _):
             return replace(_recorded_at(state, sequence), steering=False), []
+        case Spoke() if phase == "opening" and state.ways[0] in ("resume", "load"):
+            return replace(state, spoke=True), []
         case Spoke() if phase == "ready" and state.view.next is None:
             return replace(state, phase="beginning", prompt=None), [Begin(None)]
         case Spoke() if phase == "prompting" and state.prompt is None:
@@ -195,7 +201,7 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
         case Exited(reason):
             return _exited(state, reason)
         case Gone() if phase == "ending":
-            return replace(state, phase="absent", agent="", dead=None, steering=False), []
+            return replace(state, phase="absent", agent="", dead=None, steering=False, spoke=False), []
         case _:
             pass
     return state, []
@@ -217,6 +223,8 @@ def _go_on(state: RunnerState) -> tuple[RunnerState, Outputs]:
             return replace(state, phase="opening"), [ClearTimer("idle"), OpenWith(state.ways[0], view.options)]
         case "ready" if state.knows and view.options != state.applied:
             return replace(state, phase="applying"), [Apply(view.options)]
+        case "ready" if state.spoke and state.knows and view.turn is None:
+            return replace(state, phase="beginning", prompt=None, spoke=False), [ClearTimer("idle"), Begin(None)]
         case "ready" if state.sends and not state.steering:
             return replace(state, phase="beginning", prompt=view.next), [ClearTimer("idle"), Begin(view.next)]
         case "prompting" if state.knows:

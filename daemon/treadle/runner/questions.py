@@ -37,6 +37,7 @@ class AgentQuestions:
     def __init__(self, context: Context, tasks: RunnerTasks, recorder: ThreadRecorder) -> None:
         self._context, self._tasks, self._recorder = context, tasks, recorder
         self._open: dict[str, OpenQuestion] = {}
+        self._withdrawn: set[str] = set()
 
     def hear(self, raw_id: Raw, request: Json) -> None:
         """The agent waits for an answer to this request."""
@@ -44,10 +45,13 @@ class AgentQuestions:
 
     def hear_withdrawal(self, request_id: Any) -> None:
         """The agent does not wait for the answer any more."""
+        key = repr(request_id)
+        if key in self._open:  # no approval was made of it yet, and none will be
+            self._respond(key, None, None)
         for id, question in self._open.items():
-            if question.request.get("id") == request_id:
+            if repr(question.request["id"]) == key:
+                self._withdrawn.add(id)  # the machine knows it only once it is recorded
                 self._context.put(s.Withdrawn(id))
-                return
 
     def tell(self, command: c.Command) -> None:
         """Record what the agent says: a question with its answer, if a rule has one."""
@@ -74,6 +78,7 @@ class AgentQuestions:
     def forget(self) -> None:
         """Nobody waits for an answer any more."""
         self._open.clear()
+        self._withdrawn.clear()
 
     def _ask(self, command: c.RequestApproval) -> None:
         context, id = self._context, str(command.id)
@@ -94,6 +99,8 @@ class AgentQuestions:
             sequence, accepted = await self._recorder.recorded(submitted, *commands)
             if accepted:
                 context.put(s.ApprovalAsked(id, sequence))
+                if id in self._withdrawn:
+                    context.put(s.Withdrawn(id))
                 context.shared.look()
             else:  # its turn has ended
                 self._respond(id, None, None)

@@ -21,7 +21,7 @@ from treadle.store.ports import ThreadWork
 
 
 class ThreadSessions:
-    """The sessions of one thread, one at a time. loading: whether what is said now may have been said before."""
+    """The sessions of one thread, one at a time. loading: until the agent answers, it repeats what was said."""
 
     def __init__(self, context: Context, tasks: RunnerTasks, recorder: ThreadRecorder, limits: TurnLimits) -> None:
         self._context, self._tasks, self._recorder, self._limits = context, tasks, recorder, limits
@@ -66,17 +66,20 @@ class ThreadSessions:
         assert config is not None
         context.session_id = new_id()
 
-        def answered() -> None:
-            context.put(self._changes.clear)
-
         context.mapper = AgentSession(context.agent, context.thread_id, Ids(f".{context.session_id[-8:]}"))
+        self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
+        self._limits.usage = TurnUsage(total=await self._cost_before(output, work))
         try:
             earlier = await context.earlier(work, config)
-            self.loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            patience = context.shared.settings.open_seconds
-            id = None if earlier is None else earlier.id
-            session = await open_session(process.connection, config, output.how, work.path, id, patience, answered)
-            self.loading = False
+            session = await open_session(
+                process.connection,
+                config,
+                output.how,
+                work.path,
+                None if earlier is None else earlier.id,
+                context.shared.settings().open_seconds,
+                answered=lambda: context.put(self._answered),
+            )
             if not session.options and output.how in ("resume", "load"):
                 session.options = await self._options_before(work, dict(output.options))
             self._note_changes(session)
@@ -97,19 +100,16 @@ class ThreadSessions:
         except AgentFailed as error:
             context.put(s.OpenFailed(context.explained(str(error)), again=True))
             return
-        finally:
-            self.loading = False
         context.session = session
         await self._record(session, output, work)
 
     async def _record(self, session: OpenedSession, output: s.OpenWith, work: ThreadWork) -> None:
         context = self._context
-        continues = output.how in ("resume", "load") and work.usage is not None
-        self._limits.usage = TurnUsage(total=(work.usage.cost or 0.0) if continues and work.usage else 0.0)
         lost = output.lost
         if output.how == "new" and work.session is not None and lost is None:
-            is_same = work.session.agent == context.state.agent
-            lost = "the agent cannot continue a session" if is_same else f"the agent was {work.session.agent!r} before"
+            before, now = work.session.agent, context.state.agent
+            changed = f"the agent was changed from {before} to {now}"
+            lost = changed if before != now else "the agent cannot continue a session"
         if output.how == "new" and work.session is None:
             text = await context.shared.read(lambda reads: transcript_of(reads, work))
             if text is not None:
@@ -143,6 +143,19 @@ class ThreadSessions:
         found = await context.shared.read(lambda reads: reads.entities("session", context.thread_id, [id]))
         options: list[Json] = msgspec.json.decode(found[id])["options"]
         return [{**one, "currentValue": None} if one["id"] in wanted else one for one in options]
+
+    async def _cost_before(self, output: s.OpenWith, work: ThreadWork) -> float:
+        """What the session has cost so far. Agents count on in a session that they continue, and some in a copy."""
+        usage = work.usage if output.how in ("resume", "load") else None
+        if output.how == "fork" and work.origin is not None and (fork := work.origin.fork_of) is not None:
+            source = await self._context.shared.read(lambda reads: reads.work([fork.thread_id]))
+            usage = source[0].usage if source else None
+        return (usage.cost or 0.0) if usage is not None else 0.0
+
+    def _answered(self) -> None:
+        """The agent has answered: what it says from now on is new, and what it changed before is in the answer."""
+        self._changes.clear()
+        self.loading = False
 
     def _note_changes(self, session: OpenedSession) -> None:
         for update in self._changes:

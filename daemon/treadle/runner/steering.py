@@ -42,7 +42,7 @@ class Steering:
 
         process.connection.request(STEERING, params, take)
         try:
-            async with asyncio.timeout(context.shared.settings.steer_seconds):
+            async with asyncio.timeout(context.shared.settings().steer_seconds):
                 await answered.wait()
         except TimeoutError:
             context.put(s.Steered(0, injected=False))

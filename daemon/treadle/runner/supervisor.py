@@ -21,7 +21,6 @@ from treadle.store.pages import LATEST
 from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
-    from treadle.agents.config import AgentConfig, RunnerConfig
     from treadle.runner.context import Shared
     from treadle.runner.thread import ThreadRunner
     from treadle.workspace.checkpoints import Checkpoints
@@ -101,7 +100,6 @@ class Supervisor:
     ) -> None:
         self._store, self._engine = store, engine
         self._find_files, self._records = files, records
-        self._files: tuple[Path, ...] = ()
         self._is_host, self._has_host, self._started = is_host, has_host, started
         self._had_host = False
         self._checkpoints = checkpoints
@@ -109,8 +107,9 @@ class Supervisor:
         self._rules: list[Rule] = []
         self._runners: dict[str, ThreadRunner] = {}
         self._wanted: set[str] = set()
+        self._again: set[str] = set()
+        self._failures: dict[str, str] = {}
         self._shared: Shared | None = None
-        self._configured: tuple[object, dict[str, AgentConfig], str] = (None, {}, "")
         self._woken = asyncio.Event()
         self._woken.set()
 
@@ -140,22 +139,26 @@ class Supervisor:
     async def run(self) -> None:
         """Look at the log whenever there may be something to do, until cancelled."""
         orphans = asyncio.create_task(self._end_orphans(), name="orphans")
-        failure = ""
         try:
             while True:
                 await self._woken.wait()
                 self._woken.clear()
                 try:
                     await self._look()
-                    failure = ""
-                except StorageError as error:
-                    if str(error) != failure:  # once, not every second
-                        log.warning("failed to read what agents have to do, will retry: %s", error)
-                    failure = str(error)
+                except Exception as error:  # a daemon goes on answering, whatever became of its agents
+                    self._failed("all threads", error)
+                if self._failures:
                     await asyncio.sleep(RETRY)
                     self._woken.set()
         finally:
             orphans.cancel()
+
+    def _failed(self, threads: str, error: Exception) -> None:
+        """Say what failed: once, not every second."""
+        if self._failures.get(threads) != repr(error):
+            defect = None if isinstance(error, StorageError) else error
+            log.warning("failed to run agents (%s), will retry: %s", threads, error, exc_info=defect)
+        self._failures[threads] = repr(error)
 
     async def close(self) -> None:
         """End all agents of this daemon."""
@@ -168,16 +171,23 @@ class Supervisor:
         if has_host != self._had_host:  # threads whose events were seen long ago have another owner now
             self._had_host, self._cursor = has_host, None
         cursor, mine = self._cursor, list(self._runners)
-        seen = await self._store.read(lambda reads: _seen(reads, cursor, mine))
+        again = set(self._again)
+        seen = await self._store.read(lambda reads: _seen(reads, cursor, mine, again))
         if self._cursor is None or seen.sequence > self._cursor:
             self._cursor = seen.sequence
         if seen.rules is not None:
             self._rules[:] = seen.rules
         if self._is_host:
             self._wanted |= seen.assigned
+        self._again = set()
         for work in seen.works:
-            self._see(work, seen.sequence, has_host)
-        self._wanted.clear()
+            try:
+                self._see(work, seen.sequence, has_host)
+            except Exception as error:  # the other threads go on
+                self._failed(work.thread_id, error)
+                self._again.add(work.thread_id)
+        self._failures = {id: failure for id, failure in self._failures.items() if id in self._again}
+        self._wanted &= self._again
         for thread_id in [id for id, runner in self._runners.items() if runner.is_idle]:
             await self._runners.pop(thread_id).close()
 
@@ -203,21 +213,21 @@ class Supervisor:
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
         from treadle.agents.orphans import Records
+        from treadle.runner.configuration import Configuration
         from treadle.runner.context import Shared
         from treadle.runner.places import Places
         from treadle.runner.thread import ThreadRunner
 
         if self._shared is None:
             self._store.runner.acquire()  # or its agents would be taken for those of a daemon that has exited
-            self._files = self._find_files()
-            settings = self._settings()
+            configuration = Configuration(self._find_files())
             self._shared = Shared(
                 submit=lambda commands, atomic: self._engine.submit(commands, atomic=atomic).future,
                 read=self._store.read,
-                config_of=self._config_of,
-                settings=settings,
+                config_of=configuration.agent,
+                settings=configuration.runner,
                 records=Records(self._records, self._store.runner.name),
-                places=Places(settings.max_processes),
+                places=Places(),
                 checkpoints=self._checkpoints(),
                 look=self.wake,
                 rules=self._rules,
@@ -225,58 +235,23 @@ class Supervisor:
             self._started()
         return ThreadRunner(thread_id, self._shared)
 
-    def _settings(self) -> "RunnerConfig":
-        """How agents are run. If a file is invalid, no agent starts, and its error is the reason."""
-        from treadle.agents.config import BadConfig, RunnerConfig, read_runner
-
-        try:
-            return read_runner(*self._files)
-        except (BadConfig, OSError):
-            return RunnerConfig()
-
-    def _config_of(self, name: str) -> "AgentConfig":
-        """The configuration of an agent, as the files say now, as do then the settings. Raises AgentFailed."""
-        from treadle.agents.config import BadConfig, read_agents, read_runner
-        from treadle.agents.connection import AgentFailed
-
-        version = [_version(file) for file in self._files]
-        if version != self._configured[0]:
-            try:
-                self._configured = version, {agent.name: agent.config for agent in read_agents(*self._files)}, ""
-                assert self._shared is not None
-                self._shared.settings = read_runner(*self._files)
-            except (BadConfig, OSError) as error:
-                self._configured = version, {}, str(error)
-        _, agents, failure = self._configured
-        if failure:
-            raise AgentFailed(failure)
-        if name not in agents:
-            raise AgentFailed(f"agent {name!r} is not configured: treadle agents add {name}")
-        return agents[name]
-
     async def _end_orphans(self) -> None:
         """End what daemons that were killed have left, if their reapers were killed too."""
         while True:
             if self._records.is_dir() and any(self._records.iterdir()):
                 from treadle.agents.orphans import end_orphans
 
-                await end_orphans(self._records, self._store.runner.is_gone)
+                try:
+                    await end_orphans(self._records, self._store.runner.is_gone)
+                except Exception:
+                    log.exception("failed to end agents that are left, will retry")
             await asyncio.sleep(LOOK_FOR_ORPHANS)
 
 
-def _version(file: Path) -> tuple[int, int] | None:
-    """Changes when the file does."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
-
-
-def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
+def _seen(reads: Reads, cursor: int | None, mine: Collection[str], again: Collection[str]) -> _Seen:
     """What has changed since the cursor; everything at the first look, or if much has changed. mine: the threads that
-    have a runner."""
-    ids: set[str] = set()
+    have a runner. again: those to be looked at also if they have not changed."""
+    ids = set(again)
     assigned: set[str] = set()
     has_new_rules = cursor is None
     pages = 0
@@ -288,7 +263,7 @@ def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
         assigned |= {str(one.thread_id) for one in page if one.event_type == "AgentAssigned"}
     if cursor is None or pages > PAGES:
         works = {work.thread_id: work for work in reads.work(None)}
-        works |= {work.thread_id: work for work in reads.work(mine)}
+        works |= {work.thread_id: work for work in reads.work({*mine, *again})}
         return _Seen(reads.sequence(), list(works.values()), _rules(reads), assigned)
     works_of_ids = reads.work(ids) if ids else []
     return _Seen(reads.sequence(), works_of_ids, _rules(reads) if has_new_rules else None, assigned)

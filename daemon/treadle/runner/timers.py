@@ -19,7 +19,7 @@ class RunnerTimers:
 
     def set(self, output: SetTimer) -> None:
         """Start a timer of the machine."""
-        settings, timer = self._context.shared.settings, output.timer
+        settings, timer = self._context.shared.settings(), output.timer
         seconds = {"cancel": settings.cancel_seconds, "idle": settings.idle_minutes * 60, "quiet": QUIET}
         self.after(seconds[timer], timer, lambda: self._context.put(Expired(timer)))
 

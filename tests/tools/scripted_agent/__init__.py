@@ -16,6 +16,8 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `resume-replays` | replays the history on session/resume too |
 | `early-updates` | sends commands, mode and options, and an unknown notification, before it has opened a session |
 | `late-updates` | sends them after that answer |
+| `speaks-again` | says something new right after its answer to session/load or session/resume |
+| `fork-costs-nothing` | reports the cost of a copy without that of its source |
 | `no-settings` | has neither modes nor options |
 | `no-settings-again` | tells them when a session is new, but not when it continues; then it is in its first mode |
 | `new-hangs` | never answers session/new |
@@ -42,6 +44,8 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask-same-id`, `ask-text-id` | a permission whose id is that of the prompt, or is a string |
 | `ask-other-session` | a permission under a sessionId that nobody opened (of a subagent) |
 | `ask-withdrawn` | a permission that the agent withdraws with $/cancel_request |
+| `ask-withdrawn-at-once` | the same in one write, for a call that was not announced |
+| `late-ask-withdrawn` | the same right after the answer to the prompt |
 | `ask-hangs` | a permission; on cancel the turn does not end until it is answered |
 | `elicit` | elicitation/create with a form. Says the action |
 | `ask-client` | fs/write_text_file and an unknown request, which must be refused with -32601 |

@@ -189,6 +189,17 @@ def ask_withdrawn(turn: Turn) -> None:
     turn.say("withdrawn")
 
 
+def ask_withdrawn_at_once(turn: Turn) -> None:
+    about = {"toolCallId": "only-asked-for", "title": "rm -rf build"}
+    params = {"toolCall": about, "options": [ALLOW, REJECT]}
+    turn.wait(turn.request("session/request_permission", params, withdrawn=True)[1])
+    turn.say("withdrawn")
+
+
+def late_ask_withdrawn(turn: Turn) -> None:
+    turn.after = lambda: ask_withdrawn_at_once(turn)
+
+
 def ask_hangs(turn: Turn) -> None:
     about = {"toolCallId": turn.tool("rm -rf build"), "title": "rm -rf build"}
     _, answer = turn.request("session/request_permission", {"toolCall": about, "options": [ALLOW, REJECT]})
@@ -327,6 +338,8 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "ask-text-id": lambda turn: ask(turn, id="permission-\u2028-1"),
     "ask-other-session": lambda turn: ask(turn, params={"sessionId": "of-a-subagent"}),
     "ask-withdrawn": ask_withdrawn,
+    "ask-withdrawn-at-once": ask_withdrawn_at_once,
+    "late-ask-withdrawn": late_ask_withdrawn,
     "ask-hangs": ask_hangs,
     "elicit": elicit,
     "ask-client": ask_client,

@@ -17,6 +17,8 @@ from scripted_agent.start import ANSWERS, BEHAVIOURS
 from scripted_agent.streams import Json, answered, encode, receive, send, write
 from scripted_agent.turn import Cancelled, Refused, Session, Turn
 
+NEWS = {"type": "text", "text": "the task in the background has ended"}
+
 
 class Agent:
     def __init__(self, words: list[str]) -> None:
@@ -60,6 +62,8 @@ class Agent:
 
     def fork(self, id: Any, params: Json) -> None:
         session = replace(copy.deepcopy(self._find(params["sessionId"])), id=secrets.token_hex(8))
+        if "fork-costs-nothing" in self.words:
+            session.cost = 0.0
         self._opened(id, session, {"sessionId": session.id})
 
     def close(self, id: Any, params: Json) -> None:
@@ -79,10 +83,12 @@ class Agent:
             session.mode = "ask"
             self.sessions[session.id] = session
             send(id=id, result={})
-        else:
-            self._opened(id, session, {})
+            return
+        news = Turn(session, None, "")
+        lines = [news.line("agent_message_chunk", content=NEWS)] if "speaks-again" in self.words else []
+        self._opened(id, session, {}, *lines)
 
-    def _opened(self, id: Any, session: Session, result: Json) -> None:
+    def _opened(self, id: Any, session: Session, result: Json, *lines: bytes) -> None:
         self.sessions[session.id] = session
         if "early-updates" in self.words:
             send(method="_auth/status_update", params={"status": "ok"})
@@ -91,7 +97,7 @@ class Agent:
             modes = {"currentModeId": session.mode, "availableModes": MODES}
             result |= {"modes": modes, "configOptions": options(session.model)}
         self._keep(session)
-        send(id=id, result=result)
+        write(encode(id=id, result=result), *lines)
         if "late-updates" in self.words:
             settings(Turn(replace(session, history=[]), None, ""))
 
@@ -200,6 +206,7 @@ OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
     *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-hangs"),
     *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
+    *("speaks-again", "fork-costs-nothing"),
 }
 """Words that say something of what follows `initialize`."""
 
