@@ -111,6 +111,20 @@ def test_a_fork_after_a_turn_begins_with_the_transcript_until_there(runs: Runs) 
     assert "the second words" not in resource["resource"]["text"]
 
 
+def test_a_long_transcript_is_cut_at_its_beginning_and_says_so(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.answer("the first words")
+    thread.answer("script=long-line")
+    last = thread.answer("the last words")
+    thread.dispatch("ForkThread", id="f", afterTurnId=last["id"])
+    Thread(runs, "f").answer("go on")
+    text = thread.heard("session/prompt")[-1]["params"]["prompt"][0]["resource"]["text"]
+    assert len(text) < 201_000
+    assert "(Older parts are left out.)" in text
+    assert "the last words" in text
+    assert "the first words" not in text
+
+
 # Options
 
 
@@ -255,6 +269,25 @@ def test_nothing_is_sent_after_a_failure_until_the_queue_is_resumed(runs: Runs) 
     thread.dispatch("ResumeQueue")
     thread.until("TurnCompleted")
     assert prompts(thread) == ["script=refuse", "two"]
+
+
+def test_after_a_kill_of_the_daemon_its_queue_waits_and_is_then_sent_in_order_and_once(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        thread = runs.thread("t")
+        turn = thread.until("TurnStarted", promptId=thread.ask("script=stream"))["id"]
+        for text in ("two", "three"):
+            thread.ask(text)
+        thread.until("MessageAppended")
+        runs.kill()
+    with running(tmp_path) as again:
+        thread = Thread(again, "t")
+        assert thread.end_of(turn)["status"] == "interrupted"
+        thread.until("QueuePaused")
+        assert prompts(thread) == ["script=stream"]
+        thread.dispatch("ResumeQueue")
+        thread.until("TurnCompleted", 2)
+        assert prompts(thread) == ["script=stream", "two", "three"]
+        assert [one["how"] for one in thread.said("SessionOpened")] == ["new", "resume"]
 
 
 def test_prompts_of_two_daemons_are_sent_once_and_in_order(runs: Runs) -> None:

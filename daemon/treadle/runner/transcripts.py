@@ -27,7 +27,7 @@ def transcript_of(reads: Reads, thread_id: str, last_turn_id: str | None) -> str
             for part in _said(item.entity, msgspec.json.decode(item.value)):
                 parts.append(part)
                 size += len(part)
-            while size > 2 * MAX_CHARACTERS and len(parts) > 1:
+            while parts and size - len(parts[0]) > MAX_CHARACTERS:
                 size -= len(parts.popleft())
         if turn["id"] == last_turn_id:
             break

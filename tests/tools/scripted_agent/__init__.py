@@ -10,6 +10,7 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `steering` | offers `_session/steering`, and injects what it gets into the running turn |
 | `steering-refused`, `steering-turn` | offers it, and answers promptRequired, or starts a turn of its own |
 | `steering-lost` | offers it, takes the words, and dies instead of answering |
+| `steering-late` | offers it, and answers that it took the words right after it has answered the prompt |
 | `steering-hangs` | offers it, and never answers |
 | `auth-on-new`, `auth-on-prompt` | refuses these with -32000 until `authenticate` was called |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |

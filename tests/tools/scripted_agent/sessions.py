@@ -172,6 +172,9 @@ class Agent:
         text = " ".join(block.get("text", "") for block in params["prompt"])
         if "steering-lost" in self.words:
             os._exit(3)
+        if "steering-late" in self.words and turn is not None:
+            turn.after = lambda: send(id=id, result={"outcome": "injected"})
+            return
         if "steering-hangs" in self.words:
             return
         if "steering-turn" in self.words:
@@ -198,7 +201,7 @@ HANDLERS = {
 }
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
-    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-hangs"),
+    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-late", "steering-hangs"),
     *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
 }
 """Words that say something of what follows `initialize`."""
