@@ -48,7 +48,6 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask-client` | fs/write_text_file and an unknown request, which must be refused with -32601 |
 | `odd-text` | line separators that are not line breaks, U+0000, and half a surrogate pair, in the answer too |
 | `unstorable` | an update and a permission that are nested too deeply; says how that one was answered |
-| `info` | session_info_update that has only `_meta` |
 | `thousand` | 1,000 updates and the answer in one write |
 | `flood` | 5,000 chunks |
 | `long-line`, `over-limit` | a chunk of 20 MB in one line, and of 33 MB |
