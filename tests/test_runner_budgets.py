@@ -45,15 +45,14 @@ def test_the_budget_of_a_thread_counts_all_its_turns_and_more_of_it_lets_the_que
 def test_without_more_budget_each_prompt_that_is_sent_is_interrupted_at_once(tmp_path: Path) -> None:
     with running(tmp_path, runner={"budget": {"thread": {"cost": 0.2}}}) as runs:
         thread = runs.thread("t")
-        thread.ask("script=usage script=stream")
-        second, third = (thread.ask(f"script=usage script=stream {number}") for number in (2, 3))
+        thread.ask("script=usage script=usage script=stream")  # the second update comes after the limit is reached
+        second, third = (thread.ask(f"script=usage script=usage script=stream {number}") for number in (2, 3))
         thread.until("QueuePaused")
         thread.dispatch("ResumeQueue")
-        reached = thread.until("BudgetReached", 2)
-        assert reached["spent"] == 0.5
-        turn = thread.end_of(reached["turnId"])
-        assert (turn["promptId"], turn["by"]) == (second, "budget")
+        turn = thread.end_of(thread.until("TurnStarted", promptId=second)["id"])
+        assert (turn["status"], turn["by"]) == ("interrupted", "budget")
         thread.until("QueuePaused", 2)
+        assert [one["spent"] for one in thread.said("BudgetReached")] == [0.25, 0.75]
         assert [one["id"] for one in thread.read()["prompts"]] == [third]
 
 
