@@ -166,6 +166,7 @@ class Agent:
         del self.turns[turn.session.id]
         write(*turn.lines, encode(id=turn.prompt_id, **answer))
         turn.after()
+        self._keep(turn.session)
 
     def steer(self, id: Any, params: Json) -> None:
         turn = self.turns.get(params["sessionId"])
