@@ -176,7 +176,10 @@ def test_a_login_that_is_needed_for_a_session_holds_the_prompt_until_the_queue_i
     assert state_of(thread)["status"] == "needsAuth"
     while runs.daemon.result("daemon/status")["agents"]:  # it ends, and is not tried again and again
         select.select([], [], [], 0.02)
+    steer = thread.ask("two", when="steer")  # no more than the other
+    runs.thread("other").answer("time passes")
     assert (len(thread.heard("initialize")), prompts(thread)) == (1, [])
+    thread.dispatch("RemovePrompt", id=steer)
     log_in(thread)
     thread.dispatch("ResumeQueue")
     assert thread.end_of(thread.until("TurnStarted")["id"])["status"] == "completed"
