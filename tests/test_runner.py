@@ -339,11 +339,21 @@ def test_a_crash_in_a_turn_fails_it_and_leaves_no_process_and_the_queue_waits(ru
         assert_in_order(thread)
 
 
-@pytest.mark.parametrize(("script", "status"), [("kill", -9), ("hold-stdout", 3)])
-def test_an_agent_that_is_killed_or_leaves_its_output_open_fails_its_turn(runs: Runs, script: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("script", "status", "error"),
+    [
+        ("kill", -9, "the agent was ended by SIGKILL"),  # it did not know why: what it wrote before is no reason
+        ("hold-stdout", 3, "the agent exited with status 3: out of memory"),
+    ],
+)
+def test_an_agent_that_is_killed_or_leaves_its_output_open_fails_its_turn(
+    runs: Runs, script: str, status: int, error: str
+) -> None:
     thread = runs.thread(f"crash-{script}")
-    assert thread.answer(f"script={script}")["status"] == "failed"
-    assert thread.until("SessionEnded")["exitStatus"] == status
+    turn = thread.answer(f"script={script}")
+    assert (turn["status"], turn["error"]) == ("failed", error)
+    ended = thread.until("SessionEnded")
+    assert (ended["exitStatus"], ended["stderr"]) == (status, "out of memory")
 
 
 def test_an_agent_that_exits_while_it_is_idle_ends_its_session_and_the_next_prompt_continues_it(runs: Runs) -> None:

@@ -118,8 +118,8 @@ def test_an_agent_that_takes_over_from_another_one_begins_a_session_and_says_tha
         ("t", "new"),
     ]
     assert [one["reason"] for one in thread.said("ContextLost")] == [
-        "the agent was 't' before",
-        "the agent was 'other' before",
+        "the agent was changed from t to other",
+        "the agent was changed from other to t",
     ]
 
 
@@ -214,5 +214,20 @@ def test_after_a_session_was_loaded_the_log_has_the_newest_mode_options_and_comm
     thread.answer("two")
     assert thread.until("SessionOpened", 2)["how"] == "load"
     assert values_of(thread) == {"mode": "code", "model": "large"}
+    assert commands_of(thread) == [{"name": "test", "description": "Run the tests"}]
+
+
+def test_what_came_after_the_last_turn_of_a_session_is_in_the_log_once_it_was_loaded(brief: Runs) -> None:
+    thread = brief.thread("t", "no-resume")
+    thread.answer("script=late-settings")
+    thread.until("SessionEnded")
+    thread.answer("two")
+    assert thread.until("SessionOpened", 2)["how"] == "load"
+    assert values_of(thread) == {"mode": "code", "model": "large"}
+    assert commands_of(thread) == [{"name": "test", "description": "Run the tests"}]
+
+
+def commands_of(thread: Thread) -> list[Json]:
+    """The newest commands of the agent that the log has."""
     found = [one for one in thread.read()["activities"] if one["kind"] == "available_commands_update"]
-    assert found[-1]["detail"]["availableCommands"] == [{"name": "test", "description": "Run the tests"}]
+    return list(found[-1]["detail"]["availableCommands"]) if found else []

@@ -1,5 +1,6 @@
 """An agent's sessions, options and prompts: continued, kept and sent once, however the agent and the daemons behave."""
 
+import select
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,20 @@ def test_a_fork_after_a_turn_begins_with_the_transcript_until_there(runs: Runs) 
     assert "the second words" not in resource["resource"]["text"]
 
 
+def test_a_long_transcript_is_cut_at_its_beginning_and_says_so(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.answer("the first words")
+    thread.answer("script=long-line")
+    last = thread.answer("the last words")
+    thread.dispatch("ForkThread", id="f", afterTurnId=last["id"])
+    Thread(runs, "f").answer("go on")
+    text = thread.heard("session/prompt")[-1]["params"]["prompt"][0]["resource"]["text"]
+    assert len(text) < 201_000
+    assert "(Older parts are left out.)" in text
+    assert "the last words" in text
+    assert "the first words" not in text
+
+
 # Threads that another tool has begun
 
 
@@ -261,7 +276,12 @@ def test_a_login_that_is_needed_for_a_session_holds_the_prompt_until_the_queue_i
     thread.ask("one")
     assert thread.until("AuthRequired")["methods"] == [{"id": "key", "name": "API key"}]
     assert state_of(thread)["status"] == "needsAuth"
-    assert prompts(thread) == []
+    while runs.daemon.result("daemon/status")["agents"]:  # it ends, and is not tried again and again
+        select.select([], [], [], 0.02)
+    steer = thread.ask("two", when="steer")  # no more than the other
+    runs.thread("other").answer("time passes")
+    assert (len(thread.heard("initialize")), prompts(thread)) == (1, [])
+    thread.dispatch("RemovePrompt", id=steer)
     log_in(thread)
     thread.dispatch("ResumeQueue")
     assert thread.end_of(thread.until("TurnStarted")["id"])["status"] == "completed"
@@ -357,6 +377,25 @@ def test_nothing_is_sent_after_a_failure_until_the_queue_is_resumed(runs: Runs) 
     thread.dispatch("ResumeQueue")
     thread.until("TurnCompleted")
     assert prompts(thread) == ["script=refuse", "two"]
+
+
+def test_after_a_kill_of_the_daemon_its_queue_waits_and_is_then_sent_in_order_and_once(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        thread = runs.thread("t")
+        turn = thread.until("TurnStarted", promptId=thread.ask("script=stream"))["id"]
+        for text in ("two", "three"):
+            thread.ask(text)
+        thread.until("MessageAppended")
+        runs.kill()
+    with running(tmp_path) as again:
+        thread = Thread(again, "t")
+        assert thread.end_of(turn)["status"] == "interrupted"
+        thread.until("QueuePaused")
+        assert prompts(thread) == ["script=stream"]
+        thread.dispatch("ResumeQueue")
+        thread.until("TurnCompleted", 2)
+        assert prompts(thread) == ["script=stream", "two", "three"]
+        assert [one["how"] for one in thread.said("SessionOpened")] == ["new", "resume"]
 
 
 def test_prompts_of_two_daemons_are_sent_once_and_in_order(runs: Runs) -> None:

@@ -67,6 +67,22 @@ def test_a_prompt_for_which_the_agent_started_a_turn_of_its_own_counts_as_sent(r
     assert "a turn of its own: left" in thread.text_of(turn)
 
 
+def test_a_prompt_that_the_agent_took_as_its_turn_ended_is_not_sent_again_and_has_a_turn_of_its_own(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as runs:
+        thread, turn, approval = in_turn(runs, "steering", "steering-late")
+        steer = thread.ask("left", when="steer")
+        while not steered(thread):
+            thread.read()
+        thread.dispatch("ResolveApproval", id=approval, outcome="allow")
+        own = thread.until("PromptSent", id=steer)["turnId"]
+        assert thread.end_of(turn)["status"] == thread.end_of(own)["status"] == "completed"
+        assert own != turn
+        thread.until("TurnCompleted", 3)
+        assert prompts(thread) == ["script=ask", "later"]
+
+
 def test_a_prompt_into_a_turn_of_a_thread_that_is_paused_and_idle_is_sent_and_the_others_wait_on(runs: Runs) -> None:
     thread = runs.thread("t", "steering")
     turn = thread.until("TurnStarted", promptId=thread.ask("script=stream"))["id"]

@@ -28,7 +28,7 @@ def transcript_of(reads: Reads, work: ThreadWork) -> str | None:
     for part in chain(*said, _said_until(reads, work.thread_id, None)):
         parts.append(part)
         size += len(part)
-        while size > 2 * MAX_CHARACTERS and len(parts) > 1:
+        while size - len(parts[0]) > MAX_CHARACTERS:
             size -= len(parts.popleft())
     if not parts:
         return None

@@ -10,6 +10,7 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `steering` | offers `_session/steering`, and injects what it gets into the running turn |
 | `steering-refused`, `steering-turn` | offers it, and answers promptRequired, or starts a turn of its own |
 | `steering-lost` | offers it, takes the words, and dies instead of answering |
+| `steering-late` | offers it, and answers that it took the words right after it has answered the prompt |
 | `steering-hangs` | offers it, and never answers |
 | `auth-on-new`, `auth-on-prompt` | refuses these with -32000 until `authenticate` was called |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |
@@ -51,7 +52,6 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask-client` | fs/write_text_file and an unknown request, which must be refused with -32601 |
 | `odd-text` | line separators that are not line breaks, U+0000, and half a surrogate pair, in the answer too |
 | `unstorable` | an update and a permission that are nested too deeply; says how that one was answered |
-| `info` | session_info_update that has only `_meta` |
 | `thousand` | 1,000 updates and the answer in one write |
 | `flood` | 5,000 chunks |
 | `long-line`, `over-limit` | a chunk of 20 MB in one line, and of 33 MB |

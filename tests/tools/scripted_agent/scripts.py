@@ -347,7 +347,6 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "flood": flood,
     "odd-text": odd_text,
     "unstorable": unstorable,
-    "info": lambda turn: turn.update("session_info_update", _meta={"codex": {"threadId": "x"}}),
     "long-line": long_line,
     "over-limit": lambda turn: start.long_line(),
     "banner": lambda turn: write(b"Loading \x1b[1mplugins\x1b[0m", b"[]", b"\xff\xfe", b"7"),

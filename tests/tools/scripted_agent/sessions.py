@@ -172,12 +172,16 @@ class Agent:
         del self.turns[turn.session.id]
         write(*turn.lines, encode(id=turn.prompt_id, **answer))
         turn.after()
+        self._keep(turn.session)
 
     def steer(self, id: Any, params: Json) -> None:
         turn = self.turns.get(params["sessionId"])
         text = " ".join(block.get("text", "") for block in params["prompt"])
         if "steering-lost" in self.words:
             os._exit(3)
+        if "steering-late" in self.words and turn is not None:
+            turn.after = lambda: send(id=id, result={"outcome": "injected"})
+            return
         if "steering-hangs" in self.words:
             return
         if "steering-turn" in self.words:
@@ -204,7 +208,7 @@ HANDLERS = {
 }
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
-    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-hangs"),
+    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-late", "steering-hangs"),
     *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
     *("speaks-again", "fork-costs-nothing"),
 }
