@@ -16,6 +16,7 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `login-waits`, `login-refused`, `login-in-vain` | `authenticate` is never answered, is refused, changes nothing |
 | `no-login` | offers no way to log in |
 | `log-in` | asks for a key on its terminal instead, which is `right`, and exits |
+| `demo` | understands the prompts that `make demo` sends to other agents |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |
 | `resume-replays` | replays the history on session/resume too |
 | `early-updates` | sends commands, mode and options, and an unknown notification, before it has opened a session |

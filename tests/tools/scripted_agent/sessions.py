@@ -151,6 +151,8 @@ class Agent:
         answer: Json
         try:
             names = [word.partition("=")[2] for word in turn.text.split() if word.startswith("script=")]
+            if "demo" in self.words:
+                names = DEMO.get(turn.text.partition(" ")[0], names)
             for name in names:
                 SCRIPTS[name](turn)
             if not names:
@@ -192,11 +194,13 @@ HANDLERS = {
     "session/prompt": Agent.prompt,
     "_session/steering": Agent.steer,
 }
+DEMO = {"Run": ["echo", "tool", "ask"], "Count": ["stream"], "Say": ["plain"]}
+"""The scripts of the demo's prompts, by their first word."""
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
     *("steering", "steering-refused", "steering-turn", "steering-lost"),
     *("login-terminal", "login-older", "login-form", "login-waits", "login-refused", "login-in-vain"),
-    *("no-login", "log-in"),
+    *("no-login", "log-in", "demo"),
     *("early-updates", "late-updates", "no-settings", "new-hangs"),
 }
 """Words that say something of what follows `initialize`."""
