@@ -37,10 +37,11 @@ def methods(words: list[str], capabilities: Json) -> list[Json]:
 
 def on_terminal() -> NoReturn:
     """Ask for a key."""
+    if "PIDS" in os.environ:
+        Path(os.environ["PIDS"]).write_text(str(os.getpid()))
     try:
         key = input(f"Your key, at {os.environ.get('SCRIPTED_PLACE')}: ")
     except KeyboardInterrupt:
-        print("no key")
         sys.exit(130)
     if key == "kill":
         os.kill(os.getpid(), 9)
