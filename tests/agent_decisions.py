@@ -261,7 +261,7 @@ ACCEPTED: Accepted = {
         AUTH,
         [
             ev.AuthRequired(thread_id="t", agent="claude", reason="log in first", methods=[{"id": "browser"}], at=AT),
-            paused("the agent needs a login"),
+            paused("the agent needs a login: `treadle agents login claude`"),
         ],
     ),
     "a turn's usage is reported": (

@@ -642,7 +642,7 @@ def test_a_tail_tells_what_agents_were_asked_and_did() -> None:
     assert lines == [
         "agent claude",
         'option fa"st = true',
-        "login required by claude: log in",
+        "login required by claude: log in; `treadle agents login claude` logs in",
         "agent claude",
         "… queued  Do",
         "… queued (steer)  Then",
@@ -654,7 +654,7 @@ def test_a_tail_tells_what_agents_were_asked_and_did() -> None:
         "prompt sent",
         "prompt removed",
         "… queued  Go on",
-        "login required by claude: log in",
+        "login required by claude: log in; `treadle agents login claude` logs in",
         "session opened: claude 1.0 (new)",
         "session options changed",
         "context lost: forgotten",

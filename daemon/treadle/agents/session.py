@@ -21,8 +21,10 @@ INITIALIZE: Json = {
     "clientCapabilities": {
         "fs": {"readTextFile": False, "writeTextFile": False},
         "terminal": False,
+        "auth": {"terminal": True},
         "elicitation": {"form": {}, "url": {}},
         "session": {"configOptions": {"boolean": {}}},
+        "_meta": {"terminal-auth": True},  # the same as auth.terminal, for agents from before August 2026
     },
     "clientInfo": {"name": "treadle", "title": "treadle", "version": __version__},
 }

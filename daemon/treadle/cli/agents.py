@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from treadle.cli import login
 from treadle.cli.options import Commands, add_json, agents_files_of, positive
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ treadle agents --check --json | jq -r 'select(.error) | .name'
 MORE = """\
 Agents are configured in `agents.json`: one in your configuration folder, and one in the data directory, whose agents
 replace those of the same name. --check starts each agent, asks what it is (`initialize`), and ends it. It does not log
-in. The exit status is 1 if an agent failed.
+in: `treadle agents login` does. The exit status is 1 if an agent failed.
 """
 ADD_MORE = """\
 It is written to the file in your configuration folder; with --data-dir, to the one in the data directory. A
@@ -63,6 +64,8 @@ def add(commands: Commands) -> None:
     does = "remove an agent from the configuration"
     removing = actions.add("remove", does, run_remove, more=REMOVE_MORE, example="treadle agents remove mine")
     removing.add_argument("name", metavar="NAME", help="what the agent is called")
+
+    login.add(actions)
 
 
 def _name(text: str) -> str:

@@ -201,7 +201,9 @@ class EventFormatter:
             case a.ContextLost():
                 return paint("yellow", f"context lost: {one_line(event.reason)}")
             case a.AuthRequired():
-                return paint("yellow", f"login required by {one_line(event.agent)}: {one_line(event.reason)}")
+                agent = one_line(event.agent)
+                told = f"login required by {agent}: {one_line(event.reason)}; `treadle agents login {agent}` logs in"
+                return paint("yellow", told)
             case a.UsageReported():
                 return paint("dim", f"usage: {_usage(event)}")
             case a.BudgetReached():

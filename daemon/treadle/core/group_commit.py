@@ -58,12 +58,14 @@ class Submission:
         self.taken = False
 
     @property
-    def mergeable(self) -> bool:
-        """Whether it is a delta that may become one event with its neighbours."""
+    def delta(self) -> c.AppendMessage | None:
+        """The command, if it is a delta that may become one event with its neighbours."""
         if self.atomic or len(self.commands) != 1:
-            return False
+            return None
         command = self.commands[0][0]
-        return isinstance(command, c.AppendMessage) and command.expected_version is None and command.at is None
+        if isinstance(command, c.AppendMessage) and command.expected_version is None and command.at is None:
+            return command
+        return None
 
     def cancel(self) -> bool:
         """Take it back, where the engine has not taken it."""
@@ -158,7 +160,8 @@ class Group:
         if submission.command_id in self._stored:
             self._repeat(submission)
             return
-        if submission.mergeable and self._join(submission):
+        delta = submission.delta
+        if delta is not None and self._join(submission, delta):
             return
         savepoint, length = self._state.savepoint(), len(self._events)
         gives_time = any(command.at is not None for command, _ in submission.commands)
@@ -178,7 +181,7 @@ class Group:
             return
         self._accepted.append((submission, ranges))
         if len(self._events) > length:
-            if submission.mergeable:
+            if delta is not None:
                 event = self._events[-1]
                 assert isinstance(event, e.MessageAppended)
                 self._open_deltas[event.thread_id] = Delta(event, length)
@@ -196,16 +199,14 @@ class Group:
         for submission, answer in self._repeated:
             submission.answer(answer)
 
-    def _join(self, submission: Submission) -> bool:
+    def _join(self, submission: Submission, delta: c.AppendMessage) -> bool:
         """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""
-        command = submission.commands[0][0]
-        assert isinstance(command, c.AppendMessage)
-        last = self._open_deltas.get(command.thread_id)
-        if last is None or command.id != last.event.id or last.length + len(command.text) > self._max_merged:
+        last = self._open_deltas.get(delta.thread_id)
+        if last is None or delta.id != last.event.id or last.length + len(delta.text) > self._max_merged:
             return False
         # The message was open for the delta before, and nothing but deltas has happened since.
-        last.texts.append(command.text)
-        last.length += len(command.text)
+        last.texts.append(delta.text)
+        last.length += len(delta.text)
         self._deltas[last.index] = last
         self._accepted.append((submission, [(last.index, last.index + 1)]))
         return True

@@ -211,7 +211,9 @@ def _require_auth(state: State, command: c.RequireAuth, stamp: Stamp) -> Iterato
     yield e.AuthRequired(
         thread_id=command.thread_id, agent=command.agent, reason=command.reason, methods=command.methods, at=stamp.at
     )
-    yield from pause_queue(command.thread_id, thread, "the agent needs a login", stamp)
+    yield from pause_queue(
+        command.thread_id, thread, f"the agent needs a login: `treadle agents login {command.agent}`", stamp
+    )
 
 
 def _report_usage(state: State, command: c.ReportUsage, stamp: Stamp) -> Iterator[Event]:

@@ -13,6 +13,12 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `steering-late` | offers it, and answers that it took the words right after it has answered the prompt |
 | `steering-hangs` | offers it, and never answers |
 | `auth-on-new`, `auth-on-prompt` | refuses these with -32000 until `authenticate` was called |
+| `login-terminal`, `login-older` | also offers a login on a terminal, now or as agents did before, if the client can |
+| `login-form` | `authenticate` asks to open an address and to fill in a form, before it is answered |
+| `login-waits`, `login-refused`, `login-in-vain` | `authenticate` is never answered, is refused, changes nothing |
+| `no-login` | offers no way to log in |
+| `log-in` | asks for a key on its terminal instead, which is `right`, and exits |
+| `demo` | understands the prompts that `make demo` sends to other agents |
 | `load-fails` | refuses session/load and session/resume with -32603, though it offers them |
 | `resume-replays` | replays the history on session/resume too |
 | `early-updates` | sends commands, mode and options, and an unknown notification, before it has opened a session |
@@ -77,8 +83,8 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `refuse`, `refuse-auth` | the answer is an error: -32603 with data, or -32000 |
 
 A second prompt in a session that has one open is refused with -32600. Variables: $SCRIPTED_LOG gets each message that
-arrives, as a line of JSON. In $SCRIPTED_SESSIONS, sessions are kept for the next process: one file each. `wait` waits
-for the file $GO.
+arrives, as a line of JSON. $SCRIPTED_LOGIN is a file that is there once somebody has logged in. In $SCRIPTED_SESSIONS,
+sessions are kept for the next process: one file each. `wait` waits for the file $GO.
 """
 
 from typing import Any

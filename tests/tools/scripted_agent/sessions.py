@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scripted_agent import ANSWER
+from scripted_agent import ANSWER, login
 from scripted_agent.scripts import MODES, SCRIPTS, options, settings
 from scripted_agent.start import ANSWERS, BEHAVIOURS
 from scripted_agent.streams import Json, answered, encode, receive, send, write
@@ -102,7 +102,7 @@ class Agent:
             settings(Turn(replace(session, history=[]), None, ""))
 
     def _check_login(self, when: str) -> None:
-        if f"auth-on-{when}" in self.words and not self.is_logged_in:
+        if f"auth-on-{when}" in self.words and not (self.is_logged_in or login.is_known()):
             raise Refused(-32000, "Authentication required", {"authMethods": ANSWER["authMethods"]})
 
     def _find(self, id: str) -> Session:
@@ -124,7 +124,10 @@ class Agent:
     # Settings
 
     def authenticate(self, id: Any, params: Json) -> None:
-        self.is_logged_in = True
+        if params["methodId"] != "key":
+            raise Refused(-32602, "Invalid params")
+        login.by_itself(self.words)
+        self.is_logged_in = "login-in-vain" not in self.words
         send(id=id, result={})
 
     def set_mode(self, id: Any, params: Json) -> None:
@@ -159,6 +162,8 @@ class Agent:
         answer: Json
         try:
             names = [word.partition("=")[2] for word in turn.text.split() if word.startswith("script=")]
+            if "demo" in self.words:
+                names = DEMO.get(turn.text.partition(" ")[0], names)
             for name in names:
                 SCRIPTS[name](turn)
             if not names:
@@ -206,17 +211,21 @@ HANDLERS = {
     "session/prompt": Agent.prompt,
     "_session/steering": Agent.steer,
 }
+DEMO = {"Run": ["echo", "tool", "ask"], "Count": ["stream"], "Say": ["plain"]}
+"""The scripts of the demo's prompts, by their first word."""
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
     *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-late", "steering-hangs"),
+    *("login-terminal", "login-older", "login-form", "login-waits", "login-refused", "login-in-vain"),
+    *("no-login", "log-in", "demo"),
     *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
     *("speaks-again", "fork-costs-nothing"),
 }
 """Words that say something of what follows `initialize`."""
 
 
-def introduction(words: list[str]) -> Json:
-    """The answer to `initialize`."""
+def introduction(words: list[str], asked: Json) -> Json:
+    """The answer to `initialize`. asked: its params."""
     answer: Json = copy.deepcopy(ANSWER)
     capabilities = answer["agentCapabilities"]
     capabilities["loadSession"] = "no-load" not in words
@@ -227,10 +236,13 @@ def introduction(words: list[str]) -> Json:
         capabilities["sessionCapabilities"]["fork"] = {}
     if any(word.startswith("steering") for word in words):
         answer["_meta"] = {"steering": {"supported": True}}
+    answer["authMethods"] = login.methods(words, asked.get("clientCapabilities", {}))
     return answer
 
 
 def main(words: list[str]) -> None:
+    if "log-in" in words:
+        login.on_terminal()
     agent = Agent(words)
     while (message := receive()) is not None:
         if message.get("method") != "initialize":
@@ -238,7 +250,7 @@ def main(words: list[str]) -> None:
             continue
         if not message["params"]["clientInfo"]["name"]:
             sys.exit(f"who is this? {message}")
-        answer: Json = {"result": introduction(words)}
+        answer: Json = {"result": introduction(words, message["params"])}
         for word in words:
             if word in ANSWERS:
                 answer = ANSWERS[word]
