@@ -41,19 +41,9 @@ class Transcript:
     def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
         self._reader = reader
         self.thread, self.project = reader.read(lambda reads: _header(reads, thread_id))
-        turns = list(self._turns())
+        turns = list(turns_of(reader, thread_id))
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
-
-    def _turns(self) -> Iterator[NumberedTurn]:
-        after, number = 0, 0
-        while True:
-            rows = self._reader.read(partial(_turns_after, thread_id=self.thread["id"], after=after))
-            for after, value in rows:
-                number += 1
-                yield NumberedTurn(number, after, msgspec.json.decode(value))
-            if len(rows) < PAGE:
-                return
 
     def parts(self) -> Iterator[tuple[NumberedTurn | None, list[Item]]]:
         """Yield each turn with its items, read on demand; items before the first turn come first, without a turn."""
@@ -67,6 +57,18 @@ class Transcript:
         thread_id = self.thread["id"]
         rows: list[TranscriptItem] = self._reader.read(lambda reads: reads.transcript(thread_id, after, before))
         return [Item(row.entity, msgspec.json.decode(row.value)) for row in rows]
+
+
+def turns_of(reader: Reader, thread_id: str) -> Iterator[NumberedTurn]:
+    """All turns of a thread, oldest first."""
+    after, number = 0, 0
+    while True:
+        rows = reader.read(partial(_turns_after, thread_id=thread_id, after=after))
+        for after, value in rows:
+            number += 1
+            yield NumberedTurn(number, after, msgspec.json.decode(value))
+        if len(rows) < PAGE:
+            return
 
 
 def _turns_after(reads: Reads, thread_id: str, after: int) -> list[tuple[int, str]]:
