@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import msgspec
 
@@ -57,6 +58,18 @@ def thread_here(reads: Reads, folder: str) -> str:
     if not newest:
         raise Unclear(f"the project at {place} has no threads: {advice}")
     return str(msgspec.json.decode(newest[0])["id"])
+
+
+def thread_and_folder(reads: Reads, name: str | None) -> tuple[str, Path]:
+    """The id of the thread with this name, or of that in the current folder, and the folder that it works in.
+
+    Raises Unclear, also if the thread was deleted.
+    """
+    thread_id = thread_here(reads, os.getcwd()) if name is None else thread_named(reads, name)  # noqa: PTH109
+    (work,) = reads.work([thread_id])
+    if work.deleted:
+        raise Unclear(f"thread {thread_id!r} was deleted")
+    return thread_id, Path(work.path)
 
 
 def _projects(reads: Reads) -> list[Project]:
