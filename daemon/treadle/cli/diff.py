@@ -30,6 +30,8 @@ treadle diff last 3 --stat
 treadle diff --now -- src '*.txt'
 treadle diff 019c1412 last | git apply -R
 """
+SECONDS = 60.0
+"""A person waits for it, and may press Ctrl-C, so it may take longer than the snapshot before a prompt."""
 THREAD = """\
 its id, a unique prefix of it, or `last`: the thread that changed last (default: the one of the current folder's project
 that changed last)"""
@@ -63,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from treadle.workspace.diffs import read_diff
     from treadle.workspace.git import GitError
     from treadle.workspace.repositories import open_repository
+    from treadle.workspace.skipping import Bounds
 
     if options.nul and not options.name_only:
         print("treadle diff: -z is for --name-only", file=sys.stderr)
@@ -80,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
             None if after is None else after.commit or after.git_ref,
             paths=below_top(repository, [*options.paths, *options.after_dashes]),
             patches=not (options.stat or options.name_only),
+            bounds=Bounds(seconds=SECONDS),
         )
 
     try:
