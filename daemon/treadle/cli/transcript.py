@@ -1,6 +1,6 @@
 """A thread prepared for reading: its turns, each with its items in the order in which they were created."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,10 +21,11 @@ Entity = dict[str, Any]
 
 
 class Item(NamedTuple):
-    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`."""
+    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`; or `changes`, which ends a turn
+    that has changed files, and is a TurnChanges."""
 
     entity: str
-    value: Entity
+    value: Any
 
 
 class NumberedTurn(NamedTuple):
@@ -36,10 +37,19 @@ class NumberedTurn(NamedTuple):
 
 
 class Transcript:
-    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: the turns to show."""
+    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: the turns to show.
 
-    def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
-        self._reader = reader
+    changes_of: says what the turn with this id changed in the files, if that is to be shown.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        thread_id: str,
+        last: int | None = None,
+        changes_of: Callable[[str], object | None] = lambda turn_id: None,
+    ) -> None:
+        self._reader, self._changes_of = reader, changes_of
         self.thread, self.project = reader.read(lambda reads: _header(reads, thread_id))
         turns = list(turns_of(reader, thread_id))
         self.turns = turns if last is None else turns[-last:]
@@ -51,7 +61,9 @@ class Transcript:
         if not self.left_out:
             yield None, self._items(0, begins[0] if begins else LATEST)
         for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=False):
-            yield turn, self._items(turn.position, before)
+            changes = self._changes_of(turn.value["id"])
+            items = self._items(turn.position, before)
+            yield turn, items if changes is None else [*items, Item("changes", changes)]
 
     def _items(self, after: int, before: int) -> list[Item]:
         thread_id = self.thread["id"]
