@@ -52,7 +52,7 @@ def command_in(said: str) -> list[str]:
 def test_a_dry_run_lists_what_would_be_written_and_removed_and_changes_nothing(broken: InRepository) -> None:
     was = broken.checkout.work_tree()
     said = undo(broken, "--dry-run")
-    assert said == f"would go back to the state before turn 1, in {broken.work}:\n{AS_PLANNED}"
+    assert said == f"{broken.work} would be put back to the state before turn 1:\n{AS_PLANNED}"
     assert broken.checkout.work_tree() == was
     assert len(broken.listed("checkpoints")) == 2
 
@@ -211,7 +211,7 @@ def test_a_repository_that_is_gone_is_said(broken: InRepository) -> None:
 
 def test_on_a_terminal_it_asks_and_yes_undoes(broken: InRepository, terminals: list[Terminal]) -> None:
     terminals.append(broken.on_terminal("undo"))
-    said = terminals[-1].until("Go on? [y/N] ").replace("\r\n", "\n")
+    said = terminals[-1].until("Put them back? [y/N] ").replace("\r\n", "\n")
     assert AS_PLANNED in said
     assert state(broken) != ""
     terminals[-1].press(b"y\n")
@@ -226,7 +226,7 @@ def test_any_other_answer_changes_nothing(
 ) -> None:
     was = broken.checkout.work_tree()
     terminals.append(broken.on_terminal("undo"))
-    terminals[-1].until("Go on? [y/N] ")
+    terminals[-1].until("Put them back? [y/N] ")
     terminals[-1].press(keys)
     assert terminals[-1].status() == status
     assert terminals[-1].printed.endswith("nothing was changed\r\n")
@@ -240,6 +240,6 @@ def test_on_a_terminal_a_long_list_is_cut_and_says_how_to_see_all(
     for number in range(120):
         broken.checkout.write(f"n/{number:03}.txt")
     terminals.append(broken.on_terminal("undo"))
-    said = terminals[-1].until("Go on? [y/N] ")
+    said = terminals[-1].until("Put them back? [y/N] ")
     assert "  and 24 more: --dry-run lists all\r\n" in said
     assert undo(broken, "--dry-run").count("\n  remove  ") == 121

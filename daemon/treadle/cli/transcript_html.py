@@ -140,7 +140,7 @@ def _item(item: Item) -> Iterator[str]:
 
 def _changes(changes: TurnChanges) -> Iterator[str]:
     """A row of the timeline without a time: it is about the whole turn."""
-    yield '<li class="changes"><span></span>'
+    yield '<li class="changes">'
     if changes.failed:
         yield f'<div class="line kind">What this turn changed cannot be shown: {escape(one_line(changes.failed))}</div>'
     else:

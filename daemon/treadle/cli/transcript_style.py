@@ -76,8 +76,6 @@ h2 time { color: var(--soft); font-weight: 400; font-size: .875rem; font-variant
 .ask { --dot: var(--ask); }
 .checkpoint { --dot: var(--accent); }
 .changes { --dot: var(--accent); }
-.changes > span { display: none; }
-.changes > div { grid-column: 2; }
 .changes details + details { margin-top: .4rem; }
 .changes .who { margin-bottom: .3rem; }
 .count { color: var(--dot); font-variant-numeric: tabular-nums; font-weight: 400; }

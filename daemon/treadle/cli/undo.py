@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         _print_plan(plan, paths, None)
         print(f"nothing to undo: {'these files' if paths else 'the files'} are in {what}")
         return 0
-    print(f"{'would go' if options.dry_run else 'goes'} back to {what}, in {folder}:")
+    print(f"{output.clean(str(folder))} {'is' if options.yes else 'would be'} put back to {what}:")
     _print_plan(plan, paths, SHOWN if asks else None)
     if options.dry_run:
         return 0
@@ -178,7 +178,7 @@ def _confirmed() -> bool:
     """Ask on the terminal."""
     import sys
 
-    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("Put them back? [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     except KeyboardInterrupt:
