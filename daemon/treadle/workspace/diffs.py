@@ -154,12 +154,18 @@ async def read_diff(
     Raises GitError.
     """
     async with _compared(repository, before, after, bounds) as (git, trees, hidden):
+        if patches and not paths:
+            output, whole = await git.start_of_output(*_DIFF, "-p", *trees, *repository.below, limit=max_bytes)
+            found, texts = parse_diff(output) if whole else ([], [])
+            if whole and len(found) == len(texts):  # usually: then git need not run a second time
+                told = [pair for pair in zip(found, texts, strict=True) if not _is_hidden(pair[0], hidden)]
+                return Diff([change for change, _ in told], [text for _, text in told])
         everything, listed = await _changes(git, repository, trees, hidden)
         changes = [change for change in everything if _is_among(change, paths)]
         if not patches or not changes:
             return Diff(changes, [])
-        found, _ = await _patches(git, repository, trees, listed, changes, max_bytes)
-        return Diff(changes, found)
+        begun, _ = await _patches(git, repository, trees, listed, changes, max_bytes)
+        return Diff(changes, begun)
 
 
 async def _patches(
@@ -211,13 +217,13 @@ async def _changes(
     """What differs, and how many bytes the lists of it that git prints have at most, whatever they are limited to."""
     output = await git.run(*_DIFF, *trees, *repository.below)
     changes, _ = parse_diff(output)
-    told = [
-        change
-        for change in changes
-        if not any(hidden.hides(path, in_both=change.status in "MT") for path in {change.old_path, change.path})
-    ]
+    told = [change for change in changes if not _is_hidden(change, hidden)]
     # Some more than here, because a file that is renamed may then be listed as two.
     return told, len(output) + 250 * len(changes)
+
+
+def _is_hidden(change: RawChange, hidden: Hidden) -> bool:
+    return any(hidden.hides(path, in_both=change.status in "MT") for path in {change.old_path, change.path})
 
 
 def _is_among(change: RawChange, paths: Sequence[str]) -> bool:
