@@ -12,6 +12,7 @@ import pytest
 
 from checkouts import Checkout
 from support import CHECKOUT, opened, output_of
+from terminals import Terminal
 from treadle.core.engine import Engine
 from treadle.store.ports import DataDirectory
 from treadle.store.sqlite.store import Store
@@ -99,3 +100,12 @@ def app(home: Path) -> Checkout:
 def part(home: Path) -> Checkout:
     """A repository of which the folder `part` is the project's."""
     return Checkout(home / "app", home, "part")
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    """Terminals that are closed after the test."""
+    opened: list[Terminal] = []
+    yield opened
+    for terminal in opened:
+        terminal.close()

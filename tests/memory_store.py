@@ -547,15 +547,15 @@ class MemoryReads:
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
     def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
-        """The newest restore of each checkpoint, since the last turn began."""
-        found: dict[str, ports.RestoredFiles] = {}
+        """The restores since the last turn began."""
+        found = list[ports.RestoredFiles]()
         for stored in self._log(thread_id, 0):
             match stored.event:
                 case e.TurnStarted() | e.ThreadDeleted():
                     found.clear()
-                case e.CheckpointRestored(id=id, written=written, removed=removed):
-                    found[id] = ports.RestoredFiles(written, removed)
-        return list(found.values())
+                case e.CheckpointRestored(written=written, removed=removed):
+                    found.append(ports.RestoredFiles(written, removed))
+        return found
 
     def _work(self, thread_id: str) -> ports.ThreadWork:
         state, runners = self._contents.state["thread", thread_id], self._contents.queue_runners

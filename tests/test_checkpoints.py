@@ -171,6 +171,17 @@ def test_the_next_prompt_tells_the_agent_which_files_were_put_back(runs: Runs) -
     assert silent == ["and then?"]
 
 
+def test_the_next_prompt_tells_of_each_restore_also_of_the_same_checkpoint(runs: Runs) -> None:
+    work = Work(runs, "told-all")
+    work.checkout.write("a.txt", "one\n")
+    work.checkout.write("b.txt", "one\n")
+    made = work.request("create")
+    for name in ("a.txt", "b.txt"):
+        work.checkout.write(name, "two\n")
+        assert work.request("restore", id=made["id"])["written"] == [name]
+    assert prompt_of(work.thread, "and now?")[0].splitlines()[1:] == ["- a.txt", "- b.txt"]
+
+
 def prompt_of(thread: Thread, text: str) -> list[str]:
     """Ask; return the texts that reached the agent."""
     assert thread.answer(text)["status"] == "completed"

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import wire
+from checkouts import Checkout
 from people import BACKWARDS, pipelined
 from scripted import assert_end, assert_gone, scripted
 from support import CHECKOUT, PATIENCE, needs, output_of
@@ -359,6 +360,43 @@ async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
             other.dispatch("StartTurn", threadId="t", id="v", content=[text("Look"), image | {"data": "A" * 100_000}])
             other.dispatch("FailTurn", threadId="t", id="v", error="too many requests", kind="rate_limit")
             assert await editor.until("-- failed") == STOPPED
+            assert await editor.quit() == 0
+
+
+@needs("git")
+async def test_an_editor_shows_what_a_turn_changed_and_undoes_it(name: str, data_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    configure(data_dir)
+    shop = Checkout(tmp_path / "home" / "shop", tmp_path)
+    shop.write("a.txt", "of the user\n")
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Shop", path=str(shop.folder))
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Break")
+        other.result("subscription/open", {"topic": "thread", "threadId": "t"})
+        async with running(name, command, tmp_path) as editor:
+            editor.choose("pick", "Break [idle]")
+            await editor.until("# Break [idle]")
+            editor.tell("diff")
+            assert "no turn has a checkpoint" in await editor.answer("message")
+            editor.choose("agent", "scripted")
+            await editor.until("# Break (scripted) [idle]")
+            editor.tell("send", "script=files write=a.txt,b.txt")
+            await editor.until("-- completed")
+            while len(other.result("checkpoint/list", {"threadId": "t"})["items"]) < 2:
+                other.notification("projection/changed")
+            editor.choose("undo", "yes" if name == "emacs" else "Put back")
+            if name == "vscode":
+                assert await editor.answer("message") == "Write [a.txt], remove [b.txt]?"
+                assert await editor.answer("message") == "The files were put back."
+            else:
+                said = await editor.answer("message")
+                [newest] = other.result("checkpoint/list", {"threadId": "t", "limit": 1})["items"]
+                assert f"{newest['id']} undoes this" in said
+            assert shop.contents().keys() == {"a.txt"}
+            assert (shop.folder / "a.txt").read_text() == "of the user\n"
+            editor.tell("diff")
+            shown = await editor.until("diff --git a/b.txt b/b.txt")
+            assert "-of the user\n+the agent wrote this\ndiff --git a/b.txt b/b.txt" in shown
             assert await editor.quit() == 0
 
 

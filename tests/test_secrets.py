@@ -301,6 +301,7 @@ FORBIDDEN_CALLS = {
 }
 ALLOWED_CALLS = [
     ("agents/environment.py", "Popen"),  # asks the user's shell: a list of constant arguments
+    ("cli/pager.py", "Popen"),  # the pager of the user's settings of git, by a shell as git does
     ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
 ]
 FORBIDDEN_IMPORTS = {
@@ -312,6 +313,7 @@ ALLOWED_IMPORTS = [
     ("cli/__init__.py", {"importlib"}),  # the module of a command, whose names are a constant
     ("server/memory.py", {"ctypes"}),  # for mallopt(3)
     ("workspace/git.py", {"subprocess"}),  # asks git for a setting: the arguments are constants and a folder
+    ("cli/pager.py", {"subprocess"}),  # the pager of the user's settings of git, as git runs it
     ("domain/remotes.py", {"urllib"}),  # takes a URL apart
     ("agents/tool_calls.py", {"urllib"}),  # the path in a file URL
     ("store/sqlite/foreign.py", {"urllib"}),  # writes a path as the URI that SQLite opens read-only

@@ -505,8 +505,9 @@ async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
     second = c.RestoreCheckpoint(thread_id="t", id="d", written=["e"])
     await do(engine, *BEGUN, END, checkpoint("c"), checkpoint("d"))
     assert await restored() == []
-    await do(engine, first, second)
-    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], [])]
+    again = c.RestoreCheckpoint(thread_id="t", id="c", removed=["f"])
+    await do(engine, first, second, again)
+    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], []), RestoredFiles([], ["f"])]
     await do(engine, c.StartTurn(thread_id="t", id="next"))
     assert await restored() == []
 

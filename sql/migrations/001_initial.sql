@@ -238,12 +238,16 @@ CREATE TABLE checkpoints (
   skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
-  restored    INTEGER, -- the event that says so
   pruned      INTEGER NOT NULL DEFAULT 0,
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id, pruned);
-CREATE INDEX idx_checkpoints_restored ON checkpoints (thread_id, restored) WHERE restored IS NOT NULL;
+
+CREATE TABLE restores (
+  sequence  INTEGER PRIMARY KEY,
+  thread_id TEXT NOT NULL
+) STRICT;
+CREATE INDEX idx_restores_thread ON restores (thread_id);
 
 -- base: the event that last recorded the prompt whole, with its text and content. Rows of prompts that were sent or removed stay,
 -- because an id is never used twice.

@@ -11,7 +11,7 @@ END;
 
 CREATE TRIGGER checkpoints_restored INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'CheckpointRestored' BEGIN
-  UPDATE checkpoints SET restored_at = NEW.at, restored = NEW.sequence
+  UPDATE checkpoints SET restored_at = NEW.at
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
 

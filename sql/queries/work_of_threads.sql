@@ -29,9 +29,9 @@ SELECT t.id, json_object(
     SELECT json_group_array(json_object(
       'written', json(coalesce(r.payload -> '$.written', '[]')), 'removed', json(coalesce(r.payload -> '$.removed', '[]'))
     ))
-    FROM checkpoints AS c INDEXED BY idx_checkpoints_restored CROSS JOIN events AS r ON r.sequence = c.restored
+    FROM restores AS c CROSS JOIN events AS r ON r.sequence = c.sequence
     WHERE c.thread_id = t.id
-      AND c.restored > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
+      AND c.sequence > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
   ),
   'origin', json(t.origin),
   'approvals', (

@@ -29,6 +29,10 @@ end
 
 steps.pick, steps.agent, steps.approve = choose('TreadleThreads'), choose('TreadleAgent'), choose('TreadleApprove')
 
+steps.undo = choose('TreadleUndo')
+
+function steps.diff() vim.cmd('TreadleDiff') end
+
 function steps.new(title) vim.cmd('TreadleNew ' .. title) end
 
 function steps.send(prompt) vim.cmd('TreadleSend ' .. prompt) end

@@ -124,7 +124,7 @@ async def refusal_of_session(config: AgentConfig, patience: float) -> str | None
     try:
         await initialize(process.connection, patience)
         without_servers = msgspec.structs.replace(config, mcp_servers=[])
-        await open_session(process.connection, without_servers, "new", str(Path.cwd()), None, lambda: None)
+        await open_session(process.connection, without_servers, "new", str(Path.cwd()), None, patience, lambda: None)
     except AgentRefused as error:
         if error.code == AUTH_REQUIRED:
             return str(error)

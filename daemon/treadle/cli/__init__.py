@@ -16,6 +16,8 @@ COMMANDS = (
         "prompts",
         "approvals",
         "rules",
+        "diff",
+        "undo",
         "checkpoints",
         "serve",
         "call",

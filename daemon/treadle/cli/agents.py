@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
 
     adding = actions.add("add", "configure an agent, or replace one", run_add, more=ADD_MORE, example=ADD_EXAMPLE)
     adding.usage = "treadle agents add [-h] [--data-dir DIR] [--env NAME=VALUE] NAME [-- COMMAND [ARGUMENT ...]]"
-    adding.takes_program = True
+    adding.after_dashes = "a command and its arguments"
     adding.add_argument("name", metavar="NAME", type=_name, help="what the agent is called")
     adding.add_argument(
         "--env",
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 def run_add(options: argparse.Namespace) -> int:
     from treadle.agents.config import AgentConfig, add_agent
 
-    command, *args = _command(options.name, options.program)
+    command, *args = _command(options.name, options.after_dashes)
     file = _file_to_change(options)
     with _told("Nothing was changed"):
         is_there = add_agent(file, options.name, AgentConfig(command, args, dict(options.env)))

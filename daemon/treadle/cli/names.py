@@ -2,9 +2,11 @@
 
 import os
 import re
+from pathlib import Path
 
 import msgspec
 
+from treadle.domain.entities import Project
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
 from treadle.store.ports import Reads
@@ -38,6 +40,40 @@ def thread_named(reads: Reads, name: str) -> str:
         more = ", …" if len(found) > SHOWN else ""
         raise Unclear(f"{name!r} is ambiguous: it matches {', '.join(found[:SHOWN])}{more}")
     return found[0]
+
+
+def thread_here(reads: Reads, folder: str) -> str:
+    """The id of the thread that changed last in the project of a folder, or of its nearest parent that has one.
+
+    folder: absolute. Archived threads do not count. Raises Unclear.
+    """
+    real = {os.path.realpath(project.path): project.id for project in _projects(reads)}
+    place = os.path.realpath(folder)
+    while place not in real and place != os.path.dirname(place):  # noqa: PTH120
+        place = os.path.dirname(place)  # noqa: PTH120
+    advice = "name a thread: `treadle threads` lists them"
+    if place not in real:
+        raise Unclear(f"{folder} is in no project: {advice}")
+    newest = reads.thread_list(project_id=real[place], archived=False, limit=1).items
+    if not newest:
+        raise Unclear(f"the project at {place} has no threads: {advice}")
+    return str(msgspec.json.decode(newest[0])["id"])
+
+
+def thread_and_folder(reads: Reads, name: str | None) -> tuple[str, Path]:
+    """The id of the thread with this name, or of that in the current folder, and the folder that it works in.
+
+    Raises Unclear, also if the thread was deleted.
+    """
+    thread_id = thread_here(reads, os.getcwd()) if name is None else thread_named(reads, name)  # noqa: PTH109
+    (work,) = reads.work([thread_id])
+    if work.deleted:
+        raise Unclear(f"thread {thread_id!r} was deleted")
+    return thread_id, Path(work.path)
+
+
+def _projects(reads: Reads) -> list[Project]:
+    return [msgspec.json.decode(project, type=Project) for project in reads.projects()]
 
 
 def project_named(reads: Reads, name: str) -> str:

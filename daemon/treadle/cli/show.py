@@ -1,6 +1,7 @@
 """`treadle show`: print a thread in readable form."""
 
 import argparse
+from typing import Any
 
 from treadle.cli.options import Commands, data_dir_of, positive
 
@@ -26,7 +27,8 @@ def add(commands: Commands) -> None:
     form.add_argument("--html", action="store_true", help="as an HTML page")
     form.add_argument("--json", action="store_true", help="as one JSON text, for programs")
     command.add_argument("--turns", type=positive, metavar="N", help="only the last N turns (default: all)")
-    command.add_argument("--full", action="store_true", help="show tool input and output in full")
+    command.add_argument("--full", action="store_true", help="show tool input and output, and diffs, in full")
+    command.add_argument("--no-diff", action="store_true", help="without what each turn changed in the files")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,7 +44,12 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             output.print_json(as_read(reader, thread_id, options.turns))
             return 0
-        transcript = Transcript(reader, thread_id, options.turns)
+        changes: dict[str, Any] = {}
+        if not options.no_diff:
+            from treadle.cli.turn_changes import ChangesReader
+
+            changes["changes_of"] = ChangesReader(reader, thread_id, data_dir_of(options)).of
+        transcript = Transcript(reader, thread_id, options.turns, **changes)
         if options.html:
             from treadle.cli.transcript_html import render as as_html
 

@@ -1,7 +1,7 @@
 """A thread prepared for reading: its turns, each with its items in the order in which they were created."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,10 +24,11 @@ Entity = dict[str, Any]
 
 
 class Item(NamedTuple):
-    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`."""
+    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`; or `changes`, which ends a turn
+    that has changed files, and is a TurnChanges."""
 
     entity: str
-    value: Entity
+    value: Any
 
 
 class NumberedTurn(NamedTuple):
@@ -42,25 +43,21 @@ class Transcript:
     """A thread to show.
 
     thread, project: as clients get them; project is None if deleted. resume: continues it in its agent's own tool.
-    turns: the turns to show.
+    turns: the turns to show. changes_of: says what the turn with this id changed in the files, if that is to be shown.
     """
 
-    def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
-        self._reader = reader
+    def __init__(
+        self,
+        reader: Reader,
+        thread_id: str,
+        last: int | None = None,
+        changes_of: Callable[[str], object | None] = lambda turn_id: None,
+    ) -> None:
+        self._reader, self._changes_of = reader, changes_of
         self.thread, self.project, self.resume = reader.read(lambda reads: _header(reads, thread_id))
-        turns = list(self._turns())
+        turns = list(turns_of(reader, thread_id))
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
-
-    def _turns(self) -> Iterator[NumberedTurn]:
-        after, number = 0, 0
-        while True:
-            rows = self._reader.read(partial(_turns_after, thread_id=self.thread["id"], after=after))
-            for after, value in rows:
-                number += 1
-                yield NumberedTurn(number, after, msgspec.json.decode(value))
-            if len(rows) < PAGE:
-                return
 
     def parts(self) -> Iterator[tuple[NumberedTurn | None, list[Item]]]:
         """Yield each turn with its items, read on demand; items before the first turn come first, without a turn."""
@@ -68,12 +65,26 @@ class Transcript:
         if not self.left_out:
             yield None, self._items(0, begins[0] if begins else LATEST)
         for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=False):
-            yield turn, self._items(turn.position, before)
+            changes = self._changes_of(turn.value["id"])
+            items = self._items(turn.position, before)
+            yield turn, items if changes is None else [*items, Item("changes", changes)]
 
     def _items(self, after: int, before: int) -> list[Item]:
         thread_id = self.thread["id"]
         rows: list[TranscriptItem] = self._reader.read(lambda reads: reads.transcript(thread_id, after, before))
         return [Item(row.entity, msgspec.json.decode(row.value)) for row in rows]
+
+
+def turns_of(reader: Reader, thread_id: str) -> Iterator[NumberedTurn]:
+    """All turns of a thread, oldest first."""
+    after, number = 0, 0
+    while True:
+        rows = reader.read(partial(_turns_after, thread_id=thread_id, after=after))
+        for after, value in rows:
+            number += 1
+            yield NumberedTurn(number, after, msgspec.json.decode(value))
+        if len(rows) < PAGE:
+            return
 
 
 def _turns_after(reads: Reads, thread_id: str, after: int) -> list[tuple[int, str]]:

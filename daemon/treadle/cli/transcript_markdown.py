@@ -21,6 +21,7 @@ from treadle.cli.transcript import (
     tokens,
     took,
 )
+from treadle.cli.turn_changes import TurnChanges, counts, how, hunks, summary
 
 _MARKS = re.compile(r"`{3,}|~{3,}")
 _SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
@@ -82,6 +83,29 @@ def _item(item: Item) -> Iterator[str]:
             restored = f", restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
             what, where = checkpoint(value["phase"]), _plain(kept(value["gitRef"], value["commit"]))
             yield f"- **◆ {what}** {_plain(value['message'])} ({where}{restored})"
+        case "changes":
+            yield from _changes(value)
+
+
+def _changes(changes: TurnChanges) -> Iterator[str]:
+    if changes.failed:
+        yield f"*What this turn changed cannot be shown: {_plain(changes.failed)}*"
+        return
+    yield f"**± {summary(changes)}** {counts(changes.added, changes.removed)}"
+    for each in changes.files:
+        about = " ".join(part for part in (how(each.file), counts(each.file.added, each.file.removed)) if part)
+        name = f"<code>{html.escape(one_line(each.file.path))}</code> {html.escape(one_line(about))}".rstrip()
+        yield ""
+        yield f"<details><summary>{name}</summary>"
+        yield ""
+        if each.patch is None:
+            yield "*The diff is left out for its length.*"
+            yield ""
+        else:
+            yield from _block(Block("diff", "", hunks(each.patch)))
+        yield "</details>"
+    if changes.more:
+        yield f"\n*and {changes.more:,} more*"
 
 
 def _block(block: Block) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -96,9 +97,9 @@ class Checkpoints:
         found = await compare(repository, *commits, start=start, limit=limit, paths=paths)
         if patches:
             page = await read_patches(repository, *commits, start=start, limit=limit, paths=paths)
-            files, next_start = [_changed(each.file, each.text, each.cut) for each in page.patches], page.next
+            files, next_start = [changed_file(each.file, each.text, each.cut) for each in page.patches], page.next
         else:
-            files, next_start = [_changed(file) for file in found.files], found.next
+            files, next_start = [changed_file(file) for file in found.files], found.next
         return CheckpointDiff(
             files=files,
             total=found.total,
@@ -119,7 +120,7 @@ class Checkpoints:
         if dry_run:
             return _restoration(await plan_restore(repository, commit, paths=paths), None)
         work = await self._work(thread_id)
-        running = await self._read(lambda reads: _running(reads, work.path))
+        running = await self._read(lambda reads: running_turn(reads, work.path))
         if running is not None:
             raise Rejected("turnRunning", f"turn {running!r} is still running in {work.path}", turnId=running)
         before = new_id()
@@ -170,7 +171,8 @@ class Checkpoints:
         return repository, (commits[0], commits[1] if after is not None else None)
 
 
-def _changed(file: FileChange, patch: str | None = None, cut: bool = False) -> ChangedFile:
+def changed_file(file: FileChange, patch: str | None = None, cut: bool = False) -> ChangedFile:
+    """As clients get it."""
     return ChangedFile(
         path=file.path,
         old_path=file.old_path,
@@ -192,8 +194,13 @@ def _newest(reads: Reads, thread_id: str) -> Checkpoint | None:
     return msgspec.json.decode(page[0], type=Checkpoint) if page else None
 
 
-def _running(reads: Reads, path: str) -> str | None:
-    """The id of a turn that runs in the folder, of any thread."""
+def running_turn(reads: Reads, path: str) -> str | None:
+    """The id of a turn that runs in the folder, in one above or in one below it; of any thread."""
     turns = {turn.thread_id: turn.id for turn in reads.running_turns()}
     works = reads.work(list(turns)) if turns else []
-    return next((turns[work.thread_id] for work in works if work.path == path), None)
+    folder = Path(os.path.realpath(path))
+    for work in works:
+        other = Path(os.path.realpath(work.path))
+        if folder.is_relative_to(other) or other.is_relative_to(folder):
+            return turns[work.thread_id]
+    return None

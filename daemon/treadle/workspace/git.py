@@ -92,13 +92,14 @@ class Git(Struct, frozen=True):
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            output, errors, _ = await asyncio.gather(
-                _read(process.stdout, limit), _read_last(process.stderr), _write(process.stdin, stdin)
-            )
-            if len(output) > limit:
-                await _end(process)
-                return output[:limit], False
-            status = await process.wait()
+            async with asyncio.TaskGroup() as others:
+                errors_read = others.create_task(_read_last(process.stderr))
+                others.create_task(_write(process.stdin, stdin))
+                output = await _read(process.stdout, limit)
+                if len(output) > limit:  # git waits until somebody reads on: the others end with it
+                    await _end(process)
+                    return output[:limit], False
+            errors, status = errors_read.result(), await process.wait()
         except BaseException:
             await asyncio.shield(_end(process))
             raise
@@ -151,6 +152,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMINATED):
                 await process.wait()
+    # Its output was not read to the end: the pipe is open until this, at the latest after the end of the loop.
+    process._transport.close()  # type: ignore[attr-defined]
 
 
 def remote_of(folder: Path) -> str | None:

@@ -42,6 +42,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `tool` | a tool call: pending, in_progress, completed with content and rawOutput |
 | `tool-left` | a tool call that stays in_progress |
 | `edit` | a tool call that appends a line to a file in the session's folder, with a diff |
+| `files` | tool calls that replace the text of each file of `write=A,B`, and remove those of `remove=C,D` |
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
 | `ask-diff` | the same for `git diff` |
 | `ask-kind` | the same, of kind `kind=KIND`, announced as `announced=KIND` |

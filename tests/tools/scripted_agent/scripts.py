@@ -89,6 +89,19 @@ def edit(turn: Turn) -> None:
     turn.call(call, "completed", content=[{"type": "diff", "path": str(path), "oldText": before, "newText": after}])
 
 
+def files(turn: Turn) -> None:
+    folder = Path(turn.session.cwd)
+    for name in filter(None, turn.word("write", "").split(",")):
+        call = turn.tool(f"Write {name}", "edit", locations=[{"path": str(folder / name)}])
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("the agent wrote this\n")
+        turn.call(call, "completed")
+    for name in filter(None, turn.word("remove", "").split(",")):
+        call = turn.tool(f"Remove {name}", "delete", locations=[{"path": str(folder / name)}])
+        (folder / name).unlink()
+        turn.call(call, "completed")
+
+
 def usage(turn: Turn) -> None:
     session = turn.session
     session.cost, session.used = session.cost + 0.25, session.used + 1_000
@@ -326,6 +339,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "tool": tool,
     "tool-left": tool_left,
     "edit": edit,
+    "files": files,
     "ask": ask,
     "ask-diff": lambda turn: ask(turn, command="git diff"),
     "ask-kind": ask_kind,

@@ -10,6 +10,8 @@ command('TreadleAgent', 'agent', 0)
 command('TreadleSend', 'send', '+')
 command('TreadleSteer', 'steer', '+')
 command('TreadleApprove', 'approve', 0)
+command('TreadleDiff', 'diff', 0)
+command('TreadleUndo', 'undo', '?')
 command('TreadleInterrupt', 'interrupt', 0)
 command('TreadleResume', 'resume', 0)
 
