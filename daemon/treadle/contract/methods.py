@@ -170,7 +170,7 @@ CHECKPOINT_DIFF = Endpoint(
     "Compare a checkpoint with another one, or with the files as they are now.",
     params.CheckpointDiffParams,
     results.CheckpointDiff,
-    MAY_NOT_FIND,
+    (errors.NOT_FOUND, errors.REJECTED),
     PAGE_BYTES,
 )
 CHECKPOINT_RESTORE = Endpoint(

@@ -24,6 +24,9 @@ from treadle.workspace.git import Git, GitError, within
 FINISHED = 600.0
 """Seconds in which what was decided is written: it is not ended half way, except if a filter of git hangs."""
 
+RECORDING = 60.0
+"""Seconds to wait for another process that takes a snapshot, restores or prunes."""
+
 
 class Repository(Struct, frozen=True):
     """A folder in the work tree of a repository. All paths are absolute, without symbolic links.
@@ -151,6 +154,18 @@ async def quarantined(repository: Repository, seconds: float) -> AsyncIterator[Q
                 await asyncio.to_thread(_remove, [folder, *objects.glob(f"{start_of_names}*")])
     except OSError as error:
         raise GitError("gitFailed", f"{error.strerror}: {error.filename}") from error
+
+
+@asynccontextmanager
+async def recording(repository: Repository) -> AsyncIterator[None]:
+    """Within the block, no other process removes refs that the log does not have: those of a snapshot that is about to
+    be recorded. Held while one is taken and recorded, and while checkpoints are pruned. Raises GitError (`tooSlow`).
+    """
+    await asyncio.to_thread(repository.scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as held:
+        async with within(RECORDING):
+            await held.enter_async_context(FileLock(repository.scratch / f"{repository.name}.recording.lock").held())
+        yield
 
 
 def _quoted(path: Path) -> str:

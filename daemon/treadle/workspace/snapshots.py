@@ -57,7 +57,12 @@ class Present(Struct, frozen=True):
 
 def checkpoint_ref(thread_id: str, id: str) -> str:
     """The name of the ref for a checkpoint. Ids may have `:` or `..`, and differ by case only, which refs may not."""
-    return f"{REFS}{_digest(thread_id)}/{_digest(id)}"
+    return f"{thread_refs(thread_id)}{_digest(id)}"
+
+
+def thread_refs(thread_id: str) -> str:
+    """What the names of all refs of a thread start with."""
+    return f"{REFS}{_digest(thread_id)}/"
 
 
 def _digest(id: str) -> str:
