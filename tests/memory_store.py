@@ -576,6 +576,19 @@ class MemoryReads:
         pruned = (s.event for s in self._log(thread_id, 0) if isinstance(s.event, e.CheckpointPruned))
         return next((event.at for event in pruned if event.id == id), None)
 
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        found = {}
+        for thread, id in turns:
+            turn = self._one("turn", thread, id)
+            agents = [row.entity.agent for row in self._rows("session", thread) if row.sequence < turn.sequence]
+            prompts = [row.entity for row in self._rows("message", thread) if row.entity.turn_id == id]
+            texts = [one.text[:1000] or None for one in prompts if one.role == "user"]
+            title = self._one("thread", thread).title
+            found[thread, id] = (title, turn.started_at, agents[-1] if agents else None, texts[0] if texts else None)
+        return found
+
     def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
         """The newest restore of each checkpoint, since the last turn began."""
         found: dict[str, ports.RestoredFiles] = {}

@@ -14,7 +14,7 @@ import pytest
 from checkouts import Checkout, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
 from treadle.workspace.git import GitError
-from treadle.workspace.provenance import introduced
+from treadle.workspace.provenance import Lines, first_versions
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.skipping import Bounds, Skipped
 from treadle.workspace.snapshots import checkpoint_ref, list_refs, prune, take_snapshot
@@ -340,8 +340,8 @@ async def test_a_repository_may_have_longer_ids(home: Path, monkeypatch: pytest.
     second = await app.snapshot()
     await app.restore(first.commit)
     assert (app.folder / "file").read_text() == "one\n"
-    found = await introduced(await app.open(), [(first.commit, second.commit)], "file", 1)
-    assert found.by == "since"
+    found = await first_versions(await app.open(), [first.commit, second.commit], "file", 1)
+    assert found == [Lines(1, 1, 2, "file", 1)]
 
 
 async def test_objects_that_git_writes_into_a_pack_are_kept(app: Checkout) -> None:
@@ -684,7 +684,6 @@ async def test_two_snapshots_of_a_repository_take_turns(app: Checkout) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from treadle.workspace.provenance import introduced
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 

@@ -537,6 +537,23 @@ async def test_checkpoints_of_projects_are_kept_until_they_are_pruned_or_their_t
     assert await store.read(lambda reads: reads.pruned_at("t", "a")) is None
 
 
+async def test_the_origin_of_a_turn_has_its_agent_and_the_start_of_its_prompt(
+    store: DataDirectory, engine: Engine
+) -> None:
+    long = c.StartTurn(thread_id="t", id="u", prompt="x" * 1001, message_id="prompt")
+    await do(engine, PROJECT, THREAD, long)
+    await do(engine, c.AddMessage(thread_id="t", turn_id="u", id="n", role="user", text="later"), END)
+    await do(engine, SESSION)
+    await do(engine, c.StartTurn(thread_id="t", id="v"))
+    keys = [("t", "u"), ("t", "v")]
+    found = await store.read(lambda reads: reads.origins_of_turns(keys))
+    assert [(title, agent, prompt) for title, _, agent, prompt in (found[key] for key in keys)] == [
+        ("Title", None, "x" * 1000),
+        ("Title", "a", None),
+    ]
+    assert await store.read(lambda reads: reads.origins_of_turns([])) == {}
+
+
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
     def owned(reads: Reads) -> tuple[Any, ...]:
         return reads.open_sessions(), reads.open_queues()

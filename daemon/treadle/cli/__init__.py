@@ -17,6 +17,7 @@ COMMANDS = (
         "approvals",
         "rules",
         "checkpoints",
+        "blame",
         "serve",
         "call",
         "threads",

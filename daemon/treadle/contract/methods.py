@@ -181,6 +181,14 @@ CHECKPOINT_RESTORE = Endpoint(
     (errors.NOT_FOUND, errors.REJECTED),
     PAGE_BYTES,
 )
+PROVENANCE_FIND = Endpoint(
+    "provenance/find",
+    "Find the turns that the lines of a file are from.",
+    params.FindProvenanceParams,
+    results.Provenance,
+    (errors.NOT_FOUND,),
+    PAGE_BYTES,
+)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )

@@ -347,6 +347,12 @@ class Reads(Protocol):
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         """When a checkpoint was pruned; None if it was not, or never existed."""
 
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        """By the ids of thread and turn: the title of the thread, when the turn started, its agent, and the first
+        1,000 characters of its prompt. The latter two are None if they are not known."""
+
     # Transcripts and statistics
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:

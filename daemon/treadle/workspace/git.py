@@ -44,8 +44,8 @@ class GitError(Exception):
     """Git cannot do what was asked. The message is a sentence.
 
     kind: `gitMissing`, `gitFailed`, `tooSlow`, `tooMuch`; `noRepository`, `bareRepository`, `folderTooWide`;
-    `noCommit`, `noSuchFile`, `noSuchLine`, `changedMeanwhile`, `conflict`, `foreignRef`, `foreignWorktree`,
-    `worktreeNotClean`.
+    `noCommit`, `noSuchFile`, `noSuchLine`, `fileTooBig`, `changedMeanwhile`, `conflict`, `foreignRef`,
+    `foreignWorktree`, `worktreeNotClean`.
     """
 
     def __init__(self, kind: str, message: str) -> None:

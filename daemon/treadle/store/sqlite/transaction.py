@@ -234,6 +234,12 @@ class SqliteReads:
         rows = self._rows("pruned_at", thread=thread_id, id=id)
         return rows[0][0] if rows else None
 
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        rows = self._rows("origins_of_turns", keys=msgspec.json.encode(sorted(turns)).decode())
+        return {(thread_id, id): (title, at, agent, prompt) for thread_id, id, title, at, agent, prompt in rows}
+
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
 
