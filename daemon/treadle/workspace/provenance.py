@@ -98,9 +98,7 @@ async def _require_readable(git: Git, tree: str, file: bytes, path: str) -> None
     entry = await git.run("ls-tree", "-z", "-l", tree, "--", file)
     kind, size = (entry.split()[1], entry.split()[3]) if entry else (b"", b"")
     if kind != b"blob":
-        raise GitError(
-            "noSuchFile", f"{path} is not a file that a checkpoint would have: git ignores it, or it is gone"
-        )
+        raise GitError("noSuchFile", f"{path} is not in the project: it does not exist, or git ignores it")
     if int(size) > MAX_FILE_BYTES:
         raise GitError("fileTooBig", f"{path} has {int(size):,} bytes, and {MAX_FILE_BYTES:,} is the limit")
 
