@@ -70,14 +70,11 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
     folder = _real(folder)
     git = Git(folder)
     try:
-        git_dir, common_dir = [await _path(git, kind) for kind in ("--absolute-git-dir", "--git-common-dir")]
+        git_dir, common_dir, top = await _places(git)
     except GitError as error:
         if "not a git repository" in str(error) or not folder.is_dir():
             raise GitError("noRepository", f"{_text(folder)} is not in a git repository") from None
         raise
-    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
-        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
-    top = await _path(git, "--show-toplevel")
     home = _real(Path.home())
     if top in (home, *home.parents):
         raise GitError("folderTooWide", f"the repository at {_text(top)} holds the home directory: it is left alone")
@@ -89,6 +86,19 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
         except GitError:
             raise GitError("folderTooWide", f"the repository at {_text(top)} holds treadle's data directory") from None
     return Repository(folder, top, git_dir, common_dir, data_dir / "git")
+
+
+async def _places(git: Git) -> list[Path]:
+    """The repository's folder, the one that its work trees share, and the top of this work tree. Raises GitError."""
+    kinds = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
+    with contextlib.suppress(GitError):  # the questions one by one tell what is wrong
+        *paths, is_inside, end = (await git.run("rev-parse", *kinds, "--is-inside-work-tree")).split(b"\n")
+        if len(paths) == len(kinds) and (is_inside, end) == (b"true", b""):  # no path has a line feed
+            return [_real(git.folder / os.fsdecode(path)) for path in paths]
+    git_dir, common_dir = [await _path(git, kind) for kind in kinds[:2]]
+    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
+        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
+    return [git_dir, common_dir, await _path(git, kinds[2])]
 
 
 async def _path(git: Git, kind: str) -> Path:
