@@ -195,6 +195,20 @@ async def test_any_index_gives_the_same_snapshot(app: Checkout, kind: Callable[[
     assert (app.folder / "outside").exists() == (kind is not sparse)
 
 
+async def test_a_snapshot_is_taken_while_another_git_holds_the_lock_of_the_index(app: Checkout) -> None:
+    app.write("file")
+    app.commit()
+    lock = app.top / ".git" / "index.lock"
+    lock.touch()
+    app.write("file", "new\n")
+    taken = await app.snapshot()
+    assert app.text(taken.tree, "file") == "new"
+    app.write("file", "newer\n")
+    await app.restore(taken.commit)
+    assert (app.folder / "file").read_text() == "new\n"
+    assert lock.read_bytes() == b""
+
+
 async def test_a_repository_without_a_commit_can_be_snapshotted_and_restored(app: Checkout) -> None:
     app.write("file", "one\n")
     repository = app.repository()
