@@ -718,7 +718,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     (a.RuleRemoved(id="r", at=at(69)), {"projection_rules r": {"removed": 1}}),
     (
         e.CheckpointPruned(id="before", thread_id="t", at=at(70)),
-        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 1}},
+        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 70}},
     ),
     (
         e.ThreadDeleted(thread_id="t", at=at(71)),

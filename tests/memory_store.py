@@ -546,6 +546,49 @@ class MemoryReads:
             thread_ids = [id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt)]
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
+    def project_paths(self) -> dict[str, str]:
+        paths: dict[str, str] = {}
+        for stored in self._log(None, 0):
+            if isinstance(stored.event, e.ProjectCreated | e.ProjectUpdated) and stored.event.path is not None:
+                paths[stored.event.id] = stored.event.path
+        return paths
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[ports.KeptCheckpoint]:
+        running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
+        threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
+        kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
+        return sorted(
+            ports.KeptCheckpoint(
+                *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
+                (one.thread_id, one.turn_id) in running,
+            )
+            for one in kept
+        )
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        deleted = {s.event.thread_id for s in self._log(None, 0) if isinstance(s.event, e.ThreadDeleted)}
+        living = [thread.id for thread in self._threads() if thread.project_id in project_ids]
+        return dict.fromkeys(living, False) | dict.fromkeys(deleted, True)
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        if ("thread", thread_id) not in self._contents.rows:
+            return None
+        pruned = (s.event for s in self._log(thread_id, 0) if isinstance(s.event, e.CheckpointPruned))
+        return next((event.at for event in pruned if event.id == id), None)
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        found = {}
+        for thread, id in turns:
+            turn = self._one("turn", thread, id)
+            agents = [row.entity.agent for row in self._rows("session", thread) if row.sequence < turn.sequence]
+            prompts = [row.entity for row in self._rows("message", thread) if row.entity.turn_id == id]
+            texts = [one.text[:1000] or None for one in prompts if one.role == "user"]
+            title = self._one("thread", thread).title
+            found[thread, id] = (title, turn.started_at, agents[-1] if agents else None, texts[0] if texts else None)
+        return found
+
     def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
         """The restores since the last turn began."""
         found = list[ports.RestoredFiles]()

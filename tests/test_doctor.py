@@ -87,6 +87,7 @@ def test_all_checks_pass_for_a_healthy_directory_during_and_after_use(data_dir: 
         "agents.json",
         "running agents",
         "host",
+        "checkpoints",
     ]
     assert sorted(path.name for path in data_dir.iterdir()) == before
 

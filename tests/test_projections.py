@@ -96,7 +96,7 @@ async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, d
     await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
-        places = {"sequence": 0, "base": 0, "position": 0, "thread_id": ""}
+        places = {"sequence": 0, "base": 0, "position": 0, "pruned": 0, "thread_id": ""}
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]

@@ -31,7 +31,7 @@ SESSION: list[dict[str, Any]] = GOLDEN["session"]
 APART: dict[str, Any] = GOLDEN["apart"]
 
 METHODS = {method.name: method for method in Methods(cast(Server, None)).table()}
-OF_REPOSITORIES = {"checkpoint/create", "checkpoint/diff", "checkpoint/restore"}
+OF_REPOSITORIES = {"checkpoint/create", "checkpoint/diff", "checkpoint/restore", "provenance/find"}
 """Methods that need a repository: tests/test_checkpoints.py compares their results with the document."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

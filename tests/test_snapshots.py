@@ -14,7 +14,7 @@ import pytest
 from checkouts import Checkout, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
 from treadle.workspace.git import GitError
-from treadle.workspace.provenance import introduced
+from treadle.workspace.provenance import Lines, first_versions
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.skipping import Bounds, Skipped
 from treadle.workspace.snapshots import checkpoint_ref, list_refs, prune, take_snapshot
@@ -195,6 +195,20 @@ async def test_any_index_gives_the_same_snapshot(app: Checkout, kind: Callable[[
     assert (app.folder / "outside").exists() == (kind is not sparse)
 
 
+async def test_a_snapshot_is_taken_while_another_git_holds_the_lock_of_the_index(app: Checkout) -> None:
+    app.write("file")
+    app.commit()
+    lock = app.top / ".git" / "index.lock"
+    lock.touch()
+    app.write("file", "new\n")
+    taken = await app.snapshot()
+    assert app.text(taken.tree, "file") == "new"
+    app.write("file", "newer\n")
+    await app.restore(taken.commit)
+    assert (app.folder / "file").read_text() == "new\n"
+    assert lock.read_bytes() == b""
+
+
 async def test_a_repository_without_a_commit_can_be_snapshotted_and_restored(app: Checkout) -> None:
     app.write("file", "one\n")
     repository = app.repository()
@@ -340,8 +354,8 @@ async def test_a_repository_may_have_longer_ids(home: Path, monkeypatch: pytest.
     second = await app.snapshot()
     await app.restore(first.commit)
     assert (app.folder / "file").read_text() == "one\n"
-    found = await introduced(await app.open(), [(first.commit, second.commit)], "file", 1)
-    assert found.by == "since"
+    found = await first_versions(await app.open(), [first.commit, second.commit], "file", 1)
+    assert found == [Lines(1, 1, 2, "file", 1)]
 
 
 async def test_objects_that_git_writes_into_a_pack_are_kept(app: Checkout) -> None:
@@ -684,7 +698,6 @@ async def test_two_snapshots_of_a_repository_take_turns(app: Checkout) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from treadle.workspace.provenance import introduced
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 

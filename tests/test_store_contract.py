@@ -512,6 +512,49 @@ async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
     assert await restored() == []
 
 
+async def test_checkpoints_of_projects_are_kept_until_they_are_pruned_or_their_thread_is_deleted(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def kept(*projects: str) -> Callable[[Reads], list[tuple[Any, ...]]]:
+        return lambda reads: [(one.thread_id, one.id, one.running) for one in reads.kept_checkpoints(projects)]
+
+    more = c.CreateProject(id="q", name="Q", path="/q"), c.CreateThread(thread_id="other", project_id="q", title="O")
+    of_turn = c.CreateCheckpoint(thread_id="t", id="b", turn_id="u", git_ref="refs/b", message="", phase="before")
+    await do(engine, *BEGUN, *more, checkpoint("a"), of_turn)
+    await do(engine, c.CreateCheckpoint(thread_id="other", id="a", git_ref="refs/a", message=""))
+    assert await store.read(kept("p")) == [("t", "a", False), ("t", "b", True)]
+    assert await store.read(kept("q", "p")) == [("t", "a", False), ("t", "b", True), ("other", "a", False)]
+    assert await store.read(lambda reads: reads.kept_checkpoints(["p"])[1][3:7]) == ("refs/b", None, "u", "before")
+    await do(engine, END, c.PruneCheckpoint(thread_id="t", id="a", at=TIMES[0]))
+    await do(engine, c.PruneCheckpoint(thread_id="t", id="a", at=TIMES[1]))
+    assert await store.read(kept("p", "none")) == [("t", "b", False)]
+    pruned = await store.read(lambda reads: [reads.pruned_at("t", id) for id in ("a", "b", "c")])
+    assert pruned == [TIMES[0], None, None]
+    assert await store.read(lambda reads: reads.threads_with_refs(["p"])) == {"t": False}
+    await do(engine, c.DeleteThread(thread_id="t"), c.DeleteProject(id="q", cascade=True))
+    assert await store.read(kept("p", "q")) == []
+    assert await store.read(lambda reads: reads.threads_with_refs(["p"])) == {"t": True, "other": True}
+    assert await store.read(lambda reads: reads.project_paths()) == {"p": "/p", "q": "/q"}
+    assert await store.read(lambda reads: reads.pruned_at("t", "a")) is None
+
+
+async def test_the_origin_of_a_turn_has_its_agent_and_the_start_of_its_prompt(
+    store: DataDirectory, engine: Engine
+) -> None:
+    long = c.StartTurn(thread_id="t", id="u", prompt="x" * 1001, message_id="prompt")
+    await do(engine, PROJECT, THREAD, long)
+    await do(engine, c.AddMessage(thread_id="t", turn_id="u", id="n", role="user", text="later"), END)
+    await do(engine, SESSION)
+    await do(engine, c.StartTurn(thread_id="t", id="v"))
+    keys = [("t", "u"), ("t", "v")]
+    found = await store.read(lambda reads: reads.origins_of_turns(keys))
+    assert [(title, agent, prompt) for title, _, agent, prompt in (found[key] for key in keys)] == [
+        ("Title", None, "x" * 1000),
+        ("Title", "a", None),
+    ]
+    assert await store.read(lambda reads: reads.origins_of_turns([])) == {}
+
+
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
     def owned(reads: Reads) -> tuple[Any, ...]:
         return reads.open_sessions(), reads.open_queues()

@@ -127,6 +127,7 @@ CREATE TABLE projection_threads (
 ) STRICT;
 CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_deleted ON projection_threads (id) WHERE deleted = 1;
 CREATE INDEX idx_threads_project ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_project_updated
   ON projection_threads (project_id, archived_at IS NULL, updated_at) WHERE deleted = 0;
@@ -238,7 +239,7 @@ CREATE TABLE checkpoints (
   skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
-  pruned      INTEGER NOT NULL DEFAULT 0,
+  pruned      INTEGER NOT NULL DEFAULT 0, -- the event that says so
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id, pruned);

@@ -17,7 +17,8 @@ END;
 
 CREATE TRIGGER checkpoints_pruned INSTEAD OF INSERT ON rare_projector
 WHEN NEW.event_type = 'CheckpointPruned' BEGIN
-  UPDATE checkpoints SET pruned = 1 WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
+  UPDATE checkpoints SET pruned = NEW.sequence
+  WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id' AND pruned = 0;
 END;
 
 CREATE TRIGGER checkpoints_deleted INSTEAD OF INSERT ON projector

@@ -52,6 +52,9 @@ class Sizes:
     fan_out: int = 400
     chunks: int = 300
     first_chunks: int = 20
+    files: int = 3_000
+    many_files: int = 100_000
+    checkpoints: int = 20
     subscriptions: int = 50
     idle_seconds: float = 18.0
 
@@ -78,6 +81,9 @@ QUICK = Sizes(
     fan_out=5,
     chunks=5,
     first_chunks=2,
+    files=30,
+    many_files=100,
+    checkpoints=2,
     subscriptions=5,
     idle_seconds=0.5,
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from benchmarks import rows_agents as agents
+from benchmarks import rows_checkpoints as checkpoints
 from benchmarks import rows_commands as commands
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
@@ -44,6 +45,13 @@ ROWS: Final = (
     Row("agent: first chunk", "a prompt to the first chunk of a ready agent, p50", "≤", 50, 20, agents.chunks, "ms"),
     Row("agent: 8 at once", "CPU of the daemon while 8 agents stream 100 chunks a second each", "≤", 60, 40,
         agents.eight_agents, "%"),
+    Row("checkpoint: small", "a snapshot of a clean tree of 3,000 files ÷ `git status` of it", "≤", 1.5, 1.5,
+        checkpoints.small),
+    Row("checkpoint: large", "the same with 100,000 files", "≤", 1.5, 1.5, checkpoints.large),
+    Row("checkpoint: prompt", "a prompt to the first chunk of a ready agent, 3,000 files, p50 − without checkpoints",
+        "≤", 200, 100, checkpoints.prompt, "ms"),
+    Row("checkpoint: disk", "bytes in `.git`: a checkpoint after one of 3,000 files was changed ÷ a commit of the same",
+        "≤", 1.5, 1.25, checkpoints.disk),
     Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
     Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
     Row("disk: deltas", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤",

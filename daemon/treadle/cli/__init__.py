@@ -19,6 +19,7 @@ COMMANDS = (
         "diff",
         "undo",
         "checkpoints",
+        "blame",
         "serve",
         "call",
         "threads",

@@ -104,6 +104,14 @@ KINDS: Final[dict[str, Kind]] = {
         "The repository holds the home directory, or the data directory. Make one for the project: `git init`",
     ),
     "noCommit": Kind(errors.REQUEST_FAILED, "The commit of the checkpoint is not in the repository"),
+    "noSuchFile": Kind(errors.REQUEST_FAILED, "The file does not exist, or git ignores it"),
+    "noSuchLine": Kind(errors.REQUEST_FAILED, "The file has fewer lines"),
+    "fileTooBig": Kind(errors.REQUEST_FAILED, "The file has more than 1 MiB"),
+    "checkpointPruned": Kind(
+        errors.REJECTED,
+        "The checkpoint was pruned at `prunedAt`, because it was too old or there were too many",
+        {"prunedAt": Timestamp},
+    ),
     "changedMeanwhile": Kind(
         errors.REQUEST_FAILED, "A file was changed while it was to be restored. Nothing was restored. Try again"
     ),

@@ -170,7 +170,7 @@ CHECKPOINT_DIFF = Endpoint(
     "Compare a checkpoint with another one, or with the files as they are now.",
     params.CheckpointDiffParams,
     results.CheckpointDiff,
-    MAY_NOT_FIND,
+    (errors.NOT_FOUND, errors.REJECTED),
     PAGE_BYTES,
 )
 CHECKPOINT_RESTORE = Endpoint(
@@ -179,6 +179,14 @@ CHECKPOINT_RESTORE = Endpoint(
     params.RestoreCheckpointParams,
     results.Restoration,
     (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
+PROVENANCE_FIND = Endpoint(
+    "provenance/find",
+    "Find the turns that the lines of a file are from.",
+    params.FindProvenanceParams,
+    results.Provenance,
+    (errors.NOT_FOUND,),
     PAGE_BYTES,
 )
 SETTING_LIST = Endpoint(

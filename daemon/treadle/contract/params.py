@@ -131,6 +131,13 @@ class RestoreCheckpointParams(Params, frozen=True, kw_only=True):
     dry_run: Annotated[bool, note("Only say what would be written and removed")] = False
 
 
+class FindProvenanceParams(Params, frozen=True, kw_only=True):
+    path: Annotated[Path, note("The absolute path of a file in the folder of a project")]
+    line: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None, note("Only this line, from 1 on. If missing, all lines")
+    ] = None
+
+
 class OpenProjectParams(Params, frozen=True, kw_only=True):
     path: Annotated[Path, note("The absolute path of a folder")]
 

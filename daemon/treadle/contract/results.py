@@ -18,7 +18,7 @@ from treadle.domain.entities import (
     Turn,
 )
 from treadle.domain.events import StoredEvent
-from treadle.domain.ids import Durability, GivenId, note
+from treadle.domain.ids import Durability, GivenId, Timestamp, note
 
 T = TypeVar("T")
 
@@ -108,6 +108,43 @@ class Restoration(Struct, frozen=True, kw_only=True):
     removed: list[str]
     left: Annotated[list[str], note("Files that differ and stay: ignored, skipped, or of another repository")]
     before: Annotated[GivenId | None, note("The checkpoint of what was there before; null after a dry run")]
+
+
+class TurnOrigin(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A turn that lines of a file are from."""
+
+    thread_id: GivenId
+    turn_id: GivenId
+    title: Annotated[str, note("Of the thread")]
+    agent: Annotated[str | None, note("Null if it is not known")]
+    prompt: Annotated[str | None, note("Its first 1,000 characters; null if it has no text")]
+    started_at: Timestamp
+
+
+class LineOrigin(Struct, frozen=True, kw_only=True):
+    """Lines of a file that follow each other and have the same origin."""
+
+    start: Annotated[int, note("The number of the first line, from 1 on")]
+    count: Annotated[int, note("The number of lines")]
+    by: Annotated[
+        Literal["turn", "perhaps", "between", "since", "earlier"],
+        note(
+            "`turn`: a recorded turn. `perhaps`: one of several turns that ran at once, or one without a checkpoint "
+            "after it, or someone else meanwhile. Otherwise it was no recorded turn: `between` two checkpoints, "
+            "`since` the last one, or `earlier` than the first"
+        ),
+    ]
+    turns: Annotated[list[int], note("Positions in `turns` of the result; empty if it was no recorded turn")]
+    path: Annotated[str, note("What the file was called then, relative to the folder of the project")]
+    line: Annotated[int, note("The number that the first line had then")]
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where the lines of a file are from, in the order of the file."""
+
+    lines: list[LineOrigin]
+    turns: Annotated[list[TurnOrigin], note("The turns that `lines` refer to")]
+    cut: Annotated[bool, note("Whether there are older checkpoints than the 1,000 that were looked at")]
 
 
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):

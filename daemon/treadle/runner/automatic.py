@@ -46,7 +46,7 @@ class Automatic:
 
     def after(self, turn_id: str, project_id: str) -> None:
         """Take one after a turn has ended, while other things go on."""
-        self._running = asyncio.create_task(self._take(turn_id, project_id, "after"), name="checkpoint")
+        self._running = asyncio.create_task(self._after(turn_id, project_id), name="checkpoint")
 
     async def finished(self) -> None:
         """Wait until the one after the last turn is taken."""
@@ -54,21 +54,29 @@ class Automatic:
             await asyncio.wait([self._running])
             self._running = None
 
-    async def _take(self, turn_id: str, project_id: str, phase: Phase) -> None:
+    async def _after(self, turn_id: str, project_id: str) -> None:
+        if await self._take(turn_id, project_id, "after"):
+            self._checkpoints.pruner.begin_daily(project_id)
+
+    async def _take(self, turn_id: str, project_id: str, phase: Phase) -> bool:
+        """Return whether one was taken."""
         if asyncio.get_running_loop().time() < self._break_until:
-            return
+            return False
         try:
-            if not await self._is_off(project_id):
+            is_wanted = not await self._is_off(project_id)
+            if is_wanted:
                 await self._checkpoints.take(self._thread_id, turn_id=turn_id, phase=phase)
             self._failures = 0
+            return is_wanted
         except (GitError, Rejected, StorageError, OSError) as error:
             if isinstance(error, GitError) and error.kind == "noRepository":
-                return
+                return False
             log.warning("no checkpoint of thread %s: %s", self._thread_id, error)
             self._failures += 1
             if self._failures >= MAX_FAILURES:
                 self._failures = 0
                 self._break_until = asyncio.get_running_loop().time() + BREAK
+            return False
 
     async def _is_off(self, project_id: str) -> bool:
         keys = [SETTING, f"{SETTING}.{project_id}"]

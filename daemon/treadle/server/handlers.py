@@ -21,6 +21,7 @@ from treadle.contract.params import (
     CreateCheckpointParams,
     DispatchBatchParams,
     EventListParams,
+    FindProvenanceParams,
     ListParams,
     NoParams,
     OfThreadOrAllParams,
@@ -200,6 +201,14 @@ class Methods:
         return await self._ready.checkpoints.restore(
             params.thread_id, params.id, paths=params.paths, dry_run=params.dry_run
         )
+
+    @handles(endpoints.PROVENANCE_FIND)
+    async def provenance_find(self, params: FindProvenanceParams) -> object:
+        from treadle.workspace.line_origins import LineOrigins
+
+        if not params.path.startswith("/"):
+            raise errors.invalid_params("the path is not absolute", "$.params.path")
+        return await LineOrigins(self.daemon.options.data_dir, self._ready.store.read).find(params.path, params.line)
 
     @handles(endpoints.PROMPT_LIST)
     def prompt_list(self, params: OfThreadOrAllParams) -> object:

@@ -107,6 +107,8 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.supervisor.close()
+        if "checkpoints" in self.__dict__:  # the property was used
+            await self.checkpoints.pruner.close()
         self.watch.stop()
         try:
             async with asyncio.timeout(ENDING):

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Assigned, Hit, Spent
 from treadle.domain.events import GivenOrigin
-from treadle.domain.ids import How, Syntax, ThreadSort, When
+from treadle.domain.ids import How, Phase, Syntax, ThreadSort, When
 from treadle.domain.state import Key
 from treadle.store.pages import PageBounds
 
@@ -75,6 +75,20 @@ class TurnOwner(NamedTuple):
     thread_id: str
     id: str
     runner: str
+
+
+class KeptCheckpoint(NamedTuple):
+    """A checkpoint that was not pruned. ref: its git ref. running: whether its turn is running."""
+
+    sequence: int
+    thread_id: str
+    id: str
+    ref: str
+    commit: str | None
+    turn_id: str | None
+    phase: Phase
+    created_at: str
+    running: bool
 
 
 class TranscriptItem(NamedTuple):
@@ -318,6 +332,26 @@ class Reads(Protocol):
 
         None: of every thread with queued prompts, an open session, or a running turn of a queued prompt.
         """
+
+    # What pruning and provenance need
+
+    def project_paths(self) -> dict[str, str]:
+        """The folder of each project by its id, deleted ones included."""
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
+        """The checkpoints of the threads of these projects that were not pruned, in the order of the log."""
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        """Whether each thread is deleted, by id: of the threads of these projects, and of every one that is."""
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        """When a checkpoint was pruned; None if it was not, or never existed."""
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        """By the ids of thread and turn: the title of the thread, when the turn started, its agent, and the first
+        1,000 characters of its prompt. The latter two are None if they are not known."""
 
     # Transcripts and statistics
 

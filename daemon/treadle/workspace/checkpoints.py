@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ from treadle.store.pages import LATEST, encode_cursor
 from treadle.store.ports import Reads, ThreadWork
 from treadle.workspace.diffs import FileChange, compare, read_patches
 from treadle.workspace.git import GitError
-from treadle.workspace.repositories import Repository, open_repository
+from treadle.workspace.pruning import Pruner
+from treadle.workspace.repositories import Repository, open_repository, recording
 from treadle.workspace.restore import Restored, plan_restore, restore
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 
@@ -32,7 +34,10 @@ MAX_PATHS: Final = 1_000
 
 
 class Checkpoints:
-    """Takes, compares and restores checkpoints. submit: gives commands to the engine. read: runs a read."""
+    """Takes, compares and restores checkpoints. pruner: removes old ones.
+
+    submit: gives commands to the engine. read: runs a read.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Checkpoints:
         read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
     ) -> None:
         self._data_dir, self._submit, self._read = data_dir, submit, read
+        self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
         self, thread_id: str, *, turn_id: str | None = None, phase: Phase = "manual", message: str = ""
@@ -52,33 +58,36 @@ class Checkpoints:
         work = await self._work(thread_id)
         try:
             repository = await open_repository(Path(work.path), self._data_dir)
-            newest = await self._read(lambda reads: _newest(reads, thread_id))
-            id = new_id()
-            snapshot = await take_snapshot(
-                repository, checkpoint_ref(thread_id, id), message or work.title, previous=newest and newest.commit
-            )
+            async with recording(repository):
+                newest = await self._read(lambda reads: _newest(reads, thread_id))
+                id = new_id()
+                ref = checkpoint_ref(thread_id, id)
+                snapshot = await take_snapshot(
+                    repository, ref, message or work.title, previous=newest and newest.commit
+                )
+                skipped = [
+                    c.SkippedPathname(each.path, each.reason, each.bytes) for each in snapshot.skipped[:MAX_SKIPPED]
+                ]
+                await self._submit(
+                    [
+                        c.CreateCheckpoint(
+                            thread_id=thread_id,
+                            id=id,
+                            turn_id=turn_id,
+                            git_ref=ref,
+                            message=message,
+                            commit=snapshot.commit,
+                            tree=snapshot.tree,
+                            phase=phase,
+                            skipped=skipped,
+                        )
+                    ]
+                )
+                return id
         except GitError as error:
             if error.kind != "noRepository":
                 await self._submit([c.FailCheckpoint(thread_id=thread_id, turn_id=turn_id, reason=str(error))])
             raise
-        await self._submit(
-            [
-                c.CreateCheckpoint(
-                    thread_id=thread_id,
-                    id=id,
-                    turn_id=turn_id,
-                    git_ref=checkpoint_ref(thread_id, id),
-                    message=message,
-                    commit=snapshot.commit,
-                    tree=snapshot.tree,
-                    phase=phase,
-                    skipped=[
-                        c.SkippedPathname(each.path, each.reason, each.bytes) for each in snapshot.skipped[:MAX_SKIPPED]
-                    ],
-                )
-            ]
-        )
-        return id
 
     async def compare(
         self,
@@ -125,27 +134,28 @@ class Checkpoints:
             raise Rejected("turnRunning", f"turn {running!r} is still running in {work.path}", turnId=running)
         before = new_id()
         ref = checkpoint_ref(thread_id, before)
-        done = await restore(repository, commit, ref, "before a restore", paths=paths)
-        restored = done.restored
-        await self._submit(
-            [
-                c.CreateCheckpoint(
-                    thread_id=thread_id,
-                    id=before,
-                    git_ref=ref,
-                    message="before a restore",
-                    commit=done.before.commit,
-                    tree=done.before.tree,
-                ),
-                c.RestoreCheckpoint(
-                    thread_id=thread_id,
-                    id=id,
-                    before=before,
-                    written=restored.written[:MAX_PATHS],
-                    removed=restored.removed[:MAX_PATHS],
-                ),
-            ]
-        )
+        async with recording(repository):
+            done = await restore(repository, commit, ref, "before a restore", paths=paths)
+            restored = done.restored
+            await self._submit(
+                [
+                    c.CreateCheckpoint(
+                        thread_id=thread_id,
+                        id=before,
+                        git_ref=ref,
+                        message="before a restore",
+                        commit=done.before.commit,
+                        tree=done.before.tree,
+                    ),
+                    c.RestoreCheckpoint(
+                        thread_id=thread_id,
+                        id=id,
+                        before=before,
+                        written=restored.written[:MAX_PATHS],
+                        removed=restored.removed[:MAX_PATHS],
+                    ),
+                ]
+            )
         return _restoration(restored, before)
 
     async def _work(self, thread_id: str) -> ThreadWork:
@@ -164,6 +174,10 @@ class Checkpoints:
         commits = []
         for id in ids:
             if id not in found:
+                pruned_at = await self._read(partial(_pruned_at, thread_id, id))
+                if pruned_at is not None:
+                    message = f"checkpoint {id!r} was pruned on {pruned_at[:10]}: its files are not kept any more"
+                    raise Rejected("checkpointPruned", message, prunedAt=pruned_at)
                 raise NotFound("checkpoint", id)
             checkpoint = msgspec.json.decode(found[id], type=Checkpoint)
             commits.append(checkpoint.commit or checkpoint.git_ref)
@@ -192,6 +206,10 @@ def _restoration(restored: Restored, before: str | None) -> Restoration:
 def _newest(reads: Reads, thread_id: str) -> Checkpoint | None:
     page = reads.checkpoint_list(thread_id, 1, LATEST).items
     return msgspec.json.decode(page[0], type=Checkpoint) if page else None
+
+
+def _pruned_at(thread_id: str, id: str, reads: Reads) -> str | None:
+    return reads.pruned_at(thread_id, id)
 
 
 def running_turn(reads: Reads, path: str) -> str | None:

@@ -5,10 +5,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,8 +44,8 @@ class GitError(Exception):
     """Git cannot do what was asked. The message is a sentence.
 
     kind: `gitMissing`, `gitFailed`, `tooSlow`, `tooMuch`; `noRepository`, `bareRepository`, `folderTooWide`;
-    `noCommit`, `noSuchFile`, `noSuchLine`, `changedMeanwhile`, `conflict`, `foreignRef`, `foreignWorktree`,
-    `worktreeNotClean`.
+    `noCommit`, `noSuchFile`, `noSuchLine`, `fileTooBig`, `changedMeanwhile`, `conflict`, `foreignRef`,
+    `foreignWorktree`, `worktreeNotClean`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -108,6 +108,16 @@ class Git(Struct, frozen=True):
             said = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
             raise GitError("gitFailed", f"git {arguments[0]!s} failed: {said.removeprefix('fatal: ')}")
         return output, True
+
+
+async def together(*runs: Coroutine[Any, Any, bytes]) -> list[bytes]:
+    """The outputs of commands that run at the same time. Waits for all; then raises the first GitError, if any."""
+    outputs = list[bytes]()
+    for output in await asyncio.gather(*runs, return_exceptions=True):
+        if isinstance(output, BaseException):
+            raise output
+        outputs.append(output)
+    return outputs
 
 
 @asynccontextmanager

@@ -24,6 +24,9 @@ from treadle.workspace.git import Git, GitError, within
 FINISHED = 600.0
 """Seconds in which what was decided is written: it is not ended half way, except if a filter of git hangs."""
 
+RECORDING = 60.0
+"""Seconds to wait for another process that takes a snapshot, restores or prunes."""
+
 
 class Repository(Struct, frozen=True):
     """A folder in the work tree of a repository. All paths are absolute, without symbolic links.
@@ -67,14 +70,11 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
     folder = _real(folder)
     git = Git(folder)
     try:
-        git_dir, common_dir = [await _path(git, kind) for kind in ("--absolute-git-dir", "--git-common-dir")]
+        git_dir, common_dir, top = await _places(git)
     except GitError as error:
         if "not a git repository" in str(error) or not folder.is_dir():
             raise GitError("noRepository", f"{_text(folder)} is not in a git repository") from None
         raise
-    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
-        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
-    top = await _path(git, "--show-toplevel")
     home = _real(Path.home())
     if top in (home, *home.parents):
         raise GitError("folderTooWide", f"the repository at {_text(top)} holds the home directory: it is left alone")
@@ -86,6 +86,19 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
         except GitError:
             raise GitError("folderTooWide", f"the repository at {_text(top)} holds treadle's data directory") from None
     return Repository(folder, top, git_dir, common_dir, data_dir / "git")
+
+
+async def _places(git: Git) -> list[Path]:
+    """The repository's folder, the one that its work trees share, and the top of this work tree. Raises GitError."""
+    kinds = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
+    with contextlib.suppress(GitError):  # the questions one by one tell what is wrong
+        *paths, is_inside, end = (await git.run("rev-parse", *kinds, "--is-inside-work-tree")).split(b"\n")
+        if len(paths) == len(kinds) and (is_inside, end) == (b"true", b""):  # no path has a line feed
+            return [_real(git.folder / os.fsdecode(path)) for path in paths]
+    git_dir, common_dir = [await _path(git, kind) for kind in kinds[:2]]
+    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
+        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
+    return [git_dir, common_dir, await _path(git, kinds[2])]
 
 
 async def _path(git: Git, kind: str) -> Path:
@@ -151,6 +164,18 @@ async def quarantined(repository: Repository, seconds: float) -> AsyncIterator[Q
                 await asyncio.to_thread(_remove, [folder, *objects.glob(f"{start_of_names}*")])
     except OSError as error:
         raise GitError("gitFailed", f"{error.strerror}: {error.filename}") from error
+
+
+@asynccontextmanager
+async def recording(repository: Repository) -> AsyncIterator[None]:
+    """Within the block, no other process removes refs that the log does not have: those of a snapshot that is about to
+    be recorded. Held while one is taken and recorded, and while checkpoints are pruned. Raises GitError (`tooSlow`).
+    """
+    await asyncio.to_thread(repository.scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as held:
+        async with within(RECORDING):
+            await held.enter_async_context(FileLock(repository.scratch / f"{repository.name}.recording.lock").held())
+        yield
 
 
 def _quoted(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from treadle.workspace.git import Git, GitError
+from treadle.workspace.git import Git, GitError, together
 from treadle.workspace.parsing import names, parse_diff
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, Skipped, SkippedPath, choose, message_of, skipped_in
@@ -57,7 +57,12 @@ class Present(Struct, frozen=True):
 
 def checkpoint_ref(thread_id: str, id: str) -> str:
     """The name of the ref for a checkpoint. Ids may have `:` or `..`, and differ by case only, which refs may not."""
-    return f"{REFS}{_digest(thread_id)}/{_digest(id)}"
+    return f"{thread_refs(thread_id)}{_digest(id)}"
+
+
+def thread_refs(thread_id: str) -> str:
+    """What the names of all refs of a thread start with."""
+    return f"{REFS}{_digest(thread_id)}/"
 
 
 def _digest(id: str) -> str:
@@ -152,8 +157,10 @@ async def read_present(quarantine: Quarantine, repository: Repository, bounds: B
 async def _differing(git: Git, repository: Repository) -> tuple[list[tuple[bytes, str]], list[bytes]]:
     """Tracked files that may differ from the index, with a letter of git for how; and untracked files."""
     # A submodule is read for its commit, and not entered.
-    raw = await git.run("diff-files", "-z", "--raw", "--ignore-submodules=dirty", *repository.below)
-    untracked = await git.run("ls-files", "-z", "--others", "--exclude-standard", *repository.below)
+    raw, untracked = await together(
+        git.run("diff-files", "-z", "--raw", "--ignore-submodules=dirty", *repository.below),
+        git.run("ls-files", "-z", "--others", "--exclude-standard", *repository.below),
+    )
     by_path = {change.path: change.status for change in parse_diff(raw)[0]}  # one that is unmerged is listed twice
     return list(by_path.items()), names(untracked)
 

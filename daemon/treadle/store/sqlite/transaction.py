@@ -14,6 +14,7 @@ from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
 from treadle.store.ports import (
+    KeptCheckpoint,
     LogSpan,
     NamedEntity,
     OpenMessage,
@@ -217,6 +218,27 @@ class SqliteReads:
         ids = [id for (id,) in self._rows("threads_at_work")] if thread_ids is None else sorted(thread_ids)
         rows = self._rows("work_of_threads", ids=msgspec.json.encode(ids).decode())
         return [_decode_work(work) for _, work in rows]
+
+    def project_paths(self) -> dict[str, str]:
+        return dict(self._rows("project_paths"))
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
+        rows = self._rows("kept_checkpoints", projects=msgspec.json.encode(sorted(project_ids)).decode())
+        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]))) for row in rows)
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
+        return {id: bool(deleted) for id, deleted in rows}
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        rows = self._rows("pruned_at", thread=thread_id, id=id)
+        return rows[0][0] if rows else None
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        rows = self._rows("origins_of_turns", keys=msgspec.json.encode(sorted(turns)).decode())
+        return {(thread_id, id): (title, at, agent, prompt) for thread_id, id, title, at, agent, prompt in rows}
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
