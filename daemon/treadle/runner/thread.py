@@ -60,6 +60,8 @@ from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
 from treadle.store.ports import Reads, ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
+from treadle.workspace.git import GitError
+from treadle.workspace.worktree_places import WorktreePlaces
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class Shared(Struct):
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
     raises AgentFailed. settings: the section `runner` of agents.json. records: of processes. checkpoints: of all
-    threads. rules: those that hold, kept up to date. look: reads the log again soon.
+    threads. folders: that agents work in. rules: those that hold, kept up to date. look: reads the log again soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
@@ -89,6 +91,7 @@ class Shared(Struct):
     records: Records
     places: Places
     checkpoints: Checkpoints
+    folders: WorktreePlaces
     look: Callable[[], None]
     rules: list[Rule] = []
 
@@ -122,6 +125,7 @@ class ThreadRunner:
         self._process: AgentProcess | None = None
         self._agent = Agent()
         self._config: AgentConfig | None = None
+        self._folder = ""  # that the agent works in
         self._session: OpenedSession | None = None
         self._session_id = ""
         self._mapper: AgentSession | None = None
@@ -316,21 +320,31 @@ class ThreadRunner:
         await self._shared.places.take(self.thread_id, self._leave)
         try:
             self._config = self._shared.config_of(name)
+            folder = await self._folder_of(work)
             process = self._process = await AgentProcess.start(
                 self._config,
                 lambda _, message: self._put(message),
                 ended=lambda reason: self._put(s.Exited(self._explained(reason))),
-                cwd=Path(work.path),
+                cwd=Path(folder),
                 records=self._shared.records,
             )
             self._agent = await initialize(process.connection, START)
             earlier = await self._earlier(work)
-        except (AgentFailed, OSError) as error:
+        except (AgentFailed, GitError, Rejected, StorageError, Overloaded, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
             self._put(s.StartFailed(self._explained(f"agent {name!r} could not be started: {error}")))
         else:
             is_fork = work.session is None and work.fork_of is not None
             self._put(s.Started(ways_of(self._agent, earlier is not None, is_fork), can_steer(self._agent)))
+
+    async def _folder_of(self, work: ThreadWork) -> str:
+        """The folder that the agent is to work in. A worktree is made if it is not there."""
+        if work.worktree is None:
+            return work.path
+        try:
+            return str((await self._shared.folders.ready(self.thread_id)).folder)
+        except GitError as error:
+            raise AgentFailed(f"there is no worktree for it: {error}") from None
 
     def _explained(self, reason: str) -> str:
         """The reason, with the last line that the agent wrote to stderr. An agent that was killed did not know why."""
@@ -382,8 +396,9 @@ class ThreadRunner:
         self._mapper = AgentSession(self._agent, self.thread_id, Ids(f".{self._session_id[-8:]}"))
         try:
             earlier = await self._earlier(work)
+            self._folder = await self._folder_of(work)  # the project may have been moved
             self._loading = output.how != "new"  # some agents repeat what was said on resuming, too
-            session = await open_session(process.connection, config, output.how, work.path, earlier, answered)
+            session = await open_session(process.connection, config, output.how, self._folder, earlier, answered)
             self._loading = False
             self._note_changes(session)
             try:
@@ -692,10 +707,10 @@ class ThreadRunner:
             thread_id=self.thread_id,
             project_id=work.project_id,
             agent=self._state.agent,
-            folder=os.path.realpath(work.path),
+            folder=os.path.realpath(self._folder),
             call=call,
             options=command.options,
-            paths=[_resolved(work.path, path) for path in paths_of(call)],
+            paths=[_resolved(self._folder, path) for path in paths_of(call)],
         )
         found = answer_by_rule(self._shared.rules, asked, now())
         return None if found is None or found.rule_id is None else (found.outcome, found.rule_id)

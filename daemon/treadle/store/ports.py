@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
-from treadle.domain.entities import Assigned, Hit, Spent
+from treadle.domain.entities import Assigned, Hit, Spent, ThreadWorktree
 from treadle.domain.events import GivenFork
 from treadle.domain.ids import How, Syntax, ThreadSort, When
 from treadle.domain.state import Key
@@ -152,15 +152,17 @@ class RestoredFiles(Struct, frozen=True):
 class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
-    path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
-    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
-    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
-    approvals.
+    path: of the folder that its agent works in. project: of the folder of the project. queue: in the order of the
+    positions. paused: why prompts are not sent, if so. queue_runner: the daemon that received the last prompt, or the
+    last command to resume. session: the newest one. restored: since the last turn began. worktree: None if the agent
+    works in the folder of the project. removals: how often a worktree of it was removed. approvals: the ids of the
+    pending ones. A deleted thread has no agent, queue, turn, session or approvals.
     """
 
     thread_id: str
     project_id: str
     path: str
+    project: str
     title: str
     agent: Assigned | None
     archived: bool
@@ -172,6 +174,8 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     turn: TurnWork | None
     session: SessionWork | None
     restored: list[RestoredFiles]
+    worktree: ThreadWorktree | None
+    removals: int
     fork_of: GivenFork | None
     approvals: list[str]
     usage: Spent | None
@@ -318,6 +322,9 @@ class Reads(Protocol):
 
         None: of every thread with queued prompts, an open session, or a running turn of a queued prompt.
         """
+
+    def threads_with_worktree(self) -> list[str]:
+        """The ids of the threads whose worktree was made and not removed, those that were deleted included."""
 
     # Transcripts and statistics
 

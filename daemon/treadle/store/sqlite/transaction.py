@@ -218,6 +218,9 @@ class SqliteReads:
         rows = self._rows("work_of_threads", ids=msgspec.json.encode(ids).decode())
         return [_decode_work(work) for _, work in rows]
 
+    def threads_with_worktree(self) -> list[str]:
+        return [id for (id,) in self._rows("threads_with_worktree")]
+
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
 
