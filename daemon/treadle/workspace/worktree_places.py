@@ -5,6 +5,7 @@ is whole, and that it is gone before it is removed: so what a killed daemon leav
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,12 +17,13 @@ from treadle.domain import commands as c
 from treadle.domain.errors import NotFound, Rejected
 from treadle.store.ports import Reads, ThreadWork
 from treadle.store.sqlite.database import FileLock
-from treadle.workspace.git import GitError
+from treadle.workspace.git import GitError, within
 from treadle.workspace.repositories import Repository, open_repository
-from treadle.workspace.worktrees import create_worktree, reattach_worktree, remove_worktree
+from treadle.workspace.worktrees import WORKTREE_SECONDS, create_worktree, reattach_worktree, remove_worktree
 
 FOLDER: Final = "worktrees"
 """In the data directory."""
+POLL: Final = 0.05  # seconds between two attempts to get a lock
 
 
 class WorktreePlaces:
@@ -75,13 +77,13 @@ class WorktreePlaces:
 
         Raises GitError, and what the engine raises. Then nothing half made is left.
         """
-        async with self.locked(thread_id):
+        async with self.locked(thread_id) as lock:
             work = await self.work(thread_id)
             if work.worktree is not None and work.worktree.path is None:
-                await self._make(work, base)
+                await self._make(work, base, lock)
         return await self.opened(await self.work(thread_id))
 
-    async def _make(self, work: ThreadWork, base: str | None) -> None:
+    async def _make(self, work: ThreadWork, base: str | None, lock: FileLock) -> None:
         try:
             project = await self.project(work)
             top = self.place(work.thread_id) / (project.top.name or "root")
@@ -91,11 +93,11 @@ class WorktreePlaces:
             raise GitError("gitFailed", f"the worktree cannot be made: {error.strerror}: {error.filename}") from None
         try:
             try:
-                made = await create_worktree(project, top, base or "HEAD")
+                made = await create_worktree(project, top, base or "HEAD", descriptors=lock.held_by())
             except GitError as error:
                 if base is None or error.kind != "noCommit":
                     raise
-                made = await create_worktree(project, top)
+                made = await create_worktree(project, top, descriptors=lock.held_by())
             command = c.CreateWorktree(thread_id=work.thread_id, path=str(made.folder), base=made.commit)
             await self._submit([command])
         except asyncio.CancelledError:  # the next one removes what there is
@@ -110,38 +112,59 @@ class WorktreePlaces:
             project = await self.project(work)
         except GitError:  # it is gone itself
             project = None
-        top = None if work.worktree is None or work.worktree.path is None else self._top(work)
+        top = None
+        if work.worktree is not None and work.worktree.path is not None:
+            with contextlib.suppress(GitError):
+                top = self._top(work)
         await self._clear(project, work.thread_id, top)
 
     def is_there(self, work: ThreadWork) -> bool:
-        """Whether there is anything where the log says that the worktree is. Raises GitError, see `opened`."""
-        return self._top(work).exists()
+        """Whether there is anything in the place of the thread's worktree."""
+        place = self.place(work.thread_id)
+        return place.is_dir() and any(place.iterdir())
 
     def place(self, thread_id: str) -> Path:
         """The folder for the worktree of a thread. Ids may have `:`, be `..`, or differ by case only."""
         return self._data_dir.resolve() / FOLDER / hashlib.sha256(thread_id.encode()).hexdigest()[:16]
 
     @asynccontextmanager
-    async def locked(self, thread_id: str) -> AsyncIterator[None]:
-        """Nobody else makes or removes the worktree of the thread within the block."""
+    async def locked(self, thread_id: str) -> AsyncIterator[FileLock]:
+        """Nobody else makes or removes the worktree of the thread within the block. Raises GitError (`tooSlow`)."""
         folder = self._data_dir / "git"
         await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
-        async with FileLock(folder / f"worktree-{self.place(thread_id).name}.lock").held():
-            yield
+        lock = FileLock(folder / f"worktree-{self.place(thread_id).name}.lock")
+        try:
+            async with within(WORKTREE_SECONDS):
+                while not lock.acquire():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL)
+            yield lock
+        finally:
+            lock.release()
 
     async def _open(self, work: ThreadWork, top: Path) -> Repository:
-        found = await open_repository(Path(work.path), self._data_dir)
+        found = await open_repository(self._folder(work), self._data_dir)
         if found.top != top:  # a repository around the data directory
             raise _lost(work, f"{top} is no work tree of git")
+        back = await asyncio.to_thread((found.git_dir / "gitdir").read_text)
+        if back.removesuffix("\n") != str(top / ".git"):  # it was moved, so git would forget it
+            raise _lost(work, f"git has it in {back.removesuffix('/.git')}")
         return found
 
     def _top(self, work: ThreadWork) -> Path:
-        """The worktree that the log says. Raises GitError if it is not in its place: another data directory has it."""
+        """The worktree of which the log says that it is there. Raises GitError, see `_folder`."""
         place = self.place(work.thread_id)
-        path = Path(work.path)
-        if not path.is_relative_to(place) or path == place or ".." in path.parts:
-            raise _lost(work, f"{path} is not in this data directory")
-        return place / path.relative_to(place).parts[0]
+        return place / self._folder(work).relative_to(place).parts[0]
+
+    def _folder(self, work: ThreadWork) -> Path:
+        """The folder in it that the agent works in. The log may say that it is where the data directory was before.
+
+        Nothing outside the place of the thread is ever touched, whatever the log says. Raises GitError.
+        """
+        place, parts = self.place(work.thread_id), Path(work.path).parts
+        within_place = parts[parts.index(place.name) + 1 :] if place.name in parts else ()
+        if not within_place or ".." in within_place:
+            raise _lost(work, f"{work.path} is not in this data directory")
+        return place.joinpath(*within_place)
 
     async def _clear(self, project: Repository | None, thread_id: str, top: Path | None) -> None:
         place = self.place(thread_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.workspace.git import Git, GitError, within
 from treadle.workspace.parsing import names, parse_diff
@@ -58,8 +59,12 @@ class _Merged(Struct, frozen=True):
     tree: str | None
 
 
-async def create_worktree(project: Repository, top: Path, commit: str = "HEAD") -> Worktree:
+async def create_worktree(
+    project: Repository, top: Path, commit: str = "HEAD", *, descriptors: tuple[int, ...] = ()
+) -> Worktree:
     """Create a worktree at a commit, in a folder that does not exist. What is not committed is not in it.
+
+    descriptors: of locks that are held until git has ended, even if this process is killed.
 
     Raises GitError (`noCommit`, also if the repository has no commit yet; `hasSubmodules`).
     """
@@ -73,7 +78,8 @@ async def create_worktree(project: Repository, top: Path, commit: str = "HEAD") 
     if await project.git.run("ls-tree", commit, ".gitmodules"):
         raise GitError("hasSubmodules", "the repository has submodules, whose files a worktree would not have")
     async with within(WORKTREE_SECONDS):
-        await project.git.run("worktree", "add", "--detach", os.fsencode(top), commit)
+        git = replace(project.git, descriptors=descriptors)
+        await git.run("worktree", "add", "--detach", os.fsencode(top), commit)
     worktree = Worktree(top, top / project.folder.relative_to(project.top), commit)
     worktree.folder.mkdir(parents=True, exist_ok=True)  # the commit may have nothing in it
     return worktree
