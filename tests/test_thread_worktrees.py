@@ -1,8 +1,10 @@
 """Threads that work in worktrees, from outside: a daemon, real git, and agents that edit files."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from checkouts import Checkout, with_git
+from people import on_terminal
 from runs import Json, Runs, Thread, configure, running
 from scripted import scripted
 from treadle.contract.schema import json_schema
-from treadle.workspace.worktree_places import WorktreePlaces
-from wire import serving
+from treadle.workspace.worktree_places import place_of
+from wire import run, serving
 
 pytestmark = with_git
 SCHEMA = json_schema()
@@ -247,9 +250,14 @@ def test_rules_know_the_files_of_the_worktree(runs: Runs) -> None:
     project = Project(runs, "rules")
     thread = project.thread("t")
     scope = {"projectId": project.id}
-    runs.daemon.dispatch("AddRule", scope=scope, match={"kind": "edit", "path": "allowed/**"}, decision="allow")
-    thread.answer("script=plain")
-    assert str(folder_of(thread)).startswith(str(runs.daemon.data_dir.resolve()))
+    runs.daemon.dispatch("AddRule", scope=scope, match={"kind": "edit", "path": "allowed/*"}, decision="allow")
+    turn = thread.answer("script=ask-edit file=allowed/a.txt")
+    assert thread.text_of(turn["id"]) == "chose allow"
+    other = thread.until("TurnStarted", promptId=thread.ask("script=ask-edit file=other/a.txt"))["id"]
+    asked = thread.until("ApprovalRequested", turnId=other)
+    assert thread.said("ApprovalResolved", id=asked["id"]) == []
+    thread.cancel(other)
+    thread.end_of(other)
 
 
 @pytest.mark.parametrize(
@@ -276,8 +284,7 @@ def test_where_there_can_be_no_worktree_the_queue_is_paused_with_the_reason(runs
     assert worktree_of(thread) == {"path": None, "base": None}
     assert not (project.checkout.folder / "edited.txt").exists()
     assert thread.said("TurnStarted") == []
-    places = WorktreePlaces(runs.daemon.data_dir, None, None)  # type: ignore[arg-type]
-    assert not places.place(thread.id).exists()
+    assert not place_of(runs.daemon.data_dir, thread.id).exists()
     assert refused(thread, "checkpoint/create") == "noWorktree"
 
 
@@ -370,7 +377,7 @@ SLOW = "sh -c 'test ! -e $0 && exec cat; echo $$ > $1; exec sleep 86400'"
 @pytest.mark.parametrize("left", ["whole", "half", "locked", "rubbish"])
 def test_what_was_left_in_the_place_of_a_worktree_is_removed(runs: Runs, left: str) -> None:
     project = Project(runs, f"left-{left}")
-    place = WorktreePlaces(runs.daemon.data_dir, None, None).place(f"left-{left}-t")  # type: ignore[arg-type]
+    place = place_of(runs.daemon.data_dir, f"left-{left}-t")
     place.mkdir(parents=True)
     if left == "rubbish":
         (place / "code").mkdir()
@@ -414,3 +421,99 @@ def test_a_worktree_goes_with_a_data_directory_that_is_moved(tmp_path: Path) -> 
         assert daemon.result("worktree/apply", asked)["written"] == ["edited.txt"]
         assert daemon.result("worktree/discard", asked)["files"] == []
     assert project.listed() == []
+
+
+def test_the_command_line_lists_applies_and_discards_worktrees(runs: Runs) -> None:
+    project = Project(runs, "command")
+    thread, gone = project.thread("t"), project.thread("gone")
+    edit(thread, "a.txt")
+    edit(gone)
+    left = folder_of(gone)
+    gone.dispatch("DeleteThread")
+
+    def command(*arguments: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
+        done = run("worktree", *arguments, "--data-dir", str(runs.daemon.data_dir))
+        assert done.returncode == status, done.stderr
+        return done
+
+    listed = [json.loads(line) for line in command("list", "--json").stdout.splitlines()]
+    found = {one["threadId"]: one for one in listed if one["threadId"].startswith("command-")}
+    known = {"path": str(folder_of(thread)), "base": project.commit, "title": thread.id}
+    assert found[thread.id] == {"threadId": thread.id, **known, "deleted": False, "exists": True}
+    assert found[gone.id]["deleted"]
+    rows = {line.split()[0]: line for line in command("list").stdout.splitlines()}
+    assert rows[gone.id].endswith("(of a deleted thread)")
+    assert known["path"] in rows[thread.id]
+    refused = command("discard", thread.id, status=1)
+    assert "a.txt" in refused.stderr
+    assert "treadle worktree apply" in refused.stderr
+    assert command("apply", thread.id, "--dry-run").stdout == "would write a.txt\n"
+    assert (project.checkout.folder / "a.txt").read_text() == LINES
+    assert command("apply", thread.id).stdout.startswith("wrote a.txt\n")
+    assert (project.checkout.folder / "a.txt").read_text() != LINES
+    assert "nothing to apply" in command("apply", thread.id).stdout
+    command("discard", thread.id)
+    assert worktree_of(thread)["path"] is None
+    assert command("discard", gone.id, "--force").stdout == "the worktree is removed\n"
+    assert not left.exists()
+
+
+def test_the_command_line_asks_on_a_terminal_before_it_applies_or_discards(runs: Runs) -> None:
+    project = Project(runs, "asks")
+    thread = project.thread("t")
+    edit(thread, "a.txt")
+
+    def typed(key: str, *arguments: str) -> str:
+        place = ("--data-dir", str(runs.daemon.data_dir))
+        status, told = on_terminal("worktree", *arguments, *place, typed=key)
+        assert status == (0 if key == "y\n" else 1), told
+        return told
+
+    told = typed("n\n", "apply", thread.id)
+    assert "would write a.txt\n" in told
+    assert "wrote a.txt" not in told
+    assert (project.checkout.folder / "a.txt").read_text() == LINES
+    assert "wrote a.txt" in typed("y\n", "apply", thread.id)
+    (folder_of(thread) / "b.txt").write_text("only here\n")
+    assert "would lose b.txt" in typed("\n", "discard", thread.id)
+    assert folder_of(thread).exists()
+    typed("y\n", "discard", thread.id)
+    assert worktree_of(thread)["path"] is None
+
+
+def test_run_lets_the_agent_work_in_a_worktree(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        project = Project(runs, "run")
+        configure(runs.daemon.data_dir, only=scripted())
+        where = ("--data-dir", str(runs.daemon.data_dir), "--cwd", str(project.checkout.folder))
+        env = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+        done = run("run", "--worktree", *where, "script=edit", env=env)
+        assert done.returncode == 0, done.stderr
+        (one,) = [json.loads(line) for line in run("worktree", "list", "--json", *where[:2]).stdout.splitlines()]
+        assert (Path(one["path"]) / "edited.txt").exists()
+        assert not (project.checkout.folder / "edited.txt").exists()
+        assert one["path"] in done.stderr
+        refused = run("run", "--worktree", "--thread", one["threadId"], *where, "again", env=env)
+        assert refused.returncode == 2
+
+
+def test_doctor_says_which_worktrees_are_of_deleted_threads_or_lost(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        project = Project(runs, "doctor")
+        fine, lost, gone = (project.thread(name) for name in ("fine", "lost", "gone"))
+        for thread in (fine, lost, gone):
+            edit(thread)
+
+        def told() -> str:
+            found = run("doctor", "--quick", "--data-dir", str(runs.daemon.data_dir)).stdout
+            return next(line for line in found.splitlines() if "worktrees: " in line)
+
+        assert told() == "ok       worktrees: 3"
+        shutil.rmtree(folder_of(lost))
+        assert f"is not there: treadle worktree discard {lost.id}" in told()
+        request(lost, "discard")
+        gone.dispatch("DeleteThread")
+        assert f"treadle worktree discard {gone.id}" in told()
+        request(gone, "discard", force=True)
+        (rubbish := runs.daemon.data_dir / "worktrees" / "rubbish").mkdir()
+        assert str(rubbish) in told()

@@ -17,6 +17,7 @@ COMMANDS = (
         "approvals",
         "rules",
         "checkpoints",
+        "worktree",
         "serve",
         "call",
         "threads",

@@ -7,6 +7,7 @@ is whole, and that it is gone before it is removed: so what a killed daemon leav
 import asyncio
 import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,11 @@ from treadle.workspace.worktrees import WORKTREE_SECONDS, create_worktree, reatt
 FOLDER: Final = "worktrees"
 """In the data directory."""
 POLL: Final = 0.05  # seconds between two attempts to get a lock
+
+
+def place_of(data_dir: Path, thread_id: str) -> Path:
+    """The folder for the worktree of a thread. Ids may have `:`, be `..`, or differ by case only."""
+    return data_dir.resolve() / FOLDER / hashlib.sha256(thread_id.encode()).hexdigest()[:16]
 
 
 class WorktreePlaces:
@@ -124,8 +130,8 @@ class WorktreePlaces:
         return place.is_dir() and any(place.iterdir())
 
     def place(self, thread_id: str) -> Path:
-        """The folder for the worktree of a thread. Ids may have `:`, be `..`, or differ by case only."""
-        return self._data_dir.resolve() / FOLDER / hashlib.sha256(thread_id.encode()).hexdigest()[:16]
+        """The folder for the worktree of a thread."""
+        return place_of(self._data_dir, thread_id)
 
     @asynccontextmanager
     async def locked(self, thread_id: str) -> AsyncIterator[FileLock]:
@@ -145,9 +151,12 @@ class WorktreePlaces:
         found = await open_repository(self._folder(work), self._data_dir)
         if found.top != top:  # a repository around the data directory
             raise _lost(work, f"{top} is no work tree of git")
-        back = await asyncio.to_thread((found.git_dir / "gitdir").read_text)
-        if back.removesuffix("\n") != str(top / ".git"):  # it was moved, so git would forget it
-            raise _lost(work, f"git has it in {back.removesuffix('/.git')}")
+        try:
+            back = await asyncio.to_thread((found.git_dir / "gitdir").read_bytes)
+        except OSError as error:
+            raise _lost(work, f"{error.filename}: {error.strerror}") from None
+        if back.removesuffix(b"\n") != os.fsencode(top / ".git"):  # it was moved, so git would forget it
+            raise _lost(work, "git has it in another place")
         return found
 
     def _top(self, work: ThreadWork) -> Path:

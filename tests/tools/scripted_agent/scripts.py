@@ -139,6 +139,12 @@ def ask(
     return chosen
 
 
+def ask_edit(turn: Turn) -> None:
+    path = str(Path(turn.session.cwd) / turn.word("file", "edited.txt"))
+    about = {"toolCallId": turn.tool(f"Edit {path}", "edit", locations=[{"path": path}]), "title": f"Edit {path}"}
+    ask(turn, call=about["toolCallId"], params={"toolCall": {**about, "kind": "edit", "locations": [{"path": path}]}})
+
+
 def ask_twice(turn: Turn) -> None:
     answers = []
     for path in ("a", "b"):
@@ -285,6 +291,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "edit": edit,
     "ask": ask,
     "ask-diff": lambda turn: ask(turn, command="git diff"),
+    "ask-edit": ask_edit,
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]
