@@ -29,7 +29,7 @@ from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
 from treadle.store.sqlite.store import Store
-from treadle.workspace import git, repositories, restore, snapshots
+from treadle.workspace import git, repositories, restore, snapshots, thread_worktrees, worktree_places, worktrees
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
@@ -243,8 +243,8 @@ def kinds() -> set[str]:
     for path in (ROOT / "daemon").rglob("*.py"):
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
-    for module in (git, repositories, snapshots, restore):
-        found.update(re.findall(r'GitError\("(\w+)"', inspect.getsource(module)))
+    for module in (git, repositories, snapshots, restore, worktrees, worktree_places, thread_worktrees):
+        found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref
 
 

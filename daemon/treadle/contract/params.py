@@ -142,7 +142,7 @@ class ApplyWorktreeParams(Params, frozen=True, kw_only=True):
 class DiscardWorktreeParams(Params, frozen=True, kw_only=True):
     thread_id: Annotated[Id, note("The thread, which may have been deleted")]
     force: Annotated[bool, note("Also if it has changes that the folder of the project does not have")] = False
-    dry_run: Annotated[bool, note("Only say which changes it has")] = False
+    dry_run: Annotated[bool, note("Only list these changes")] = False
 
 
 class OpenProjectParams(Params, frozen=True, kw_only=True):

@@ -63,7 +63,7 @@ class Spent(Struct, frozen=True, kw_only=True, rename="camel"):
 class ThreadWorktree(Struct, frozen=True, kw_only=True, rename="camel"):
     """The git worktree that the agent of a thread works in."""
 
-    path: Annotated[str | None, note("The folder that the agent works in; null while there is none")]
+    path: Annotated[str | None, note("The folder that the agent works in; null while it is missing")]
     base: Annotated[str | None, note("The commit that it began at; of one that was removed, that of the last one")]
 
 

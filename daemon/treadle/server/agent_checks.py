@@ -68,7 +68,7 @@ def _worktrees(data_dir: Path) -> Finding:
         return Finding(
             check,
             "warning",
-            f"{min(unknown)} was left half made: the next prompt of its thread removes it. If there is none, delete it",
+            f"{min(unknown)} was left half made: the next prompt of its thread removes it, or delete it",
         )
     return Finding(check, "ok", str(len(there)))
 

@@ -45,7 +45,7 @@ class GitError(Exception):
 
     kind: `gitMissing`, `gitFailed`, `tooSlow`, `tooMuch`; `noRepository`, `bareRepository`, `folderTooWide`;
     `noCommit`, `noSuchFile`, `noSuchLine`, `changedMeanwhile`, `conflict`, `foreignRef`, `foreignWorktree`,
-    `worktreeNotClean`.
+    `worktreeNotClean`, `worktreeLost`, `hasSubmodules`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
