@@ -15,6 +15,7 @@ from decisions import (
     IN_THREAD,
     IN_TURN,
     PROJECT,
+    THREAD,
     THREAD_2,
     TURN,
 )
@@ -143,6 +144,20 @@ ACCEPTED: Accepted = {
                 project_id="p",
                 title="Try again",
                 origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="t", turn_id="u")),
+                at=AT,
+            )
+        ],
+    ),
+    "the fork of a thread with a worktree has its own": (
+        [PROJECT, replace(THREAD, worktree=True)],
+        FORK,
+        [
+            e.ThreadCreated(
+                thread_id="f",
+                project_id="p",
+                title="Talk",
+                origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="t")),
+                worktree=True,
                 at=AT,
             )
         ],

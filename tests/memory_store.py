@@ -31,6 +31,7 @@ from treadle.domain.entities import (
     Setting,
     Spent,
     Thread,
+    ThreadWorktree,
 )
 from treadle.domain.errors import NotFound
 from treadle.domain.evolution import evolve
@@ -133,6 +134,8 @@ class Contents:
         self.auth: dict[str, NeededAuth] = {}
         self.queue_runners: dict[str, str] = {}
         self.cancelled_by: dict[str, str | None] = {}
+        self.worktrees: dict[str, ThreadWorktree] = {}
+        self.removals: dict[str, int] = {}
 
     def append(self, payload: bytes, event: e.AnyEvent) -> None:
         evolve(self.state, event)
@@ -140,6 +143,8 @@ class Contents:
         sequence = self.state.sequence
         self.log.append(Stored(sequence, payload, event))
         thread = event.thread_id if isinstance(event, e.ThreadEvent) else ""
+        if isinstance(event, e.ThreadCreated) and event.worktree:
+            self.worktrees[thread] = ThreadWorktree(path=None, base=None)
         match event:
             case e.ProjectDeleted(id=id):
                 del self.rows["project", id]
@@ -170,6 +175,11 @@ class Contents:
                 self.auth[thread] = NeededAuth(agent=event.agent, reason=event.reason, methods=event.methods)
             case a.QueueResumed():
                 self.queue_runners[thread] = event.runner
+            case e.WorktreeCreated():
+                self.worktrees[thread] = ThreadWorktree(path=event.path, base=event.base)
+            case e.WorktreeRemoved():
+                self.worktrees[thread] = msgspec.structs.replace(self.worktrees[thread], path=None)
+                self.removals[thread] = self.removals.get(thread, 0) + 1
             case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
                 pass  # they change only the thread
             case _:
@@ -197,6 +207,7 @@ class Contents:
             "queue_paused": state.paused,
             "auth_required": self.auth[thread] if state.auth_required else None,
             "usage": self._usage(thread),
+            "worktree": self.worktrees.get(thread),
         }
 
     def _spent(self, event: a.UsageReported) -> Spent | None:
@@ -557,10 +568,12 @@ class MemoryReads:
         running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
         threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
+        elsewhere = {thread.id for thread in self._threads() if thread.worktree is not None}
         return sorted(
             ports.KeptCheckpoint(
                 *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
-                (one.thread_id, one.turn_id) in running,
+                running=(one.thread_id, one.turn_id) in running,
+                in_project=one.in_project or one.thread_id not in elsewhere,
             )
             for one in kept
         )
@@ -592,11 +605,14 @@ class MemoryReads:
     def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
         """The restores since the last turn began."""
         found = list[ports.RestoredFiles]()
+        in_project = set[str]()
         for stored in self._log(thread_id, 0):
             match stored.event:
                 case e.TurnStarted() | e.ThreadDeleted():
                     found.clear()
-                case e.CheckpointRestored(written=written, removed=removed):
+                case e.CheckpointCreated(id=id, in_project=True):
+                    in_project.add(id)
+                case e.CheckpointRestored(id=id, written=written, removed=removed) if id not in in_project:
                     found.append(ports.RestoredFiles(written, removed))
         return found
 
@@ -607,10 +623,13 @@ class MemoryReads:
         received = {s.event.id: s.event.runner for s in self._log(thread_id, 0) if isinstance(s.event, a.PromptQueued)}
         newest = [row.entity for row in self._rows("session", thread_id)][-1:]
         turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
+        project = self._contents.state["project", state.project_id].path
+        worktree = self._contents.worktrees.get(thread_id)
         return ports.ThreadWork(
             thread_id=thread_id,
             project_id=state.project_id,
-            path=self._contents.state["project", state.project_id].path,
+            path=(worktree and worktree.path) or project,
+            project=project,
             title=state.title,
             agent=None if header is None else header.entity.agent,
             archived=state.archived,
@@ -639,10 +658,15 @@ class MemoryReads:
                 newest[0].how,
             ),
             restored=self._restored(thread_id),
+            worktree=worktree,
+            removals=self._contents.removals.get(thread_id, 0),
             origin=created.origin,
             approvals=[] if turn is None else list(turn.approvals),
             usage=None if header is None else header.entity.usage,
         )
+
+    def threads_with_worktree(self) -> list[str]:
+        return sorted(id for id, one in self._contents.worktrees.items() if one.path is not None)
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]

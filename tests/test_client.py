@@ -342,7 +342,7 @@ HELLO = {
 SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
     **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
-    **{"agent": None, "queued": 0, "queuePaused": None, "authRequired": None, "usage": None},
+    **{"agent": None, "queued": 0, "queuePaused": None, "authRequired": None, "usage": None, "worktree": None},
     **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 

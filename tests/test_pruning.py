@@ -33,7 +33,7 @@ def kept(number: int, *, days: float = 0, turn: str | None = None, thread: str =
     """A checkpoint of so many days ago, which is its id."""
     at = (NOW - timedelta(days=days)).isoformat()
     ref = checkpoint_ref(thread, str(number))
-    return KeptCheckpoint(number, thread, str(number), ref, None, turn, "manual", at, runs)
+    return KeptCheckpoint(number, thread, str(number), ref, None, turn, "manual", at, runs, in_project=True)
 
 
 def ids(checkpoints: list[KeptCheckpoint]) -> set[str]:

@@ -47,6 +47,8 @@ ALLOWED = {
     ("work_of_threads", "USE TEMP B-TREE FOR ORDER BY"),
     # Live projects are few, and only commands that name a path look at them.
     ("lookup_paths", "SCAN projection_projects USING INDEX idx_projects_live"),
+    # For `treadle worktree list` and `treadle doctor`: the worktrees that there are.
+    ("threads_with_worktree", "SCAN projection_threads USING INDEX idx_threads_worktree"),
     # One row for each type of event.
     ("position", "SCAN event_types"),
     # For `treadle checkpoints prune` and `treadle doctor` alone: every project, and every thread that was deleted.

@@ -555,6 +555,13 @@ def test_a_process_that_is_not_the_agent_of_the_thread_any_more_ends(inputs: lis
     assert when(given(*inputs), log(5, agent="codex"))[-1] == End()
 
 
+def test_an_agent_whose_worktree_was_removed_ends_and_the_next_prompt_starts_it_anew() -> None:
+    state = given(*READY)
+    assert when(state, log(5, removals=1))[-1] == End()
+    later = given(*READY, log(5, removals=1), Gone())
+    assert when(later, log(6, next="p2", removals=1)) == [Start("claude")]
+
+
 def test_the_agent_of_a_running_turn_finishes_it_and_then_makes_room_for_the_other_one() -> None:
     state = given(*IN_TURN)
     other: dict[str, Any] = {"agent": "codex", "next": "p2"}

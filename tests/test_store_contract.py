@@ -22,7 +22,7 @@ from treadle.domain import agent_commands as ac
 from treadle.domain import agent_events as a
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.entities import Assigned, Spent
+from treadle.domain.entities import Assigned, Spent, ThreadWorktree
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import ThreadSort
 from treadle.domain.paths import path_key
@@ -472,6 +472,7 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             thread_id="t",
             project_id="p",
             path="/p",
+            project="/p",
             title="Title",
             agent=Assigned(name="a", mode=None, options={"model": "m"}),
             archived=False,
@@ -483,6 +484,8 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             turn=TurnWork("u", name, "q3", cancelling=True, cancelled_by="user"),
             session=SessionWork("s", "a", "x", name, open=True, how="new"),
             restored=[],
+            worktree=None,
+            removals=0,
             origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="other", turn_id="u")),
             approvals=["ask"],
             usage=Spent(cost=0.5, currency="EUR", tokens=7),
@@ -492,6 +495,35 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
     (gone,) = await work(["t"])
     assert (gone.deleted, gone.queue, gone.paused, gone.turn, gone.session) == (True, [], None, None, None)
     assert await work(None) == []
+
+
+async def test_the_work_of_a_thread_says_where_its_worktree_is(store: DataDirectory, engine: Engine) -> None:
+    async def work() -> tuple[str, ThreadWorktree | None, int]:
+        (found,) = await store.read(lambda reads: reads.work(["apart"]))
+        assert found.project == "/p"
+        return found.path, found.worktree, found.removals
+
+    made = c.CreateWorktree(thread_id="apart", path="/w", base="c" * 40)
+    await do(engine, *BEGUN, c.CreateThread(thread_id="apart", project_id="p", title="T", worktree=True))
+    assert await work() == ("/p", ThreadWorktree(path=None, base=None), 0)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == []
+    await do(engine, made)
+    assert await work() == ("/w", ThreadWorktree(path="/w", base="c" * 40), 0)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == ["apart"]
+    await do(engine, c.RemoveWorktree(thread_id="apart"))
+    assert await work() == ("/p", ThreadWorktree(path=None, base="c" * 40), 1)
+    await do(engine, made, c.DeleteThread(thread_id="apart"))
+    assert await work() == ("/w", ThreadWorktree(path="/w", base="c" * 40), 1)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == ["apart"]
+
+
+async def test_a_restore_of_the_folder_of_the_project_is_not_one_of_the_worktree(
+    store: DataDirectory, engine: Engine
+) -> None:
+    kept = c.CreateCheckpoint(thread_id="t", id="c", git_ref="r", message="", in_project=True)
+    await do(engine, *BEGUN, END, kept, c.RestoreCheckpoint(thread_id="t", id="c", written=["a"]))
+    (found,) = await store.read(lambda reads: reads.work(["t"]))
+    assert found.restored == []
 
 
 async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(

@@ -120,6 +120,8 @@ CREATE TABLE projection_threads (
   queue_paused      TEXT, -- why, if it is
   queue_runner      TEXT, -- the daemon that received the last prompt, or the command to resume
   auth_required     TEXT, -- JSON: agent, reason, methods
+  worktree          TEXT, -- JSON: path, base
+  removals          INTEGER NOT NULL DEFAULT 0, -- how often a worktree of it was removed
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
@@ -131,6 +133,7 @@ CREATE INDEX idx_threads_deleted ON projection_threads (id) WHERE deleted = 1;
 CREATE INDEX idx_threads_project ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_project_updated
   ON projection_threads (project_id, archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_worktree ON projection_threads (id) WHERE worktree ->> '$.path' IS NOT NULL;
 CREATE INDEX idx_threads_origin
   ON projection_threads (origin_tool, origin_session) WHERE deleted = 0 AND origin_session IS NOT NULL;
 
@@ -239,6 +242,7 @@ CREATE TABLE checkpoints (
   skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
+  in_project  INTEGER NOT NULL DEFAULT 0,
   pruned      INTEGER NOT NULL DEFAULT 0, -- the event that says so
   UNIQUE (thread_id, id)
 ) STRICT;

@@ -20,6 +20,7 @@ COMMANDS = (
         "undo",
         "checkpoints",
         "blame",
+        "worktree",
         "serve",
         "call",
         "threads",

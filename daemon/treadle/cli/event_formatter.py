@@ -150,6 +150,10 @@ class EventFormatter:
                 return paint("cyan", f"◆ checkpoint {event.id} restored{counted}")
             case e.CheckpointPruned():
                 return paint("dim", f"◆ checkpoint {event.id} pruned")
+            case e.WorktreeCreated():
+                return paint("cyan", f"◆ worktree made at {event.base[:10]}  {one_line(event.path)}")
+            case e.WorktreeRemoved():
+                return paint("cyan", "◆ worktree removed")
             case e.ThreadCreated():
                 given = None if event.origin is None else msgspec.to_builtins(event.origin)
                 return paint("dim", f"thread created {origin(given)}".rstrip())

@@ -105,6 +105,8 @@ class Client:
     checkpoint_diff = Call(endpoints.CHECKPOINT_DIFF)
     checkpoint_restore = Call(endpoints.CHECKPOINT_RESTORE)
     provenance_find = Call(endpoints.PROVENANCE_FIND)
+    worktree_apply = Call(endpoints.WORKTREE_APPLY)
+    worktree_discard = Call(endpoints.WORKTREE_DISCARD)
     setting_list = Call(endpoints.SETTING_LIST)
     event_list = Call(endpoints.EVENT_LIST)
     search_query = Call(endpoints.SEARCH)

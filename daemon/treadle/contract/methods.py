@@ -189,6 +189,22 @@ PROVENANCE_FIND = Endpoint(
     (errors.NOT_FOUND,),
     PAGE_BYTES,
 )
+WORKTREE_APPLY = Endpoint(
+    "worktree/apply",
+    "Apply what the worktree of a thread changed to the folder of its project.",
+    params.ApplyWorktreeParams,
+    results.Restoration,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
+WORKTREE_DISCARD = Endpoint(
+    "worktree/discard",
+    "Remove the worktree of a thread, after taking a checkpoint of it.",
+    params.DiscardWorktreeParams,
+    results.Discarded,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
 SETTING_LIST = Endpoint(
     "setting/list", "List settings, sorted by key.", params.ListParams, Page[Setting], answer_bytes=PAGE_BYTES
 )

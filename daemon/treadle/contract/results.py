@@ -147,6 +147,17 @@ class Provenance(Struct, frozen=True, kw_only=True):
     cut: Annotated[bool, note("Whether there are older checkpoints than the 1,000 that were looked at")]
 
 
+class Discarded(Struct, frozen=True, kw_only=False):
+    """What a worktree had when it was discarded, or would be."""
+
+    files: Annotated[
+        list[str], note("Files with changes that the folder of the project does not have, at most 1,000 of them")
+    ]
+    before: Annotated[
+        GivenId | None, note("The checkpoint of what was there; null after a dry run, or if there was nothing")
+    ]
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list is sorted oldest first."""
 

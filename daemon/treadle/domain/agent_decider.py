@@ -46,6 +46,7 @@ def _fork_thread(state: State, command: c.ForkThread, stamp: Stamp) -> Iterator[
         project_id=thread.project_id,
         title=command.title or thread.title,
         origin=GivenOrigin(tool="treadle", fork_of=GivenFork(thread_id=command.thread_id, turn_id=turn_id)),
+        worktree=thread.worktree is not None,
         at=stamp.at,
     )
     if (agent := thread.agent) is not None:

@@ -25,6 +25,8 @@ from treadle.runner.places import Places
 from treadle.runner.views import view_of
 from treadle.store.ports import Reads, ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
+from treadle.workspace.git import GitError
+from treadle.workspace.worktree_places import WorktreePlaces
 
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 Item = s.Input | AgentMessage | Callable[[], None]
@@ -36,7 +38,8 @@ class Shared(Struct):
 
     submit: gives commands to the engine. read: runs a function of Reads. config_of: the configuration of an agent;
     raises AgentFailed. settings: the section `runner` of agents.json, as it is now. records: of processes. checkpoints:
-    of all threads. rules: those that hold, kept up to date. look: reads the log again soon.
+    of all threads. folders: that agents work in. rules: those that hold, kept up to date. look: reads the log again
+    soon.
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
@@ -46,6 +49,7 @@ class Shared(Struct):
     records: Records
     places: Places
     checkpoints: Checkpoints
+    folders: WorktreePlaces
     look: Callable[[], None]
     rules: list[Rule] = []
 
@@ -54,8 +58,9 @@ class Context(Struct, eq=False):
     """What is known of one thread and its agent.
 
     put: into the inbox. state: of the machine; only ThreadRunner changes it. work: what the log said last. process:
-    that of the agent, until it is being ended. agent: what it said of itself. config: how it was started. session: the
-    open one; session_id: its id in the log. mapper: of what is said in it. preface: what goes before the next prompt.
+    that of the agent, until it is being ended. agent: what it said of itself. config: how it was started. folder: that
+    it works in. session: the open one; session_id: its id in the log. mapper: of what is said in it. preface: what goes
+    before the next prompt.
     """
 
     thread_id: str
@@ -66,6 +71,7 @@ class Context(Struct, eq=False):
     process: AgentProcess | None = None
     agent: Agent = field(default_factory=Agent)
     config: AgentConfig | None = None
+    folder: str = ""
     session: OpenedSession | None = None
     session_id: str = ""
     mapper: AgentSession | None = None
@@ -95,6 +101,14 @@ class Context(Struct, eq=False):
         found, sequence = await self.shared.read(read)
         self.work = found[0] if found else self.work
         return self.view(found[0] if found else None, sequence, self.state.view.claimed)
+
+    async def find_folder(self, work: ThreadWork) -> None:
+        """Find the folder that the agent is to work in. A worktree is made if it is not there. Raises AgentFailed."""
+        try:
+            worktree = None if work.worktree is None else await self.shared.folders.ready(self.thread_id)
+        except GitError as error:
+            raise AgentFailed(f"there is no worktree for it: {error}") from None
+        self.folder = work.path if worktree is None else str(worktree.folder)
 
     async def earlier(self, work: ThreadWork, config: AgentConfig) -> EarlierSession | None:
         """The session that the agent continues, if there is one."""

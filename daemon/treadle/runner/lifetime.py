@@ -7,11 +7,14 @@ from pathlib import Path
 from treadle.agents.connection import AgentFailed
 from treadle.agents.process import AgentProcess
 from treadle.agents.session import can_steer, initialize, ways_of
+from treadle.core.engine import Overloaded
+from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.context import Context
 from treadle.runner.questions import AgentQuestions
 from treadle.runner.tasks import RunnerTasks
 from treadle.runner.timers import RunnerTimers
+from treadle.store.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +40,17 @@ class ProcessLifetime:
         try:
             await context.shared.places.take(context.thread_id, context.shared.settings().max_processes, self._leave)
             context.config = context.shared.config_of(name)
+            await context.find_folder(work)
             process = context.process = await AgentProcess.start(
                 context.config,
                 lambda _, message: context.put(message),
                 ended=lambda reason: context.put(s.Exited(context.explained(reason))),
-                cwd=Path(work.path),
+                cwd=Path(context.folder),
                 records=context.shared.records,
             )
             context.agent = await initialize(process.connection, context.shared.settings().start_seconds)
             earlier = await context.earlier(work, context.config)
-        except (AgentFailed, OSError) as error:
+        except (AgentFailed, Rejected, StorageError, Overloaded, OSError) as error:
             log.warning("agent %s could not be started: %s", name, error)
             context.put(s.StartFailed(context.explained(f"agent {name!r} could not be started: {error}")))
         else:

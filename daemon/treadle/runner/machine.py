@@ -75,17 +75,18 @@ Phase = Literal[
 class RunnerState(Struct, frozen=True):
     """agent: the one that the process is. ways: the ways to open a session that are left to try, best first.
 
-    session: whether one is recorded as open. applied: the options that it has. turn, prompt: those that run here; a
-    turn without a prompt is what the agent does by itself. tried: the prompt that the agent was last asked to take into
-    the turn. steering: whether it has yet to answer that. asked: the approvals that the agent waits for, and the
-    sequence of each. spoke: whether it has said something new in a session that it continues, before the first prompt.
-    dead: why the process has exited. recording: commits whose result is not known. since: the sequence that a view must
-    have reached.
+    removals: of worktrees of the thread, before the process started. session: whether one is recorded as open. applied:
+    the options that it has. turn, prompt: those that run here; a turn without a prompt is what the agent does by
+    itself. tried: the prompt that the agent was last asked to take into the turn. steering: whether it has yet to
+    answer that. asked: the approvals that the agent waits for, and the sequence of each. spoke: whether it has said
+    something new in a session that it continues, before the first prompt. dead: why the process has exited. recording:
+    commits whose result is not known. since: the sequence that a view must have reached.
     """
 
     phase: Phase = "absent"
     view: View = View()
     agent: str = ""
+    removals: int = 0
     ways: tuple[How, ...] = ()
     steers: bool = False
     session: bool = False
@@ -118,8 +119,9 @@ class RunnerState(Struct, frozen=True):
 
     @property
     def suits(self) -> bool:
-        """Whether the process may go on: the thread still takes prompts, and for this agent."""
-        return not self.closing and self.view.open and self.view.agent == self.agent
+        """Whether the process may go on: the thread takes prompts for this agent, and its folder is still there."""
+        view = self.view
+        return not self.closing and view.open and view.agent == self.agent and view.removals == self.removals
 
 
 Outputs = list[Output]
@@ -265,7 +267,8 @@ def _recorded_at(state: RunnerState, sequence: int) -> RunnerState:
 
 
 def _start(state: RunnerState) -> tuple[RunnerState, Outputs]:
-    return replace(state, phase="starting", agent=state.view.agent), [Start(state.view.agent)]
+    started = replace(state, phase="starting", agent=state.view.agent, removals=state.view.removals)
+    return started, [Start(state.view.agent)]
 
 
 def _began(state: RunnerState, turn: str) -> tuple[RunnerState, Outputs]:

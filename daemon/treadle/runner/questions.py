@@ -117,10 +117,10 @@ class AgentQuestions:
             thread_id=context.thread_id,
             project_id=work.project_id,
             agent=context.state.agent,
-            folder=os.path.realpath(work.path),
+            folder=os.path.realpath(context.folder),
             call=call,
             options=command.options,
-            paths=[_resolved(work.path, path) for path in paths_of(call)],
+            paths=[_resolved(context.folder, path) for path in paths_of(call)],
         )
         found = answer_by_rule(rules, asked, now())
         return None if found is None or found.rule_id is None else (found.outcome, found.rule_id)

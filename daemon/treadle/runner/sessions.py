@@ -71,11 +71,12 @@ class ThreadSessions:
         self._limits.usage = TurnUsage(total=await self._cost_before(output, work))
         try:
             earlier = await context.earlier(work, config)
+            await context.find_folder(work)  # the project may have been moved
             session = await open_session(
                 process.connection,
                 config,
                 output.how,
-                work.path,
+                context.folder,
                 None if earlier is None else earlier.id,
                 context.shared.settings().open_seconds,
                 answered=lambda: context.put(self._answered),

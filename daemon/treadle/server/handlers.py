@@ -16,9 +16,11 @@ from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     IGNORED_MEMBERS,
+    ApplyWorktreeParams,
     CheckpointDiffParams,
     CloseParams,
     CreateCheckpointParams,
+    DiscardWorktreeParams,
     DispatchBatchParams,
     EventListParams,
     FindProvenanceParams,
@@ -209,6 +211,14 @@ class Methods:
         if not params.path.startswith("/"):
             raise errors.invalid_params("the path is not absolute", "$.params.path")
         return await LineOrigins(self.daemon.options.data_dir, self._ready.store.read).find(params.path, params.line)
+
+    @handles(endpoints.WORKTREE_APPLY)
+    async def worktree_apply(self, params: ApplyWorktreeParams) -> object:
+        return await self._ready.worktrees.apply(params.thread_id, dry_run=params.dry_run)
+
+    @handles(endpoints.WORKTREE_DISCARD)
+    async def worktree_discard(self, params: DiscardWorktreeParams) -> object:
+        return await self._ready.worktrees.discard(params.thread_id, force=params.force, dry_run=params.dry_run)
 
     @handles(endpoints.PROMPT_LIST)
     def prompt_list(self, params: OfThreadOrAllParams) -> object:

@@ -19,7 +19,11 @@ from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.store import Store
 
 if TYPE_CHECKING:
+    from treadle.contract.results import BatchDispatched
+    from treadle.domain.commands import Command
     from treadle.workspace.checkpoints import Checkpoints
+    from treadle.workspace.thread_worktrees import ThreadWorktrees
+    from treadle.workspace.worktree_places import WorktreePlaces
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +67,33 @@ class Services:
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
             checkpoints=lambda: self.checkpoints,
+            places=lambda: self.places,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
     @cached_property
+    def places(self) -> "WorktreePlaces":
+        """The folders of agents. They, checkpoints and worktrees are imported when the first one is needed."""
+        from treadle.workspace.worktree_places import WorktreePlaces
+
+        return WorktreePlaces(self._data_dir, self._submit, self.store.read)
+
+    @cached_property
     def checkpoints(self) -> "Checkpoints":
-        """The checkpoints of all threads. Imported when the first one is needed."""
+        """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(
-            self._data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, self.store.read
-        )
+        return Checkpoints(self._data_dir, self.places, self._submit, self.store.read)
+
+    @cached_property
+    def worktrees(self) -> "ThreadWorktrees":
+        """The worktrees of all threads."""
+        from treadle.workspace.thread_worktrees import ThreadWorktrees
+
+        return ThreadWorktrees(self.places, self.checkpoints, self._submit, self.store.read)
+
+    def _submit(self, commands: "list[Command]") -> "asyncio.Future[BatchDispatched]":
+        return self.engine.submit(commands, atomic=True).future
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
-from treadle.domain.entities import Assigned, Hit, Spent
+from treadle.domain.entities import Assigned, Hit, Spent, ThreadWorktree
 from treadle.domain.events import GivenOrigin
 from treadle.domain.ids import How, Phase, Syntax, ThreadSort, When
 from treadle.domain.state import Key
@@ -78,7 +78,8 @@ class TurnOwner(NamedTuple):
 
 
 class KeptCheckpoint(NamedTuple):
-    """A checkpoint that was not pruned. ref: its git ref. running: whether its turn is running."""
+    """A checkpoint that was not pruned. ref: its git ref. running: whether its turn is running. in_project: whether it
+    is of the project's folder, and not of a worktree."""
 
     sequence: int
     thread_id: str
@@ -89,6 +90,7 @@ class KeptCheckpoint(NamedTuple):
     phase: Phase
     created_at: str
     running: bool
+    in_project: bool
 
 
 class TranscriptItem(NamedTuple):
@@ -166,15 +168,17 @@ class RestoredFiles(Struct, frozen=True):
 class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
-    path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
-    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
-    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
-    approvals.
+    path: of the folder that its agent works in. project: of the folder of the project. queue: in the order of the
+    positions. paused: why prompts are not sent, if so. queue_runner: the daemon that received the last prompt, or the
+    last command to resume. session: the newest one. restored: since the last turn began. worktree: None if the agent
+    works in the folder of the project. removals: how often a worktree of it was removed. approvals: the ids of the
+    pending ones. A deleted thread has no agent, queue, turn, session or approvals.
     """
 
     thread_id: str
     project_id: str
     path: str
+    project: str
     title: str
     agent: Assigned | None
     archived: bool
@@ -186,6 +190,8 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     turn: TurnWork | None
     session: SessionWork | None
     restored: list[RestoredFiles]
+    worktree: ThreadWorktree | None
+    removals: int
     origin: GivenOrigin | None
     approvals: list[str]
     usage: Spent | None
@@ -352,6 +358,9 @@ class Reads(Protocol):
     ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
         """By the ids of thread and turn: the title of the thread, when the turn started, its agent, and the first
         1,000 characters of its prompt. The latter two are None if they are not known."""
+
+    def threads_with_worktree(self) -> list[str]:
+        """The ids of the threads whose worktree was made and not removed, those that were deleted included."""
 
     # Transcripts and statistics
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +16,14 @@ from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import Phase
 from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, encode_cursor
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
 from treadle.workspace.diffs import FileChange, compare, read_patches
 from treadle.workspace.git import GitError
 from treadle.workspace.pruning import Pruner
-from treadle.workspace.repositories import Repository, open_repository, recording
+from treadle.workspace.repositories import recording
 from treadle.workspace.restore import Restored, plan_restore, restore
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
+from treadle.workspace.worktree_places import WorktreePlaces
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,17 @@ MAX_PATHS: Final = 1_000
 class Checkpoints:
     """Takes, compares and restores checkpoints. pruner: removes old ones.
 
-    submit: gives commands to the engine. read: runs a read.
+    places: the folders of threads. submit: gives commands to the engine. read: runs a read.
     """
 
     def __init__(
         self,
         data_dir: Path,
+        places: WorktreePlaces,
         submit: Callable[[list[c.Command]], "asyncio.Future[BatchDispatched]"],
         read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
     ) -> None:
-        self._data_dir, self._submit, self._read = data_dir, submit, read
+        self._places, self._submit, self._read = places, submit, read
         self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
@@ -55,9 +56,9 @@ class Checkpoints:
 
         Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
         """
-        work = await self._work(thread_id)
+        work = await self._places.work(thread_id)
         try:
-            repository = await open_repository(Path(work.path), self._data_dir)
+            repository = await self._places.opened(work)
             async with recording(repository):
                 newest = await self._read(lambda reads: _newest(reads, thread_id))
                 id = new_id()
@@ -92,7 +93,7 @@ class Checkpoints:
     async def compare(
         self,
         thread_id: str,
-        before: str,
+        before: str | None,
         after: str | None,
         *,
         start: int,
@@ -100,9 +101,21 @@ class Checkpoints:
         paths: Sequence[str] = (),
         patches: bool = False,
     ) -> CheckpointDiff:
-        """The files that differ between two checkpoints. after: None for the files as they are now. start: the index
-        of the first file. patches: with their diffs. Raises GitError and NotFound."""
-        repository, commits = await self._opened(thread_id, before, after)
+        """The files that differ between two checkpoints. before: None for the commit that the thread's worktree began
+        at. after: None for the files as they are now. start: the index of the first file. patches: with their diffs.
+
+        Raises GitError, NotFound, and Rejected if there is no worktree.
+        """
+        work = await self._places.work(thread_id)
+        first = None if before is None else await self._checkpoint(thread_id, before)
+        last = None if after is None else await self._checkpoint(thread_id, after)
+        if first is None and (work.worktree is None or work.worktree.base is None):
+            raise Rejected("noWorktree", f"thread {thread_id!r} has no worktree: name a checkpoint to compare with")
+        begun_at = None if work.worktree is None else work.worktree.base
+        commits = (str(begun_at) if first is None else _commit(first), None if last is None else _commit(last))
+        # Two checkpoints can be compared without a worktree, which has the refs of its repository.
+        in_project = last is not None or (first is not None and first.in_project)
+        repository = await (self._places.project(work) if in_project else self._places.opened(work))
         found = await compare(repository, *commits, start=start, limit=limit, paths=paths)
         if patches:
             page = await read_patches(repository, *commits, start=start, limit=limit, paths=paths)
@@ -122,16 +135,23 @@ class Checkpoints:
     ) -> Restoration:
         """Put the files of the thread's folder back to a checkpoint, after taking one of what is there now.
 
-        dry_run: only say what would be written and removed. Raises GitError, NotFound, and Rejected while a turn runs
-        in the folder.
+        A worktree that was discarded is made again for that. dry_run: only say what would be written and removed.
+        Raises GitError, NotFound, and Rejected while a turn runs in the folder.
         """
-        repository, (commit, _) = await self._opened(thread_id, id, None)
+        checkpoint = await self._checkpoint(thread_id, id)
+        work, commit = await self._places.work(thread_id), _commit(checkpoint)
+        if checkpoint.in_project:
+            folder, repository = work.project, await self._places.project(work)
+        elif work.worktree is not None and work.worktree.path is None:
+            repository = await self._places.ready(thread_id, work.worktree.base)
+            folder = str(repository.folder)
+        else:
+            folder, repository = work.path, await self._places.opened(work)
         if dry_run:
-            return _restoration(await plan_restore(repository, commit, paths=paths), None)
-        work = await self._work(thread_id)
-        running = await self._read(lambda reads: running_turn(reads, work.path))
+            return restoration(await plan_restore(repository, commit, paths=paths), None)
+        running = await self._read(lambda reads: running_turn(reads, folder))
         if running is not None:
-            raise Rejected("turnRunning", f"turn {running!r} is still running in {work.path}", turnId=running)
+            raise Rejected("turnRunning", f"turn {running!r} is still running in {folder}", turnId=running)
         before = new_id()
         ref = checkpoint_ref(thread_id, before)
         async with recording(repository):
@@ -146,6 +166,7 @@ class Checkpoints:
                         message="before a restore",
                         commit=done.before.commit,
                         tree=done.before.tree,
+                        in_project=checkpoint.in_project,
                     ),
                     c.RestoreCheckpoint(
                         thread_id=thread_id,
@@ -156,33 +177,21 @@ class Checkpoints:
                     ),
                 ]
             )
-        return _restoration(restored, before)
+        return restoration(restored, before)
 
-    async def _work(self, thread_id: str) -> ThreadWork:
-        found: list[ThreadWork] = await self._read(lambda reads: reads.work([thread_id]))
-        if not found or found[0].deleted:
-            raise NotFound("thread", thread_id)
-        return found[0]
+    async def _checkpoint(self, thread_id: str, id: str) -> Checkpoint:
+        found = await self._read(lambda reads: reads.entities("checkpoint", thread_id, [id]))
+        if id in found:
+            return msgspec.json.decode(found[id], type=Checkpoint)
+        pruned_at = await self._read(lambda reads: reads.pruned_at(thread_id, id))
+        if pruned_at is not None:
+            message = f"checkpoint {id!r} was pruned on {pruned_at[:10]}: its files are not kept any more"
+            raise Rejected("checkpointPruned", message, prunedAt=pruned_at)
+        raise NotFound("checkpoint", id)
 
-    async def _opened(
-        self, thread_id: str, before: str, after: str | None
-    ) -> tuple[Repository, tuple[str, str | None]]:
-        """The repository of the thread's folder, and the commits of the checkpoints."""
-        work = await self._work(thread_id)
-        ids = [before] if after is None else [before, after]
-        found = await self._read(lambda reads: reads.entities("checkpoint", thread_id, ids))
-        commits = []
-        for id in ids:
-            if id not in found:
-                pruned_at = await self._read(partial(_pruned_at, thread_id, id))
-                if pruned_at is not None:
-                    message = f"checkpoint {id!r} was pruned on {pruned_at[:10]}: its files are not kept any more"
-                    raise Rejected("checkpointPruned", message, prunedAt=pruned_at)
-                raise NotFound("checkpoint", id)
-            checkpoint = msgspec.json.decode(found[id], type=Checkpoint)
-            commits.append(checkpoint.commit or checkpoint.git_ref)
-        repository = await open_repository(Path(work.path), self._data_dir)
-        return repository, (commits[0], commits[1] if after is not None else None)
+
+def _commit(checkpoint: Checkpoint) -> str:
+    return checkpoint.commit or checkpoint.git_ref
 
 
 def changed_file(file: FileChange, patch: str | None = None, cut: bool = False) -> ChangedFile:
@@ -199,17 +208,15 @@ def changed_file(file: FileChange, patch: str | None = None, cut: bool = False) 
     )
 
 
-def _restoration(restored: Restored, before: str | None) -> Restoration:
+def restoration(restored: Restored | None, before: str | None) -> Restoration:
+    """What was done. restored: None for nothing."""
+    restored = restored or Restored([], [], [])
     return Restoration(written=restored.written, removed=restored.removed, left=restored.left, before=before)
 
 
 def _newest(reads: Reads, thread_id: str) -> Checkpoint | None:
     page = reads.checkpoint_list(thread_id, 1, LATEST).items
     return msgspec.json.decode(page[0], type=Checkpoint) if page else None
-
-
-def _pruned_at(thread_id: str, id: str, reads: Reads) -> str | None:
-    return reads.pruned_at(thread_id, id)
 
 
 def running_turn(reads: Reads, path: str) -> str | None:

@@ -45,7 +45,7 @@ class GitError(Exception):
 
     kind: `gitMissing`, `gitFailed`, `tooSlow`, `tooMuch`; `noRepository`, `bareRepository`, `folderTooWide`;
     `noCommit`, `noSuchFile`, `noSuchLine`, `fileTooBig`, `changedMeanwhile`, `conflict`, `foreignRef`,
-    `foreignWorktree`, `worktreeNotClean`.
+    `foreignWorktree`, `worktreeNotClean`, `worktreeLost`, `hasSubmodules`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -54,10 +54,11 @@ class GitError(Exception):
 
 
 class Git(Struct, frozen=True):
-    """Git in a folder. variables: of its environment, besides those of treadle."""
+    """Git in a folder. variables: of its environment, besides those of treadle. descriptors: that it inherits."""
 
     folder: Path
     variables: Mapping[str, str] = {}
+    descriptors: tuple[int, ...] = ()
 
     def with_variables(self, **variables: str | Path) -> "Git":
         """The same, with these variables as well."""
@@ -85,6 +86,7 @@ class Git(Struct, frozen=True):
                 stderr=asyncio.subprocess.PIPE,
                 env=_environment() | VARIABLES | dict(self.variables),
                 start_new_session=True,
+                pass_fds=self.descriptors,
             )
         except OSError as error:
             raise GitError("gitMissing", f"git cannot be run: {error.strerror}") from None

@@ -61,7 +61,7 @@ async def plan_restore(
     async with quarantined(repository, bounds.seconds) as quarantine:
         present = await read_present(quarantine, repository, bounds)
         tree, skipped = await read_commit(quarantine.git(repository, present.index), commit)
-        return (await _plan(quarantine, repository, present, tree, skipped, paths)).shown()
+        return (await plan_change(quarantine, repository, present, tree, skipped, paths)).shown()
 
 
 async def restore(
@@ -95,7 +95,7 @@ async def change_to(
 ) -> Restored:
     """Change the present files, which were kept, to those of a tree. Raises GitError (`changedMeanwhile`)."""
     git = quarantine.git(repository, present.index)
-    plan = await _plan(quarantine, repository, present, tree, skipped, paths)
+    plan = await plan_change(quarantine, repository, present, tree, skipped, paths)
     written = b"".join(path + b"\0" for path in plan.written)
     target = quarantine.git(repository, quarantine.new_folder() / "index")
     if written:
@@ -113,7 +113,7 @@ async def change_to(
     return plan.shown()
 
 
-async def _plan(
+async def plan_change(
     quarantine: Quarantine,
     repository: Repository,
     present: Present,
@@ -121,6 +121,7 @@ async def _plan(
     skipped: Iterable[SkippedPath],
     paths: Sequence[str] = (),
 ) -> Plan:
+    """What `change_to` would do. Raises GitError."""
     git = quarantine.git(repository, present.index)
     changes, _ = parse_diff(
         await git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", present.tree, tree, *repository.below)

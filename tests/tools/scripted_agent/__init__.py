@@ -31,8 +31,8 @@ and in their order (`start.py` lists these: die, silence, banner, children …),
 | `stay` | ignores the end of its input and SIGTERM |
 
 The text of a prompt says what happens in the turn: each `script=NAME`, in their order. Without one, it says "You said:"
-and the text. `stop=REASON` is the stopReason, end_turn if absent. `file=NAME` is the file of `edit`. A turn that is
-cancelled stops where it is, and is answered `cancelled`, unless its script says otherwise.
+and the text. `stop=REASON` is the stopReason, end_turn if absent. `file=NAME` is the file of `edit` and `ask-edit`. A
+turn that is cancelled stops where it is, and is answered `cancelled`, unless its script says otherwise.
 
 | script | what happens |
 | --- | --- |
@@ -46,6 +46,7 @@ cancelled stops where it is, and is answered `cancelled`, unless its script says
 | `ask` | a tool call and a permission: allow (allow_once) or reject (reject_once). Says "chose ID" or "cancelled" |
 | `ask-diff` | the same for `git diff` |
 | `ask-kind` | the same, of kind `kind=KIND`, announced as `announced=KIND` |
+| `ask-edit` | the same for an edit of a file in the session's folder |
 | `ask-twice` | two permissions at the same time |
 | `ask-always-first` | two options of kind allow_always, then once, then reject |
 | `ask-unannounced` | a permission for a toolCallId of which there is no tool_call |

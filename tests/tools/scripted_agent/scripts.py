@@ -184,6 +184,12 @@ def ask_kind(turn: Turn) -> None:
     ask(turn, command=command, kind=kind, call=turn.tool(command, turn.word("announced", kind), **about))
 
 
+def ask_edit(turn: Turn) -> None:
+    path = str(Path(turn.session.cwd) / turn.word("file", "edited.txt"))
+    about = {"toolCallId": turn.tool(f"Edit {path}", "edit", locations=[{"path": path}]), "title": f"Edit {path}"}
+    ask(turn, call=about["toolCallId"], params={"toolCall": {**about, "kind": "edit", "locations": [{"path": path}]}})
+
+
 def ask_twice(turn: Turn) -> None:
     answers = []
     for path in ("a", "b"):
@@ -343,6 +349,7 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "ask": ask,
     "ask-diff": lambda turn: ask(turn, command="git diff"),
     "ask-kind": ask_kind,
+    "ask-edit": ask_edit,
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]

@@ -224,7 +224,7 @@ class SqliteReads:
 
     def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
         rows = self._rows("kept_checkpoints", projects=msgspec.json.encode(sorted(project_ids)).decode())
-        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]))) for row in rows)
+        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]), bool(row[9]))) for row in rows)
 
     def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
         rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
@@ -239,6 +239,9 @@ class SqliteReads:
     ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
         rows = self._rows("origins_of_turns", keys=msgspec.json.encode(sorted(turns)).decode())
         return {(thread_id, id): (title, at, agent, prompt) for thread_id, id, title, at, agent, prompt in rows}
+
+    def threads_with_worktree(self) -> list[str]:
+        return [id for (id,) in self._rows("threads_with_worktree")]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
