@@ -121,4 +121,3 @@ def _metadata(path: Path) -> Json:
 
 def _digest(path: str) -> str:
     return hashlib.sha256(path.encode(errors="replace")).hexdigest()
-

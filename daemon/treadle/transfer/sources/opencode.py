@@ -32,13 +32,6 @@ def home(environment: Mapping[str, str], user: Path) -> Path:
     return Path(environment.get("XDG_DATA_HOME") or user / ".local" / "share") / "opencode"
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """The databases in a data folder, and the files that describe sessions."""
-    yield from sorted(folder.glob("opencode*.db"))
-    for path, _ in session_files(folder):
-        yield path
-
-
 def discover(folder: Path, report: SourceReport, known: Discovery = described) -> Iterator[ToolSession]:
     """The sessions in a data folder, each in the newest store that has its messages. Raises OSError."""
     seen: set[str] = set()
@@ -84,14 +77,14 @@ def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
         yield from thread.end(as_text(row.get("title"), ""))
 
 
-SOURCE = Source(TOOL, home, files, discover, read, frozenset({"storage", "project"}))
+SOURCE = Source(TOOL, home, None, discover, read, frozenset({"storage", "project"}))
 
 
 def _sessions(path: Path) -> list[ToolSession]:
     """The sessions in a database. Each is stamped by the times and sizes of its rows, which are written in place."""
     with open_foreign(path) as database:
         return [
-            _session(path, id, {**session_row(database, id, table), "stamp": stamp_of_rows(database, id, table)})
+            _session(path, id, {**session_row(database, id, table), **stamp_of_rows(database, id, table)})
             for id, table in session_ids(database)
         ]
 

@@ -78,10 +78,11 @@ def session_row(database: ForeignDatabase, id: str, table: str) -> Json:
     return told
 
 
-def stamp_of_rows(database: ForeignDatabase, id: str, table: str) -> str:
-    """Differs once a row of the session was added or written."""
+def stamp_of_rows(database: ForeignDatabase, id: str, table: str) -> Json:
+    """How large the session is, and a stamp that differs once a row of it was added or written."""
     tables = ("message", "part") if table == "message" else ("session_message",)
-    return " ".join(str(database.rows(_STAMPS[name], id)) for name in tables if database.columns(name))
+    found = [database.rows(_STAMPS[name], id)[0] for name in tables if database.columns(name)]
+    return {"stamp": " ".join(map(str, found)), "size": sum(size or 0 for _, _, size in found)}
 
 
 def has_idle(database: ForeignDatabase, id: str) -> bool:
@@ -115,7 +116,10 @@ def _decoded(text: Any, report: SourceReport, where: str) -> Json:
 
 
 def session_files(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that describe a session, and the folder of their store, which has `message` and `part`."""
+    """The files that describe a session, and the folder of their store, which has `message` and `part`. The folder may
+    be the store itself."""
+    for path in sorted(folder.glob("session/*/*.json")):
+        yield path, folder
     for path in sorted(folder.glob("storage/session/*/*.json")):
         yield path, folder / "storage"
     for path in sorted(folder.glob("project/*/storage/session/info/*.json")):

@@ -102,17 +102,17 @@ class Conversation(Protocol):
 class Source(Struct, frozen=True):
     """A tool whose history can be read. home: its folder, given the environment and the user's home folder.
 
-    files: the files of the sessions in a folder, by their names alone; or the folder's other files if it is none of the
-    tool's. discover: the sessions in a folder. places: names of folders that a folder of the tool has its sessions in,
-    by which that folder is found from a file. read: the commands of a
-    session, whole tool results if `full`. opened: for a session in a file that is only appended to, what maps its
-    records. rescue: see read_records. keeps: after how many days without a change the tool deletes a session, given its
-    folder; None if it does not. All of them only read, and raise OSError if they cannot.
+    files: the files of the sessions in a folder, found by their names alone; None if the tool has a database. Of a
+    folder that is not the tool's own, it is all files that could be one. discover: the sessions in a folder. read: the
+    commands of a session, whole tool results if `full`. places: names of the folders in the tool's own that have its
+    sessions, by which that one is found from a file. opened: for sessions in files that are only appended to, what maps
+    the records. rescue: see read_records. keeps: after how many days without a change the tool deletes a session, given
+    its folder; None if it does not. All of them only read, and raise OSError if they cannot.
     """
 
     tool: str
     home: Callable[[Mapping[str, str], Path], Path]
-    files: Callable[[Path], Iterator[Path]]
+    files: Callable[[Path], Iterator[Path]] | None
     discover: Discover
     read: Callable[[ToolSession, SourceReport, bool], Iterator[c.Command]]
     places: frozenset[str] = frozenset()
