@@ -1,4 +1,4 @@
-"""Invented sessions of Claude Code of any size, in the shapes of its files: a few kilobytes a record, as people report."""
+"""Invented sessions of Claude Code of any size, in the shapes of its files, with a few kilobytes a record."""
 
 import json
 import random
@@ -8,9 +8,9 @@ from typing import Any
 
 MIB = 1024 * 1024
 WORDS = (
-    "the cart store test file error import value list name return this from with of to a retry index when session "
-    "handler request empty price total check before after update function module branch commit"
-).split()
+    ("the cart store test file error import value list name return this from with of to a retry index when session")
+    + (" handler request empty price total check before after update function module branch commit")
+).split(" ")
 TEXTS = 400  # different texts: generating each word by itself would take longer than importing them
 
 
