@@ -80,7 +80,7 @@ class User:
     def thread(self, id: str = SHOP_THREAD) -> Json:
         """What is in a thread."""
         with serving(self.data_dir) as daemon:
-            read: Json = daemon.result("thread/read", {"threadId": id, "limit": 200})
+            read: Json = daemon.result("thread/read", {"threadId": id, "turnLimit": 200})
         return read
 
     def texts(self, id: str = SHOP_THREAD) -> list[str]:
@@ -260,7 +260,7 @@ def test_a_file_that_is_cut_at_any_byte_and_completed_is_as_one_that_was_importe
 
 def without_places(events: list[Any]) -> list[str]:
     """Events without the files that they come from, sorted: a title may come before the turns that were left out."""
-    return sorted(re.sub(r'"source": "[^"]*"', "", json.dumps(event)) for event in events)
+    return sorted(re.sub(r'"(source|path)": "[^"]*"', "", json.dumps(event)) for event in events)
 
 
 def test_a_session_that_is_rewritten_truncated_or_moved_adds_what_is_new_and_nothing_twice(user: User) -> None:
@@ -420,13 +420,13 @@ def append(path: Path, *records: Json) -> None:
 
 def heard(daemon: Daemon, text: str) -> None:
     """Wait until a subscriber was told about this text."""
-    daemon.notification("subscription/changed", lambda params: text in json.dumps(params))
+    daemon.notification("event/appended", lambda params: text in json.dumps(params))
 
 
 def test_what_a_tool_writes_reaches_the_subscribers_of_another_process(user: User) -> None:
     records = claude_shop()
     with following(user, "claude") as process, serving(user.data_dir) as daemon:
-        daemon.result("subscription/open", {"subscriptionId": "all", "topic": {"type": "events"}})
+        daemon.result("subscription/open", {"topic": "events"})
         path = user.write(SHOP_FILE, records[:3], is_old=False)
         heard(daemon, "Look.")
         append(path, records[3])
@@ -435,7 +435,6 @@ def test_what_a_tool_writes_reaches_the_subscribers_of_another_process(user: Use
         heard(daemon, "It is never filled.")
         append(path, *records[6:])
         heard(daemon, "You are welcome.")
-        daemon.result("subscription/close", {"subscriptionId": "all"})
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
     turns = user.thread()["turns"]
@@ -451,10 +450,9 @@ def test_a_turn_that_is_open_when_following_ends_is_interrupted_and_continued_by
     records = claude_shop()
     path = user.write(SHOP_FILE, records[:4], is_old=False)
     with following(user, "claude") as process, serving(user.data_dir) as daemon:
-        daemon.result("subscription/open", {"subscriptionId": "all", "topic": {"type": "events"}})
+        daemon.result("subscription/open", {"topic": "events"})
         append(path, records[4])
         heard(daemon, "cart.ts")
-        daemon.result("subscription/close", {"subscriptionId": "all"})
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
     (turn,) = user.thread()["turns"]
@@ -479,7 +477,7 @@ def hook(user: User, told: str, *arguments: str) -> "subprocess.CompletedProcess
 def test_a_hook_imports_its_session_and_prints_nothing(user: User) -> None:
     path = user.write(SHOP_FILE, claude_shop(), is_old=False)
     with serving(user.data_dir) as daemon:
-        daemon.result("subscription/open", {"subscriptionId": "all", "topic": {"type": "events"}})
+        daemon.result("subscription/open", {"topic": "events"})
         done = hook(user, json.dumps({"session_id": SHOP, "transcript_path": str(path), "hook_event_name": "Stop"}))
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         heard(daemon, "You are welcome.")

@@ -123,7 +123,7 @@ class CopilotThread:
 
     def _user(self, id: str, data: Json, at: Timestamp | None) -> Commands:
         if not self.writer.knows(id):
-            yield from self._end_turn(at, is_open=False)
+            yield from self._end_turn(None, is_open=False)
         yield from self.writer.start(id, as_text(data.get("content"), ""), at)
 
     def _end_turn(self, at: Timestamp | None, is_open: bool) -> Commands:

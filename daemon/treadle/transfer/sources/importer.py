@@ -68,6 +68,7 @@ class Importer:
         self._store, self._engine, self._source, self._full = store, engine, source, full
         self._projects: dict[str, str] = {}
         self._left_out: set[str] = set()
+        self._deleted: set[str] = set()
         self._parts: dict[Turn, str] = {}
         self.imported = Imported()
         self.progress: Callable[[int], object] = lambda position: None
@@ -94,8 +95,8 @@ class Importer:
         before = await self._thread(session.thread_id)
         if before is not None:
             session = _as_before(session, before)
+        self._left_out.clear()
         if read is None:
-            self._left_out.clear()
             self._parts.clear()
         is_recent = time.time() - session.modified < STILL_GOING
         began: dict[Turn, int] = {}
@@ -185,9 +186,11 @@ class Importer:
         if isinstance(command, c.CreateThread):
             state = await self._thread(thread_id)
             is_other = state is not None and (state["origin"] or {}).get("source") != str(session.path)
-            if await self._is_deleted(thread_id) or (session.is_remainder and is_other):
+            if await self._is_deleted(thread_id):
+                self._deleted.add(thread_id)
+            if session.is_remainder and is_other:
                 self._left_out.add(thread_id)
-        if thread_id in self._left_out or (is_end(command) and _turn_of(command) in self._parts):
+        if thread_id in self._left_out | self._deleted or (is_end(command) and _turn_of(command) in self._parts):
             return None
         command = replace(command, at=_past(command.at))
         if isinstance(command, c.CreateThread):

@@ -93,7 +93,7 @@ class QwenThread:
             if subtype and self.writer.turn_id:
                 yield from self.writer.say(id, "user", text, at)
             elif text and not self.writer.knows(id):
-                yield from self._end_turn(at, is_open=False)
+                yield from self._end_turn(None, is_open=False)
                 yield from self.writer.start(id, text, at)
         elif kind == "assistant":
             yield from self._answer(id, record, parts, at)
