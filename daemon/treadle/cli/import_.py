@@ -109,19 +109,23 @@ def _since(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    from treadle.cli import histories
-
     if options.all:
-        return histories.import_tools(options, data_dir_of(options), [*TOOLS])
-    return histories.show_overview(options, data_dir_of(options))
+        from treadle.cli.histories import import_tools
+
+        return import_tools(options, data_dir_of(options), [*TOOLS])
+    from treadle.cli.import_table import show_overview
+
+    return show_overview(options, data_dir_of(options))
 
 
 def run_tool(options: argparse.Namespace) -> int:
-    from treadle.cli import histories
-
     if options.hook:
-        return histories.run_hook(options, data_dir_of(options))
-    return histories.import_tools(options, data_dir_of(options), [options.tool])
+        from treadle.cli.import_hook import run_hook
+
+        return run_hook(options, data_dir_of(options))
+    from treadle.cli.histories import import_tools
+
+    return import_tools(options, data_dir_of(options), [options.tool])
 
 
 def run_acp(options: argparse.Namespace) -> int:
