@@ -15,23 +15,24 @@ TEXTS = 400  # different texts: generating each word by itself would take longer
 
 
 class Texts:
-    """Texts of random words, of about a length."""
+    """Texts of random words, of about a length. written: characters of all of them."""
 
     def __init__(self, seed: int) -> None:
+        self.written = 0
         self._random = random.Random(seed)
         self._pool = [" ".join(self._random.choices(WORDS, k=40)) + f" {number:x}." for number in range(TEXTS)]
 
     def __call__(self, length: int) -> str:
-        size = max(1, length // 230)
-        return "\n".join(self._random.choices(self._pool, k=size))
+        text = "\n".join(self._random.choices(self._pool, k=max(1, length // 230)))
+        self.written += len(text)
+        return text
 
     def length(self, least: int, most: int) -> int:
         return int(least * (most / least) ** self._random.random())
 
 
-def records(session: str, size: int, seed: int) -> Iterator[bytes]:
+def records(session: str, size: int, texts: Texts) -> Iterator[bytes]:
     """The lines of one session of about this size."""
-    texts = Texts(seed)
     written = second = 0
     last: str | None = None
 
@@ -68,15 +69,18 @@ def records(session: str, size: int, seed: int) -> Iterator[bytes]:
         yield said({"type": "text", "text": texts(1_200)}, stop="end_turn")
 
 
-def write_sessions(home: Path, total: int, each: int) -> int:
-    """Fill a folder of Claude Code with this many bytes, in sessions of a size; return how many bytes it has."""
+def write_sessions(home: Path, total: int, each: int) -> tuple[int, int]:
+    """Fill a folder of Claude Code with this many bytes, in sessions of a size; return how many bytes it has, and how
+    many of them are text."""
     folder = home / "projects" / "-work-shop"
     folder.mkdir(parents=True, exist_ok=True)
-    written = number = 0
+    written = text = number = 0
     while written < total:
+        texts = Texts(number)
         session = f"{number:08x}-0000-4000-8000-{number:012x}"
         with (folder / f"{session}.jsonl").open("wb") as file:
-            file.writelines(records(session, min(each, total - written), number))
+            file.writelines(records(session, min(each, total - written), texts))
             written += file.tell()
+        text += texts.written
         number += 1
-    return written
+    return written, text

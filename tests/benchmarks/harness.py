@@ -54,6 +54,7 @@ class Sizes:
     first_chunks: int = 20
     subscriptions: int = 50
     idle_seconds: float = 18.0
+    imported: float = 100  # MB
 
 
 QUICK = Sizes(
@@ -80,6 +81,7 @@ QUICK = Sizes(
     first_chunks=2,
     subscriptions=5,
     idle_seconds=0.5,
+    imported=0.5,
 )
 
 
