@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.claude_sessions import MIB, write_sessions
+from benchmarks.rows_import import peak_bytes
 from histories import (
     CART,
     SHOP,
@@ -31,6 +33,7 @@ from histories import (
     write_opencode_rows,
 )
 from import_kills import events_of, importing, kill_imports
+from scripted import linux_only
 from treadle.cli.import_ import TOOLS
 from treadle.transfer.sources.catalog import FILE_NAME as CATALOG
 from treadle.transfer.sources.tools import SOURCES
@@ -234,6 +237,7 @@ def test_what_is_appended_is_imported_and_what_was_there_is_not_submitted_again(
     assert (report["threads"], report["turns"], report["events"]) == (0, 1, 4)
     assert user.texts()[-2:] == ["And the price?", "Fine."]
     assert user.take("claude")["unchanged"] == 1
+    assert user.treadle("verify").returncode == 0
 
 
 @pytest.mark.parametrize("tool", FILES)
@@ -379,23 +383,44 @@ def test_an_import_that_is_killed_at_random_moments_gives_the_same_log(tmp_path:
     assert report.kills == KILLS
 
 
-def test_ctrl_c_ends_an_import_cleanly(user: User) -> None:
-    fifo = user.home / "fifo"
-    os.mkfifo(fifo)
-    with following(user, "claude", wait=False) as process:
-        assert process.stderr is not None
-        while "following" not in process.stderr.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, "Traceback" in err) == (130, False)
+def test_ctrl_c_ends_an_import_cleanly_and_says_what_was_imported(user: User) -> None:
+    home = user.home / ".claude"
+    write_sessions(home, 12 * MIB, 12 * MIB)
+    command = [*TREADLE, "import", "claude", str(home), "--data-dir", str(user.data_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "importing" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert re.search(r"\d new thread", out)
+    assert importing("claude", home, user.data_dir).wait(PATIENCE) == 0
+    alone = user.data_dir.with_name("alone")
+    assert importing("claude", home, alone).wait(PATIENCE) == 0
+    assert events_of(user.data_dir) == events_of(alone)
+
+
+@linux_only
+def test_the_memory_of_an_import_does_not_depend_on_the_size_of_a_session(tmp_path: Path) -> None:
+    peaks = []
+    for size in (2, 24):
+        home, data_dir = tmp_path / f"{size}", tmp_path / f"data-{size}"
+        write_sessions(home, size * MIB, size * MIB)
+        process, peak = importing("claude", home, data_dir), 0
+        while process.poll() is None:
+            peak = max(peak, peak_bytes(process.pid))
+        assert process.returncode == 0
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 30 * MIB
+    assert peaks[1] < 150 * MIB
 
 
 # Following
 
 
 @contextmanager
-def following(user: User, *arguments: str, wait: bool = True) -> Iterator["subprocess.Popen[str]"]:
+def following(user: User, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """An import that follows what is written."""
     (user.home / ".claude" / "projects" / "-work-shop").mkdir(parents=True, exist_ok=True)
     command = [*TREADLE, "import", *arguments, "--follow", "--data-dir", str(user.data_dir)]
@@ -404,7 +429,7 @@ def following(user: User, *arguments: str, wait: bool = True) -> Iterator["subpr
     )
     try:
         assert process.stderr is not None
-        while wait and "following" not in process.stderr.readline():
+        while "following" not in process.stderr.readline():
             pass
         yield process
     finally:

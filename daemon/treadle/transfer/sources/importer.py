@@ -28,8 +28,8 @@ from treadle.transfer.sources.thread_writer import NO_END
 from treadle.transfer.turns import is_end
 
 STILL_GOING = 600.0  # seconds after the last change of a session in which a turn without an end may still get one
-ENOUGH = 200  # commands of whole turns that are worth a transaction
-ENOUGH_BYTES = 512 * 1024
+ENOUGH = 50  # commands of whole turns that are worth a transaction
+ENOUGH_BYTES = 64 * 1024
 BATCH = 4_000  # commands in one transaction: a turn with more is in several
 BATCH_BYTES = 4 * 1024 * 1024
 PARTS = 100  # turns that continue one
