@@ -229,9 +229,8 @@ async def test_what_a_compaction_of_codex_repeats_is_not_said_again(codex_home: 
     write(rollout(codex_home.home), [*codex_cart(), compacted, *of.turn("t3", "And the price?", "Fine.")])
     await codex_home.take()
     said = [text for _, text in await codex_home.texts(f"codex:{CART}")]
-    assert said == [
-        "Why is the cart empty?", "It is never filled.", "Why is the cart empty?", "As I said.", "And the price?", "Fine.",
-    ]  # fmt: skip
+    assert said[:2] == ["Why is the cart empty?", "It is never filled."]
+    assert said[2:] == ["Why is the cart empty?", "As I said.", "And the price?", "Fine."]
     kinds = [a["kind"] for a in (await codex_home.activities(f"codex:{CART}")).values()]
     assert kinds.count("compaction") == 1
 

@@ -1,7 +1,7 @@
 """`make soak`: tests the promises of docs/reliability.md for a given time; prints what was tried and what was lost.
 
-Each part gets a share of the minutes, except the kills of agents and of imports, which are counted. The exit status is 0 only if
-nothing was lost.
+Each part gets a share of the minutes, except the kills of agents and of imports, which are counted. The exit status is
+0 only if nothing was lost.
 """
 
 import argparse
