@@ -4,6 +4,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from treadle.core.engine import Engine
+from treadle.core.engine import Engine, Overloaded
 from treadle.domain import commands as c
 from treadle.store.ports import Reads
 from treadle.store.sqlite.database import FileLock
@@ -123,7 +124,8 @@ class HistoryImport:
                 done += session.size
                 report.read, report.read_size = report.read + 1, done
                 self._show(done, total)
-            report.gone = await self._gone(source, folders, sessions)
+            if selection.has_all:
+                report.gone = await self._gone(source, folders, sessions)
         finally:
             report.seconds = time.monotonic() - began
 
@@ -139,16 +141,18 @@ class HistoryImport:
             is_listed = time.monotonic() >= listed
             if is_listed:
                 began = time.monotonic()
-                sessions = [
-                    (source, session, report)
-                    for source, folders, report in work
-                    for session in discovered(source, folders, selection, report.source, self._catalog)
-                ]
+                with suppress(OSError):  # a folder that went away while it was listed may be back next time
+                    sessions = [
+                        (source, session, report)
+                        for source, folders, report in work
+                        for session in discovered(source, folders, selection, report.source, self._catalog)
+                    ]
                 listed = time.monotonic() + max(LIST_EVERY, 20 * (time.monotonic() - began))
             for index, (source, session, report) in enumerate(sessions):
                 if not is_listed and time.time() - session.modified > FOLLOWED:
                     continue
-                session = _as_now(session)
+                with suppress(OSError):
+                    session = _as_now(session)
                 sessions[index] = source, session, report
                 if not self._catalog.is_current(session):
                     before = report.imported.events
@@ -172,13 +176,18 @@ class HistoryImport:
         importer = self._importer(source, report)
         can_continue = source.opened is not None and session.path.suffix == ".jsonl" and not session.is_remainder
         async with FileLock(self._data_dir / LOCK).held():
-            taken = await importer.take(
-                session,
-                report.source,
-                after=self._catalog.reached(session).position,
-                read=self._reader(source, report.source) if is_followed and can_continue else None,
-                is_followed=is_followed,
-            )
+            try:
+                taken = await importer.take(
+                    session,
+                    report.source,
+                    after=self._catalog.reached(session).position,
+                    read=self._reader(source, report.source) if is_followed and can_continue else None,
+                    is_followed=is_followed,
+                )
+            except Overloaded as error:
+                self._open.pop(session.path, None)
+                report.imported.failed.append(f"{session.path}: {error}")
+                return
         if not taken.is_failed:
             is_open = taken.is_open or bool(taken.left_out)
             self._catalog.note(session, taken.position, session.modified + STILL_GOING if is_open else 0.0)

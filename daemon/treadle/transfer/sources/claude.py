@@ -99,7 +99,8 @@ def _sessions(path: Path, parent: str | None = None) -> list[ToolSession]:
     folder = next((f for record in head if (f := as_text(record.get("cwd"), ""))), None)
     oldest = next((t for record in head if (t := time_of(record.get("timestamp")))), None)
     id = path.stem
-    if not id.startswith("agent-"):
+    is_side = parent is not None or any(record.get("isSidechain") or record.get("agentId") for record in head)
+    if not (id.startswith("agent-") and is_side):
         first = next((uuid for record in head if (uuid := as_text(record.get("uuid"), ""))), id)
         return [_described(path, id, folder=folder, oldest=oldest, begins_as=first)]
     parent = parent or next((s for record in head if (s := as_text(record.get("sessionId"), ""))), "unknown")

@@ -18,6 +18,11 @@ class Selection(Struct, frozen=True, kw_only=True):
     since: float = 0.0
     session: str | None = None
 
+    @property
+    def has_all(self) -> bool:
+        """Whether every session that is found is wanted."""
+        return (self.project, self.since, self.session) == (None, 0.0, None)
+
     def has(self, session: ToolSession) -> bool:
         """Whether a session is wanted."""
         if session.modified < self.since or self.session not in (None, session.id, session.thread_id):
