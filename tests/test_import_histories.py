@@ -489,6 +489,24 @@ def test_a_turn_that_is_open_when_following_ends_is_interrupted_and_continued_by
     assert [turn["id"] for turn in user.thread()["turns"]] == ["u1", "u1:2", "u3"]
 
 
+def test_a_file_that_is_written_anew_while_it_is_followed_is_read_anew(user: User) -> None:
+    path = user.write(SHOP_FILE, claude_shop(), is_old=False)
+    with following(user, "claude") as process, serving(user.data_dir) as daemon:
+        daemon.result("subscription/open", {"topic": "events"})
+        of = Claude()
+        of.second = 20
+        append(path, of.user("u8", "And the price?"), of.assistant("a8", text("Fine.")))
+        heard(daemon, "Fine.")
+        of.second = 40
+        longer = [of.user("u9", "Something else " * 100), of.assistant("a9", text("Else."))]
+        path.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in [*longer, *claude_shop()]))
+        heard(daemon, "Else.")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+    assert sorted(user.texts())[:2] == ["And the price?", "Else."]
+    assert len(user.texts()) == 8
+
+
 # As a hook
 
 

@@ -63,10 +63,10 @@ class OpenFile:
         self._conversation = source.opened(session, report, full)
         self._position, self._inode = 0, session.path.stat().st_ino
 
-    def is_same(self, path: Path) -> bool:
-        """Whether the file was only appended to."""
+    def is_same(self, path: Path, after: int) -> bool:
+        """Whether the file was only appended to. after: what the log has of it; 0 if it begins otherwise now."""
         found = path.stat()
-        return found.st_ino == self._inode and found.st_size >= self._position
+        return found.st_ino == self._inode and found.st_size >= self._position and bool(after or not self._position)
 
     def commands(self) -> Iterator[c.Command]:
         """The commands of what is new, and of the end if this is the end."""
@@ -128,6 +128,7 @@ class HistoryImport:
                 report.gone = await self._gone(source, folders, sessions)
         finally:
             report.seconds = time.monotonic() - began
+            self._importer(source, report).progress = lambda position: None
 
     async def follow(
         self,
@@ -145,7 +146,7 @@ class HistoryImport:
                     sessions = [
                         (source, session, report)
                         for source, folders, report in work
-                        for session in discovered(source, folders, selection, report.source, self._catalog)
+                        for session in discovered(source, folders, selection, SourceReport(), self._catalog)
                     ]
                 listed = time.monotonic() + max(LIST_EVERY, 20 * (time.monotonic() - began))
             for index, (source, session, report) in enumerate(sessions):
@@ -174,31 +175,34 @@ class HistoryImport:
 
     async def _take(self, source: Source, session: ToolSession, report: HistoryReport, *, is_followed: bool) -> None:
         importer = self._importer(source, report)
+        after = self._catalog.reached(session).position
         can_continue = source.opened is not None and session.path.suffix == ".jsonl" and not session.is_remainder
         async with FileLock(self._data_dir / LOCK).held():
             try:
                 taken = await importer.take(
                     session,
                     report.source,
-                    after=self._catalog.reached(session).position,
-                    read=self._reader(source, report.source) if is_followed and can_continue else None,
+                    after=after,
+                    read=self._reader(source, report.source, after) if is_followed and can_continue else None,
                     is_followed=is_followed,
                 )
             except Overloaded as error:
                 self._open.pop(session.path, None)
                 report.imported.failed.append(f"{session.path}: {error}")
                 return
-        if not taken.is_failed:
+        if taken.is_failed:
+            self._open.pop(session.path, None)
+        else:
             is_open = taken.is_open or bool(taken.left_out)
             self._catalog.note(session, taken.position, session.modified + STILL_GOING if is_open else 0.0)
         await self._write_catalog(WRITE_EVERY)
 
-    def _reader(self, source: Source, report: SourceReport) -> Callable[[ToolSession], Iterator[c.Command]]:
-        """Reads a file from where it was read to last, if it is one of the last that were."""
+    def _reader(self, source: Source, report: SourceReport, after: int) -> Callable[[ToolSession], Iterator[c.Command]]:
+        """Reads a file from where it was read to last, if it is one of the last that were, and was not written anew."""
 
         def read(session: ToolSession) -> Iterator[c.Command]:
             opened = self._open.pop(session.path, None)
-            if opened is None or not opened.is_same(session.path):
+            if opened is None or not opened.is_same(session.path, after):
                 opened = OpenFile(source, session, report, self._full)
             self._open[session.path] = opened
             if len(self._open) > MOST_OPEN:
