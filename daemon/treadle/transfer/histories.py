@@ -61,7 +61,7 @@ class OpenFile:
         assert source.opened is not None
         self._source, self._session, self._report = source, session, report
         self._conversation = source.opened(session, report, full)
-        self._position, self._inode = 0, session.path.stat().st_ino
+        self._position, self._tail, self._inode = 0, b"", session.path.stat().st_ino
 
     def is_same(self, path: Path, after: int) -> bool:
         """Whether the file was only appended to. after: what the log has of it; 0 if it begins otherwise now."""
@@ -70,9 +70,10 @@ class OpenFile:
 
     def commands(self) -> Iterator[c.Command]:
         """The commands of what is new, and of the end if this is the end."""
+        self._report.tail = self._tail
         for record in read_records(self._session.path, self._report, self._source.rescue, self._position):
             yield from self._conversation.feed(record)
-        self._position = self._report.position
+        self._position, self._tail = self._report.position, self._report.tail
         yield from copy.deepcopy(self._conversation, {id(self._report): self._report}).end()
 
 
@@ -194,7 +195,7 @@ class HistoryImport:
             self._open.pop(session.path, None)
         else:
             is_open = taken.is_open or bool(taken.left_out)
-            self._catalog.note(session, taken.position, session.modified + STILL_GOING if is_open else 0.0)
+            self._catalog.note(session, taken, session.modified + STILL_GOING if is_open else 0.0)
         await self._write_catalog(WRITE_EVERY)
 
     def _reader(self, source: Source, report: SourceReport, after: int) -> Callable[[ToolSession], Iterator[c.Command]]:

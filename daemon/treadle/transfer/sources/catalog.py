@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from treadle.transfer.sources.importer import Taken
 from treadle.transfer.sources.lines import is_file
 from treadle.transfer.sources.source import Describe, SourceReport, ToolSession, stamp_of
 
 FILE_NAME = "imports.json"
-VERSION = 1  # of the file, and of what the sources make of a record
-CHECKED = 64  # bytes before a position that show that the file is still the same
+VERSION = 2  # of the file, and of what the sources make of a record
 
 
 class DescribedFile(Struct, array_like=True):
@@ -31,12 +31,13 @@ class DescribedFile(Struct, array_like=True):
 
 
 class Reached(Struct, array_like=True):
-    """How far a session is imported. stamp: of the session. position: the log has everything before it. check: of what
-    is before it. until: when the turn that may still get an end is imported without one, in seconds since 1970; 0 if
-    there is none."""
+    """How far a session is imported. stamp: of the session. position: the log has everything before it. check: of so
+    many bytes before it. until: when the turn that may still get an end is imported without one, in seconds since
+    1970; 0 if there is none."""
 
     stamp: str = ""
     position: int = 0
+    checked: int = 0
     check: str = ""
     until: float = 0.0
 
@@ -70,7 +71,7 @@ class Catalog:
     def reached(self, session: ToolSession) -> Reached:
         """How far the session is imported; from the beginning if its file was written anew."""
         reached = self._content.reached.get(_key(session), Reached())
-        if reached.position and reached.stamp != session.stamp and reached.check != _check(session, reached.position):
+        if reached.position and reached.stamp != session.stamp and reached.check != _check(session, reached):
             return Reached()
         return reached
 
@@ -80,9 +81,14 @@ class Catalog:
         is_same = reached is not None and session.stamp != "" and reached.stamp == session.stamp
         return is_same and (not reached.until or time.time() < reached.until)  # type: ignore[union-attr]
 
-    def note(self, session: ToolSession, position: int, until: float = 0.0) -> None:
-        """The log has what the session held when it was discovered."""
-        self._content.reached[_key(session)] = Reached(session.stamp, position, _check(session, position), until)
+    def note(self, session: ToolSession, taken: Taken, until: float = 0.0) -> None:
+        """The log has what was taken of the session.
+
+        The bytes that are compared later are those that were read: the file may be another one by now.
+        """
+        is_checked = session.path.suffix == ".jsonl" and taken.position > 0
+        position, tail = (taken.position, taken.tail) if is_checked else (0, b"")
+        self._content.reached[_key(session)] = Reached(session.stamp, position, len(tail), _digest(tail), until)
 
     def write(self, sequence: int) -> None:
         """Replace the file. Without it the next import only takes longer: a full disk is no failure."""
@@ -136,15 +142,17 @@ def _key(session: ToolSession) -> str:
     return f"{session.path}\n{session.id}"
 
 
-def _check(session: ToolSession, position: int) -> str:
-    if not position or session.path.suffix != ".jsonl":
-        return ""
+def _check(session: ToolSession, reached: Reached) -> str:
     try:
         with session.path.open("rb") as stream:
-            stream.seek(max(0, position - CHECKED))
-            return hashlib.sha256(stream.read(min(position, CHECKED))).hexdigest()[:32]
+            stream.seek(reached.position - reached.checked)
+            return _digest(stream.read(reached.checked))
     except OSError:
         return ""
+
+
+def _digest(tail: bytes) -> str:
+    return hashlib.sha256(tail).hexdigest()[:32]
 
 
 def _decoded(kind: type, value: Any) -> Any:

@@ -52,13 +52,15 @@ class Imported(Struct):
 
 
 class Taken(Struct):
-    """How far a session was imported. position: the log has what is before it. is_open: its last turn has no end yet.
-    left_out: where the turns begin that were left out. is_failed: it could not be read to its end."""
+    """How far a session was imported. position: the log has what is before it. tail: the last bytes before it. is_open:
+    its last turn has no end yet. left_out: where the turns begin that were left out, with the tail before each.
+    is_failed: it could not be read to its end."""
 
     position: int
+    tail: bytes = b""
     is_open: bool = False
     is_failed: bool = False
-    left_out: list[int] = []
+    left_out: list[tuple[int, bytes]] = []
 
 
 class Importer:
@@ -99,7 +101,7 @@ class Importer:
         if read is None:
             self._parts.clear()
         is_recent = time.time() - session.modified < STILL_GOING
-        began: dict[Turn, int] = {}
+        began: dict[Turn, tuple[int, bytes]] = {}
         taken = Taken(0)
         batch: list[Any] = []
         size = 0
@@ -109,7 +111,7 @@ class Importer:
                 if report.position < after and not isinstance(command, c.CreateThread):
                     continue
                 if isinstance(command, c.StartTurn):
-                    began[_turn_of(command)] = report.position
+                    began[_turn_of(command)] = report.position, report.tail
                 is_open = is_recent and isinstance(command, c.InterruptTurn) and command.reason == NO_END
                 if is_open and is_followed:
                     self.open_turns[_turn_of(command)] = None
@@ -123,7 +125,7 @@ class Importer:
                     batch = self._without_turn(batch)
                     taken.is_open = True
                     if not batch or _turn_of(batch[-1]) != _turn_of(command):
-                        taken.left_out.append(began.get(_turn_of(command), 0))
+                        taken.left_out.append(began.get(_turn_of(command), (0, b"")))
                 # What continues an ended turn must come before the turns after it.
                 enough = 1 if before is not None or session.is_remainder else ENOUGH
                 is_enough = is_end(command) and (len(batch) >= enough or size >= ENOUGH_BYTES)
@@ -135,7 +137,7 @@ class Importer:
             self.imported.failed.append(str(error))
             taken.is_failed = True
         await self._submit(session, batch)
-        taken.position = min([report.position, *taken.left_out])
+        taken.position, taken.tail = min([(report.position, report.tail), *taken.left_out])
         return taken
 
     async def leave(self) -> None:

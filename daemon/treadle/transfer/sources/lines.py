@@ -16,6 +16,7 @@ from treadle.transfer.sources.source import Conversation, Describe, SourceReport
 
 MAX_LINE = 16 * 1024 * 1024  # bytes; a longer line is skipped
 MAX_FILE = 64 * 1024 * 1024  # bytes of a file that is one JSON text
+TAIL = 64  # bytes before a position that show that a file is still the same
 MAX_SMALL = 1024 * 1024  # bytes of a file with settings or names
 COMPRESSED = "compressed with Zstandard: install treadle[zstd] to read it"
 HEAD_LINES = 40  # in which discovery looks for the folder and the first time of a session
@@ -53,14 +54,18 @@ def read_records(
     """Yield the objects of a file of JSON Lines, from a position on, and count what is not one. Raises OSError.
 
     An unfinished last line is not counted: the tool is writing it. At the end, the position is that of the next line.
+    Where it starts at one, the report has the tail before that.
     """
     report.position = end = start
+    tail = report.tail = report.tail if start else b""
     with closing(open_lines(path)) as stream:
         if start:
             stream.seek(start)
         for number, line, size in _lines(stream, report, path):
             is_whole = line.endswith(b"\n")
-            report.position, end = end, start + size if is_whole else end
+            report.position, report.tail = end, tail
+            if is_whole:
+                end, tail = start + size, line[-TAIL:]
             record = read_json(line)
             if record is None and is_whole and (rest := rescue(line)) is not None:
                 report.skip("a cut record", f"{path}:{number}")
@@ -72,7 +77,7 @@ def read_records(
                 report.skip(
                     "a line that is not JSON" if record is None else "a line that is not an object", f"{path}:{number}"
                 )
-        report.position = end
+        report.position, report.tail = end, tail
 
 
 def read_lines(

@@ -59,11 +59,12 @@ class ToolSession(Struct, frozen=True, kw_only=True):
 
 class SourceReport(Struct):
     """What was read. records: how many. position: in the file that is being read, of the record that is next or being
-    mapped. skipped, cut, unknown: how many of each kind were not kept, kept in part, or kept as
-    activities because this release does not know them. named: the first skipped lines and files, one by one."""
+    mapped. tail: the last bytes before it. skipped, cut, unknown: how many of each kind were not kept, kept in part, or
+    kept as activities because this release does not know them. named: the first skipped lines and files, one by one."""
 
     records: int = 0
     position: int = 0
+    tail: bytes = b""
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
     cut: Counter[str] = msgspec.field(default_factory=Counter)
     unknown: Counter[str] = msgspec.field(default_factory=Counter)
