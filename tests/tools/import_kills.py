@@ -85,12 +85,15 @@ def kill_imports(folder: Path, kills: int, seed: int) -> Report:
 def _kill_until_done(
     homes: dict[str, Path], data_dir: Path, kills: int, longest: float, chance: random.Random, report: Report
 ) -> None:
-    """Import each history, and kill that import until one comes to its end or there were enough kills."""
+    """Import each history, and kill that import until one comes to its end or there were enough kills.
+
+    Not in the first third of its time, in which Python starts.
+    """
     for tool, home in homes.items():
         while True:
             process = importing(tool, home, data_dir)
             try:
-                limit = chance.uniform(0, longest) if report.kills < kills else PATIENCE
+                limit = chance.uniform(longest / 3, longest) if report.kills < kills else PATIENCE
                 if process.wait(limit) == 0:
                     break
                 report.problems.append(f"the import ended with {process.returncode}")
