@@ -112,7 +112,7 @@ def test_version_prints_the_version() -> None:
         (["serve", "--durability", "none"], "--durability: invalid choice: 'none'"),
         (["serve", "--log-level", "loud"], "--log-level: invalid choice: 'loud'"),
         (["serve", "--log-file", "/no/such/folder/log"], "/no/such/folder/log cannot be written: No such file"),
-        (["import"], "required: FORMAT"),
+        (["import", "--since", "soon"], "--since: 'soon' is neither an age"),
         (["import", "acp"], "required: FILE"),
         (["import", "csv", "x"], "invalid choice: 'csv'"),
     ],

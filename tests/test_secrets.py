@@ -303,6 +303,7 @@ ALLOWED_CALLS = [
     ("agents/environment.py", "Popen"),  # asks the user's shell: a list of constant arguments
     ("cli/pager.py", "Popen"),  # the pager of the user's settings of git, by a shell as git does
     ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
+    ("cli/import_hook.py", "fork"),  # likewise, before it imports anything that starts one
 ]
 FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),

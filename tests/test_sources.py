@@ -64,7 +64,7 @@ async def test_a_session_of_claude_code_becomes_a_thread(claude_home: Imports) -
     }
     assert (rows["thread"]["createdAt"], rows["thread"]["updatedAt"]) == (at(2), at(8))
     assert [(t["id"], t["startedAt"], t["endedAt"], t["stopReason"]) for t in rows["turns"]] == [
-        ("u1", at(2), at(7), "end_turn"),
+        ("u1", at(2), at(6), "end_turn"),
         ("u3", at(7), at(8), "end_turn"),
     ]
     assert rows["turns"][0]["usage"] == {

@@ -57,6 +57,7 @@ class Sizes:
     checkpoints: int = 20
     subscriptions: int = 50
     idle_seconds: float = 18.0
+    imported: float = 100  # MB
 
 
 QUICK = Sizes(
@@ -86,6 +87,7 @@ QUICK = Sizes(
     checkpoints=2,
     subscriptions=5,
     idle_seconds=0.5,
+    imported=0.5,
 )
 
 

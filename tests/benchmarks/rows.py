@@ -5,6 +5,7 @@ from typing import Final
 from benchmarks import rows_agents as agents
 from benchmarks import rows_checkpoints as checkpoints
 from benchmarks import rows_commands as commands
+from benchmarks import rows_import as imports
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
 from benchmarks import rows_reads as reads
@@ -58,5 +59,10 @@ ROWS: Final = (
         2.5, 2.5, processes.idle_and_disk),
     Row("disk: tool results", "the same, 3,000 results of 2.4 kB, each told as pending, running and completed", "≤",
         2.2, 2.2, commands.tool_results),
+    Row("import", "MB of sessions of Claude Code imported for each second of CPU", "≥", 8, 20, imports.imports, "MB/s"),
+    Row("import: memory", "the most memory that the import had resident", "≤", 150, 80, imports.imports, "MiB"),
+    Row("import: disk", "bytes of log, tables and indexes ÷ bytes of text", "≤", 2.2, 2.0, imports.imports),
+    Row("import: again", "seconds of a second import, which adds nothing", "≤", 2, 0.5, imports.imports, "s"),
+    Row("import: beside", "dispatch p50 of a daemon during the import", "≤", 10, 3, imports.imports, "ms"),
     Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
 )  # fmt: skip

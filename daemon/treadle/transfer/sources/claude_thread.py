@@ -135,7 +135,7 @@ class ClaudeThread:
         parent = as_text(record.get("parentUuid"), "")
         left = self._asked.get(parent)
         self._is_rewound = left is not None
-        yield from self._end_turn(at, is_open=False)
+        yield from self._end_turn(None, is_open=False)
         yield from self.writer.start(id, text, at)
         if parent:
             self._asked[parent] = id
