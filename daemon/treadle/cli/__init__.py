@@ -18,6 +18,7 @@ COMMANDS = (
         "rules",
         "checkpoints",
         "serve",
+        "acp",
         "call",
         "threads",
         "show",
