@@ -76,18 +76,23 @@ class Tee:
                 self._lost[sender] += len(data)
                 return
             if self._lost[sender]:
-                self._waiting.append(lost(at, sender, self._lost[sender]))
-                self._lost[sender] = 0
-            self._waiting.append(encoded(at, sender, data))
-            self._bytes += len(data)
+                self._put_lost(at, sender)
+            record = encoded(at, sender, data)
+            self._waiting.append(record)
+            self._bytes += len(record)
             self._changed.notify()
+
+    def _put_lost(self, at: float, sender: int) -> None:
+        record = lost(at, sender, self._lost[sender])
+        self._waiting.append(record)
+        self._bytes += len(record)
+        self._lost[sender] = 0
 
     def end(self) -> None:
         """Nothing more comes."""
         with self._changed:
-            for sender, count in self._lost.items():
-                if count:
-                    self._waiting.append(lost(time.time(), sender, count))
+            for sender in [sender for sender, count in self._lost.items() if count]:
+                self._put_lost(time.time(), sender)
             self._ended = True
             self._changed.notify()
 
@@ -107,7 +112,6 @@ class Tee:
                 with self._changed:
                     self._bytes -= len(record)
             written()
-        written()
 
     def _next(self) -> list[bytes]:
         with self._changed:

@@ -26,6 +26,8 @@ LINGER = 0.05  # seconds that a delta may wait to be merged
 async def record(folder: Path, about: dict[str, str | None], data_dir: Path, woken: int) -> None:
     """Record into the data directory what comes into this folder. woken: see launch."""
     more = _More(woken)
+    if not await more.wait() and not more.begun:
+        return
     recording = asyncio.create_task(_record(folder, about, data_dir, more))
     ended = asyncio.create_task(more.ended.wait())
     await asyncio.wait([recording, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -37,7 +39,6 @@ async def record(folder: Path, about: dict[str, str | None], data_dir: Path, wok
 
 
 async def _record(folder: Path, about: dict[str, str | None], data_dir: Path, more: "_More") -> None:
-    await more.begun.wait()
     failure = ""
     lock: int | None = None
     spool: SpoolReader | None = None
@@ -77,7 +78,7 @@ class _More:
     def __init__(self, woken: int) -> None:
         self._woken = woken
         self._changed = asyncio.Event()
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        self.begun, self.ended = False, asyncio.Event()
         os.set_blocking(woken, False)
         asyncio.get_running_loop().add_reader(woken, self._read)
 
@@ -90,7 +91,7 @@ class _More:
 
     def _read(self) -> None:
         if os.read(self._woken, 65_536):
-            self.begun.set()
+            self.begun = True
         else:
             asyncio.get_running_loop().remove_reader(self._woken)
             self.ended.set()
