@@ -108,6 +108,12 @@ class Editor:
     def prompt(self, session: str, text: str) -> Json:
         return self.call("session/prompt", sessionId=session, prompt=[{"type": "text", "text": text}])
 
+    def wait(self) -> int:
+        """Wait until the agent ends by itself; its exit status."""
+        assert self.process.stdout
+        self.process.stdout.read()
+        return self.leave()
+
     def leave(self) -> int:
         """Close the agent's input; the exit status of what was started."""
         assert self.process.stdin

@@ -38,6 +38,11 @@ def outcome(command: Sequence[str], given: bytes = b"", **options: Any) -> tuple
     return done.returncode, done.stdout, done.stderr
 
 
+def started(command: Sequence[str], **options: Any) -> Any:
+    """A process with pipes."""
+    return subprocess.Popen(command, **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options})
+
+
 @pytest.mark.parametrize("given", LINES.values(), ids=LINES)
 def test_every_byte_passes_in_both_directions(data_dir: Path, given: bytes) -> None:
     assert outcome(behind(data_dir, CAT), given) == outcome(CAT, given) == (0, given, b"")
@@ -88,13 +93,12 @@ def test_an_agent_finds_what_it_would_find_without(
 
 
 def test_the_process_that_was_started_is_the_agent(data_dir: Path) -> None:
-    with subprocess.Popen(behind(data_dir, ("sh", "-c", "echo $$; cat")), **PIPES) as process:
+    with started(behind(data_dir, ("sh", "-c", "echo $$; cat"))) as process:
         assert process.stdout.readline() == b"%d\n" % process.pid
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
 
 
-PIPES: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL, signal.SIGUSR1]
 TRAP = "trap 'echo told; exit 7' INT TERM HUP USR1; echo ready; while :; do read -r line; done"
 
@@ -104,7 +108,7 @@ TRAP = "trap 'echo told; exit 7' INT TERM HUP USR1; echo ready; while :; do read
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_a_signal_reaches_the_agent(data_dir: Path, agent: Sequence[str], number: int, whole_group: bool) -> None:
     def ended(command: Sequence[str]) -> tuple[int, bytes]:
-        with subprocess.Popen(command, process_group=0, **PIPES) as process:
+        with started(command, process_group=0) as process:
             assert process.stdout.readline() == b"ready\n"
             if whole_group:
                 os.killpg(process.pid, number)
@@ -133,7 +137,7 @@ def test_without_a_program_the_usage_is_explained(data_dir: Path) -> None:
 
 def test_the_end_of_the_editor_ends_the_agent_and_all_that_is_ours(data_dir: Path) -> None:
     talks = "import time\nwhile True: print('x', flush=True); time.sleep(0.01)"
-    process = subprocess.Popen(behind(data_dir, (*PYTHON, talks)), stderr=subprocess.PIPE, **PIPES)
+    process = started(behind(data_dir, (*PYTHON, talks)), stderr=subprocess.PIPE)
     with process:
         assert process.stdout.readline() == b"x\n"
         process.stdin.close()
@@ -143,7 +147,7 @@ def test_the_end_of_the_editor_ends_the_agent_and_all_that_is_ours(data_dir: Pat
 
 
 def test_when_the_pipe_is_killed_both_sides_see_the_end_of_the_other(data_dir: Path) -> None:
-    with subprocess.Popen(behind(data_dir, ("sh", "-c", "echo ready; cat; exit 8")), **PIPES) as process:
+    with started(behind(data_dir, ("sh", "-c", "echo ready; cat; exit 8"))) as process:
         assert process.stdout.readline() == b"ready\n"
         for pid in processes_of(data_dir):
             os.kill(pid, signal.SIGKILL)
@@ -154,7 +158,7 @@ def test_when_the_pipe_is_killed_both_sides_see_the_end_of_the_other(data_dir: P
 def test_an_agent_that_reads_slowly_stops_the_editor_and_gets_all(data_dir: Path) -> None:
     waits = "import os, sys\nos.read(2, 1); data = sys.stdin.buffer.read(); print(len(data))"
     hold, release = os.pipe()
-    with subprocess.Popen(behind(data_dir, (*PYTHON, waits)), stderr=hold, **PIPES) as process:
+    with started(behind(data_dir, (*PYTHON, waits)), stderr=hold) as process:
         os.close(hold)
         descriptor = process.stdin.fileno()
         os.set_blocking(descriptor, False)
@@ -177,7 +181,7 @@ def test_an_editor_that_reads_slowly_stops_the_agent_and_gets_all(data_dir: Path
         "while select.select([], [1], [], 1)[1]: n += os.write(1, b'x' * 4096)\n"
         "sys.stderr.write(str(n))"
     )
-    with subprocess.Popen(behind(data_dir, (*PYTHON, writes)), stderr=subprocess.PIPE, **PIPES) as process:
+    with started(behind(data_dir, (*PYTHON, writes)), stderr=subprocess.PIPE) as process:
         written = int(process.stderr.read())  # it ends without being read
         assert 0 < written < 2_000_000
         assert process.wait(PATIENCE) == 0
@@ -188,7 +192,7 @@ def test_an_editor_that_reads_slowly_stops_the_agent_and_gets_all(data_dir: Path
 def test_in_a_terminal_the_agent_has_the_terminal(data_dir: Path) -> None:
     ours, theirs = os.openpty()
     command = behind(data_dir, ("sh", "-c", "test -t 0 && test -t 1 && exit 9"))
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs) as process:
+    with started(command, stdin=theirs, stdout=theirs) as process:
         assert process.wait(PATIENCE) == 9
     os.close(ours)
     os.close(theirs)

@@ -115,6 +115,11 @@ class SessionMapper:
         answered = self._asked.pop((asker, repr(frame.msg.get("id"))), None)
         return [] if answered is None else list(answered(frame.msg))
 
+    def cut_off(self, reason: str) -> list[c.Command]:
+        """Return the commands that interrupt the running turns, of which nothing more is known."""
+        self._asked.clear()
+        return [command for session in self._sessions.values() for command in session.cut_off(reason)]
+
     def end(self, reason: str = NO_END) -> list[c.Command]:
         """Return the commands after the last frame: running turns are interrupted, waiting messages get a turn."""
         return [command for session in self._sessions.values() for command in session.end(reason)]
@@ -150,9 +155,7 @@ class SessionMapper:
 
     def _connect(self, key: tuple[str, str]) -> Commands:
         """A client has started an agent. If that is another one, the answers of the one before never come."""
-        self._asked.clear()
-        for session in self._sessions.values():
-            yield from session.cut_off("the connection to the agent ended")
+        yield from self.cut_off("the connection to the agent ended")
         self._asked[key] = self._introduced
 
     def _introduced(self, answer: Json) -> Commands:

@@ -41,7 +41,7 @@ class Lines:
         """The messages that this record completes. What is missing is told as an update of the agent."""
         line = self._open[record.sender]
         if record.missing:
-            line.parts, line.size, line.broken = [], 0, True
+            line.parts, line.size, line.broken = [], 0, not record.to_line_end
             yield _gap(record.at, record.missing)
             return
         *ends, rest = record.data.split(b"\n")
@@ -67,6 +67,14 @@ class Lines:
                 yield Frame(record.at, "client" if record.sender == EDITOR else "agent", each)
             else:
                 self.skipped += 1
+
+
+def is_gap(frame: Frame) -> bool:
+    """Whether the frame says that something is missing."""
+    params = frame.msg.get("params")
+    return (
+        isinstance(params, dict) and "sessionId" not in params and params.get("update", {}).get("sessionUpdate") == GAP
+    )
 
 
 def _gap(at: float, count: int) -> Frame:

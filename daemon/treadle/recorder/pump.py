@@ -65,6 +65,7 @@ class Tee:
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._lost = {EDITOR: 0, AGENT: 0}
+        self._to_line_end = {EDITOR: False, AGENT: False}
         self._changed = threading.Condition()
         self._ended = False
 
@@ -74,6 +75,7 @@ class Tee:
         with self._changed:
             if self._bytes + len(data) > self._memory:
                 self._lost[sender] += len(data)
+                self._to_line_end[sender] = data.endswith(b"\n")
                 return
             if self._lost[sender]:
                 self._put_lost(at, sender)
@@ -83,7 +85,7 @@ class Tee:
             self._changed.notify()
 
     def _put_lost(self, at: float, sender: int) -> None:
-        record = lost(at, sender, self._lost[sender])
+        record = lost(at, sender, self._lost[sender], self._to_line_end[sender])
         self._waiting.append(record)
         self._bytes += len(record)
         self._lost[sender] = 0

@@ -21,7 +21,7 @@ from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
-from treadle.recorder.lines import Lines
+from treadle.recorder.lines import Lines, is_gap
 from treadle.recorder.spool import SpoolReader
 from treadle.store.ports import DataDirectory
 from treadle.transfer.adding import NotAdded, TurnAdder
@@ -31,6 +31,7 @@ from treadle.transfer.turns import CONNECTION_ENDED, add, is_end, is_outside, jo
 log = logging.getLogger(__name__)
 
 RECENT = 5.0  # seconds for which what was said counts as said now
+GAP_ENDED = "a part of the recording is missing"
 AT_ONCE = 500  # commands that are submitted before the first of them is answered
 
 
@@ -59,6 +60,8 @@ class Recorder:
             last = record.at
             for frame in lines.feed(record):
                 await self._take(mapper.feed(frame), frame.t)
+                if is_gap(frame):  # in which the end of a turn may have been
+                    await self._take(mapper.cut_off(GAP_ENDED), frame.t)
                 _keep_opening(frame, openings, asked)
             if not self._spool.is_at_first_file and mapper.is_quiet and lines.is_between:
                 await self._settle(0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 EDITOR, AGENT = 0, 1
-LOST = 2  # added to the sender
+LOST, TO_LINE_END = 2, 4  # added to the sender
 FILE_BYTES = 8 * 1024 * 1024  # after which the next file is begun
 SPOOL_BYTES = 256 * 1024 * 1024  # of all files of a recording that are not in the log yet
 ABOUT = "about.json"
@@ -25,12 +25,14 @@ HEADER = struct.Struct(">dBI")
 
 
 class SpoolRecord(NamedTuple):
-    """at: in seconds since 1970. sender: EDITOR or AGENT. missing: how many bytes are not there, if so."""
+    """at: in seconds since 1970. sender: EDITOR or AGENT. missing: how many bytes are not there, if so; to_line_end:
+    whether they ended with a line."""
 
     at: float
     sender: int
     data: bytes
     missing: int = 0
+    to_line_end: bool = False
 
 
 def encoded(at: float, sender: int, data: bytes) -> bytes:
@@ -38,9 +40,9 @@ def encoded(at: float, sender: int, data: bytes) -> bytes:
     return HEADER.pack(at, sender, len(data)) + data
 
 
-def lost(at: float, sender: int, count: int) -> bytes:
+def lost(at: float, sender: int, count: int, to_line_end: bool) -> bytes:
     """A record of what is missing."""
-    return HEADER.pack(at, sender + LOST, min(count, 2**32 - 1))
+    return HEADER.pack(at, sender + LOST + TO_LINE_END * to_line_end, min(count, 2**32 - 1))
 
 
 def hold(folder: Path, about: dict[str, str | None]) -> int:
@@ -202,7 +204,7 @@ def _read(file: BinaryIO) -> SpoolRecord | None:
     if len(header) == HEADER.size:
         at, sender, size = HEADER.unpack(header)
         if sender >= LOST:
-            return SpoolRecord(at, sender - LOST, b"", size)
+            return SpoolRecord(at, sender % LOST, b"", size, sender >= TO_LINE_END)
         data = file.read(size)
         if len(data) == size:
             return SpoolRecord(at, sender, data)
