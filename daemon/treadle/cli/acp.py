@@ -27,10 +27,8 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--agent", metavar="NAME", help="the tool that the threads are from (default: what the agent calls itself)"
     )
-    command.add_argument(
-        "--log-file", type=Path, dest="record_log", metavar="FILE", help="write the log of the recording to this file"
-    )
-    command.set_defaults(command=command)
+    command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log of the recording to this file")
+    command.set_defaults(command=command, at_once=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,11 +42,10 @@ def run(options: argparse.Namespace) -> int:
     if os.isatty(0) or "TREADLE_AGENT" in os.environ or _records_itself(program):
         become(program)
     try:
-        data_dir = data_dir_of(options)
         folder = str(Path.cwd())
-    except OSError:  # without a home directory, or in a folder that was deleted
+    except OSError:  # it was deleted
         become(program)
-    recording = _Recording(data_dir, folder, options.agent, options.record_log, options.log_level)
+    recording = _Recording(options, folder)
     launch(program, recording.carry, recording.record)
 
 
@@ -62,13 +59,18 @@ def _records_itself(program: list[str]) -> bool:
 class _Recording:
     """What the two processes beside the agent do. See launch."""
 
-    def __init__(self, data_dir: Path, folder: str, agent: str | None, log_file: Path | None, log_level: str) -> None:
+    def __init__(self, options: argparse.Namespace, folder: str) -> None:
         import os
         import time
 
-        self._data_dir, self._log_file, self._log_level = data_dir, log_file, log_level
-        self._about = {"tool": agent, "folder": folder}
-        self._folder = data_dir / "recordings" / f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
+        self._options = options
+        self._about = {"tool": options.agent, "folder": folder}
+        self._name = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
+
+    @property
+    def _folder(self) -> Path:
+        """Of the files. Found out beside the agent, which does not wait for it."""
+        return data_dir_of(self._options) / "recordings" / self._name
 
     def carry(self, ends: "PipeEnds") -> None:
         import os
@@ -83,17 +85,15 @@ class _Recording:
             with suppress(BlockingIOError, BrokenPipeError):  # it has been woken, or is gone
                 os.write(ends.wake, b"\n")
 
-        pump(ends, SpoolWriter(self._folder, self._about), wake)
+        pump(ends, lambda: SpoolWriter(self._folder, self._about), wake)
 
     def record(self, woken: int) -> None:
         import asyncio
-        import logging
         import os
 
         from treadle.cli.logs import set_up_logging
         from treadle.server.recording import record
 
         os.nice(5)  # the agent and the editor come first
-        logging.root.handlers.clear()  # stderr, which the agent has now
-        set_up_logging(self._log_level, self._log_file)
-        asyncio.run(record(self._folder, self._about, self._data_dir, woken))
+        set_up_logging(self._options.log_level, self._options.log_file)
+        asyncio.run(record(self._folder, self._about, data_dir_of(self._options), woken))

@@ -6,6 +6,7 @@ does not fit there is left out of the copy, which says how much that was.
 
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -16,14 +17,16 @@ from treadle.recorder.spool import AGENT, EDITOR, SpoolWriter, encoded, lost
 
 PIECE = 64 * 1024  # bytes that are read at once
 MEMORY = 32 * 1024 * 1024  # bytes of the copy that may wait to be written
+SWITCH = 0.0001  # seconds after which the thread that copies lets those that carry go on; the default is 50 times that
 RETRY = 0.5  # seconds until a failed write of the copy is tried again
 LAST_TRIES = 4  # after the end of the session
 
 
-def pump(ends: PipeEnds, spool: SpoolWriter, written: Callable[[], None]) -> None:
-    """Carry until both directions have ended. written: called when the spool has more."""
+def pump(ends: PipeEnds, spool: Callable[[], SpoolWriter], written: Callable[[], None]) -> None:
+    """Carry until both directions have ended. spool: opens it. written: called when it has more."""
+    sys.setswitchinterval(SWITCH)
     tee = Tee()
-    copying = threading.Thread(target=tee.write_to, args=(spool, written))
+    copying = threading.Thread(target=lambda: tee.write_to(spool(), written), daemon=True)
     copying.start()
     up = threading.Thread(target=_carry, args=(ends.from_editor, ends.to_agent, lambda data: tee.put(EDITOR, data)))
     up.start()
