@@ -1,5 +1,6 @@
 """`treadle acp` puts what an editor and its agent say into the log, whatever happens to the database meanwhile."""
 
+import json
 import os
 import shutil
 import signal
@@ -207,6 +208,38 @@ def test_what_was_said_without_treadle_is_recorded_when_the_session_is_loaded(da
     with serving(data_dir) as daemon:
         prompts = prompts_of(thread_of(daemon, session))
         assert prompts == ["plain", "tool", "plan", "usage"]
+
+
+STRANGE: list[Json] = [
+    {},
+    {"jsonrpc": "2.0", "id": {"a": []}, "method": 7, "params": "x"},
+    {"id": [], "result": 3},
+    {"method": "session/update"},
+    {"method": "session/update", "params": {"sessionId": 3, "update": []}},
+    {"method": "session/update", "params": {"update": {"sessionUpdate": ["x"], "content": 7}}},
+    {"method": "session/request_permission", "id": "a", "params": {"toolCall": [], "options": {"a": 1}}},
+    {"method": "$/cancel_request", "params": {"requestId": {"b": None}}},
+    {"method": "session/update", "params": {"update": {"sessionUpdate": "tool_call", "toolCallId": None}}},
+    {"method": "session/update", "params": {"sessionId": "\ud800\0", "update": {"sessionUpdate": "plan"}}},
+]
+
+
+def test_messages_of_strange_shapes_do_not_end_the_recording(data_dir: Path, tmp_path: Path) -> None:
+    strange = "".join(json.dumps(message) + "\n" for message in STRANGE)
+    agent = ["sh", "-c", 'printf "%s" "$0"; exec "$@"', strange, *scripted_agent()]
+    editor = Editor(behind(data_dir, agent))
+    for _ in STRANGE:
+        editor.receive()
+    session = editor.start(tmp_path)
+    editor.prompt(session, "script=plain")
+    for message in STRANGE:
+        editor.send(**message)
+    editor.prompt(session, "script=tool")
+    editor.leave()
+    wait_for_end(data_dir)
+    with serving(data_dir) as daemon:
+        assert prompts_of(thread_of(daemon, session)) == ["plain", "tool"]
+    assert recordings(data_dir) == []
 
 
 def test_treadle_behind_treadle_records_once(data_dir: Path, tmp_path: Path) -> None:

@@ -302,6 +302,7 @@ FORBIDDEN_CALLS = {
 ALLOWED_CALLS = [
     ("agents/environment.py", "Popen"),  # asks the user's shell: a list of constant arguments
     ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
+    ("recorder/launch.py", "fork"),  # of `treadle acp`, before any thread runs
 ]
 FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),

@@ -22,6 +22,9 @@ async def import_left(store: DataDirectory, engine: Engine, folder: Path) -> Non
             except (StorageError, Overloaded) as error:
                 log.warning("the recording %s was not imported, the next daemon will retry: %s", path.name, error)
                 return
+            except Exception:
+                log.exception("the recording %s cannot be imported and is kept", path.name)
+                continue
             spool.delete()
 
 

@@ -59,7 +59,7 @@ class Recorder:
         async for record in self._records():
             last = record.at
             for frame in lines.feed(record):
-                await self._take(mapper.feed(frame), frame.t)
+                await self._take(_mapped(mapper, frame), frame.t)
                 if is_gap(frame):  # in which the end of a turn may have been
                     await self._take(mapper.cut_off(GAP_ENDED), frame.t)
                 _keep_opening(frame, openings, asked)
@@ -155,6 +155,15 @@ class Recorder:
                     await self._adder.add(turn)
                 except NotAdded as error:
                     log.info("not recorded: %s", error)
+
+
+def _mapped(mapper: SessionMapper, frame: Frame) -> list[c.Command]:
+    """The commands of a message; none if it is of a shape that nobody has thought of."""
+    try:
+        return mapper.feed(frame)
+    except Exception:
+        log.exception("a message was not recorded")
+        return []
 
 
 def _keep_opening(frame: Frame, openings: list[Frame], asked: set[str]) -> None:
