@@ -75,7 +75,6 @@ print(json.dumps({
     "folder": os.getcwd(), "parent": os.getppid(), "is_leader": os.getpid() == os.getpgrp(), "session": os.getsid(0),
     "arguments": sys.argv, "umask": os.umask(0), "nice": os.nice(0),
     "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")),
-    "signals": [line for line in open("/proc/self/status") if line.startswith("Sig") and "SigQ" not in line],
 }))
 """
 
@@ -90,6 +89,13 @@ def test_an_agent_finds_what_it_would_find_without(
     options |= {"process_group": 0} if own_group else {}
     direct, through = (json.loads(outcome(command, **options)[1]) for command in (agent, behind(data_dir, agent)))
     assert through == direct
+
+
+def test_an_agent_inherits_the_signals_that_it_would_inherit_without(data_dir: Path) -> None:
+    agent = ("grep", "Sig[BI]", "/proc/self/status")
+    status, direct, _ = outcome(agent)
+    assert status == 0
+    assert outcome(behind(data_dir, agent))[1] == direct
 
 
 def test_the_process_that_was_started_is_the_agent(data_dir: Path) -> None:
