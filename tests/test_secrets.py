@@ -304,6 +304,7 @@ ALLOWED_CALLS = [
     ("cli/pager.py", "Popen"),  # the pager of the user's settings of git, by a shell as git does
     ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
     ("cli/import_hook.py", "fork"),  # likewise, before it imports anything that starts one
+    ("recorder/launch.py", "fork"),  # of `treadle acp`, before any thread runs
 ]
 FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),

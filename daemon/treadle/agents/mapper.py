@@ -127,9 +127,9 @@ class AgentSession:
             yield from self._end_turn(answer)
         self._forget()
 
-    def end(self) -> Commands:
+    def end(self, reason: str = NO_END) -> Commands:
         """The recording is over: end running turns and give the remaining messages a turn of their own."""
-        yield from self.cut_off(NO_END)
+        yield from self.cut_off(reason)
         yield from self._replay()
         if self._kept:
             yield from self._begin([], self._kept[0][1], OUTSIDE)

@@ -22,6 +22,7 @@ COMMANDS = (
         "blame",
         "worktree",
         "serve",
+        "acp",
         "call",
         "threads",
         "show",
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(words[0] if words else None).parse_args(words)
     options.parser = parser  # for `treadle completion`, which needs the options of every command
+    if getattr(options, "at_once", False):  # an editor waits for it
+        return int(options.run(options))
     from treadle.cli.logs import set_up_logging
 
     log_file = getattr(options, "log_file", None)

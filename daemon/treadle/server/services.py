@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.engine import Engine, Overloaded
-from treadle.core.recovery import Recovery
+from treadle.core.recovery import RUNNER_ENDED, Recovery
 from treadle.domain.ids import Durability
 from treadle.publish.watch import Watch
 from treadle.runner.supervisor import Supervisor
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 RECORDS = "agents"
+RECORDINGS = "recordings"
 
 
 class Services:
@@ -70,6 +71,7 @@ class Services:
             places=lambda: self.places,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._importing: asyncio.Task[None] | None = None
 
     @cached_property
     def places(self) -> "WorktreePlaces":
@@ -102,7 +104,17 @@ class Services:
         self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
+            self._importing = self._import_left()
         return self._tasks
+
+    def _import_left(self) -> "asyncio.Task[None] | None":
+        """Import what `treadle acp` has recorded and could not put into the log."""
+        folder = self._data_dir / RECORDINGS
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return None
+        from treadle.recorder.left import import_left
+
+        return asyncio.create_task(import_left(self.store, self.engine, folder), name="recordings")
 
     def _has_host_for_queues(self) -> bool:
         """Whether a host sends what daemons that have exited were to send.
@@ -123,9 +135,12 @@ class Services:
 
     async def close(self) -> None:
         """End the agents, interrupt the turns of this daemon, and close the data directory."""
-        for task in self._tasks:  # first, because the supervisor would start agents anew
+        for task in [
+            *self._tasks,
+            *filter(None, [self._importing]),
+        ]:  # first, because the supervisor would start agents anew
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *filter(None, [self._importing]), return_exceptions=True)
         await self.supervisor.close()
         if "checkpoints" in self.__dict__:  # the property was used
             await self.checkpoints.pruner.close()
@@ -133,7 +148,7 @@ class Services:
         try:
             async with asyncio.timeout(ENDING):
                 await self.engine.settled()
-                await self.recovery.end_own("the daemon ended")
+                await self.recovery.end_own(RUNNER_ENDED)
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or f"it took more than {ENDING:g} s"
             log.error("failed to interrupt the turns of this daemon, another one will: %s", why)
