@@ -23,7 +23,7 @@ treadle acp --agent opencode -- opencode acp
 def add(commands: Commands) -> None:
     command = commands.add("acp", "record what an editor and its agent say", run, more=MORE, example=EXAMPLE)
     command.usage = "treadle acp [-h] [--data-dir DIR] [--agent NAME] [--log-file FILE] -- COMMAND [ARGUMENT ...]"
-    command.takes_program = True
+    command.after_dashes = "the agent's command and its arguments"
     command.add_argument(
         "--agent", metavar="NAME", help="the tool that the threads are from (default: what the agent calls itself)"
     )
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     from treadle.recorder.launch import become, launch
 
-    program: list[str] = options.program
+    program: list[str] = options.after_dashes
     if not program:
         options.command.error("the agent's command and its arguments follow `--`")
     if os.isatty(0) or "TREADLE_AGENT" in os.environ or _records_itself(program):
