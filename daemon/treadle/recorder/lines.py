@@ -1,6 +1,5 @@
 """The records of a spool as the messages that editor and agent sent each other."""
 
-import re
 from collections.abc import Iterator
 
 import msgspec
@@ -9,12 +8,11 @@ from msgspec import Struct
 from treadle.agents.recording import Frame
 from treadle.agents.shapes import Json
 from treadle.contract.bounds import MAX_DEPTH
-from treadle.contract.json_text import holds_lone_surrogate, is_deeper_than
+from treadle.contract.json_text import is_deeper_than, storable
 from treadle.recorder.spool import AGENT, EDITOR, SpoolRecord
 
 LINE_BYTES = 64 * 1024 * 1024  # of one message; a longer one counts as missing
 GAP = "recording_gap"
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class _Line(Struct):
@@ -83,9 +81,9 @@ def _gap(at: float, count: int) -> Frame:
 
 
 def _json(line: bytes) -> object:
-    """None for what is no JSON, or JSON that the log cannot hold. U+0000 is replaced by U+FFFD: tools do print it."""
-    text = _NUL.sub(rb"\1\\ufffd", line) if b"\\u0000" in line else line
-    if is_deeper_than(MAX_DEPTH, text) or holds_lone_surrogate(text):
+    """None for what is no JSON, or JSON that is deeper than the log can hold."""
+    text = storable(line)
+    if is_deeper_than(MAX_DEPTH, text):
         return None
     try:
         return msgspec.json.decode(text)
