@@ -129,7 +129,9 @@ def test_others_see_a_turn_while_it_runs(data_dir: Path, tmp_path: Path) -> None
         assert other.until("ApprovalResolved")["outcome"] == "allow"
 
 
-@pytest.mark.parametrize("prompt", ["plain", "thought", "plan", "tool", "edit", "thousand", "odd-text", "unknown-update", "ask"])
+@pytest.mark.parametrize(
+    "prompt", ["plain", "thought", "plan", "tool", "edit", "thousand", "odd-text", "unknown-update", "ask"]
+)
 def test_what_is_recorded_is_what_a_run_by_treadle_records(data_dir: Path, tmp_path: Path, prompt: str) -> None:
     def content(thread: Json) -> Any:
         def values(name: str, *fields: str) -> list[list[Any]]:

@@ -35,8 +35,8 @@ from treadle.workspace import (
     repositories,
     restore,
     snapshots,
+    thread_folders,
     thread_worktrees,
-    worktree_places,
     worktrees,
 )
 
@@ -253,7 +253,7 @@ def kinds() -> set[str]:
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
     for module in (
-        git, repositories, snapshots, restore, provenance, worktrees, worktree_places, thread_worktrees
+        git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
     ):  # fmt: skip
         found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref

@@ -1,5 +1,6 @@
 """Threads that work in worktrees, from outside: a daemon, real git, and agents that edit files."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ from people import on_terminal
 from runs import Json, Runs, Thread, configure, running
 from scripted import scripted
 from treadle.contract.schema import json_schema
-from treadle.workspace.worktree_places import place_of
+from treadle.workspace.repositories import open_repository, recording
+from treadle.workspace.thread_folders import worktree_folder
 from wire import run, serving
 
 pytestmark = with_git
@@ -190,6 +192,21 @@ def test_what_was_applied_is_undone_by_restoring_the_checkpoint_of_the_project(r
     assert len(thread.heard("session/prompt")[-1]["params"]["prompt"]) == 1
 
 
+async def test_the_checkpoint_of_a_project_cannot_be_pruned_before_it_is_recorded(runs: Runs) -> None:
+    project = Project(runs, "recorded")
+    thread = project.thread("t")
+    edit(thread, "a.txt")
+    refs = project.checkout.git("for-each-ref", "refs/treadle/")
+    repository = await open_repository(project.checkout.folder, runs.daemon.data_dir)
+    async with recording(repository):  # as while another process prunes
+        applying = asyncio.create_task(asyncio.to_thread(request, thread, "apply"))
+        done, _ = await asyncio.wait([applying], timeout=1)
+        assert not done
+        assert project.checkout.git("for-each-ref", "refs/treadle/") == refs
+    assert (await applying)["written"] == ["a.txt"]
+    assert project.checkout.git("for-each-ref", "refs/treadle/") != refs
+
+
 def test_a_conflict_is_said_before_anything_is_written(runs: Runs) -> None:
     project = Project(runs, "conflict")
     thread = project.thread("t")
@@ -284,7 +301,7 @@ def test_where_there_can_be_no_worktree_the_queue_is_paused_with_the_reason(runs
     assert worktree_of(thread) == {"path": None, "base": None}
     assert not (project.checkout.folder / "edited.txt").exists()
     assert thread.said("TurnStarted") == []
-    assert not place_of(runs.daemon.data_dir, thread.id).exists()
+    assert not worktree_folder(runs.daemon.data_dir, thread.id).exists()
     assert refused(thread, "checkpoint/create") == "noWorktree"
 
 
@@ -377,7 +394,7 @@ SLOW = "sh -c 'test ! -e $0 && exec cat; echo $$ > $1; exec sleep 86400'"
 @pytest.mark.parametrize("left", ["whole", "half", "locked", "rubbish"])
 def test_what_was_left_in_the_place_of_a_worktree_is_removed(runs: Runs, left: str) -> None:
     project = Project(runs, f"left-{left}")
-    place = place_of(runs.daemon.data_dir, f"left-{left}-t")
+    place = worktree_folder(runs.daemon.data_dir, f"left-{left}-t")
     place.mkdir(parents=True)
     if left == "rubbish":
         (place / "code").mkdir()

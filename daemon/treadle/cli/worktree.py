@@ -62,14 +62,14 @@ def run_list(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.cli.lists import table
     from treadle.store.sqlite.reader import reading
-    from treadle.workspace.worktree_places import place_of
+    from treadle.workspace.thread_folders import worktree_folder
 
     data_dir = data_dir_of(options)
     with reading(data_dir) as reader:
         works: list[ThreadWork] = reader.read(lambda reads: reads.work(reads.threads_with_worktree()))
     rows = []
     for work in works:
-        exists = place_of(data_dir, work.thread_id).exists()
+        exists = worktree_folder(data_dir, work.thread_id).exists()
         if work.worktree is None or (work.deleted and not exists):
             continue
         if options.json:

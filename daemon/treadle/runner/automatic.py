@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from treadle.agents.shapes import Json
+from treadle.core.access import Read
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Phase
 from treadle.store.errors import StorageError
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError
 
@@ -34,7 +33,7 @@ class Automatic:
         self,
         thread_id: str,
         checkpoints: Checkpoints,
-        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+        read: Read,
     ) -> None:
         self._thread_id, self._checkpoints, self._read = thread_id, checkpoints, read
         self._failures, self._break_until = 0, 0.0

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -17,6 +16,7 @@ from treadle.agents.process import AgentProcess
 from treadle.agents.session import OpenedSession
 from treadle.agents.shapes import Agent, Json
 from treadle.contract.results import BatchDispatched
+from treadle.core.access import Read
 from treadle.domain.entities import Rule
 from treadle.runner import signals as s
 from treadle.runner.earlier import EarlierSession, earlier_session
@@ -26,7 +26,7 @@ from treadle.runner.views import view_of
 from treadle.store.ports import Reads, ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError
-from treadle.workspace.worktree_places import WorktreePlaces
+from treadle.workspace.thread_folders import ThreadFolders
 
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 Item = s.Input | AgentMessage | Callable[[], None]
@@ -43,13 +43,13 @@ class Shared(Struct):
     """
 
     submit: Callable[..., "asyncio.Future[BatchDispatched]"]
-    read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"]
+    read: Read
     config_of: Callable[[str], AgentConfig]
     settings: Callable[[], RunnerConfig]
     records: Records
     places: Places
     checkpoints: Checkpoints
-    folders: WorktreePlaces
+    folders: ThreadFolders
     look: Callable[[], None]
     rules: list[Rule] = []
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
     from treadle.runner.context import Shared
     from treadle.runner.thread import ThreadRunner
     from treadle.workspace.checkpoints import Checkpoints
-    from treadle.workspace.worktree_places import WorktreePlaces
+    from treadle.workspace.thread_folders import ThreadFolders
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Supervisor:
     files: returns where agents are configured, the last one takes precedence. records: the folder for the records of
     processes. is_host: whether this daemon runs agents for all others; has_host: whether one does. started: called
     when the first agent is about to run, so that appends of other processes are noticed from then on. checkpoints,
-    places: return the checkpoints of all threads, and the folders of their agents.
+    folders: return the checkpoints of all threads, and the folders of their agents.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Supervisor:
         has_host: Callable[[], bool],
         started: Callable[[], None],
         checkpoints: Callable[[], "Checkpoints"],
-        places: Callable[[], "WorktreePlaces"],
+        folders: Callable[[], "ThreadFolders"],
     ) -> None:
         self._store, self._engine = store, engine
         self._find_files, self._records = files, records
         self._is_host, self._has_host, self._started = is_host, has_host, started
         self._had_host = False
-        self._checkpoints, self._places = checkpoints, places
+        self._checkpoints, self._folders = checkpoints, folders
         self._cursor: int | None = None
         self._rules: list[Rule] = []
         self._runners: dict[str, ThreadRunner] = {}
@@ -233,7 +233,7 @@ class Supervisor:
                 records=Records(self._records, self._store.runner.name),
                 places=Places(),
                 checkpoints=self._checkpoints(),
-                folders=self._places(),
+                folders=self._folders(),
                 look=self.wake,
                 rules=self._rules,
             )

@@ -12,7 +12,7 @@ from treadle.store.errors import StorageError
 from treadle.store.sqlite.doctor import runner_of
 from treadle.store.sqlite.environment import Finding
 from treadle.store.sqlite.reader import reading
-from treadle.workspace.worktree_places import FOLDER, place_of
+from treadle.workspace.thread_folders import FOLDER, worktree_folder
 
 
 def examine_agents(data_dir: Path, files: Sequence[Path]) -> Iterator[Finding]:
@@ -54,7 +54,7 @@ def _worktrees(data_dir: Path) -> Finding:
             works = reader.read(lambda reads: reads.work(reads.threads_with_worktree()))
     except StorageError as error:
         return Finding(check, "warning", f"not looked at: {error}")
-    places = {place_of(data_dir, work.thread_id): work for work in works}
+    places = {worktree_folder(data_dir, work.thread_id): work for work in works}
     folder = data_dir.resolve() / FOLDER
     there = set(folder.iterdir()) if folder.is_dir() else set[Path]()
     for place, work in places.items():

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from treadle.contract.results import BatchDispatched
     from treadle.domain.commands import Command
     from treadle.workspace.checkpoints import Checkpoints
+    from treadle.workspace.thread_folders import ThreadFolders
     from treadle.workspace.thread_worktrees import ThreadWorktrees
-    from treadle.workspace.worktree_places import WorktreePlaces
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +68,31 @@ class Services:
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
             checkpoints=lambda: self.checkpoints,
-            places=lambda: self.places,
+            folders=lambda: self.folders,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._importing: asyncio.Task[None] | None = None
 
     @cached_property
-    def places(self) -> "WorktreePlaces":
+    def folders(self) -> "ThreadFolders":
         """The folders of agents. They, checkpoints and worktrees are imported when the first one is needed."""
-        from treadle.workspace.worktree_places import WorktreePlaces
+        from treadle.workspace.thread_folders import ThreadFolders
 
-        return WorktreePlaces(self._data_dir, self._submit, self.store.read)
+        return ThreadFolders(self._data_dir, self._submit, self.store.read)
 
     @cached_property
     def checkpoints(self) -> "Checkpoints":
         """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(self._data_dir, self.places, self._submit, self.store.read)
+        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
 
     @cached_property
     def worktrees(self) -> "ThreadWorktrees":
         """The worktrees of all threads."""
         from treadle.workspace.thread_worktrees import ThreadWorktrees
 
-        return ThreadWorktrees(self.places, self.checkpoints, self._submit, self.store.read)
+        return ThreadWorktrees(self.folders, self.checkpoints, self._submit, self.store.read)
 
     def _submit(self, commands: "list[Command]") -> "asyncio.Future[BatchDispatched]":
         return self.engine.submit(commands, atomic=True).future

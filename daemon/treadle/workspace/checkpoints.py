@@ -1,15 +1,15 @@
 """Checkpoints of threads: snapshots of their folders, with what the log says of them."""
 
-import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from treadle.contract.results import BatchDispatched, ChangedFile, CheckpointDiff, Restoration
+from treadle.contract.results import ChangedFile, CheckpointDiff, Restoration
+from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.entities import Checkpoint
 from treadle.domain.errors import NotFound, Rejected
@@ -23,7 +23,7 @@ from treadle.workspace.pruning import Pruner
 from treadle.workspace.repositories import recording
 from treadle.workspace.restore import Restored, plan_restore, restore
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
-from treadle.workspace.worktree_places import WorktreePlaces
+from treadle.workspace.thread_folders import ThreadFolders
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +36,17 @@ MAX_PATHS: Final = 1_000
 class Checkpoints:
     """Takes, compares and restores checkpoints. pruner: removes old ones.
 
-    places: the folders of threads. submit: gives commands to the engine. read: runs a read.
+    folders: those that agents work in. submit: gives commands to the engine. read: runs a read.
     """
 
     def __init__(
         self,
         data_dir: Path,
-        places: WorktreePlaces,
-        submit: Callable[[list[c.Command]], "asyncio.Future[BatchDispatched]"],
-        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+        folders: ThreadFolders,
+        submit: Submit,
+        read: Read,
     ) -> None:
-        self._places, self._submit, self._read = places, submit, read
+        self._folders, self._submit, self._read = folders, submit, read
         self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
@@ -56,9 +56,9 @@ class Checkpoints:
 
         Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
         """
-        work = await self._places.work(thread_id)
+        work = await self._folders.work(thread_id)
         try:
-            repository = await self._places.opened(work)
+            repository = await self._folders.opened(work)
             async with recording(repository):
                 newest = await self._read(lambda reads: _newest(reads, thread_id))
                 id = new_id()
@@ -106,7 +106,7 @@ class Checkpoints:
 
         Raises GitError, NotFound, and Rejected if there is no worktree.
         """
-        work = await self._places.work(thread_id)
+        work = await self._folders.work(thread_id)
         first = None if before is None else await self._checkpoint(thread_id, before)
         last = None if after is None else await self._checkpoint(thread_id, after)
         if first is None and (work.worktree is None or work.worktree.base is None):
@@ -115,7 +115,7 @@ class Checkpoints:
         commits = (str(begun_at) if first is None else _commit(first), None if last is None else _commit(last))
         # Two checkpoints can be compared without a worktree, which has the refs of its repository.
         in_project = last is not None or (first is not None and first.in_project)
-        repository = await (self._places.project(work) if in_project else self._places.opened(work))
+        repository = await (self._folders.project(work) if in_project else self._folders.opened(work))
         found = await compare(repository, *commits, start=start, limit=limit, paths=paths)
         if patches:
             page = await read_patches(repository, *commits, start=start, limit=limit, paths=paths)
@@ -139,14 +139,14 @@ class Checkpoints:
         Raises GitError, NotFound, and Rejected while a turn runs in the folder.
         """
         checkpoint = await self._checkpoint(thread_id, id)
-        work, commit = await self._places.work(thread_id), _commit(checkpoint)
+        work, commit = await self._folders.work(thread_id), _commit(checkpoint)
         if checkpoint.in_project:
-            folder, repository = work.project, await self._places.project(work)
+            folder, repository = work.project, await self._folders.project(work)
         elif work.worktree is not None and work.worktree.path is None:
-            repository = await self._places.ready(thread_id, work.worktree.base)
+            repository = await self._folders.ready(thread_id, work.worktree.base)
             folder = str(repository.folder)
         else:
-            folder, repository = work.path, await self._places.opened(work)
+            folder, repository = work.path, await self._folders.opened(work)
         if dry_run:
             return restoration(await plan_restore(repository, commit, paths=paths), None)
         running = await self._read(lambda reads: running_turn(reads, folder))

@@ -6,14 +6,15 @@ once, or where the checkpoint after a turn is missing, it is only possible that 
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from treadle.contract.results import LineOrigin, Provenance, TurnOrigin
+from treadle.core.access import Read
 from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound
 from treadle.store.ports import KeptCheckpoint, Reads
@@ -36,7 +37,7 @@ class Span(Struct, frozen=True):
 class LineOrigins:
     """Finds the turns that lines are from. read: runs a read."""
 
-    def __init__(self, data_dir: Path, read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"]) -> None:
+    def __init__(self, data_dir: Path, read: Read) -> None:
         self._data_dir, self._read = data_dir, read
 
     async def find(self, path: str, line: int | None = None) -> Provenance:

@@ -1,7 +1,7 @@
 """What git prints, as data. No I/O."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -33,6 +33,16 @@ class RawChange(Struct, frozen=True):
 def names(output: bytes) -> list[bytes]:
     """The items of a list with a NUL after each, without repetition."""
     return list(dict.fromkeys(output.split(b"\0")[:-1]))
+
+
+def listed(paths: Iterable[bytes]) -> bytes:
+    """The same list, as git reads it with `-z --stdin`."""
+    return b"".join(path + b"\0" for path in paths)
+
+
+def unmerged_paths(output: bytes) -> list[bytes]:
+    """The paths that `ls-files -z --unmerged` prints, ordered."""
+    return sorted({line.split(b"\t", 1)[1] for line in names(output)})
 
 
 def parse_diff(output: bytes) -> tuple[list[RawChange], list[bytes]]:

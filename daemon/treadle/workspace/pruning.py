@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from treadle.contract.results import BatchDispatched
+from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.store.errors import StorageError
@@ -134,8 +134,8 @@ class Pruner:
     def __init__(
         self,
         data_dir: Path,
-        submit: Callable[[list[c.Command]], "asyncio.Future[BatchDispatched]"],
-        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+        submit: Submit,
+        read: Read,
     ) -> None:
         self._data_dir, self._submit, self._read = data_dir, submit, read
         self._running: asyncio.Task[None] | None = None

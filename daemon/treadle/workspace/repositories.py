@@ -171,11 +171,24 @@ async def recording(repository: Repository) -> AsyncIterator[None]:
     """Within the block, no other process removes refs that the log does not have: those of a snapshot that is about to
     be recorded. Held while one is taken and recorded, and while checkpoints are pruned. Raises GitError (`tooSlow`).
     """
-    await asyncio.to_thread(repository.scratch.mkdir, mode=0o700, parents=True, exist_ok=True)
-    async with contextlib.AsyncExitStack() as held:
-        async with within(RECORDING):
-            await held.enter_async_context(FileLock(repository.scratch / f"{repository.name}.recording.lock").held())
+    async with locked(repository.scratch / f"{repository.name}.recording.lock", RECORDING):
         yield
+
+
+@asynccontextmanager
+async def locked(path: Path, seconds: float) -> AsyncIterator[FileLock]:
+    """Hold a lock within the block, of which each process gets its turn. seconds: to wait for it. Raises GitError
+    (`tooSlow`)."""
+    lock = FileLock(path)
+    await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(seconds):
+                await held.enter_async_context(lock.held())
+        except TimeoutError:
+            why = f"another process of treadle has worked there for {seconds:g} seconds: try again when it has ended"
+            raise GitError("tooSlow", why) from None
+        yield lock
 
 
 def _quoted(path: Path) -> str:

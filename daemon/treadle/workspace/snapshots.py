@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from treadle.workspace.git import Git, GitError, together
-from treadle.workspace.parsing import names, parse_diff
+from treadle.workspace.parsing import listed, names, parse_diff, unmerged_paths
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, Skipped, SkippedPath, choose, message_of, skipped_in
 
@@ -146,7 +146,7 @@ async def read_present(quarantine: Quarantine, repository: Repository, bounds: B
     new = await asyncio.to_thread(_with_sizes, repository.top, untracked)
     taken, skipped = choose(sizes, new, repository.prefix, bounds)
     if deleted:
-        await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(deleted))
+        await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=listed(deleted))
     unreadable = list[bytes]()
     await _add(git, taken, unreadable)
     by_path = dict([*sizes, *new])
@@ -183,7 +183,7 @@ async def _add(git: Git, paths: list[bytes], unreadable: list[bytes]) -> None:
     if not paths:
         return
     try:
-        await git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=_list(paths))
+        await git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=listed(paths))
     except GitError as error:
         if error.kind != "gitFailed" or len(unreadable) >= MAX_UNREADABLE:
             raise
@@ -200,15 +200,11 @@ async def _write_tree(git: Git) -> str:
         return (await git.run("write-tree")).decode().strip()
     except GitError:
         # A merge has left conflicts outside the folder, where the tree does not matter.
-        unmerged = {line.split(b"\t", 1)[1] for line in names(await git.run("ls-files", "-z", "--unmerged"))}
+        unmerged = unmerged_paths(await git.run("ls-files", "-z", "--unmerged"))
         if not unmerged:
             raise
-    await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(unmerged))
+    await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=listed(unmerged))
     return (await git.run("write-tree")).decode().strip()
-
-
-def _list(paths: Iterable[bytes]) -> bytes:
-    return b"".join(path + b"\0" for path in paths)
 
 
 async def list_refs(repository: Repository) -> dict[str, str]:

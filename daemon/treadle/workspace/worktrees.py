@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.workspace.git import Git, GitError, within
-from treadle.workspace.parsing import names, parse_diff
+from treadle.workspace.parsing import names, parse_diff, unmerged_paths
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.restore import Restored, Undoable, change_to, plan_change
 from treadle.workspace.skipping import Bounds, shown
@@ -52,7 +52,8 @@ class Unapplied(Struct, frozen=True):
 
 
 class _Merged(Struct, frozen=True):
-    """present: the files of the project. tree: what they would be, None if the worktree has changed nothing."""
+    """theirs: the files of the worktree. present: those of the project. tree: what they would be, None if the worktree
+    has changed nothing."""
 
     theirs: Present
     present: Present
@@ -153,8 +154,8 @@ async def _merge(
     except GitError as error:
         if error.kind != "gitFailed":
             raise
-        unmerged = {line.split(b"\t", 1)[1] for line in names(await merged.run("ls-files", "-z", "--unmerged"))}
-        raise GitError("conflict", _conflict(sorted(unmerged), str(error))) from None
+        unmerged = unmerged_paths(await merged.run("ls-files", "-z", "--unmerged"))
+        raise GitError("conflict", _conflict(unmerged, str(error))) from None
     return _Merged(theirs, present, (await merged.run("write-tree")).decode().strip())
 
 

@@ -8,38 +8,37 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from treadle.contract.results import BatchDispatched
+from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound, Rejected
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import ThreadWork
 from treadle.store.sqlite.database import FileLock
-from treadle.workspace.git import GitError, within
-from treadle.workspace.repositories import Repository, open_repository
+from treadle.workspace.git import GitError
+from treadle.workspace.repositories import Repository, locked, open_repository
 from treadle.workspace.worktrees import WORKTREE_SECONDS, create_worktree, reattach_worktree, remove_worktree
 
 FOLDER: Final = "worktrees"
 """In the data directory."""
-POLL: Final = 0.05  # seconds between two attempts to get a lock
 
 
-def place_of(data_dir: Path, thread_id: str) -> Path:
+def worktree_folder(data_dir: Path, thread_id: str) -> Path:
     """The folder for the worktree of a thread. Ids may have `:`, be `..`, or differ by case only."""
     return data_dir.resolve() / FOLDER / hashlib.sha256(thread_id.encode()).hexdigest()[:16]
 
 
-class WorktreePlaces:
+class ThreadFolders:
     """Makes worktrees, finds and removes them. submit: gives commands to the engine. read: runs a read."""
 
     def __init__(
         self,
         data_dir: Path,
-        submit: Callable[[list[c.Command]], "asyncio.Future[BatchDispatched]"],
-        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+        submit: Submit,
+        read: Read,
     ) -> None:
         self._data_dir, self._submit, self._read = data_dir, submit, read
 
@@ -131,21 +130,14 @@ class WorktreePlaces:
 
     def place(self, thread_id: str) -> Path:
         """The folder for the worktree of a thread."""
-        return place_of(self._data_dir, thread_id)
+        return worktree_folder(self._data_dir, thread_id)
 
     @asynccontextmanager
     async def locked(self, thread_id: str) -> AsyncIterator[FileLock]:
         """Nobody else makes or removes the worktree of the thread within the block. Raises GitError (`tooSlow`)."""
-        folder = self._data_dir / "git"
-        await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
-        lock = FileLock(folder / f"worktree-{self.place(thread_id).name}.lock")
-        try:
-            async with within(WORKTREE_SECONDS):
-                while not lock.acquire():  # noqa: ASYNC110
-                    await asyncio.sleep(POLL)
+        path = self._data_dir / "git" / f"worktree-{self.place(thread_id).name}.lock"
+        async with locked(path, WORKTREE_SECONDS) as lock:
             yield lock
-        finally:
-            lock.release()
 
     async def _open(self, work: ThreadWork, top: Path) -> Repository:
         found = await open_repository(self._folder(work), self._data_dir)
