@@ -11,28 +11,10 @@ from treadle import __version__
 from treadle.cli.options import Commands, Parser
 
 COMMANDS = (
-    *(
-        "run",
-        "prompts",
-        "approvals",
-        "rules",
-        "diff",
-        "undo",
-        "checkpoints",
-        "blame",
-        "worktree",
-        "serve",
-        "acp",
-        "call",
-        "threads",
-        "show",
-        "search",
-        "tail",
-        "events",
-        "stats",
-        "export",
-        "import",
-    ),
+    *("run", "prompts", "approvals", "rules"),
+    *("diff", "undo", "checkpoints", "blame", "worktree"),
+    *("serve", "acp", "call"),
+    *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
     *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""

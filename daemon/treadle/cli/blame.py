@@ -34,28 +34,24 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import asyncio
     import os
 
     import msgspec
 
     import treadle.cli.output as output
-    from treadle.cli.own_daemon import call
+    from treadle.cli.own_daemon import result_of
     from treadle.contract.results import Provenance
-    from treadle.store.errors import UserError
     from treadle.store.sqlite.reader import require_database
 
     data_dir = data_dir_of(options)
     require_database(data_dir)
     name, line = _split(options.file)
-    params = msgspec.json.encode({"path": os.path.abspath(name), "line": line})  # noqa: PTH100  # as project_named does
-    answer = asyncio.run(call(data_dir, "provenance/find", params))
-    if "error" in answer:
-        raise UserError(msgspec.json.decode(answer["error"])["message"])
+    params = {"path": os.path.abspath(name), "line": line}  # noqa: PTH100  # as project_named does
+    result = result_of(data_dir, "provenance/find", params)
     if options.json:
-        output.print_json(answer["result"])
+        output.print_json(result)
         return 0
-    found = msgspec.json.decode(answer["result"], type=Provenance)
+    found = msgspec.json.decode(result, type=Provenance)
     for text in _table(found, name) if line is None else _details(found, line):
         print(text)
     return 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle.cli.options import Commands, add_json, data_dir_of, natural, positive
+from treadle.cli.options import THREAD, Commands, add_json, data_dir_of, natural, positive
 
 if TYPE_CHECKING:
     from treadle.workspace.pruning import Pruned
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
         metavar="THREAD",
         nargs="?",
         default="last",
-        help="its id, a unique prefix of it, or `last`: the thread that changed last (default). `prune`: see above",
+        help=f"{THREAD} (default). `prune`: see above",
     )
     add_json(command, "one checkpoint per line, as in the result of `checkpoint/list`; with `prune`, one repository")
     command.add_argument(
@@ -50,9 +50,8 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     import treadle.cli.output as output
-    from treadle.cli.lists import all_of, table
+    from treadle.cli.lists import checkpoints_of, table
     from treadle.cli.names import thread_named
-    from treadle.domain.entities import Checkpoint
     from treadle.store.errors import UserError
     from treadle.store.sqlite.reader import reading
 
@@ -62,9 +61,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--older-than, --keep and --dry-run need `prune`: `treadle checkpoints prune`")
     with reading(data_dir_of(options)) as reader:
         thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
-        found = reader.read(
-            lambda reads: all_of(Checkpoint, lambda limit, before: reads.checkpoint_list(thread_id, limit, before))
-        )
+        found = checkpoints_of(reader, thread_id)
     if options.json:
         for one in found:
             output.print_json(msgspec.json.encode(one))

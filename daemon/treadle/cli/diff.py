@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.options import Commands, add_json, data_dir_of
+from treadle.cli.options import CHANGED_PATHS, THREAD_HERE, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,6 @@ treadle diff 019c1412 last | git apply -R
 """
 SECONDS = 60.0
 """A person waits for it, and may press Ctrl-C, so it may take longer than the snapshot before a prompt."""
-THREAD = """\
-its id, a unique prefix of it, or `last`: the thread that changed last (default: the one of the current folder's project
-that changed last)"""
 
 
 def add(commands: Commands) -> None:
@@ -42,9 +39,9 @@ def add(commands: Commands) -> None:
     command = commands.add("diff", does, run, more=MORE, example=EXAMPLE)
     command.usage = "treadle diff [OPTION ...] [THREAD [TURN [PATH ...]]] [-- PATH ...]"
     command.after_dashes = "paths"
-    command.add_argument("thread", metavar="THREAD", nargs="?", help=THREAD)
+    command.add_argument("thread", metavar="THREAD", nargs="?", help=THREAD_HERE)
     command.add_argument("turn", metavar="TURN", nargs="?", help="only what this turn changed")
-    command.add_argument("paths", metavar="PATH", nargs="*", help="only these files, and those in these folders")
+    command.add_argument("paths", metavar="PATH", nargs="*", help=CHANGED_PATHS)
     command.add_argument("--now", action="store_true", help="compare with the files as they are now")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--stat", action="store_true", help="only how many lines changed, for each file")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import treadle.cli.output as output
 from treadle.cli.file_paths import quoted
-from treadle.cli.output import Paint, clean
+from treadle.cli.output import Paint, clean, count
 from treadle.workspace.diffs import Diff
 from treadle.workspace.parsing import RawChange
 
@@ -41,22 +41,22 @@ def statistics(diff: Diff, paint: Paint) -> Iterator[str]:
     room = max(columns - widest - digits - 6, 8)
     for name, change, (added, removed) in zip(names, diff.changes, lines, strict=True):
         if change.added is None:
-            count, bar = "Bin", ""
+            changed, bar = "Bin", ""
         else:
             plus, minus = _bar(added, removed, longest, room)
-            count, bar = str(added + removed), f" {paint('green', '+' * plus)}{paint('red', '-' * minus)}"
-        yield f" {output.pad(_end_of(name, widest), widest)} | {count:>{digits}}{bar}".rstrip()
+            changed, bar = str(added + removed), f" {paint('green', '+' * plus)}{paint('red', '-' * minus)}"
+        yield f" {output.pad(_end_of(name, widest), widest)} | {changed:>{digits}}{bar}".rstrip()
     if names:
         yield summary(len(names), sum(added for added, _ in lines), sum(removed for _, removed in lines))
 
 
 def summary(files: int, added: int, removed: int) -> str:
     """` 3 files changed, 2 insertions(+), 1 deletion(-)`."""
-    parts = [f" {files:,} {'file' if files == 1 else 'files'} changed"]
+    parts = [f" {count(files, 'file')} changed"]
     if added or not removed:
-        parts.append(f"{added:,} {'insertion' if added == 1 else 'insertions'}(+)")
+        parts.append(f"{count(added, 'insertion')}(+)")
     if removed or not added:
-        parts.append(f"{removed:,} {'deletion' if removed == 1 else 'deletions'}(-)")
+        parts.append(f"{count(removed, 'deletion')}(-)")
     return ", ".join(parts)
 
 
@@ -68,7 +68,7 @@ def _bar(added: int, removed: int, longest: int, room: int) -> tuple[int, int]:
     """The lengths of both parts; a part that is there has at least one character."""
     if longest <= room:
         return added, removed
-    plus, minus = (max(round(count * room / longest), 1) if count else 0 for count in (added, removed))
+    plus, minus = (max(round(lines * room / longest), 1) if lines else 0 for lines in (added, removed))
     return plus, min(minus, room - plus) if plus < room else minus
 
 

@@ -146,7 +146,7 @@ class EventFormatter:
                 return paint("red", f"◆ checkpoint failed: {one_line(event.reason)}")
             case e.CheckpointRestored():
                 files = len(event.written) + len(event.removed)
-                counted = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+                counted = f": {output.count(files, 'file')}" if files else ""
                 return paint("cyan", f"◆ checkpoint {event.id} restored{counted}")
             case e.CheckpointPruned():
                 return paint("dim", f"◆ checkpoint {event.id} pruned")

@@ -27,7 +27,9 @@ treadle export --markdown ~/notes/threads
 
 
 def add(commands: Commands) -> None:
-    command = commands.add("export", "write the log as JSON Lines, one event per line", run, more=MORE, example=EXAMPLE)
+    command = commands.add(
+        "export", "write the log as JSON Lines, or the threads as Markdown", run, more=MORE, example=EXAMPLE
+    )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="the new file; must not exist (default: stdout)"

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 import treadle.cli.output as output
-from treadle.cli.import_report import as_json, count, lines
+from treadle.cli.import_report import as_json, lines
 from treadle.cli.progress import ProgressLine
 from treadle.domain.paths import normalized, path_key
 from treadle.store.errors import UserError
@@ -75,7 +75,7 @@ def _told(options: argparse.Namespace) -> Callable[[HistoryReport, int], None]:
         if options.json:
             output.print_json(msgspec.json.encode({"tool": report.tool, "events": events}))
         else:
-            print(f"{report.tool}: {count(events, 'new event')}")
+            print(f"{report.tool}: {output.count(events, 'new event')}")
         sys.stdout.flush()
 
     return told

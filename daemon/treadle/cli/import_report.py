@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import treadle.cli.output as output
+from treadle.cli.output import count
 from treadle.transfer.histories import HistoryReport
 
 SHOWN = 8  # kinds of what was skipped that are named
@@ -78,11 +79,6 @@ def _kinds(counts: Counter[str]) -> str:
     kinds = [f"{number:,} × {kind}" for kind, number in counts.most_common(SHOWN)]
     rest = sum(counts.values()) - sum(number for _, number in counts.most_common(SHOWN))
     return "; ".join([*kinds, *([f"{rest:,} others"] if rest else [])])
-
-
-def count(number: int, what: str) -> str:
-    """A number with its noun: `3 turns`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def short(folder: Path) -> str:

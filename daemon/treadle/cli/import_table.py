@@ -9,6 +9,7 @@ import msgspec
 
 import treadle.cli.output as output
 from treadle.cli.import_report import short
+from treadle.cli.lists import table
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.reader import reading
 from treadle.transfer.histories import threads_of
@@ -33,7 +34,7 @@ def show_overview(options: argparse.Namespace, data_dir: Path) -> int:
         for one in found:
             output.print_json(msgspec.json.encode(one))
         return int(failed)
-    rows = [("TOOL", "FOLDER", "SESSIONS", "SIZE", "OLDEST", "DELETED SOON", "HERE")]
+    rows = []
     for one in found:
         oldest = output.to_the_minute(one.oldest)[:10] if one.oldest else ""
         soon = "never" if one.keeps is None else f"{one.deleted_soon:,}"
@@ -42,10 +43,8 @@ def show_overview(options: argparse.Namespace, data_dir: Path) -> int:
     if not found:
         print("no history of another tool was found: name its folder, as in `treadle import claude FOLDER`")
         return int(failed)
-    widths = [max(map(output.width, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (output.pad(output.one_line(cell), width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    for line in table(("TOOL", "FOLDER", "SESSIONS", "SIZE", "OLDEST", "DELETED SOON", "HERE"), rows):
+        print(line)
     print(f"\nDELETED SOON: what the tool deletes within {SOON:.0f} days. HERE: sessions that are threads here.")
     print("`treadle import --all` imports what is new; `treadle import TOOL` only that of one tool.")
     return int(failed)

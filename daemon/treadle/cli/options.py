@@ -7,6 +7,11 @@ from pathlib import Path
 
 Run = Callable[[argparse.Namespace], int]
 
+THREAD = "its id, a unique prefix of it, or `last`: the thread that changed last"
+"""The help of an argument that names a thread."""
+THREAD_HERE = f"{THREAD} (default: the one of the current folder's project that changed last)"
+CHANGED_PATHS = "only these files, and those in these folders"
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that can take the words after `--` as they are, in `after_dashes`.

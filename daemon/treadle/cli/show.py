@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from treadle.cli.options import Commands, data_dir_of, positive
+from treadle.cli.options import THREAD, Commands, data_dir_of, positive
 
 MORE = """\
 By default the output is text for a terminal: coloured unless NO_COLOR is set, with long tool output truncated. --html
@@ -19,9 +19,7 @@ treadle show 019c1412 --markdown --turns 3
 
 def add(commands: Commands) -> None:
     command = commands.add("show", "print a thread in readable form", run, more=MORE, example=EXAMPLE)
-    command.add_argument(
-        "thread", metavar="THREAD", help="its id, a unique prefix of it, or `last`: the thread that changed last"
-    )
+    command.add_argument("thread", metavar="THREAD", help=THREAD)
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as Markdown")
     form.add_argument("--html", action="store_true", help="as an HTML page")

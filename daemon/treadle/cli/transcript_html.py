@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.cli.code_blocks import pieces
 from treadle.cli.details import Block, blocks, said
-from treadle.cli.output import clean, one_line
+from treadle.cli.output import clean, count, one_line
 from treadle.cli.transcript import (
     Entity,
     Item,
@@ -49,7 +49,7 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield '<p class="about">'
     if project is not None:
         yield f"<span>{escape(one_line(project['name']))} · {escape(one_line(project['path']))}</span>"
-    yield f"<span>{_turns(len(transcript.turns))}, {thread['status']}</span>"
+    yield f"<span>{count(len(transcript.turns), 'turn')}, {thread['status']}</span>"
     if thread["origin"]:
         yield f"<span>{escape(origin(thread['origin']))}</span>"
     if transcript.resume is not None:
@@ -83,10 +83,6 @@ def render(transcript: Transcript) -> Iterator[str]:
 def escape(text: str) -> str:
     """The text, escaped for HTML."""
     return html.escape(clean(text))
-
-
-def _turns(count: int) -> str:
-    return "1 turn" if count == 1 else f"{count:,} turns"
 
 
 def _time(at: str, shown: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from treadle.cli.lists import all_of
+from treadle.cli.lists import checkpoints_of
+from treadle.cli.output import count
 from treadle.domain.entities import Checkpoint
 from treadle.store.sqlite.reader import Reader
 from treadle.workspace.diffs import Diff, FileChange, file_of, read_diff
@@ -66,10 +67,7 @@ class ChangesReader:
 
     @cached_property
     def _checkpoints(self) -> dict[tuple[str, str], Checkpoint]:
-        thread_id = self._thread_id
-        found = self._reader.read(
-            lambda reads: all_of(Checkpoint, lambda limit, before: reads.checkpoint_list(thread_id, limit, before))
-        )
+        found = checkpoints_of(self._reader, self._thread_id)
         return {(one.turn_id, one.phase): one for one in found if one.turn_id is not None}
 
     async def _read(self, before: str, after: str) -> Diff:
@@ -101,7 +99,7 @@ def counts(added: int, removed: int) -> str:
 def summary(changes: TurnChanges) -> str:
     """`3 files changed`."""
     total = len(changes.files) + changes.more
-    return "1 file changed" if total == 1 else f"{total:,} files changed"
+    return f"{count(total, 'file')} changed"
 
 
 def how(file: FileChange) -> str:

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from treadle.cli.lists import all_of
+from treadle.cli.lists import checkpoints_of
 from treadle.cli.names import SHOWN, Unclear
-from treadle.cli.output import one_line
+from treadle.cli.output import count, one_line
 from treadle.cli.transcript import NumberedTurn, turns_of
 from treadle.domain.entities import Checkpoint
 from treadle.domain.events import CheckpointCreated, CheckpointFailed, CheckpointPruned, StoredEvent
@@ -14,7 +14,6 @@ from treadle.domain.ids import Phase
 from treadle.store.sqlite.reader import Reader
 
 SETTING = "checkpoints"
-ON_REQUEST = "`treadle call checkpoint/create` takes one"
 PAGE = 1_000  # events read at once
 
 
@@ -24,9 +23,7 @@ class TurnCheckpoints:
     def __init__(self, reader: Reader, thread_id: str) -> None:
         self._reader, self._thread_id = reader, thread_id
         self.turns = list(turns_of(reader, thread_id))
-        self.all = reader.read(
-            lambda reads: all_of(Checkpoint, lambda limit, before: reads.checkpoint_list(thread_id, limit, before))
-        )
+        self.all = checkpoints_of(reader, thread_id)
         self._found = {(one.turn_id, one.phase): one for one in self.all if one.turn_id is not None}
 
     def of(self, turn: NumberedTurn, phase: Phase) -> Checkpoint | None:
@@ -48,7 +45,7 @@ class TurnCheckpoints:
         if len(found) == 1:
             return ids[found[0]]
         if not found:
-            raise Unclear(f"turn {name!r} not found: thread {self._thread_id} has {_turns(len(self.turns))}")
+            raise Unclear(f"turn {name!r} not found: thread {self._thread_id} has {count(len(self.turns), 'turn')}")
         more = ", …" if len(found) > SHOWN else ""
         raise Unclear(f"{name!r} is ambiguous: it matches {', '.join(found[:SHOWN])}{more}")
 
@@ -81,7 +78,7 @@ class TurnCheckpoints:
         """Why a turn has no checkpoint, as far as the log tells."""
         failed, pruned = self._told(turn.value["id"], phase)
         if pruned:
-            return "it was deleted"
+            return "it was pruned"
         if failed is not None:
             return one_line(failed)
         if turn.value["promptId"] is None:
@@ -91,7 +88,7 @@ class TurnCheckpoints:
         return "none was taken: the folder was in no git repository, two had failed just before, or the daemon ended"
 
     def _told(self, turn_id: str, phase: Phase) -> tuple[str | None, bool]:
-        """Why it failed, if the log says so, and whether it was deleted."""
+        """Why it failed, if the log says so, and whether it was pruned."""
         failed, made, pruned = None, None, set[str]()
         after: int | None = 0
         while after is not None:
@@ -115,7 +112,3 @@ class TurnCheckpoints:
         found = self._reader.read(lambda reads: reads.entities("setting", None, keys))
         values: list[Any] = [msgspec.json.decode(found[key])["value"] for key in keys if key in found]
         return bool(values) and values[-1] == "off"
-
-
-def _turns(count: int) -> str:
-    return "1 turn" if count == 1 else f"{count:,} turns"

@@ -3,8 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.diff import THREAD
-from treadle.cli.options import Commands, add_json, data_dir_of
+from treadle.cli.options import CHANGED_PATHS, THREAD_HERE, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +42,8 @@ def add(commands: Commands) -> None:
     command = commands.add("undo", does, run, more=MORE, example=EXAMPLE)
     command.usage = "treadle undo [OPTION ...] [THREAD [PATH ...]] [-- PATH ...]"
     command.after_dashes = "paths"
-    command.add_argument("thread", metavar="THREAD", nargs="?", help=THREAD)
-    command.add_argument("paths", metavar="PATH", nargs="*", help="only these files, and those in these folders")
+    command.add_argument("thread", metavar="THREAD", nargs="?", help=THREAD_HERE)
+    command.add_argument("paths", metavar="PATH", nargs="*", help=CHANGED_PATHS)
     target = command.add_mutually_exclusive_group()
     target.add_argument(
         "--to", metavar="TURN", default="last", help="to the state before this turn (default: the last)"
@@ -65,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     import treadle.cli.output as output
+    from treadle.cli.confirmation import confirmed
     from treadle.cli.names import thread_and_folder
     from treadle.cli.own_daemon import result_of
     from treadle.cli.turn_checkpoints import TurnCheckpoints
@@ -107,11 +107,10 @@ def run(options: argparse.Namespace) -> int:
         if not (output.is_terminal(sys.stdin) and output.is_terminal(sys.stderr)):
             print("treadle undo: nothing was changed: there is no terminal to ask on, so give --yes", file=sys.stderr)
             return 2
-        if not _confirmed():
-            print("nothing was changed", file=sys.stderr)
+        if not confirmed("Put them back?"):
             return DECLINED
     done = restore(dry_run=False)
-    print(f"wrote {_files(len(done.written))}, removed {_files(len(done.removed))}")
+    print(f"wrote {output.count(len(done.written), 'file')}, removed {output.count(len(done.removed), 'file')}")
     print(f"to undo this: {_command(options, thread_id, done.before)}")
     return 0
 
@@ -172,22 +171,6 @@ def _print_plan(plan: "Restoration", paths: list[str], most: int | None) -> None
 
 def _named(plan: "Restoration") -> "list[tuple[str, list[str]]]":
     return [("write", plan.written), ("remove", plan.removed), ("stays", plan.left)]
-
-
-def _confirmed() -> bool:
-    """Ask on the terminal."""
-    import sys
-
-    print("Put them back? [y/N] ", end="", file=sys.stderr, flush=True)
-    try:
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-    except KeyboardInterrupt:
-        print("\nnothing was changed", file=sys.stderr)
-        raise
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _command(options: argparse.Namespace, thread_id: str, id: str | None) -> str:

@@ -3,16 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.options import Commands, add_json, data_dir_of
+from treadle.cli.options import THREAD, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from msgspec import Raw
-
     from treadle.store.ports import ThreadWork
 
-THREAD = "its id, a unique prefix of it, or `last`: the thread that changed last"
 DELETED = "; a deleted one by its whole id"
 APPLY_MORE = """\
 The changes are merged with what was changed in the folder of the project meanwhile, and are not committed. If both have
@@ -90,6 +85,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_apply(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
+    from treadle.cli.confirmation import confirmed
 
     asks = _asks(options) and not options.yes
     if asks or options.dry_run:
@@ -99,8 +95,10 @@ def run_apply(options: argparse.Namespace) -> int:
         if not _say(planned, ("would write", "would remove", "would leave")):
             print("nothing to apply: the folder of the project has what the worktree has")
             return 0
-        if options.dry_run or not _confirmed("apply this?"):
-            return 0 if options.dry_run else 1
+        if options.dry_run:
+            return 0
+        if not confirmed("Apply this?"):
+            return 1
     done = _call(options, "apply")
     if options.json:
         return 0
@@ -113,13 +111,15 @@ def run_apply(options: argparse.Namespace) -> int:
 
 def run_discard(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
+    from treadle.cli.confirmation import confirmed
 
     force = options.force
     if not force and _asks(options):
         files = _call(options, "discard", dryRun=True)["files"]
         for file in files:
             print(f"would lose {output.one_line(file)}")
-        if not _confirmed("the folder of the project does not have this; discard it?" if files else "discard it?"):
+        why = "The folder of the project does not have this. " if files else ""
+        if not confirmed(f"{why}Discard the worktree?"):
             return 1
         force = True
     done = _call(options, "discard", force=force)
@@ -137,15 +137,6 @@ def _asks(options: argparse.Namespace) -> bool:
     return not options.json and is_terminal(sys.stdin) and is_terminal()
 
 
-def _confirmed(question: str) -> bool:
-    import treadle.cli.output as output
-
-    try:
-        return input(f"{output.Paint()('bold', question)} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
-
-
 def _say(done: dict[str, Any], words: tuple[str, str, str]) -> bool:
     """Print what was done to each file; return whether there was anything."""
     import treadle.cli.output as output
@@ -159,30 +150,25 @@ def _say(done: dict[str, Any], words: tuple[str, str, str]) -> bool:
 
 def _call(options: argparse.Namespace, name: str, **params: Any) -> dict[str, Any]:
     """The result of worktree/NAME, which is printed with --json. Raises UserError."""
-    import asyncio
-
     import msgspec
 
     import treadle.cli.output as output
     from treadle.cli.names import thread_named
-    from treadle.cli.own_daemon import call
+    from treadle.cli.own_daemon import RequestFailed, result_of
     from treadle.store.errors import UserError
     from treadle.store.sqlite.reader import reading
 
-    data_dir: Path = data_dir_of(options)
+    data_dir = data_dir_of(options)
     with reading(data_dir) as reader:
         thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
-    asked = msgspec.json.encode({"threadId": thread_id, **params})
-    answer: dict[str, Raw] = asyncio.run(call(data_dir, f"worktree/{name}", asked))
-    if "error" in answer:
-        error = msgspec.json.decode(answer["error"])
-        kind = error["data"]["kind"]
-        hint = f": `treadle worktree apply {thread_id}` applies it, --force discards it" if kind == NOT_CLEAN else ""
-        raise UserError(error["message"] + hint)
+    try:
+        result = result_of(data_dir, f"worktree/{name}", {"threadId": thread_id, **params})
+    except RequestFailed as error:
+        if error.kind != "worktreeNotClean":
+            raise
+        hint = f"`treadle worktree apply {thread_id}` applies it, --force discards it"
+        raise UserError(f"{error}: {hint}") from None
     if options.json:
-        output.print_json(answer["result"])
-    found: dict[str, Any] = msgspec.json.decode(answer["result"])
+        output.print_json(result)
+    found: dict[str, Any] = msgspec.json.decode(result)
     return found
-
-
-NOT_CLEAN = "worktreeNotClean"
