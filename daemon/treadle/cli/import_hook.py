@@ -1,6 +1,6 @@
-"""`treadle import claude --hook`: a hook of the tool, which must not wait and must hear of nothing.
+"""`treadle import claude --hook`: a hook of Claude Code, which waits for it. It must end at once and print nothing.
 
-So it imports no more than it needs before it lets go of the tool.
+So this module imports little: the import itself is loaded in the process that carries it out.
 """
 
 import argparse

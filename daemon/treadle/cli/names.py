@@ -16,7 +16,7 @@ IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py
 
 
 class Unclear(UserError):
-    """The thread or project that was named does not exist, or the name is ambiguous."""
+    """What was named (a thread, project, turn or checkpoint) does not exist, or the name is ambiguous."""
 
 
 def thread_named(reads: Reads, name: str) -> str:

@@ -42,8 +42,13 @@ class Overloaded(Exception):
 
 def now() -> Timestamp:
     """The current time in the format of events."""
-    second, ns = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_to_the_second(second)}.{ns // 1_000_000:03}Z"
+    return time_at(time.time_ns() // 1_000_000)
+
+
+def time_at(milliseconds: int) -> Timestamp:
+    """A time in the format of events. milliseconds: since 1970."""
+    second, rest = divmod(milliseconds, 1_000)
+    return f"{_to_the_second(second)}.{rest:03}Z"
 
 
 @lru_cache(1)

@@ -10,17 +10,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from treadle.agents.recording import Frame, SessionMapper
-from treadle.core.engine import Engine
+from treadle.core.engine import Engine, time_at
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
-from treadle.domain.ids import Timestamp
 from treadle.recorder.lines import Lines, is_gap
 from treadle.recorder.spool import SpoolReader
 from treadle.store.ports import DataDirectory
@@ -91,7 +89,7 @@ class Recorder:
         return mapper
 
     async def _take(self, commands: list[c.Command], t: float) -> None:
-        at = _time(min(t, time.time()))
+        at = time_at(round(min(t, time.time()) * 1000))
         for command in commands:
             if isinstance(command, c.CreateThread):
                 if self._tool and command.origin:
@@ -176,8 +174,3 @@ def _keep_opening(frame: Frame, openings: list[Frame], asked: set[str]) -> None:
     else:
         return
     openings.append(frame)
-
-
-def _time(seconds: float) -> Timestamp:
-    at = round(seconds * 1000)
-    return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at % 1000:03}Z"

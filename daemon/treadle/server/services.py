@@ -135,12 +135,10 @@ class Services:
 
     async def close(self) -> None:
         """End the agents, interrupt the turns of this daemon, and close the data directory."""
-        for task in [
-            *self._tasks,
-            *filter(None, [self._importing]),
-        ]:  # first, because the supervisor would start agents anew
+        tasks = [*self._tasks, *([] if self._importing is None else [self._importing])]
+        for task in tasks:  # first, because the supervisor would start agents again
             task.cancel()
-        await asyncio.gather(*self._tasks, *filter(None, [self._importing]), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.supervisor.close()
         if "checkpoints" in self.__dict__:  # the property was used
             await self.checkpoints.pruner.close()

@@ -38,7 +38,7 @@ Progress = Callable[[int, int], object]
 
 class HistoryReport(Struct, kw_only=True):
     """What became of the history of one tool. folders: that were read. sessions, size: how many there are, and their
-    bytes. unchanged: of which nothing was read. read: how many were, and their bytes. known: that had a thread before.
+    bytes. unchanged: of which nothing was read. read, read_size: how many were, and their bytes.
     gone: threads whose sessions their tool has deleted. source: what was skipped and cut."""
 
     tool: str

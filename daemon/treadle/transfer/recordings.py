@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
-from treadle.core.engine import Engine
+from treadle.core.engine import Engine, time_at
 from treadle.domain import commands as c
 from treadle.domain.ids import Timestamp
 from treadle.store.sqlite.store import Store
@@ -169,8 +169,7 @@ class Import:
             self._began = _milliseconds(started) - _milliseconds(t)
 
     def _time(self, t: float) -> Timestamp:
-        at = min(_milliseconds(t) + (0 if t >= SINCE_1970 else self._began), self._now)
-        return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at % 1000:03}Z"
+        return time_at(min(_milliseconds(t) + (0 if t >= SINCE_1970 else self._began), self._now))
 
     # Turns
 

@@ -16,7 +16,7 @@ from treadle.domain import commands as c
 from treadle.transfer.sources.claude_thread import ClaudeThread
 from treadle.transfer.sources.forks import Turns, shared_turns, turns_of
 from treadle.transfer.sources.lines import described, is_file, read_head, read_lines, read_records, read_small
-from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, stamp_of, time_of
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
 
 TOOL = "claude"
@@ -47,7 +47,7 @@ def discover(folder: Path, report: SourceReport, known: Discovery = described) -
         for path in sorted(project.glob(SUBAGENTS)):
             parent = path.relative_to(project).parts[0]
             yield from known(path, lambda path, parent=parent: _sessions(path, parent))  # type: ignore[misc]
-    yield from known(folder / HISTORY, lambda path: [_described(path, "history", is_remainder=True)])
+    yield from known(folder / HISTORY, lambda path: [session_in(TOOL, path, "history", is_remainder=True)])
 
 
 def keeps(folder: Path) -> float | None:
@@ -78,21 +78,6 @@ def _projects(folder: Path) -> Iterator[Path]:
             yield place
 
 
-def _described(path: Path, id: str, **members: object) -> ToolSession:
-    thread_id = fitting(f"{TOOL}:{id}")
-    found = path.stat()
-    return ToolSession(
-        tool=TOOL,
-        id=id,
-        thread_id=thread_id,
-        path=path,
-        size=found.st_size,
-        modified=found.st_mtime,
-        stamp=stamp_of(path),
-        **members,  # type: ignore[arg-type]
-    )
-
-
 def _sessions(path: Path, parent: str | None = None) -> list[ToolSession]:
     """The session of a file, in a list. parent: of a subagent."""
     head = read_head(path)
@@ -102,14 +87,14 @@ def _sessions(path: Path, parent: str | None = None) -> list[ToolSession]:
     is_side = parent is not None or any(record.get("isSidechain") or record.get("agentId") for record in head)
     if not (id.startswith("agent-") and is_side):
         first = next((uuid for record in head if (uuid := as_text(record.get("uuid"), ""))), id)
-        return [_described(path, id, folder=folder, oldest=oldest, begins_as=first)]
+        return [session_in(TOOL, path, id, folder=folder, oldest=oldest, begins_as=first)]
     parent = parent or next((s for record in head if (s := as_text(record.get("sessionId"), ""))), "unknown")
     told = as_object(read_small(path.with_suffix(".meta.json")))
     activity_id = as_text(told.get("toolUseId"), "")
     belongs = c.ParentThread(
         thread_id=fitting(f"{TOOL}:{parent}"), activity_id=fitting(activity_id) if activity_id else None
     )
-    session = _described(path, id, folder=folder, oldest=oldest, parent=belongs)
+    session = session_in(TOOL, path, id, folder=folder, oldest=oldest, parent=belongs)
     return [replace(session, thread_id=fitting(f"{TOOL}:{parent}:{id}"))]
 
 
@@ -145,7 +130,7 @@ def _with_fork(session: ToolSession, turns: dict[str, Turns]) -> ToolSession:
 
 
 def _turns(path: Path) -> Turns:
-    thread = ClaudeThread(ThreadWriter(_described(path, path.stem), SourceReport(), False), lambda path: None)
+    thread = ClaudeThread(ThreadWriter(session_in(TOOL, path, path.stem), SourceReport(), False), lambda path: None)
     return turns_of(path, thread, lambda record: as_text(record.get("uuid"), ""))
 
 

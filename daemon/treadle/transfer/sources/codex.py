@@ -15,7 +15,7 @@ from treadle.domain import commands as c
 from treadle.transfer.sources.codex_thread import CodexThread
 from treadle.transfer.sources.forks import Turns, shared_turns, turns_of
 from treadle.transfer.sources.lines import COMPRESSED, described, read_head, read_lines
-from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, stamp_of, time_of
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
 
 TOOL = "codex"
@@ -83,19 +83,14 @@ def _session(path: Path) -> ToolSession:
     spawned = as_object(subagent.get("thread_spawn"))
     parent = as_text(spawned.get("parent_thread_id"), as_text(meta.get("parent_thread_id"), ""))
     forked = as_text(meta.get("forked_from_id"), "")
-    told = path.stat()
-    return ToolSession(
-        tool=TOOL,
-        id=id,
-        thread_id=fitting(f"{TOOL}:{id}"),
-        path=path,
+    return session_in(
+        TOOL,
+        path,
+        id,
         folder=as_text(meta.get("cwd"), "") or None,
-        size=told.st_size,
-        modified=told.st_mtime,
         oldest=next((at for record in head if (at := time_of(record.get("timestamp")))), None),
         is_archived="archived_sessions" in path.parts,
         parent=c.ParentThread(thread_id=fitting(f"{TOOL}:{parent}")) if parent not in ("", id) and not forked else None,
-        stamp=stamp_of(path),
         begins_as=forked or parent,
     )
 

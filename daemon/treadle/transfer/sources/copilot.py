@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
+from treadle.agents.shapes import Json, as_list, as_object, as_text
 from treadle.domain.ids import Timestamp
 from treadle.transfer.sources.calls import Calls
 from treadle.transfer.sources.lines import described, read_head, read_json, read_lines
-from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, stamp_of, time_of
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import NO_END, Commands, ThreadWriter
 
 TOOL = "copilot"
@@ -53,21 +53,12 @@ SOURCE = Source(TOOL, home, files, discover, read, frozenset({"session-state"}),
 
 
 def _sessions(path: Path) -> list[ToolSession]:
-    head, found = read_head(path), path.stat()
+    head = read_head(path)
     id = path.parent.name if path.name == "events.jsonl" else path.stem
     contexts = [as_object(as_object(record.get("data")).get("context")) for record in head]
-    session = ToolSession(
-        tool=TOOL,
-        id=id,
-        thread_id=fitting(f"{TOOL}:{id}"),
-        path=path,
-        folder=next((cwd for context in contexts if (cwd := as_text(context.get("cwd"), ""))), None),
-        size=found.st_size,
-        modified=found.st_mtime,
-        oldest=next((at for record in head if (at := time_of(record.get("timestamp")))), None),
-        stamp=stamp_of(path),
-    )
-    return [session]
+    folder = next((cwd for context in contexts if (cwd := as_text(context.get("cwd"), ""))), None)
+    oldest = next((at for record in head if (at := time_of(record.get("timestamp")))), None)
+    return [session_in(TOOL, path, id, folder=folder, oldest=oldest)]
 
 
 class CopilotThread:

@@ -11,8 +11,8 @@ from pathlib import Path
 from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
 from treadle.domain import commands as c
 from treadle.transfer.sources.gemini_thread import GeminiThread
-from treadle.transfer.sources.lines import described, is_file, read_head, read_records, read_small, read_whole
-from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, stamp_of, time_of
+from treadle.transfer.sources.lines import described, is_file, read_head, read_lines, read_small, read_whole
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
 
 TOOL = "gemini"
@@ -53,14 +53,13 @@ def keeps(folder: Path) -> float | None:
 
 def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
     """The commands of a session. Raises OSError."""
-    thread = GeminiThread(ThreadWriter(session, report, full))
-    if session.path.suffix == ".json":
-        for message in as_list(as_object(read_whole(session.path, report)).get("messages", [])):
-            report.records += 1
-            yield from thread.feed(as_object(message))
-    else:
-        for record in read_records(session.path, report):
-            yield from thread.feed(record)
+    thread = _opened(session, report, full)
+    if session.path.suffix != ".json":
+        yield from read_lines(thread, session.path, report)
+        return
+    for message in as_list(as_object(read_whole(session.path, report)).get("messages", [])):
+        report.records += 1
+        yield from thread.feed(as_object(message))
     yield from thread.end()
 
 
@@ -94,19 +93,8 @@ def _worked_in(place: Path, names: Json) -> str | None:
 def _session(path: Path, folder: str | None, parent: str | None) -> ToolSession:
     told = _metadata(path)
     id = as_text(told.get("sessionId"), path.stem)
-    found = path.stat()
-    return ToolSession(
-        tool=TOOL,
-        id=id,
-        thread_id=fitting(f"{TOOL}:{id}"),
-        path=path,
-        folder=folder,
-        size=found.st_size,
-        modified=found.st_mtime,
-        stamp=stamp_of(path),
-        oldest=time_of(told.get("startTime")),
-        parent=c.ParentThread(thread_id=fitting(f"{TOOL}:{parent}")) if parent else None,
-    )
+    belongs = c.ParentThread(thread_id=fitting(f"{TOOL}:{parent}")) if parent else None
+    return session_in(TOOL, path, id, folder=folder, oldest=time_of(told.get("startTime")), parent=belongs)
 
 
 def _metadata(path: Path) -> Json:

@@ -7,12 +7,12 @@ are only appended, each with an id, and a message has the form of the API.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
+from treadle.agents.shapes import Json, as_list, as_object, as_text
 from treadle.domain.ids import Timestamp
 from treadle.transfer.sources.calls import Calls
 from treadle.transfer.sources.gemini_thread import output_of
 from treadle.transfer.sources.lines import described, read_head, read_lines
-from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, stamp_of, time_of
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import NO_END, Commands, ThreadWriter
 
 TOOL = "qwen"
@@ -55,19 +55,10 @@ SOURCE = Source(TOOL, home, files, discover, read, frozenset({"projects", "tmp"}
 
 
 def _sessions(path: Path) -> list[ToolSession]:
-    head, found = read_head(path), path.stat()
-    session = ToolSession(
-        tool=TOOL,
-        id=path.stem,
-        thread_id=fitting(f"{TOOL}:{path.stem}"),
-        path=path,
-        folder=next((cwd for record in head if (cwd := as_text(record.get("cwd"), ""))), None),
-        size=found.st_size,
-        modified=found.st_mtime,
-        oldest=next((at for record in head if (at := time_of(record.get("timestamp")))), None),
-        stamp=stamp_of(path),
-    )
-    return [session]
+    head = read_head(path)
+    folder = next((cwd for record in head if (cwd := as_text(record.get("cwd"), ""))), None)
+    oldest = next((at for record in head if (at := time_of(record.get("timestamp")))), None)
+    return [session_in(TOOL, path, path.stem, folder=folder, oldest=oldest)]
 
 
 class QwenThread:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from treadle.agents.shapes import Json
+from treadle.agents.shapes import Json, fitting
 from treadle.domain import commands as c
 from treadle.domain.ids import Timestamp
 
@@ -55,6 +55,21 @@ class ToolSession(Struct, frozen=True, kw_only=True):
             source=str(self.path)[:4096],
             **members,
         )
+
+
+def session_in(tool: str, path: Path, id: str, **members: Any) -> ToolSession:
+    """The session that a file holds. members: what its content tells. Raises OSError."""
+    found = path.stat()
+    return ToolSession(
+        tool=tool,
+        id=id,
+        thread_id=fitting(f"{tool}:{id}"),
+        path=path,
+        size=found.st_size,
+        modified=found.st_mtime,
+        stamp=stamp_of(path),
+        **members,
+    )
 
 
 class SourceReport(Struct):
