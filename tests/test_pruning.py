@@ -19,7 +19,8 @@ from test_checkpoints import Work
 from treadle.server.checkpoint_checks import examine_checkpoints
 from treadle.server.services import Services, open_store
 from treadle.store.ports import KeptCheckpoint
-from treadle.workspace.pruning import Retention, beyond
+from treadle.workspace.checkpoint_settings import Retention
+from treadle.workspace.pruning import beyond
 from treadle.workspace.repositories import recording
 from treadle.workspace.snapshots import checkpoint_ref
 from wire import TREADLE, run

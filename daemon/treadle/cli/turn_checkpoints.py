@@ -1,7 +1,5 @@
 """The turns of a thread with the checkpoints before and after each; and why a turn has none."""
 
-from typing import Any
-
 import msgspec
 
 from treadle.cli.lists import checkpoints_of
@@ -12,8 +10,8 @@ from treadle.domain.entities import Checkpoint
 from treadle.domain.events import CheckpointCreated, CheckpointFailed, CheckpointPruned, StoredEvent
 from treadle.domain.ids import Phase
 from treadle.store.sqlite.reader import Reader
+from treadle.workspace.checkpoint_settings import are_off
 
-SETTING = "checkpoints"
 PAGE = 1_000  # events read at once
 
 
@@ -108,7 +106,4 @@ class TurnCheckpoints:
 
     def _is_off(self) -> bool:
         project_id = self._reader.read(lambda reads: msgspec.json.decode(reads.header(self._thread_id)))["projectId"]
-        keys = [SETTING, f"{SETTING}.{project_id}"]
-        found = self._reader.read(lambda reads: reads.entities("setting", None, keys))
-        values: list[Any] = [msgspec.json.decode(found[key])["value"] for key in keys if key in found]
-        return bool(values) and values[-1] == "off"
+        return self._reader.read(lambda reads: are_off(reads, project_id))

@@ -3,21 +3,18 @@
 import asyncio
 import logging
 
-import msgspec
-
 from treadle.agents.shapes import Json
 from treadle.core.access import Read
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Phase
 from treadle.store.errors import StorageError
 from treadle.store.ports import ThreadWork
+from treadle.workspace.checkpoint_settings import are_off
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError
 
 log = logging.getLogger(__name__)
 
-SETTING = "checkpoints"
-"""`off` takes none; with a dot and the id of a project behind it, for that project alone."""
 MAX_FAILURES = 2
 """In a row, after which there is a break."""
 BREAK = 600.0
@@ -62,7 +59,7 @@ class Automatic:
         if asyncio.get_running_loop().time() < self._break_until:
             return False
         try:
-            is_wanted = not await self._is_off(project_id)
+            is_wanted = not await self._read(lambda reads: are_off(reads, project_id))
             if is_wanted:
                 await self._checkpoints.take(self._thread_id, turn_id=turn_id, phase=phase)
             self._failures = 0
@@ -76,12 +73,6 @@ class Automatic:
                 self._failures = 0
                 self._break_until = asyncio.get_running_loop().time() + BREAK
             return False
-
-    async def _is_off(self, project_id: str) -> bool:
-        keys = [SETTING, f"{SETTING}.{project_id}"]
-        found = await self._read(lambda reads: reads.entities("setting", None, keys))
-        values = [msgspec.json.decode(found[key])["value"] for key in keys if key in found]
-        return bool(values) and values[-1] == "off"
 
 
 def restored_files(work: ThreadWork | None) -> list[Json]:

@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from treadle.core.access import Read, Submit
@@ -22,27 +21,19 @@ from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.store.errors import StorageError
 from treadle.store.ports import KeptCheckpoint, Reads
+from treadle.workspace.checkpoint_settings import Retention, retention
 from treadle.workspace.git import GitError, within
 from treadle.workspace.repositories import Repository, open_repository, recording
 from treadle.workspace.snapshots import checkpoint_ref, list_refs, prune, thread_refs
 
 log = logging.getLogger(__name__)
 
-KEEP_SETTING: Final = "checkpointsKeep"
-DAYS_SETTING: Final = "checkpointsDays"
 PERIOD: Final = 24 * 3600
 """Seconds from one automatic run in a repository to the next."""
 OPENING: Final = 10.0
 """Seconds until a repository that does not answer is left out."""
 BATCH: Final = 500
 """Checkpoints that one batch of commands records as pruned."""
-
-
-class Retention(Struct, frozen=True):
-    """What is kept of each thread. keep: the newest so many checkpoints. days: those that are no older."""
-
-    keep: int = 50
-    days: int = 30
 
 
 class Survey(Struct, frozen=True):
@@ -78,18 +69,18 @@ class Pruned(Struct, frozen=True, rename="camel"):
     failed: str | None = None
 
 
-def beyond(kept: Iterable[KeptCheckpoint], retention: Retention, now: datetime) -> list[KeptCheckpoint]:
+def beyond(kept: Iterable[KeptCheckpoint], wanted: Retention, now: datetime) -> list[KeptCheckpoint]:
     """The checkpoints that are too many or too old: never the newest one of a thread, or one of a running turn.
 
     Those of one turn stay or go together, because its diff needs both.
     """
-    oldest = now - timedelta(days=min(retention.days, 36_500))
+    oldest = now - timedelta(days=min(wanted.days, 36_500))
     found = list[KeptCheckpoint]()
     by_thread = sorted(kept, key=lambda one: (one.thread_id, -one.sequence))
     for _, of_thread in groupby(by_thread, lambda one: one.thread_id):
         newest_first = list(of_thread)
         stays = [
-            one.running or number == 0 or (number < retention.keep and datetime.fromisoformat(one.created_at) >= oldest)
+            one.running or number == 0 or (number < wanted.keep and datetime.fromisoformat(one.created_at) >= oldest)
             for number, one in enumerate(newest_first)
         ]
         turns = {one.turn_id for one, it in zip(newest_first, stays, strict=True) if it and one.turn_id is not None}
@@ -143,13 +134,13 @@ class Pruner:
     async def prune(self, *, keep: int | None = None, days: int | None = None, dry_run: bool = False) -> list[Pruned]:
         """Prune the repositories of all projects, and remove refs without a checkpoint. keep, days: instead of the
         settings. dry_run: only say what would be removed."""
-        settings = await self._retention()
-        retention = Retention(settings.keep if keep is None else keep, settings.days if days is None else days)
+        settings = await self._read(retention)
+        wanted = Retention(settings.keep if keep is None else keep, settings.days if days is None else days)
         paths = await self._read(lambda reads: reads.project_paths())
         done = []
         for repository, project_ids in await repositories_of(paths, self._data_dir):
             try:
-                done.append(await self._prune(repository, project_ids, retention, whole=True, dry_run=dry_run))
+                done.append(await self._prune(repository, project_ids, wanted, whole=True, dry_run=dry_run))
             except GitError as error:
                 done.append(Pruned(str(repository.top), failed=str(error)))
         return done
@@ -172,27 +163,17 @@ class Pruner:
             done = repository.scratch / f"{repository.name}.pruned"
             if not await asyncio.to_thread(_take_turn, done):
                 return
-            pruned = await self._prune(repository, [project_id], await self._retention(), whole=False)
+            pruned = await self._prune(repository, [project_id], await self._read(retention), whole=False)
             if pruned.checkpoints or pruned.refs:
                 log.info("pruned %d checkpoints in %s", len(pruned.checkpoints), pruned.folder)
         except (GitError, Rejected, StorageError, OSError) as error:
             log.warning("the old checkpoints of project %s were not pruned: %s", project_id, error)
 
-    async def _retention(self) -> Retention:
-        keys = [KEEP_SETTING, DAYS_SETTING]
-        found = await self._read(lambda reads: reads.entities("setting", None, keys))
-        values = {key: msgspec.json.decode(value)["value"] for key, value in found.items()}
-        usual = Retention()
-        return Retention(
-            _whole(values, KEEP_SETTING, 1, usual.keep),
-            _whole(values, DAYS_SETTING, 0, usual.days),
-        )
-
     async def _prune(
         self,
         repository: Repository,
         project_ids: Collection[str],
-        retention: Retention,
+        wanted: Retention,
         *,
         whole: bool,
         dry_run: bool = False,
@@ -202,7 +183,7 @@ class Pruner:
             refs = await list_refs(repository)
             kept, threads = await self._read(lambda reads: recorded_in(reads, project_ids))
             found = survey(refs, kept, threads)
-            old = beyond((one for one in kept if _is_own(one)), retention, datetime.now(UTC))
+            old = beyond((one for one in kept if _is_own(one)), wanted, datetime.now(UTC))
             lost = [one for one in found.lost if one not in old] if whole else []
             leftover = found.deleted + (found.unrecorded if whole else [])
             if not dry_run:
@@ -226,14 +207,6 @@ def _is_own(one: KeptCheckpoint) -> bool:
 
 def _ids(checkpoints: Iterable[KeptCheckpoint]) -> list[PrunedId]:
     return [PrunedId(one.thread_id, one.id) for one in checkpoints]
-
-
-def _whole(values: dict[str, Any], key: str, least: int, usual: int) -> int:
-    value = values.get(key, usual)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    log.warning("the setting %s is ignored: it must be a whole number of %d or more", key, least)
-    return usual
 
 
 def _take_turn(done: Path) -> bool:
