@@ -583,6 +583,11 @@ class MemoryReads:
         living = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         return dict.fromkeys(living, False) | dict.fromkeys(deleted, True)
 
+    def threads_of_session(self, session_id: str) -> list[str]:
+        opened = (s.event for s in self._log(None, 0) if isinstance(s.event, a.SessionOpened))
+        ids = {event.thread_id for event in opened if event.session_id == session_id}
+        return sorted(id for id in ids if ("thread", id) in self._contents.rows)
+
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         if ("thread", thread_id) not in self._contents.rows:
             return None

@@ -258,7 +258,7 @@ def test_it_says_why_a_turn_has_no_checkpoint(empty: InRepository) -> None:
         empty.do(
             "call", "command/dispatch", json.dumps({"type": "PruneCheckpoint", "threadId": thread, "id": one["id"]})
         )
-    assert refusal(empty, thread, "1") == "there is no checkpoint before turn 1: it was deleted"
+    assert refusal(empty, thread, "1") == "there is no checkpoint before turn 1: it was pruned"
     empty.do("call", "command/dispatch", '{"type": "ChangeSetting", "key": "checkpoints", "value": "off"}')
     empty.turn("script=edit", "--thread", thread)
     assert refusal(empty, thread, "2").endswith("before turn 2: checkpoints are off (the setting `checkpoints`)")

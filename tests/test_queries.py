@@ -73,7 +73,7 @@ ALLOWED = {
     ("stats_entities", "SCAN projection_approvals USING COVERING INDEX idx_approvals_thread"),
     ("stats_entities", "SCAN projection_approvals USING INDEX idx_approvals_newest"),
     ("stats_entities", "SCAN projection_prompts USING INDEX idx_prompts_newest"),
-    ("stats_entities", "SCAN projection_sessions USING COVERING INDEX idx_sessions_thread"),
+    ("stats_entities", "SCAN projection_sessions USING COVERING INDEX idx_sessions_session"),
     ("stats_entities", "SCAN projection_sessions USING INDEX idx_sessions_open"),
     ("stats_entities", "SCAN projection_rules USING INDEX idx_rules_live"),
     ("stats_entities", "SCAN checkpoints USING COVERING INDEX idx_checkpoints_thread"),

@@ -29,6 +29,7 @@ from histories import (
 )
 from support import log_sequence
 from treadle.core.engine import Engine
+from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
 from treadle.transfer.sources import claude, codex, copilot, cutter, gemini, opencode, qwen
@@ -434,6 +435,17 @@ async def test_a_thread_that_was_deleted_is_not_imported_again(claude_home: Impo
 async def test_a_session_that_treadle_recorded_itself_is_not_imported(claude_home: Imports) -> None:
     create = c.CreateProject(id="p", name="shop", path="/work/shop")
     await claude_home.engine.submit([create, c.CreateThread(thread_id=SHOP, project_id="p", title="Cart")]).future
+    write(session_file(claude_home.home), claude_shop())
+    assert (await claude_home.take()).events == 0
+    assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}
+
+
+async def test_a_session_that_treadle_ran_in_a_thread_of_its_own_is_not_imported(claude_home: Imports) -> None:
+    create = c.CreateProject(id="p", name="shop", path="/work/shop")
+    thread = c.CreateThread(thread_id="t", project_id="p", title="Cart")
+    opened = ac.OpenSession(thread_id="t", id="s", agent="claude", session_id=SHOP, how="new")
+    assign = ac.AssignAgent(thread_id="t", agent="claude")
+    await claude_home.engine.submit([create, thread, assign, opened]).future
     write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
     assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}

@@ -587,6 +587,20 @@ async def test_the_origin_of_a_turn_has_its_agent_and_the_start_of_its_prompt(
     assert await store.read(lambda reads: reads.origins_of_turns([])) == {}
 
 
+async def test_the_threads_of_an_agents_session_are_found_by_its_own_id(store: DataDirectory, engine: Engine) -> None:
+    def found(reads: Reads) -> list[list[str]]:
+        return [reads.threads_of_session(id) for id in ("x", "s")]
+
+    await do(engine, *AGENT)
+    assert await store.read(found) == [[], []]
+    await do(engine, SESSION)
+    assert await store.read(found) == [["t"], []]
+    await do(engine, ac.EndSession(thread_id="t", id="s", reason="why"))
+    assert await store.read(found) == [["t"], []]
+    await do(engine, c.DeleteThread(thread_id="t"))
+    assert await store.read(found) == [[], []]
+
+
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
     def owned(reads: Reads) -> tuple[Any, ...]:
         return reads.open_sessions(), reads.open_queues()

@@ -23,7 +23,7 @@ class _Line(Struct):
     broken: bool = False
 
 
-class Lines:
+class LineJoiner:
     """Puts together what was written in pieces. skipped: lines that are no JSON-RPC message."""
 
     def __init__(self) -> None:

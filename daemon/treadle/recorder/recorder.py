@@ -19,7 +19,7 @@ from treadle.agents.recording import Frame, SessionMapper
 from treadle.core.engine import Engine, time_at
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
-from treadle.recorder.lines import Lines, is_gap
+from treadle.recorder.lines import LineJoiner, is_gap
 from treadle.recorder.spool import SpoolReader
 from treadle.store.ports import DataDirectory
 from treadle.transfer.adding import NotAdded, TurnAdder
@@ -51,7 +51,7 @@ class Recorder:
         self._spool.rewind()
         kept = self._spool.openings()
         openings = msgspec.json.decode(kept, type=list[Frame]) if kept else []
-        lines, last = Lines(), time.time()
+        lines, last = LineJoiner(), time.time()
         mapper = self._mapper(openings)
         asked: set[str] = set()
         async for record in self._records():

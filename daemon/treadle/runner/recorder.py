@@ -21,7 +21,7 @@ MAX_UNSAVED = 1_000
 """Commands that wait for the disk, at which the agent has to wait."""
 
 
-class Outcome(NamedTuple):
+class SubmitOutcome(NamedTuple):
     """What became of commands. sequence: of the log then."""
 
     sequence: int
@@ -61,14 +61,14 @@ class ThreadRecorder:
         future.add_done_callback(self._saved)
         return future
 
-    async def recorded(self, submitted: "asyncio.Future[BatchDispatched]", *commands: c.Command) -> Outcome:
+    async def recorded(self, submitted: "asyncio.Future[BatchDispatched]", *commands: c.Command) -> SubmitOutcome:
         """What became of commands. Tries until the disk lets it."""
         while True:
             try:
-                return Outcome((await submitted).sequence, True)
+                return SubmitOutcome((await submitted).sequence, True)
             except Rejected as error:
                 log.debug("not recorded: %s", error)
-                return Outcome(await self._context.shared.read(lambda reads: reads.sequence()), False)
+                return SubmitOutcome(await self._context.shared.read(lambda reads: reads.sequence()), False)
             except (StorageError, Overloaded) as error:
                 thread_id = self._context.thread_id
                 log.warning("failed to record what the agent of thread %s did, will retry: %s", thread_id, error)

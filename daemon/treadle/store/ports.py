@@ -350,6 +350,9 @@ class Reads(Protocol):
     def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
         """Whether each thread is deleted, by id: of the threads of these projects, and of every one that is."""
 
+    def threads_of_session(self, session_id: str) -> list[str]:
+        """The threads whose agent had the session with this id, which is the agent's own. Deleted threads have none."""
+
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         """When a checkpoint was pruned; None if it was not, or never existed."""
 

@@ -230,6 +230,9 @@ class SqliteReads:
         rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
         return {id: bool(deleted) for id, deleted in rows}
 
+    def threads_of_session(self, session_id: str) -> list[str]:
+        return sorted({thread_id for (thread_id,) in self._rows("threads_of_session", session=session_id)})
+
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         rows = self._rows("pruned_at", thread=thread_id, id=id)
         return rows[0][0] if rows else None

@@ -30,7 +30,7 @@ class DescribedFile(Struct, array_like=True):
     sessions: list[ToolSession]
 
 
-class Reached(Struct, array_like=True):
+class ImportedSoFar(Struct, array_like=True):
     """How far a session is imported. stamp: of the session. position: the log has everything before it. check: of so
     many bytes before it. until: when the turn that may still get an end is imported without one, in seconds since
     1970; 0 if there is none."""
@@ -49,7 +49,7 @@ class CatalogFile(Struct):
     log_id: str = ""
     sequence: int = 0
     files: dict[str, DescribedFile] = {}
-    reached: dict[str, Reached] = {}
+    reached: dict[str, ImportedSoFar] = {}
 
 
 class Catalog:
@@ -68,11 +68,11 @@ class Catalog:
         """A Discovery that describes only files that have changed."""
         return KnownFiles(self._content.files, report)
 
-    def reached(self, session: ToolSession) -> Reached:
+    def reached(self, session: ToolSession) -> ImportedSoFar:
         """How far the session is imported; from the beginning if its file was written anew."""
-        reached = self._content.reached.get(_key(session), Reached())
+        reached = self._content.reached.get(_key(session), ImportedSoFar())
         if reached.position and reached.stamp != session.stamp and reached.check != _check(session, reached):
-            return Reached()
+            return ImportedSoFar()
         return reached
 
     def is_current(self, session: ToolSession) -> bool:
@@ -88,7 +88,7 @@ class Catalog:
         """
         is_checked = session.path.suffix == ".jsonl" and taken.position > 0
         position, tail = (taken.position, taken.tail) if is_checked else (0, b"")
-        self._content.reached[_key(session)] = Reached(session.stamp, position, len(tail), _digest(tail), until)
+        self._content.reached[_key(session)] = ImportedSoFar(session.stamp, position, len(tail), _digest(tail), until)
 
     def write(self, sequence: int) -> None:
         """Replace the file. Without it the next import only takes longer: a full disk is no failure."""
@@ -142,7 +142,7 @@ def _key(session: ToolSession) -> str:
     return f"{session.path}\n{session.id}"
 
 
-def _check(session: ToolSession, reached: Reached) -> str:
+def _check(session: ToolSession, reached: ImportedSoFar) -> str:
     try:
         with session.path.open("rb") as stream:
             stream.seek(reached.position - reached.checked)

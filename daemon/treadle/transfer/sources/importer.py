@@ -90,8 +90,7 @@ class Importer:
         after: the position in its file up to which the log has it. read: gives the commands of its new records, if not
         all are to be read. is_followed: a turn without an end is imported as it is, and stays open.
         """
-        known = await self._thread(fitting(session.id))
-        if known is not None and session.parent is None:
+        if session.parent is None and await self._is_recorded(session):
             report.skip("a session that treadle recorded itself", str(session.path))
             return Taken(0)
         before = await self._thread(session.thread_id)
@@ -266,6 +265,13 @@ class Importer:
     async def _thread(self, thread_id: str) -> dict[str, Any] | None:
         found = await self._store.read(lambda reads: reads.entities("thread", None, [thread_id]))
         return msgspec.json.decode(found[thread_id]) if thread_id in found else None
+
+    async def _is_recorded(self, session: ToolSession) -> bool:
+        """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
+        if await self._thread(fitting(session.id)) is not None:
+            return True
+        ids = await self._store.read(lambda reads: reads.threads_of_session(session.id))
+        return any(id != session.thread_id for id in ids)
 
     async def _is_deleted(self, thread_id: str) -> bool:
         key = ("thread", thread_id)
