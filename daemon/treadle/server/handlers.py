@@ -48,7 +48,6 @@ from treadle.store.pages import LATEST, BadCursor, decode_cursor, encode_cursor
 from treadle.store.ports import Reads
 from treadle.store.sqlite import projections
 from treadle.store.sqlite.database import SQLITE_VERSION
-from treadle.transfer.resuming import resume_command
 from treadle.workspace.folders import open_project
 
 T = TypeVar("T")
@@ -257,6 +256,8 @@ class Methods:
 
     @handles(endpoints.THREAD_READ)
     def thread_read(self, params: ThreadReadParams) -> object:
+        from treadle.transfer.resuming import resume_command
+
         try:
             before = decode_cursor(params.before, LATEST)
         except BadCursor as error:
