@@ -311,6 +311,19 @@ def test_a_dry_run_writes_nothing(user: User) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_dry_run_leaves_out_what_an_import_leaves_out_because_treadle_recorded_it(user: User) -> None:
+    user.write_all()
+    with serving(user.data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="p", name="shop", path="/work/shop")
+        daemon.dispatch("CreateThread", threadId="t", projectId="p", title="Cart")
+        daemon.dispatch("AssignAgent", threadId="t", agent="claude")
+        daemon.dispatch("OpenSession", threadId="t", id="s", agent="claude", sessionId=SHOP, how="new")
+    for options in (["--dry-run"], []):
+        report = user.take("claude", *options)
+        assert (report["threads"], report["turns"]) == (0, 0)
+        assert report["skipped"] == {"a session that treadle recorded itself": 1}
+
+
 def test_only_the_sessions_that_are_asked_for_are_imported(user: User) -> None:
     other = SHOP.replace("1", "2")
     old = user.write(SHOP_FILE, claude_shop())

@@ -18,8 +18,9 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.reader import Reader, reading
 from treadle.transfer.histories import HistoryImport, HistoryReport, preview
 from treadle.transfer.sources.catalog import Catalog
+from treadle.transfer.sources.importer import is_recorded
 from treadle.transfer.sources.selection import Selection
-from treadle.transfer.sources.source import Source
+from treadle.transfer.sources.source import Source, ToolSession
 from treadle.transfer.sources.tools import SOURCES
 
 Work = list[tuple[Source, list[Path], HistoryReport]]
@@ -92,8 +93,11 @@ def _preview(work: Work, data_dir: Path, selection: Selection, full: bool) -> No
 
 
 def _count_new(work: Work, selection: Selection, full: bool, catalog: Catalog, reader: Reader | None) -> None:
+    def is_left_out(session: ToolSession) -> bool:
+        return reader is not None and bool(reader.read(lambda reads: is_recorded(reads, session)))
+
     for source, folders, report in work:
-        for thread_id, turns in preview(source, folders, selection, report, catalog, full):
+        for thread_id, turns in preview(source, folders, selection, report, catalog, full, is_left_out):
             there = 0
             if reader is not None:
                 is_known = bool(reader.read(lambda reads, id=thread_id: reads.entities("thread", None, [id])))  # type: ignore[misc]

@@ -19,7 +19,7 @@ from treadle.store.ports import Reads
 from treadle.store.sqlite.database import FileLock
 from treadle.store.sqlite.store import Store
 from treadle.transfer.sources.catalog import Catalog
-from treadle.transfer.sources.importer import BATCH, BATCH_BYTES, STILL_GOING, Imported, Importer
+from treadle.transfer.sources.importer import BATCH, BATCH_BYTES, RECORDED, STILL_GOING, Imported, Importer
 from treadle.transfer.sources.lines import read_records
 from treadle.transfer.sources.selection import Selection, in_order, sessions_in
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession, stamp_of
@@ -245,14 +245,26 @@ def discovered(
 
 
 def preview(
-    source: Source, folders: list[Path], selection: Selection, report: HistoryReport, catalog: Catalog, full: bool
+    source: Source,
+    folders: list[Path],
+    selection: Selection,
+    report: HistoryReport,
+    catalog: Catalog,
+    full: bool,
+    is_left_out: Callable[[ToolSession], bool],
 ) -> Iterator[tuple[str, list[str]]]:
-    """The turns that an import would submit, by thread; reads only. The caller counts those that are new."""
+    """The turns that an import would submit, by thread; reads only. The caller counts those that are new.
+
+    is_left_out: whether treadle has recorded the session itself.
+    """
     sessions = discovered(source, folders, selection, report.source, catalog)
     report.sessions, report.size = len(sessions), sum(session.size for session in sessions)
     for session in sessions:
         if catalog.is_current(session):
             report.unchanged += 1
+            continue
+        if is_left_out(session):
+            report.source.skip(RECORDED, str(session.path))
             continue
         report.read, report.read_size = report.read + 1, report.read_size + session.size
         turns: dict[str, list[str]] = {}

@@ -22,7 +22,7 @@ from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
-from treadle.store.ports import DataDirectory
+from treadle.store.ports import DataDirectory, Reads
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
 from treadle.transfer.sources.thread_writer import NO_END
 from treadle.transfer.turns import is_end
@@ -33,6 +33,7 @@ ENOUGH_BYTES = 64 * 1024
 BATCH = 4_000  # commands in one transaction: a turn with more is in several
 BATCH_BYTES = 4 * 1024 * 1024
 PARTS = 100  # turns that continue one
+RECORDED = "a session that treadle recorded itself"
 ENDED = "the import that followed it has ended"
 
 Turn = tuple[str, str]
@@ -90,8 +91,8 @@ class Importer:
         after: the position in its file up to which the log has it. read: gives the commands of its new records, if not
         all are to be read. is_followed: a turn without an end is imported as it is, and stays open.
         """
-        if session.parent is None and await self._is_recorded(session):
-            report.skip("a session that treadle recorded itself", str(session.path))
+        if await self._store.read(lambda reads: is_recorded(reads, session)):
+            report.skip(RECORDED, str(session.path))
             return Taken(0)
         before = await self._thread(session.thread_id)
         if before is not None:
@@ -266,13 +267,6 @@ class Importer:
         found = await self._store.read(lambda reads: reads.entities("thread", None, [thread_id]))
         return msgspec.json.decode(found[thread_id]) if thread_id in found else None
 
-    async def _is_recorded(self, session: ToolSession) -> bool:
-        """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
-        if await self._thread(fitting(session.id)) is not None:
-            return True
-        ids = await self._store.read(lambda reads: reads.threads_of_session(session.id))
-        return any(id != session.thread_id for id in ids)
-
     async def _is_deleted(self, thread_id: str) -> bool:
         key = ("thread", thread_id)
         state = (await self._store.read(lambda reads: reads.look_up([key])))[key]
@@ -290,6 +284,16 @@ class Importer:
             await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         return self._projects.setdefault(key[1], str(found))
+
+
+def is_recorded(reads: Reads, session: ToolSession) -> bool:
+    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
+    if session.parent is not None:
+        return False
+    id = fitting(session.id)
+    return bool(reads.entities("thread", None, [id])) or any(
+        thread_id != session.thread_id for thread_id in reads.threads_of_session(session.id)
+    )
 
 
 _ENTITY: dict[type[c.Command], EntityName] = {
