@@ -7,6 +7,7 @@ from typing import Any
 
 from treadle.runner.failures import exit_of
 from treadle.runner.signals import Input
+from treadle.store.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class RunnerTasks:
 
     def _ended(self, task: "asyncio.Task[None]", failed: Input | None) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the runner of thread %s failed", self._thread_id, exc_info=error)
+            defect = None if isinstance(error, StorageError) else error
+            log.error("the runner of thread %s failed: %s", self._thread_id, error, exc_info=defect)
             self._put(exit_of(error))
             if failed is not None:
                 self._put(failed)
