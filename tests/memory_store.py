@@ -550,11 +550,12 @@ class MemoryReads:
             if state.queue and state.paused is None and state.session is None
         ]
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ports.ThreadWork]:
+    def threads_at_work(self) -> list[str]:
+        live = {thread.id: self._contents.state["thread", thread.id] for thread in self._threads()}
+        return sorted(id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt))
+
+    def work(self, thread_ids: Collection[str]) -> list[ports.ThreadWork]:
         state = self._contents.state
-        if thread_ids is None:
-            live = {thread.id: state["thread", thread.id] for thread in self._threads()}
-            thread_ids = [id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt)]
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
     def project_paths(self) -> dict[str, str]:

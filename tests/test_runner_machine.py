@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from treadle.runner.failures import FAILED, answer_to
 from treadle.runner.machine import RunnerState, step
 from treadle.runner.signals import (
     RECORDS,
@@ -240,6 +241,33 @@ def test_a_prompt_that_is_gone_when_its_turn_is_recorded_is_not_sent() -> None:
 def test_a_refusal_that_was_read_before_a_newer_view_does_not_hide_it() -> None:
     state = given(*BEGINNING, log(5, next="p2"))
     assert when(state, NotBegun(log(3, turn="foreign").view)) == [Begin("p2")]
+
+
+def test_what_an_agent_asks_while_its_turn_is_recorded_waits_for_an_answer() -> None:
+    asked = given(*BEGINNING, ApprovalAsked("q", 4), Began("t", 3))
+    assert when(asked, log(4, turn="t", pending=frozenset(("q",)))) == []
+    assert when(asked, log(5, turn="t")) == [Reply("q")]
+
+
+def test_what_an_agent_asks_for_a_turn_that_is_not_recorded_is_dismissed() -> None:
+    assert when(given(*BEGINNING, ApprovalAsked("q", 4)), NotBegun(log(4).view)) == [Dismiss(("q",))]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        (STARTING, Start("claude")),
+        (OPENING, OpenWith("resume", ())),
+        ([*READY, log(5, options=(("model", "large"),), next="p2")], Apply((("model", "large"),))),
+        (BEGINNING, Begin("p")),
+    ],
+)
+def test_a_failure_of_treadle_ends_the_agent_and_pauses_the_queue(inputs: list[Input], output: Output) -> None:
+    state = given(*inputs)
+    answer = answer_to(output)
+    assert answer is not None
+    paused, *_, ended = when(state, Exited(FAILED), answer)
+    assert (paused, ended) == (Pause(FAILED), End())
 
 
 def test_no_prompt_is_sent_while_one_runs() -> None:
@@ -558,7 +586,7 @@ def test_a_process_that_is_not_the_agent_of_the_thread_any_more_ends(inputs: lis
 def test_an_agent_whose_worktree_was_removed_ends_and_the_next_prompt_starts_it_anew() -> None:
     state = given(*READY)
     assert when(state, log(5, removals=1))[-1] == End()
-    later = given(*READY, log(5, removals=1), Gone())
+    later = given(*READY, log(5, removals=1), Recorded(5), Gone())
     assert when(later, log(6, next="p2", removals=1)) == [Start("claude")]
 
 

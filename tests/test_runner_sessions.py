@@ -88,14 +88,35 @@ def test_a_session_that_the_agent_has_lost_begins_again_and_says_why(brief: Runs
     assert "Resource not found" in thread.until("ContextLost")["reason"]
 
 
-def test_another_agent_begins_again_and_the_log_says_that_the_agent_was_changed(runs: Runs) -> None:
+def test_another_agent_begins_with_the_transcript_and_the_log_says_that_the_agent_was_changed(runs: Runs) -> None:
+    thread, other = runs.thread("t"), runs.thread("other")
+    thread.answer("the first words")
+    thread.dispatch("AssignAgent", agent="other")
+    thread.answer("two")
+    thread.answer("three")
+    changed = "the agent was changed from t to other; it begins with the transcript"
+    assert [one["reason"] for one in thread.said("ContextLost")] == [changed]
+    assert [one["how"] for one in thread.said("SessionOpened")] == ["new", "new"]
+    first, second = (one["params"]["prompt"] for one in other.heard("session/prompt"))
+    assert "the first words" in first[0]["resource"]["text"]
+    assert "You said: the first words" in first[0]["resource"]["text"]
+    assert (first[1:], second) == ([{"type": "text", "text": "two"}], [{"type": "text", "text": "three"}])
+
+
+def test_an_agent_that_is_assigned_again_knows_what_the_other_one_did(runs: Runs) -> None:
     thread = runs.thread("t")
     runs.thread("other")
     thread.answer("one")
     thread.dispatch("AssignAgent", agent="other")
     thread.answer("two")
-    assert thread.until("ContextLost")["reason"] == "the agent was changed from t to other"
-    assert [one["how"] for one in thread.said("SessionOpened")] == ["new", "new"]
+    thread.dispatch("AssignAgent", agent="t")
+    thread.answer("three")
+    assert [one["reason"] for one in thread.said("ContextLost")] == [
+        "the agent was changed from t to other; it begins with the transcript",
+        "the agent was changed from other to t; it begins with the transcript",
+    ]
+    text = thread.heard("session/prompt")[-1]["params"]["prompt"][0]["resource"]["text"]
+    assert 0 < text.index("one") < text.index("two")
 
 
 @pytest.mark.parametrize("words", [(), ("no-resume",), ("resume-replays",)])

@@ -13,7 +13,7 @@ import pytest
 
 from checkouts import Checkout, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
-from treadle.workspace.git import GitError
+from treadle.workspace.git import Git, GitError
 from treadle.workspace.provenance import Lines, first_versions
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.skipping import Bounds, Skipped
@@ -729,3 +729,20 @@ async def test_a_kill_at_any_moment_leaves_a_repository_that_works(app: Checkout
     assert app.git("fsck", "--no-dangling", "--strict") == ""
     app.git("add", "--all")
     app.git("commit", "--quiet", "--message", "the index is not locked")
+
+
+async def test_a_command_of_git_that_is_cancelled_before_it_has_read_its_input_leaves_no_error_behind(
+    app: Checkout,
+) -> None:
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    started = app.top / "started"
+    os.mkfifo(started)
+    waits = f"alias.wait=!echo > '{started}'; sleep 60"  # reads nothing: what does not fit into the pipe stays here
+    running = asyncio.create_task(Git(app.folder).run("-c", waits, "wait", stdin=bytes(100_000)))
+    await asyncio.to_thread(started.read_text)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0)  # asyncio tells that the pipe is closed
+    assert errors == []

@@ -457,7 +457,7 @@ async def test_the_cost_of_a_thread_is_that_of_its_turns_in_its_currency(store: 
 
 async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirectory, engine: Engine) -> None:
     async def work(ids: list[str] | None) -> list[ThreadWork]:
-        return await store.read(lambda reads: reads.work(ids))
+        return await store.read(lambda reads: reads.work(reads.threads_at_work() if ids is None else ids))
 
     name = store.runner.name
     await do(engine, *AGENT, c.CreateThread(thread_id="idle", project_id="p", title="T"))
@@ -1069,7 +1069,7 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "running": sorted(reads.running_turns()),
         "open sessions": sorted(reads.open_sessions()),
         "open queues": sorted(reads.open_queues()),
-        "work": [work.thread_id for work in reads.work(None)],
+        "work": sorted(reads.threads_at_work()),
         "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
         "event counts": sorted(reads.event_counts(0, LATEST)),

@@ -1,5 +1,6 @@
 """What all measurements use: sizes, clocks, pipes, and the figures that result from pairs of values."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -318,7 +319,8 @@ def cpu_seconds(process: int) -> float:
     """The CPU time of all threads of a process, to the nanosecond. The clock ticks of `stat` are too coarse."""
     total = 0
     for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
-        total += int(path.read_text().split()[0])
+        with contextlib.suppress(OSError):  # the thread has just ended
+            total += int(path.read_text().split()[0])
     return total / 1e9
 
 

@@ -11,6 +11,7 @@ from treadle.core.engine import Overloaded
 from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.context import Context
+from treadle.runner.failures import answer_to
 from treadle.runner.questions import AgentQuestions
 from treadle.runner.tasks import RunnerTasks
 from treadle.runner.timers import RunnerTimers
@@ -28,7 +29,7 @@ class ProcessLifetime:
 
     def start(self, output: s.Start) -> None:
         """Start the agent as soon as there is a place for it."""
-        self._tasks.talk(self._start(output.agent))
+        self._tasks.talk(self._start(output.agent), answer_to(output))
 
     def end(self, _: s.End | None = None) -> None:
         """End the agent and all that it has started."""
@@ -70,7 +71,10 @@ class ProcessLifetime:
         process, context.process = context.process, None
         self._timers.stop_all()
         if process is not None:
-            await process.end()
+            try:
+                await process.end()
+            except Exception:  # its record stays, by which the next daemon ends what is left
+                log.exception("the agent of thread %s could not be ended", context.thread_id)
         await self._tasks.talks_ended()  # they fail now that nobody answers
         context.shared.places.release(context.thread_id)
         context.session, context.mapper = None, None

@@ -175,7 +175,8 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
         case Began(turn, sequence) if phase == "beginning":
             return _began(_recorded_at(state, sequence), turn)
         case NotBegun(view) if phase == "beginning":
-            return replace(_viewed(state, view), phase="ready", prompt=None), [SetTimer("idle")]
+            state, outputs = _dismiss(replace(_viewed(state, view), phase="ready", prompt=None))
+            return state, [*outputs, SetTimer("idle")]
         case PromptAnswered() if phase in ("prompting", "cancelling"):
             return _finish(state, "answered")
         case Steered(sequence, _):
@@ -186,7 +187,7 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             return replace(state, phase="beginning", prompt=None), [Begin(None)]
         case Spoke() if phase == "prompting" and state.prompt is None:
             return state, [SetTimer("quiet")]
-        case ApprovalAsked(approval, sequence) if phase == "prompting":
+        case ApprovalAsked(approval, sequence) if phase in ("beginning", "prompting"):
             return replace(state, asked=(*state.asked, (approval, sequence))), []
         case ApprovalAsked(approval, _) if phase not in ("absent", "ending"):
             return state, [Dismiss((approval,))]

@@ -42,7 +42,7 @@ class ThreadRecorder:
         async def wait() -> None:
             self._context.put(Recorded((await self.recorded(submitted, *commands)).sequence))
 
-        self._tasks.start(wait())
+        self._tasks.start(wait(), Recorded(0))
 
     def tell(self, *commands: c.Command) -> None:
         """Record what the agent says. If that is impossible the agent is ended: nothing runs unrecorded."""
@@ -65,10 +65,11 @@ class ThreadRecorder:
         """What became of commands. Tries until the disk lets it."""
         while True:
             try:
-                return SubmitOutcome((await submitted).sequence, True)
-            except Rejected as error:
-                log.debug("not recorded: %s", error)
-                return SubmitOutcome(await self._context.shared.read(lambda reads: reads.sequence()), False)
+                try:
+                    return SubmitOutcome((await submitted).sequence, True)
+                except Rejected as error:
+                    log.debug("not recorded: %s", error)
+                    return SubmitOutcome(await self._context.shared.read(lambda reads: reads.sequence()), False)
             except (StorageError, Overloaded) as error:
                 thread_id = self._context.thread_id
                 log.warning("failed to record what the agent of thread %s did, will retry: %s", thread_id, error)

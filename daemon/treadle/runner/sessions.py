@@ -7,15 +7,19 @@ from treadle.agents.connection import AgentFailed, AgentRefused
 from treadle.agents.mapper import AgentSession
 from treadle.agents.session import AUTH_REQUIRED, OpenedSession, choose, note_update, open_session
 from treadle.agents.shapes import Agent, Json, as_object, kind_of
+from treadle.core.engine import Overloaded
 from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
+from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.context import Context
+from treadle.runner.failures import answer_to
 from treadle.runner.limits import TurnLimits
 from treadle.runner.recorder import ThreadRecorder
 from treadle.runner.tasks import RunnerTasks
 from treadle.runner.transcripts import transcript_of
 from treadle.runner.usage import TurnUsage
+from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
 from treadle.store.ports import ThreadWork
 
@@ -30,11 +34,11 @@ class ThreadSessions:
 
     def open(self, output: s.OpenWith) -> None:
         """Open a session."""
-        self._tasks.talk(self._open(output))
+        self._tasks.talk(self._open(output), answer_to(output))
 
     def apply(self, output: s.Apply) -> None:
         """Give the session other options."""
-        self._tasks.talk(self._apply(output.options))
+        self._tasks.talk(self._apply(output.options), answer_to(output))
 
     def close(self, output: s.CloseSession) -> None:
         """Record that the session has ended."""
@@ -101,20 +105,20 @@ class ThreadSessions:
         except AgentFailed as error:
             context.put(s.OpenFailed(context.explained(str(error)), again=True))
             return
+        except (Rejected, StorageError, Overloaded) as error:
+            context.put(s.OpenFailed(f"the session could not be opened: {error}"))
+            return
         context.session = session
-        await self._record(session, output, work)
+        try:
+            await self._record(session, output, work)
+        except (StorageError, Overloaded) as error:
+            context.put(s.OpenFailed(f"the session could not be recorded: {error}"))
 
     async def _record(self, session: OpenedSession, output: s.OpenWith, work: ThreadWork) -> None:
         context = self._context
         lost = output.lost
-        if output.how == "new" and work.session is not None and lost is None:
-            before, now = work.session.agent, context.state.agent
-            changed = f"the agent was changed from {before} to {now}"
-            lost = changed if before != now else "the agent cannot continue a session"
-        if output.how == "new" and work.session is None:
-            text = await context.shared.read(lambda reads: transcript_of(reads, work))
-            if text is not None:
-                context.preface, lost = [_resource(context.thread_id, text, context.agent)], None
+        if output.how == "new":
+            lost = await self._begin_with_transcript(work, lost)
         commands: list[c.Command] = [
             ac.OpenSession(
                 thread_id=context.thread_id,
@@ -134,6 +138,20 @@ class ThreadSessions:
             context.put(s.SessionReady(output.options, sequence))
         else:
             context.put(s.OpenFailed("the thread has a session elsewhere", silent=True, sequence=sequence))
+
+    async def _begin_with_transcript(self, work: ThreadWork, lost: str | None) -> str | None:
+        """Put the transcript before the first prompt of a new session, unless this agent had the one before. Return
+        what is said of lost context. lost: why an earlier way failed."""
+        context, before = self._context, work.session
+        if before is not None and before.agent == context.state.agent:
+            return lost or "the agent cannot continue a session"
+        text = await context.shared.read(lambda reads: transcript_of(reads, work))
+        if text is not None:
+            context.preface = [_resource(context.thread_id, text, context.agent)]
+        if before is None:
+            return None if text is not None else lost
+        changed = f"the agent was changed from {before.agent} to {context.state.agent}"
+        return changed if text is None else f"{changed}; it begins with the transcript"
 
     async def _options_before(self, work: ThreadWork, wanted: dict[str, str | bool]) -> list[Json]:
         """The options of the session that is continued, for an agent that does not tell them again. Those that the

@@ -10,6 +10,7 @@ from treadle.agents.shapes import Json
 from treadle.domain import commands as c
 from treadle.runner import signals as s
 from treadle.runner.context import Context
+from treadle.runner.failures import answer_to
 from treadle.runner.recorder import ThreadRecorder
 from treadle.runner.tasks import RunnerTasks
 
@@ -24,7 +25,7 @@ class Steering:
 
     def steer(self, output: s.Steer) -> None:
         """Ask the agent to take a prompt into its turn."""
-        self._tasks.talk(self._steer(output.prompt))
+        self._tasks.talk(self._steer(output.prompt), answer_to(output))
 
     async def _steer(self, prompt_id: str) -> None:
         context = self._context
@@ -69,4 +70,4 @@ class Steering:
             sequence, accepted = await self._recorder.recorded(submitted, *commands)
             context.put(s.Steered(sequence, injected=accepted))
 
-        self._tasks.start(wait())
+        self._tasks.start(wait(), s.Steered(0, injected=False))

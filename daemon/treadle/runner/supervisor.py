@@ -6,6 +6,7 @@ session and one turn a thread.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from treadle.contract.results import AgentPhase
 from treadle.core.engine import Engine
 from treadle.domain.entities import Rule
-from treadle.store.errors import StorageError
+from treadle.store.errors import StorageError, translated
 from treadle.store.pages import LATEST
 from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
@@ -72,12 +73,13 @@ class Running(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What a look has found. rules: None if they have not changed."""
+    """What a look has found. rules: None if they have not changed. failures: why threads could not be read."""
 
     sequence: int
     works: list[ThreadWork]
     rules: list[Rule] | None
     assigned: set[str]
+    failures: dict[str, Exception]
 
 
 class Supervisor:
@@ -145,15 +147,14 @@ class Supervisor:
         orphans = asyncio.create_task(self._end_orphans(), name="orphans")
         try:
             while True:
-                await self._woken.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY if self._failures else None):
+                        await self._woken.wait()
                 self._woken.clear()
                 try:
                     await self._look()
                 except Exception as error:  # a daemon goes on answering, whatever became of its agents
                     self._failed("all threads", error)
-                if self._failures:
-                    await asyncio.sleep(RETRY)
-                    self._woken.set()
         finally:
             orphans.cancel()
 
@@ -183,14 +184,16 @@ class Supervisor:
             self._rules[:] = seen.rules
         if self._is_host:
             self._wanted |= seen.assigned
-        self._again = set()
+        failures = seen.failures
         for work in seen.works:
             try:
                 self._see(work, seen.sequence, has_host)
             except Exception as error:  # the other threads go on
-                self._failed(work.thread_id, error)
-                self._again.add(work.thread_id)
-        self._failures = {id: failure for id, failure in self._failures.items() if id in self._again}
+                failures[work.thread_id] = error
+        for thread_id, failure in failures.items():
+            self._failed(thread_id, failure)
+        self._again = set(failures)
+        self._failures = {id: said for id, said in self._failures.items() if id in self._again}
         self._wanted &= self._again
         for thread_id in [id for id, runner in self._runners.items() if runner.is_idle]:
             await self._runners.pop(thread_id).close()
@@ -267,11 +270,26 @@ def _seen(reads: Reads, cursor: int | None, mine: Collection[str], again: Collec
         ids |= {str(one.thread_id) for one in page if one.event_type in OF_THREADS}
         assigned |= {str(one.thread_id) for one in page if one.event_type == "AgentAssigned"}
     if cursor is None or pages > PAGES:
-        works = {work.thread_id: work for work in reads.work(None)}
-        works |= {work.thread_id: work for work in reads.work({*mine, *again})}
-        return _Seen(reads.sequence(), list(works.values()), _rules(reads), assigned)
-    works_of_ids = reads.work(ids) if ids else []
-    return _Seen(reads.sequence(), works_of_ids, _rules(reads) if has_new_rules else None, assigned)
+        ids, has_new_rules = {*reads.threads_at_work(), *mine, *again}, True
+    works, failures = _works(reads, sorted(ids))
+    return _Seen(reads.sequence(), works, _rules(reads) if has_new_rules else None, assigned, failures)
+
+
+def _works(reads: Reads, ids: list[str]) -> tuple[list[ThreadWork], dict[str, Exception]]:
+    """The work of threads, and why that of some cannot be read, such as a damaged row: the other threads go on."""
+    works: list[ThreadWork] = []
+    failures: dict[str, Exception] = {}
+    try:
+        with translated():
+            works = reads.work(ids) if ids else []
+    except Exception as error:
+        if len(ids) == 1:
+            return [], {ids[0]: error}
+        for id in ids:
+            found, failed = _works(reads, [id])
+            works += found
+            failures |= failed
+    return works, failures
 
 
 def _rules(reads: Reads) -> list[Rule]:

@@ -14,6 +14,7 @@ from treadle.agents.codec import AgentMessage
 from treadle.contract.results import AgentPhase
 from treadle.runner import signals as s
 from treadle.runner.context import Context, Item, Shared
+from treadle.runner.failures import answer_to, exit_of
 from treadle.runner.hearing import Hearing
 from treadle.runner.lifetime import ProcessLifetime
 from treadle.runner.limits import TurnLimits
@@ -22,7 +23,7 @@ from treadle.runner.questions import AgentQuestions
 from treadle.runner.recorder import ThreadRecorder
 from treadle.runner.sessions import ThreadSessions
 from treadle.runner.steering import Steering
-from treadle.runner.tasks import FAILED, RunnerTasks
+from treadle.runner.tasks import RunnerTasks
 from treadle.runner.timers import RunnerTimers
 from treadle.runner.turns import ThreadTurns
 from treadle.store.ports import ThreadWork
@@ -125,15 +126,24 @@ class ThreadRunner:
                     item()
                 else:
                     self._step(item)
-            except Exception:
-                log.exception("the runner of thread %s failed", self.thread_id)
-                self._put(s.Exited(FAILED))
+            except Exception as error:
+                self._failed(error)
 
     def _step(self, input: s.Input) -> None:
         context = self._context
         before = context.state.phase
         context.state, outputs = step(context.state, input)
         for output in outputs:
-            self._do[type(output)](output)
+            try:
+                self._do[type(output)](output)
+            except Exception as error:  # the other outputs are done: one of them may be End
+                self._failed(error, answer_to(output))
         if context.state.phase != before and context.state.phase in ("started", "ready"):
             context.shared.places.now_idle(self.thread_id)
+
+    def _failed(self, error: Exception, answer: s.Input | None = None) -> None:
+        """The agent is ended. answer: what the machine waits for."""
+        log.error("the runner of thread %s failed", self.thread_id, exc_info=error)
+        self._put(exit_of(error))
+        if answer is not None:
+            self._put(answer)

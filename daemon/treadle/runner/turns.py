@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from treadle.agents.connection import AgentFailed, AgentRefused
-from treadle.agents.mapper import PromptMessage
+from treadle.agents.mapper import AgentSession, PromptMessage
 from treadle.agents.session import AUTH_REQUIRED
 from treadle.agents.shapes import Json, as_object, as_text
 from treadle.core.engine import Overloaded
@@ -14,6 +14,7 @@ from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.automatic import Automatic, restored_files
 from treadle.runner.context import Context
+from treadle.runner.failures import FAILED, answer_to, exit_of
 from treadle.runner.limits import TurnLimits
 from treadle.runner.questions import AgentQuestions
 from treadle.runner.recorder import RETRY, ThreadRecorder
@@ -44,7 +45,7 @@ class ThreadTurns:
 
     def begin(self, output: s.Begin) -> None:
         """Record a turn."""
-        self._tasks.start(self._begin(output.prompt))
+        self._tasks.start(self._begin(output.prompt), answer_to(output))
 
     async def _begin(self, prompt_id: str | None) -> None:
         context, mapper = self._context, self._context.mapper
@@ -63,12 +64,16 @@ class ThreadTurns:
                 await asyncio.sleep(RETRY)
             context.put(s.NotBegun(await context.look()))
             return
-        self._limits.begin(prompt_id)
-        for command in rest:
-            self._questions.tell(command)
-        if prompt_id is not None:
-            context.preface += restored_files(context.work)
-            await self._automatic.before(str(start.id), context.project_id)
+        try:
+            self._limits.begin(prompt_id)
+            for command in rest:
+                self._questions.tell(command)
+            if prompt_id is not None:
+                context.preface += restored_files(context.work)
+                await self._automatic.before(str(start.id), context.project_id)
+        except Exception as error:  # the turn is recorded: it ends as if the agent had exited
+            log.exception("failed to begin a turn of thread %s", context.thread_id)
+            context.put(exit_of(error))
         context.put(s.Began(str(start.id), sequence))
 
     def send(self, _: s.Send) -> None:
@@ -110,6 +115,21 @@ class ThreadTurns:
         context, mapper = self._context, self._context.mapper
         assert mapper is not None
         self._limits.end()
+        try:
+            commands = self._ending(output, mapper)
+        except Exception as error:  # such as an answer that nobody expected
+            log.exception("failed to record how a turn of thread %s ended", context.thread_id)
+            context.put(exit_of(error))
+            commands = [c.FailTurn(thread_id=context.thread_id, id=output.turn, error=FAILED)]
+        mapper.abandon()
+        self._questions.forget()
+        self._answer = {}
+        self._recorder.record(*commands)
+        if self._prompt and output.how != "closing":
+            self._automatic.after(output.turn, context.project_id)
+
+    def _ending(self, output: s.Finish, mapper: AgentSession) -> list[c.Command]:
+        context = self._context
         turn: Json = {"thread_id": context.thread_id, "id": output.turn}
         by = context.work.turn.cancelled_by if context.work is not None and context.work.turn is not None else None
         match output.how:
@@ -125,17 +145,12 @@ class ThreadTurns:
                 commands = [c.InterruptTurn(**turn, reason=reason, by=by, confirmed=False)]
             case "closing":
                 commands = [c.InterruptTurn(**turn, reason="the daemon ended", confirmed=False)]
-        mapper.abandon()
         if fields := self._limits.usage.fields():
             commands.insert(0, ac.ReportUsage(**turn, **fields))
         error = as_object(self._answer.get("error"))
         if output.how == "answered" and error.get("code") == AUTH_REQUIRED:
             commands.append(require_auth(context, as_text(error.get("message"), "the agent needs a login")))
-        self._questions.forget()
-        self._answer = {}
-        self._recorder.record(*commands)
-        if self._prompt and output.how != "closing":
-            self._automatic.after(output.turn, context.project_id)
+        return commands
 
     def pause(self, output: s.Pause) -> None:
         """Hold the queue back. What was to go into a turn is held back too: it would start an agent that fails again

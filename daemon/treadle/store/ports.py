@@ -333,11 +333,11 @@ class Reads(Protocol):
     def open_queues(self) -> list[QueueOwner]:
         """Queues with prompts that are not paused, of threads without an open session."""
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
-        """The work of these threads, those that were deleted included, in the order of their ids.
+    def threads_at_work(self) -> list[str]:
+        """The ids of the threads with queued prompts, an open session, or a running turn of a queued prompt."""
 
-        None: of every thread with queued prompts, an open session, or a running turn of a queued prompt.
-        """
+    def work(self, thread_ids: Collection[str]) -> list[ThreadWork]:
+        """The work of these threads, those that were deleted included, in the order of their ids."""
 
     # What pruning and provenance need
 

@@ -152,8 +152,7 @@ async def _write(stream: asyncio.StreamWriter, text: bytes) -> None:
     with contextlib.suppress(ConnectionError):  # git has exited, and says why
         stream.write(text)
         await stream.drain()
-        stream.close()
-        await stream.wait_closed()
+        stream.close()  # not wait_closed(): if that is cancelled, so is a future that asyncio sets later
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

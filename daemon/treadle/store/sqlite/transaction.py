@@ -214,9 +214,11 @@ class SqliteReads:
     def open_queues(self) -> list[QueueOwner]:
         return [QueueOwner(*row) for row in self._rows("open_queues")]
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
-        ids = [id for (id,) in self._rows("threads_at_work")] if thread_ids is None else sorted(thread_ids)
-        rows = self._rows("work_of_threads", ids=msgspec.json.encode(ids).decode())
+    def threads_at_work(self) -> list[str]:
+        return [id for (id,) in self._rows("threads_at_work")]
+
+    def work(self, thread_ids: Collection[str]) -> list[ThreadWork]:
+        rows = self._rows("work_of_threads", ids=msgspec.json.encode(sorted(thread_ids)).decode())
         return [_decode_work(work) for _, work in rows]
 
     def project_paths(self) -> dict[str, str]:
