@@ -75,7 +75,7 @@ class ChangesReader:
     async def _read(self, before: str, after: str) -> Diff:
         if self._repository is None:
             (work,) = self._reader.read(lambda reads: reads.work([self._thread_id]))
-            self._repository = await open_repository(Path(work.path), self._data_dir)
+            self._repository = await open_repository(Path(work.project), self._data_dir)
         return await read_diff(self._repository, before, after, max_bytes=min(MAX_BYTES, self._room))
 
     def _changes(self, diff: Diff) -> TurnChanges:
