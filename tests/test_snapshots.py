@@ -1,7 +1,6 @@
 """Snapshots of a project's folder: what they hold, and that nothing of the user's is changed by them."""
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from checkouts import Checkout, git, new_ref, with_git
+from checkouts import Checkout, commands_of_git, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
 from treadle.workspace import repositories
 from treadle.workspace.git import GitError
@@ -606,19 +605,6 @@ async def test_a_snapshot_that_skipped_other_files_is_not_used_again(app: Checko
 # Folders that are refused
 
 
-def commands_of_git(home: Path) -> Callable[[], list[str]]:
-    """What git is asked to do from here on, by whomever; each call gives what is new."""
-    log = home / "commands"
-    (home / ".gitconfig").write_text(f"[trace2]\neventTarget = {log}\n")
-
-    def new() -> list[str]:
-        started = [json.loads(line) for line in log.read_text().splitlines()]
-        log.write_text("")
-        return sorted(each["name"] for each in started if each["event"] == "cmd_name")
-
-    return new
-
-
 async def test_a_second_snapshot_of_the_same_files_starts_git_three_times(
     app: Checkout, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,7 +612,7 @@ async def test_a_second_snapshot_of_the_same_files_starts_git_three_times(
     app.write("a")
     app.commit()
     first = await app.snapshot()
-    commands = commands_of_git(home)
+    commands = commands_of_git(home / ".gitconfig")
     second = await app.snapshot(previous=first.commit)
     assert (second.commit, second.tree, second.reused) == (first.commit, first.tree, True)
     assert commands() == ["diff-files", "ls-files", "update-ref"]

@@ -80,6 +80,9 @@ class Made(Struct, frozen=True):
         return (self.same_as, self.skipped) == (staged.same_as, staged.skipped)
 
 
+Read = tuple[str, list[SkippedPath]]
+"""What a commit tells: its tree, and what it skipped."""
+
 _made: Final[OrderedDict[tuple[Path, str], Made]] = OrderedDict()
 """By the folder and the commit: those that this process has made or used last."""
 
@@ -161,7 +164,7 @@ async def _is_equal(git: Git, commit: str, present: Present) -> bool:
     return found == (present.tree, present.skipped)
 
 
-async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
+async def read_commit(git: Git, commit: str) -> Read:
     """The tree of a commit, and what it skipped: nothing if treadle has not made it. Raises GitError (`noCommit`)."""
     try:
         text = await git.run("cat-file", "commit", "--end-of-options", commit)
@@ -169,6 +172,23 @@ async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
         if error.kind != "gitFailed":
             raise
         raise GitError("noCommit", f"commit {commit} is not in the repository") from None
+    return _read_text(text)
+
+
+async def read_commits(git: Git, commits: Iterable[str]) -> dict[str, Read]:
+    """The same for many commits in one run of git, without those that it does not have. Raises GitError."""
+    asked = "".join(f"{commit}\n" for commit in commits).encode()
+    output, found, end = await git.run("cat-file", "--batch", stdin=asked), dict[str, Read](), 0
+    while end < len(output):
+        line, end = output[end : (start := output.index(b"\n", end) + 1)].split(), start
+        if len(line) == 3 and line[2].isdigit():  # else it is missing
+            end += int(line[2]) + 1
+            if line[1] == b"commit":
+                found[line[0].decode()] = _read_text(output[start : end - 1])
+    return found
+
+
+def _read_text(text: bytes) -> Read:
     headers, _, message = text.partition(b"\n\n")
     ours = f"\ncommitter {IDENTITY['GIT_COMMITTER_NAME']} <{IDENTITY['GIT_COMMITTER_EMAIL']}> ".encode() in headers
     return headers.split()[1].decode(), skipped_in(message) if ours else []
