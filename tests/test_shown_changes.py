@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from checkouts import with_git
+from checkouts import commands_of_git, with_git
 from command_lines import InRepository
 from people import HOSTILE
 from test_transcripts import Page
@@ -84,6 +84,18 @@ def test_a_turn_with_large_diffs_has_counts_and_says_that_they_are_left_out(tmp_
     page = treadle.do("show", "last", "--html").stdout
     assert page.count("The diff is left out for its length.") == 2  # also of what follows it
     assert len(page) < 100_000
+
+
+def test_git_is_started_once_for_each_turn_that_changed_files(tmp_path: Path) -> None:
+    shop = InRepository(tmp_path)
+    shop.turn("script=files write=a.txt")
+    for name in ("b.txt", "c.txt"):
+        shop.turn(f"script=files write={name}", "--thread", "last")
+    shop.turn("Thank you", "--thread", "last")
+    shop.env["GIT_CONFIG_GLOBAL"] = str(tmp_path / "settings")
+    commands = commands_of_git(tmp_path / "settings")
+    assert shown(shop).count("1 file changed") == 3
+    assert commands() == ["cat-file", "diff-tree", "diff-tree", "diff-tree", "rev-parse"]
 
 
 def test_a_repository_that_is_gone_is_said_once(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from checkouts import Checkout, git, new_ref, with_git
+from checkouts import Checkout, commands_of_git, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
+from treadle.workspace import repositories
 from treadle.workspace.git import Git, GitError
 from treadle.workspace.provenance import Lines, first_versions
 from treadle.workspace.repositories import open_repository
@@ -602,6 +603,105 @@ async def test_a_snapshot_that_skipped_other_files_is_not_used_again(app: Checko
 
 
 # Folders that are refused
+
+
+async def test_a_second_snapshot_of_the_same_files_starts_git_three_times(
+    app: Checkout, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)  # as if the repository was made long ago
+    app.write("a")
+    app.commit()
+    first = await app.snapshot()
+    commands = commands_of_git(home / ".gitconfig")
+    second = await app.snapshot(previous=first.commit)
+    assert (second.commit, second.tree, second.reused) == (first.commit, first.tree, True)
+    assert commands() == ["diff-files", "ls-files", "update-ref"]
+
+
+def staged(app: Checkout) -> None:
+    app.write("a", "staged\n")
+    app.git("add", "a")
+
+
+def switched(app: Checkout) -> None:
+    app.git("switch", "--quiet", "other")
+
+
+def unstaged(app: Checkout) -> None:
+    app.write(".gitignore", "b\n")
+    app.git("rm", "--quiet", "--cached", "b")
+
+
+def edited(app: Checkout) -> None:
+    app.write("a", "edited\n")
+
+
+def added(app: Checkout) -> None:
+    app.write("new")
+
+
+def deleted(app: Checkout) -> None:
+    (app.folder / "b").unlink()
+
+
+@pytest.mark.parametrize("with_checksum", [True, False])
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        *((change, ["a", "b"]) for change in (staged, switched, edited)),
+        *((unstaged, [".gitignore", "a"]), (added, ["a", "b", "new"]), (deleted, ["a"])),
+    ],
+)
+async def test_what_is_remembered_of_a_snapshot_never_stands_for_other_files(
+    app: Checkout, change: Callable[[Checkout], None], names: list[str], with_checksum: bool
+) -> None:
+    app.git("config", "index.skipHash", "false" if with_checksum else "true")
+    app.write("a", "of the other branch\n")
+    app.write("b")
+    app.commit()
+    app.git("branch", "other")
+    app.write("a", "one\n")
+    app.commit()
+    first = await app.snapshot()
+    assert (await app.snapshot(previous=first.commit)).reused
+    change(app)
+    second = await app.snapshot(previous=first.commit)
+    assert not second.reused
+    assert app.files(second.tree) == names
+    assert app.text(second.tree, "a") == (app.folder / "a").read_text().strip()
+
+
+async def test_a_repository_that_is_made_within_another_is_found_at_once(
+    app: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)
+    part = app.write("part/deep/file").parent
+    app.commit()
+
+    async def top() -> Path:
+        return (await open_repository(part, app.data_dir)).top
+
+    assert [await top(), await top()] == [app.top, app.top]
+    git("init", "--quiet", part.parent)
+    assert await top() == part.parent
+    shutil.rmtree(part.parent / ".git")
+    assert await top() == app.top
+    shutil.rmtree(part.parent)
+    app.git("worktree", "add", "--quiet", "--detach", str(part.parent))
+    part.mkdir()
+    assert await top() == part.parent
+    app.git("worktree", "remove", "--force", str(part.parent))
+    part.mkdir(parents=True)
+    assert await top() == app.top
+
+
+async def test_a_setting_by_which_there_is_no_work_tree_any_more_is_seen_at_once(
+    app: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)
+    assert [(await app.open()).top for _ in range(2)] == [app.top, app.top]
+    app.git("config", "core.bare", "true")
+    assert await kind_of_refusal(app.folder, app.data_dir) == "bareRepository"
 
 
 async def kind_of_refusal(folder: Path, data_dir: Path) -> str:

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from treadle.cli.turn_checkpoints import TurnCheckpoints
-    from treadle.domain.entities import Checkpoint
+    from treadle.store.ports import ThreadWork
     from treadle.workspace.diffs import Diff
 
 MORE = """\
 With a TURN, the checkpoints before and after it are compared. Without one, the checkpoint before the first turn of the
 thread is compared with the one after its last, with all that anybody changed in between. While the last turn runs, and
-with --now, the files as they are now take the place of the later checkpoint.
+with --now, the files as they are now take the place of the later checkpoint. A thread with a worktree and without
+checkpoints is compared with the commit that the worktree began at.
 
 TURN is its number in `treadle show`, its id, a unique prefix of it, or `last`. A PATH is relative to the current
 folder; a folder stands for all in it, and `*` for itself. On a terminal the diff is coloured and shown in the pager
@@ -53,9 +54,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     import asyncio
     import sys
+    from pathlib import Path
 
     from treadle.cli.file_paths import below_top
-    from treadle.cli.names import thread_and_folder
+    from treadle.cli.names import thread_work
     from treadle.cli.turn_checkpoints import TurnCheckpoints
     from treadle.store.errors import UserError
     from treadle.store.sqlite.reader import reading
@@ -69,16 +71,18 @@ def run(options: argparse.Namespace) -> int:
         return 2
     data_dir = data_dir_of(options)
     with reading(data_dir) as reader:
-        thread_id, folder = reader.read(lambda reads: thread_and_folder(reads, options.thread))
-        before, after = _compared(TurnCheckpoints(reader, thread_id), options.turn, options.now)
+        work = reader.read(lambda reads: thread_work(reads, options.thread))
+        before, after = _compared(TurnCheckpoints(reader, work.thread_id), work, options.turn, options.now)
+    # Two checkpoints can be compared without a worktree, which has the refs of its repository.
+    folder = Path(work.path if after is None else work.project)
 
     async def read() -> "Diff":
         repository = await open_repository(folder, data_dir)
         return await read_diff(
             repository,
-            before.commit or before.git_ref,
-            None if after is None else after.commit or after.git_ref,
-            paths=below_top(repository, [*options.paths, *options.after_dashes]),
+            before,
+            after,
+            paths=below_top(repository, [*options.paths, *options.after_dashes], work),
             patches=not (options.stat or options.name_only),
             bounds=Bounds(seconds=SECONDS),
         )
@@ -90,13 +94,19 @@ def run(options: argparse.Namespace) -> int:
     return _print(options, diff, folder)
 
 
-def _compared(checkpoints: "TurnCheckpoints", turn: str | None, now: bool) -> "tuple[Checkpoint, Checkpoint | None]":
-    """The two checkpoints to compare; None for the files as they are now. Raises Unclear."""
+def _compared(
+    checkpoints: "TurnCheckpoints", work: "ThreadWork", turn: str | None, now: bool
+) -> tuple[str, str | None]:
+    """The two commits to compare; None for the files as they are now. Raises Unclear."""
+    begun_at = None if work.worktree is None or work.worktree.path is None else work.worktree.base
+    if turn is None and begun_at is not None and not checkpoints.any_turn():
+        return begun_at, None
     if turn is None:
         first, last = checkpoints.first(), checkpoints.named("last")
     else:
         first = last = checkpoints.named(turn)
-    return checkpoints.before(first), None if now else checkpoints.after(last)
+    before, after = checkpoints.before(first), None if now else checkpoints.after(last)
+    return before.commit or before.git_ref, None if after is None else after.commit or after.git_ref
 
 
 def _print(options: argparse.Namespace, diff: "Diff", folder: "Path") -> int:

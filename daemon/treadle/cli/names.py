@@ -2,14 +2,13 @@
 
 import os
 import re
-from pathlib import Path
 
 import msgspec
 
 from treadle.domain.entities import Project
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
-from treadle.store.ports import Reads
+from treadle.store.ports import Reads, ThreadWork
 
 SHOWN = 5  # how many threads are listed if a prefix is ambiguous
 IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py
@@ -60,8 +59,8 @@ def thread_here(reads: Reads, folder: str) -> str:
     return str(msgspec.json.decode(newest[0])["id"])
 
 
-def thread_and_folder(reads: Reads, name: str | None) -> tuple[str, Path]:
-    """The id of the thread with this name, or of that in the current folder, and the folder that it works in.
+def thread_work(reads: Reads, name: str | None) -> ThreadWork:
+    """The thread with this name, or that of the current folder, and the folder that it works in.
 
     Raises Unclear, also if the thread was deleted.
     """
@@ -69,7 +68,7 @@ def thread_and_folder(reads: Reads, name: str | None) -> tuple[str, Path]:
     (work,) = reads.work([thread_id])
     if work.deleted:
         raise Unclear(f"thread {thread_id!r} was deleted")
-    return thread_id, Path(work.path)
+    return work
 
 
 def _projects(reads: Reads) -> list[Project]:

@@ -1,6 +1,7 @@
 """What each turn of a transcript changed in the files: counts for each file and their diffs, bounded."""
 
 import asyncio
+import contextlib
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from treadle.store.sqlite.reader import Reader
 from treadle.workspace.diffs import Diff, FileChange, file_of, read_diff
 from treadle.workspace.git import GitError
 from treadle.workspace.repositories import Repository, open_repository
+from treadle.workspace.snapshots import Read, read_commits
 
 MAX_BYTES = 256 * 1024
 """Of the diffs of one turn; then only the counts of its files are shown."""
@@ -49,6 +51,7 @@ class ChangesReader:
         self._reader, self._thread_id, self._data_dir = reader, thread_id, data_dir
         self._repository: Repository | None = None
         self._failed: str | None = None
+        self._known: dict[str, Read] = {}
         self._room = MAX_TOTAL_BYTES
 
     def of(self, turn_id: str) -> TurnChanges | None:
@@ -73,8 +76,14 @@ class ChangesReader:
     async def _read(self, before: str, after: str) -> Diff:
         if self._repository is None:
             (work,) = self._reader.read(lambda reads: reads.work([self._thread_id]))
-            self._repository = await open_repository(Path(work.path), self._data_dir)
-        return await read_diff(self._repository, before, after, max_bytes=min(MAX_BYTES, self._room))
+            self._repository = await open_repository(Path(work.project), self._data_dir)
+            with contextlib.suppress(GitError):  # they are read one by one
+                commits = (one.commit for one in self._checkpoints.values())
+                self._known = await read_commits(
+                    self._repository.git, {one for one in commits if one is not None and one.isalnum()}
+                )
+        most = min(MAX_BYTES, self._room)
+        return await read_diff(self._repository, before, after, max_bytes=most, known=self._known)
 
     def _changes(self, diff: Diff) -> TurnChanges:
         self._room -= sum(map(len, diff.patches))

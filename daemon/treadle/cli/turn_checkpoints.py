@@ -64,6 +64,10 @@ class TurnCheckpoints:
             )
         return found
 
+    def any_turn(self) -> bool:
+        """Whether there is a checkpoint before any turn."""
+        return any(phase == "before" for _, phase in self._found)
+
     def first(self) -> NumberedTurn:
         """The first turn that has a checkpoint before it. Raises Unclear, which says why there is none."""
         for turn in self.turns:

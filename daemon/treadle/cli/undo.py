@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from treadle.cli.turn_checkpoints import TurnCheckpoints
     from treadle.contract.results import Restoration
     from treadle.domain.entities import Checkpoint
+    from treadle.store.ports import ThreadWork
 
 MORE = """\
 It says first which files it would write and remove, and then asks. Without a terminal it asks nothing: give --yes, or
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     import treadle.cli.output as output
     from treadle.cli.confirmation import confirmed
-    from treadle.cli.names import thread_and_folder
+    from treadle.cli.names import thread_work
     from treadle.cli.own_daemon import result_of
     from treadle.cli.turn_checkpoints import TurnCheckpoints
     from treadle.contract.results import Restoration
@@ -79,12 +80,16 @@ def run(options: argparse.Namespace) -> int:
         return 2
     data_dir = data_dir_of(options)
     with reading(data_dir) as reader:
-        thread_id, folder = reader.read(lambda reads: thread_and_folder(reads, options.thread))
+        work = reader.read(lambda reads: thread_work(reads, options.thread))
+        thread_id = work.thread_id
         target, what = _target(TurnCheckpoints(reader, thread_id), options)
-        running = None if options.dry_run else reader.read(lambda reads: running_turn(reads, str(folder)))
+        folder = work.project if target.in_project else work.path
+        running = None if options.dry_run else reader.read(lambda reads: running_turn(reads, folder))
     if running is not None:
         raise UserError(f"turn {running} is still running in {folder}: wait until it has ended, or interrupt it")
-    paths = _paths(folder, data_dir, [*options.paths, *options.after_dashes])
+    paths = _paths(work, folder, data_dir, [*options.paths, *options.after_dashes])
+    is_new = work.worktree is not None and work.worktree.path is None and not target.in_project
+    place = "a new worktree" if is_new else output.clean(folder)
 
     def restore(dry_run: bool) -> "Restoration":
         params = {"threadId": thread_id, "id": target.id, "paths": paths, "dryRun": dry_run}
@@ -98,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         _print_plan(plan, paths, None)
         print(f"nothing to undo: {'these files' if paths else 'the files'} are in {what}")
         return 0
-    print(f"{output.clean(str(folder))} {'is' if options.yes else 'would be'} put back to {what}:")
+    print(f"{place} {'is' if options.yes else 'would be'} put back to {what}:")
     _print_plan(plan, paths, SHOWN if asks else None)
     if options.dry_run:
         return 0
@@ -111,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             return DECLINED
     done = restore(dry_run=False)
     print(f"wrote {output.count(len(done.written), 'file')}, removed {output.count(len(done.removed), 'file')}")
-    print(f"to undo this: {_command(options, thread_id, done.before)}")
+    print(f"to undo this: {undo_command(options, thread_id, done.before)}")
     return 0
 
 
@@ -127,9 +132,10 @@ def _target(checkpoints: "TurnCheckpoints", options: argparse.Namespace) -> "tup
     return checkpoints.before(turn), f"the state before turn {turn.number}"
 
 
-def _paths(folder: "Path", data_dir: "Path", words: list[str]) -> list[str]:
+def _paths(work: "ThreadWork", folder: str, data_dir: "Path", words: list[str]) -> list[str]:
     """Paths of the command line, relative to the top of the work tree."""
     import asyncio
+    from pathlib import Path
 
     from treadle.cli.file_paths import below_top
     from treadle.store.errors import UserError
@@ -137,7 +143,7 @@ def _paths(folder: "Path", data_dir: "Path", words: list[str]) -> list[str]:
     from treadle.workspace.repositories import open_repository
 
     try:
-        paths = below_top(asyncio.run(open_repository(folder, data_dir)), words) if words else []
+        paths = below_top(asyncio.run(open_repository(Path(folder), data_dir)), words, work) if words else []
     except GitError as error:
         raise UserError(str(error)) from None
     for path in paths:
@@ -173,7 +179,7 @@ def _named(plan: "Restoration") -> "list[tuple[str, list[str]]]":
     return [("write", plan.written), ("remove", plan.removed), ("stays", plan.left)]
 
 
-def _command(options: argparse.Namespace, thread_id: str, id: str | None) -> str:
+def undo_command(options: argparse.Namespace, thread_id: str, id: str | None) -> str:
     """The command that restores a checkpoint."""
     import shlex
 

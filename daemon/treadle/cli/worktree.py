@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 DELETED = "; a deleted one by its whole id"
 APPLY_MORE = """\
 The changes are merged with what was changed in the folder of the project meanwhile, and are not committed. If both have
-changed the same lines, nothing is applied. A checkpoint is taken before: `treadle checkpoints` lists it.
+changed the same lines, nothing is applied. A checkpoint is taken before, and the command that undoes it is printed.
 
 On a terminal it says what it would do, and asks.
 """
 DISCARD_MORE = """\
-A checkpoint is taken before, with which `checkpoint/restore` brings the worktree back, but not what git ignores in it.
+A checkpoint is taken before. The command that is printed brings the worktree back, but not what git ignores in it.
 
 On a terminal it says what the folder of the project does not have, and asks. Elsewhere it refuses to discard that
 without --force.
@@ -84,8 +84,8 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_apply(options: argparse.Namespace) -> int:
-    import treadle.cli.output as output
     from treadle.cli.confirmation import confirmed
+    from treadle.cli.undo import undo_command
 
     asks = _asks(options) and not options.yes
     if asks or options.dry_run:
@@ -105,13 +105,14 @@ def run_apply(options: argparse.Namespace) -> int:
     if not _say(done, ("wrote", "removed", "left")):
         print("nothing to apply: the folder of the project has what the worktree has")
     elif done["before"] is not None:
-        print(f"what was there before is in checkpoint {output.one_line(done['before'])}")
+        print(f"to undo this: {undo_command(options, _thread(options), done['before'])}")
     return 0
 
 
 def run_discard(options: argparse.Namespace) -> int:
     import treadle.cli.output as output
     from treadle.cli.confirmation import confirmed
+    from treadle.cli.undo import undo_command
 
     force = options.force
     if not force and _asks(options):
@@ -124,8 +125,9 @@ def run_discard(options: argparse.Namespace) -> int:
         force = True
     done = _call(options, "discard", force=force)
     if not options.json:
-        kept = f"; it is in checkpoint {output.one_line(done['before'])}" if done["before"] is not None else ""
-        print(f"the worktree is removed{kept}")
+        print("the worktree is removed")
+        if done["before"] is not None:
+            print(f"to bring it back: {undo_command(options, _thread(options), done['before'])}")
     return 0
 
 
@@ -153,16 +155,12 @@ def _call(options: argparse.Namespace, name: str, **params: Any) -> dict[str, An
     import msgspec
 
     import treadle.cli.output as output
-    from treadle.cli.names import thread_named
     from treadle.cli.own_daemon import RequestFailed, result_of
     from treadle.store.errors import UserError
-    from treadle.store.sqlite.reader import reading
 
-    data_dir = data_dir_of(options)
-    with reading(data_dir) as reader:
-        thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
+    thread_id = _thread(options)
     try:
-        result = result_of(data_dir, f"worktree/{name}", {"threadId": thread_id, **params})
+        result = result_of(data_dir_of(options), f"worktree/{name}", {"threadId": thread_id, **params})
     except RequestFailed as error:
         if error.kind != "worktreeNotClean":
             raise
@@ -172,3 +170,12 @@ def _call(options: argparse.Namespace, name: str, **params: Any) -> dict[str, An
         output.print_json(result)
     found: dict[str, Any] = msgspec.json.decode(result)
     return found
+
+
+def _thread(options: argparse.Namespace) -> str:
+    """The id of the thread that is named. Raises Unclear."""
+    from treadle.cli.names import thread_named
+    from treadle.store.sqlite.reader import reading
+
+    with reading(data_dir_of(options)) as reader:
+        return reader.read(lambda reads: thread_named(reads, options.thread))

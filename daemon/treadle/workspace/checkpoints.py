@@ -16,12 +16,13 @@ from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import Phase
 from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, encode_cursor
-from treadle.store.ports import Reads
-from treadle.workspace.diffs import FileChange, compare, read_patches
+from treadle.store.ports import Reads, ThreadWork
+from treadle.workspace.diffs import FileChange, compare, read_diff, read_patches
 from treadle.workspace.git import GitError
 from treadle.workspace.pruning import Pruner
 from treadle.workspace.repositories import recording
 from treadle.workspace.restore import Restored, plan_restore, restore
+from treadle.workspace.skipping import shown
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 from treadle.workspace.thread_folders import ThreadFolders
 
@@ -143,6 +144,8 @@ class Checkpoints:
         if checkpoint.in_project:
             folder, repository = work.project, await self._folders.project(work)
         elif work.worktree is not None and work.worktree.path is None:
+            if dry_run:
+                return await self._in_new_worktree(work, commit, paths)
             repository = await self._folders.ready(thread_id, work.worktree.base)
             folder = str(repository.folder)
         else:
@@ -178,6 +181,15 @@ class Checkpoints:
                 ]
             )
         return restoration(restored, before)
+
+    async def _in_new_worktree(self, work: ThreadWork, commit: str, paths: Sequence[str]) -> Restoration:
+        """What a restore would write and remove in a worktree that it makes first."""
+        repository = await self._folders.project(work)
+        base = str((work.worktree and work.worktree.base) or "HEAD")
+        changes = (await read_diff(repository, base, commit, paths=paths, patches=False)).changes
+        written = [shown(each.path) for each in changes if each.status != "D"]
+        removed = [shown(each.old_path) for each in changes if each.status in "DR"]
+        return Restoration(written=written, removed=removed, left=[], before=None)
 
     async def _checkpoint(self, thread_id: str, id: str) -> Checkpoint:
         found = await self._read(lambda reads: reads.entities("checkpoint", thread_id, [id]))

@@ -1,6 +1,6 @@
 """Compares snapshots of a folder with each other, and with its files as they are now."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal
 
@@ -10,7 +10,7 @@ from treadle.workspace.git import Git, within
 from treadle.workspace.parsing import RawChange, parse_diff
 from treadle.workspace.repositories import Repository, quarantined
 from treadle.workspace.skipping import Bounds, Hidden, is_among, shown
-from treadle.workspace.snapshots import read_commit, read_present
+from treadle.workspace.snapshots import Read, read_commit, read_present
 
 FILES_PER_PAGE = 500
 PATCHES_PER_PAGE = 50
@@ -25,6 +25,7 @@ _STATUS: Final[dict[str, Status]] = {
 }
 _DIFF: Final = ("diff-tree", "-r", "-z", "--raw", "--numstat", "-M", "-l1000", "--no-ext-diff", "--no-textconv")
 _DEFAULT: Final = Bounds()
+_NONE: Final[Mapping[str, Read]] = {}
 
 
 class FileChange(Struct, frozen=True):
@@ -148,12 +149,14 @@ async def read_diff(
     patches: bool = True,
     max_bytes: int = DIFF_BYTES,
     bounds: Bounds = _DEFAULT,
+    known: Mapping[str, Read] = _NONE,
 ) -> Diff:
-    """All that differs, at once. patches: False for none. max_bytes: of all patches. For the rest see `compare`.
+    """All that differs, at once. patches: False for none. max_bytes: of all patches. known: commits that were read
+    already. For the rest see `compare`.
 
     Raises GitError.
     """
-    async with _compared(repository, before, after, bounds) as (git, trees, hidden):
+    async with _compared(repository, before, after, bounds, known) as (git, trees, hidden):
         if patches and not paths:
             output, whole = await git.start_of_output(*_DIFF, "-p", *trees, *repository.below, limit=max_bytes)
             found, texts = parse_diff(output) if whole else ([], [])
@@ -195,7 +198,7 @@ async def _patches(
 
 @asynccontextmanager
 async def _compared(
-    repository: Repository, before: str, after: str | None, bounds: Bounds
+    repository: Repository, before: str, after: str | None, bounds: Bounds, known: Mapping[str, Read] = _NONE
 ) -> AsyncIterator[tuple[Git, tuple[str, str], Hidden]]:
     """Git, the two trees, and what they do not tell about. What was read of the present files is discarded."""
     if after is None:
@@ -206,8 +209,8 @@ async def _compared(
             yield git, (tree, present.tree), Hidden([*skipped, *present.skipped], repository.prefix)
     else:
         async with within(bounds.seconds):
-            tree, skipped = await read_commit(repository.git, before)
-            after_tree, after_skipped = await read_commit(repository.git, after)
+            tree, skipped = known.get(before) or await read_commit(repository.git, before)
+            after_tree, after_skipped = known.get(after) or await read_commit(repository.git, after)
             yield repository.git, (tree, after_tree), Hidden([*skipped, *after_skipped], repository.prefix)
 
 

@@ -11,10 +11,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -26,6 +29,14 @@ FINISHED = 600.0
 
 RECORDING = 60.0
 """Seconds to wait for another process that takes a snapshot, restores or prunes."""
+
+
+SETTLED = 2.0
+"""Seconds after which the time of a file tells each further change of it."""
+
+Mark = tuple[int, int, int, float]
+_known: Final[dict[Path, tuple[tuple[Mark | None, ...], list[Path]]]] = {}
+"""By the folder: what git finds the repository by, and what it found."""
 
 
 class Repository(Struct, frozen=True):
@@ -89,7 +100,49 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
 
 
 async def _places(git: Git) -> list[Path]:
-    """The repository's folder, the one that its work trees share, and the top of this work tree. Raises GitError."""
+    """The repository's folder, the one that its work trees share, and the top of this work tree. Raises GitError.
+
+    Git is asked again only if something has changed by which it would find another one.
+    """
+    known = _known.get(git.folder)
+    if known is not None and known[0] == await asyncio.to_thread(_marks, git.folder, known[1]):
+        return known[1]
+    asked = time.time()
+    places = await _asked_places(git)
+    marks = await asyncio.to_thread(_marks, git.folder, places)
+    # What has just changed may have changed after git has looked at it.
+    if marks is not None and all(mark is None or mark[-1] < asked - SETTLED for mark in marks):
+        _known[git.folder] = marks, places
+    else:
+        _known.pop(git.folder, None)
+    return places
+
+
+def _marks(folder: Path, places: list[Path]) -> tuple[Mark | None, ...] | None:
+    """What git finds the repository of a folder by: each `.git` from the folder up to the top of the work tree, whether
+    one of these folders is a repository itself, and the settings. None if the folder is not below the top."""
+    git_dir, common_dir, top = places
+    if not folder.is_relative_to(top):
+        return None
+    upwards = [folder, *folder.parents]
+    found = [each / name for each in upwards[: upwards.index(top) + 1] for name in (".git", "HEAD")]
+    return tuple(
+        _mark(path) for path in (*found, git_dir / "commondir", git_dir / "config.worktree", common_dir / "config")
+    )
+
+
+def _mark(path: Path) -> Mark | None:
+    """Of a folder, only which one it is: its times change with each file that git makes in it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return found.st_dev, found.st_ino, 0, 0.0
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime
+
+
+async def _asked_places(git: Git) -> list[Path]:
     kinds = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
     with contextlib.suppress(GitError):  # the questions one by one tell what is wrong
         *paths, is_inside, end = (await git.run("rev-parse", *kinds, "--is-inside-work-tree")).split(b"\n")
