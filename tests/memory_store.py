@@ -668,6 +668,14 @@ class MemoryReads:
     def threads_with_worktree(self) -> list[str]:
         return sorted(id for id, one in self._contents.worktrees.items() if one.path is not None)
 
+    def thread_of_session(self, session_id: str) -> str | None:
+        rows = (row.entity for row in self._rows("session"))
+        return next((session.thread_id for session in rows if session.session_id == session_id), None)
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        turns = (row.entity for row in self._rows("turn", thread_id))
+        return [(t.started_at, t.ended_at) for t in turns if t.prompt_id is not None or t.id.startswith("turn-")]
+
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
         return [(row.sequence, json_of(row.entity)) for row in rows[:limit]]

@@ -905,6 +905,32 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
 
 
+async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataDirectory, engine: Engine) -> None:
+    def found() -> Any:
+        return store.read(lambda reads: (reads.thread_of_session("x"), reads.thread_of_session("s")))
+
+    await do(engine, *BEGUN, c.CreateThread(thread_id="other", project_id="p", title="T"))
+    assert await found() == (None, None)
+    await do(engine, SESSION, msgspec.structs.replace(SESSION, thread_id="other"))
+    assert await found() == ("t", None)
+    await do(engine, c.DeleteThread(thread_id="t"))
+    assert await found() == ("other", None)
+
+
+async def test_the_own_turns_of_a_thread_are_those_that_were_queued_or_recorded(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def turn(id: str) -> c.StartTurn:
+        return c.StartTurn(thread_id="t", id=id, prompt="P", message_id=f"m-{id}", at=TIMES[0])
+
+    def end(id: str) -> c.CompleteTurn:
+        return c.CompleteTurn(thread_id="t", id=id, stop_reason="end_turn", at=TIMES[1])
+
+    await do(engine, *BEGUN, END, turn("imported"), end("imported"), turn("turn-1"), end("turn-1"), turn("turn-2"))
+    assert await store.read(lambda reads: reads.own_turns("t")) == [(TIMES[0], TIMES[1]), (TIMES[0], None)]
+    assert await store.read(lambda reads: reads.own_turns("other")) == []
+
+
 # Transcripts, statistics and search
 
 

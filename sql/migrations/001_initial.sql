@@ -290,6 +290,7 @@ CREATE TABLE projection_sessions (
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
+CREATE INDEX idx_sessions_session ON projection_sessions (session_id);
 CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
 
 -- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.

@@ -362,6 +362,12 @@ class Reads(Protocol):
     def threads_with_worktree(self) -> list[str]:
         """The ids of the threads whose worktree was made and not removed, those that were deleted included."""
 
+    def thread_of_session(self, session_id: str) -> str | None:
+        """The thread in which treadle ran this session of an agent first; None if it did not."""
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        """When each turn of a thread began and ended that treadle ran itself or recorded, in their order."""
+
     # Transcripts and statistics
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:

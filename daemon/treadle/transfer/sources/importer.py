@@ -23,6 +23,8 @@ from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory
+from treadle.transfer.sessions import thread_with
+from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
 from treadle.transfer.sources.thread_writer import NO_END
 from treadle.transfer.turns import is_end
@@ -72,6 +74,7 @@ class Importer:
         self._left_out: set[str] = set()
         self._deleted: set[str] = set()
         self._parts: dict[Turn, str] = {}
+        self._own: dict[str, OwnTurns] = {}
         self.imported = Imported()
         self.progress: Callable[[int], object] = lambda position: None
         self.open_turns: dict[Turn, None] = {}
@@ -90,16 +93,22 @@ class Importer:
         after: the position in its file up to which the log has it. read: gives the commands of its new records, if not
         all are to be read. is_followed: a turn without an end is imported as it is, and stays open.
         """
-        known = await self._thread(fitting(session.id))
-        if known is not None and session.parent is None:
-            report.skip("a session that treadle recorded itself", str(session.path))
+        holder = await self._store.read(lambda reads: thread_with(reads, session.id))
+        if holder not in (None, session.thread_id) and session.parent is None:
+            report.skip("a session that treadle ran or recorded itself", str(session.path))
             return Taken(0)
+        if session.parent is not None:
+            session = replace(session, parent=await self._held(session.tool, session.parent))
         before = await self._thread(session.thread_id)
         if before is not None:
             session = _as_before(session, before)
         self._left_out.clear()
         if read is None:
             self._parts.clear()
+            self._own.pop(session.thread_id, None)
+        own = self._own.setdefault(session.thread_id, OwnTurns(self._store, session.thread_id))
+        if before is not None:
+            await own.refresh()
         is_recent = time.time() - session.modified < STILL_GOING
         began: dict[Turn, tuple[int, bytes]] = {}
         taken = Taken(0)
@@ -108,6 +117,8 @@ class Importer:
         report.position = 0
         try:
             for command in self._source.read(session, report, self._full) if read is None else read(session):
+                if await own.has(command, _turn_of(command)[1]):
+                    continue
                 if report.position < after and not isinstance(command, c.CreateThread):
                     continue
                 if isinstance(command, c.StartTurn):
@@ -266,6 +277,12 @@ class Importer:
     async def _thread(self, thread_id: str) -> dict[str, Any] | None:
         found = await self._store.read(lambda reads: reads.entities("thread", None, [thread_id]))
         return msgspec.json.decode(found[thread_id]) if thread_id in found else None
+
+    async def _held(self, tool: str, parent: c.ParentThread) -> c.ParentThread:
+        """The parent of a subagent: the thread that has its session."""
+        session_id = parent.thread_id.removeprefix(f"{tool}:")
+        holder = await self._store.read(lambda reads: thread_with(reads, session_id))
+        return parent if holder is None else replace(parent, thread_id=holder)
 
     async def _is_deleted(self, thread_id: str) -> bool:
         key = ("thread", thread_id)
