@@ -790,6 +790,10 @@ class OneDaemon:
 
     def forget(self, name: str) -> None: ...
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     async def begin(self) -> bool:
         return False
 

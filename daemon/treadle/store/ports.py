@@ -410,6 +410,10 @@ class Log(Protocol):
 class AppendOrder(Protocol):
     """Fairness between processes that append at the same time."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have appended lately."""
+
     async def begin(self) -> bool:
         """Wait for this process's turn to append; return whether others append too, so the state is probably stale."""
 
