@@ -584,11 +584,6 @@ class MemoryReads:
         living = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         return dict.fromkeys(living, False) | dict.fromkeys(deleted, True)
 
-    def threads_of_session(self, session_id: str) -> list[str]:
-        opened = (s.event for s in self._log(None, 0) if isinstance(s.event, a.SessionOpened))
-        ids = {event.thread_id for event in opened if event.session_id == session_id}
-        return sorted(id for id in ids if ("thread", id) in self._contents.rows)
-
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         if ("thread", thread_id) not in self._contents.rows:
             return None
@@ -673,6 +668,14 @@ class MemoryReads:
 
     def threads_with_worktree(self) -> list[str]:
         return sorted(id for id, one in self._contents.worktrees.items() if one.path is not None)
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        rows = (row.entity for row in self._rows("session"))
+        return next((session.thread_id for session in rows if session.session_id == session_id), None)
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        turns = (row.entity for row in self._rows("turn", thread_id))
+        return [(t.started_at, t.ended_at) for t in turns if t.prompt_id is not None or t.id.startswith("turn-")]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
@@ -787,6 +790,10 @@ class OneDaemon:
         return set()
 
     def forget(self, name: str) -> None: ...
+
+    @property
+    def is_shared(self) -> bool:
+        return False
 
     async def begin(self) -> bool:
         return False

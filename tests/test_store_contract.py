@@ -587,20 +587,6 @@ async def test_the_origin_of_a_turn_has_its_agent_and_the_start_of_its_prompt(
     assert await store.read(lambda reads: reads.origins_of_turns([])) == {}
 
 
-async def test_the_threads_of_an_agents_session_are_found_by_its_own_id(store: DataDirectory, engine: Engine) -> None:
-    def found(reads: Reads) -> list[list[str]]:
-        return [reads.threads_of_session(id) for id in ("x", "s")]
-
-    await do(engine, *AGENT)
-    assert await store.read(found) == [[], []]
-    await do(engine, SESSION)
-    assert await store.read(found) == [["t"], []]
-    await do(engine, ac.EndSession(thread_id="t", id="s", reason="why"))
-    assert await store.read(found) == [["t"], []]
-    await do(engine, c.DeleteThread(thread_id="t"))
-    assert await store.read(found) == [[], []]
-
-
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
     def owned(reads: Reads) -> tuple[Any, ...]:
         return reads.open_sessions(), reads.open_queues()
@@ -917,6 +903,32 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     assert sorted(await store.read(lambda reads: reads.running_turns())) == sorted([mine, theirs])
     await do(engine, END)
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
+
+
+async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataDirectory, engine: Engine) -> None:
+    def found() -> Any:
+        return store.read(lambda reads: (reads.thread_of_session("x"), reads.thread_of_session("s")))
+
+    await do(engine, *BEGUN, c.CreateThread(thread_id="other", project_id="p", title="T"))
+    assert await found() == (None, None)
+    await do(engine, SESSION, msgspec.structs.replace(SESSION, thread_id="other"))
+    assert await found() == ("t", None)
+    await do(engine, c.DeleteThread(thread_id="t"))
+    assert await found() == ("other", None)
+
+
+async def test_the_own_turns_of_a_thread_are_those_that_were_queued_or_recorded(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def turn(id: str) -> c.StartTurn:
+        return c.StartTurn(thread_id="t", id=id, prompt="P", message_id=f"m-{id}", at=TIMES[0])
+
+    def end(id: str) -> c.CompleteTurn:
+        return c.CompleteTurn(thread_id="t", id=id, stop_reason="end_turn", at=TIMES[1])
+
+    await do(engine, *BEGUN, END, turn("imported"), end("imported"), turn("turn-1"), end("turn-1"), turn("turn-2"))
+    assert await store.read(lambda reads: reads.own_turns("t")) == [(TIMES[0], TIMES[1]), (TIMES[0], None)]
+    assert await store.read(lambda reads: reads.own_turns("other")) == []
 
 
 # Transcripts, statistics and search

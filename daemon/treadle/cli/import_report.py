@@ -48,7 +48,9 @@ def lines(report: HistoryReport, is_dry: bool) -> Iterator[str]:
     if report.unchanged:
         said.append(f"{count(report.unchanged, 'session')} unchanged")
     if imported.still_going:
-        said.append(f"{count(imported.still_going, 'turn')} still going, left for the next import")
+        said.append(
+            f"{count(imported.still_going, 'turn')} without an end for less than 10 minutes, left for the next import"
+        )
     yield f"  {'; '.join(said)}; {report.seconds:.1f} s"
     if source.skipped:
         yield f"  skipped: {_kinds(source.skipped)}"

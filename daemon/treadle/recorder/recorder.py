@@ -24,6 +24,7 @@ from treadle.recorder.spool import SpoolReader
 from treadle.store.ports import DataDirectory
 from treadle.transfer.adding import NotAdded, TurnAdder
 from treadle.transfer.replays import unknown_turns
+from treadle.transfer.sessions import thread_for
 from treadle.transfer.turns import CONNECTION_ENDED, add, is_end, is_outside, joined, known_turn
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Recorder:
         self._store, self._engine, self._spool, self._more, self._live = store, engine, spool, more, live
         self._tool = spool.about.get("tool")
         self._adder = TurnAdder(store, engine, spool.about.get("folder") or "/")
+        self._threads: dict[str, str] = {}  # that the sessions are recorded in
         self._collected: dict[str, list[Any]] = {}
         self._replayed: dict[str, list[list[Any]]] = {}
         self._answers: deque[asyncio.Future[Any]] = deque()
@@ -92,11 +94,9 @@ class Recorder:
         at = time_at(round(min(t, time.time()) * 1000))
         for command in commands:
             if isinstance(command, c.CreateThread):
-                if self._tool and command.origin:
-                    origin = msgspec.structs.replace(command.origin, tool=self._tool)
-                    command = msgspec.structs.replace(command, origin=origin)
-                self._adder.know(msgspec.structs.replace(command, at=at))
+                await self._find_thread(command, at)
                 continue
+            command = msgspec.structs.replace(command, thread_id=self._threads[str(command.thread_id)])  # type: ignore[attr-defined]
             is_now = isinstance(command, c.AppendMessage) and time.time() - t < RECENT  # so that it may be merged
             stamped: Any = command if is_now else msgspec.structs.replace(command, at=at)
             thread_id = stamped.thread_id
@@ -109,6 +109,16 @@ class Recorder:
                 if is_end(stamped):
                     await self._add(joined(self._collected.pop(thread_id)))
         await self._add_replayed()
+
+    async def _find_thread(self, create: c.CreateThread, at: Timestamp) -> None:
+        """Record the session in the thread that it has already, as of an import, or in this new one."""
+        origin, id = create.origin, str(create.thread_id)
+        if origin is not None and origin.session_id is not None:
+            session_id, tool = origin.session_id, self._tool or origin.tool
+            self._threads[id] = await self._store.read(lambda reads: thread_for(reads, session_id, tool))
+            origin = msgspec.structs.replace(origin, tool=tool)
+        thread_id = self._threads.setdefault(id, id)
+        self._adder.know(msgspec.structs.replace(create, thread_id=thread_id, origin=origin, at=at))
 
     async def _start(self, start: c.StartTurn) -> None:
         if not is_outside(str(start.id)):

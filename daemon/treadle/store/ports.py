@@ -350,9 +350,6 @@ class Reads(Protocol):
     def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
         """Whether each thread is deleted, by id: of the threads of these projects, and of every one that is."""
 
-    def threads_of_session(self, session_id: str) -> list[str]:
-        """The threads whose agent had the session with this id, which is the agent's own. Deleted threads have none."""
-
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         """When a checkpoint was pruned; None if it was not, or never existed."""
 
@@ -364,6 +361,12 @@ class Reads(Protocol):
 
     def threads_with_worktree(self) -> list[str]:
         """The ids of the threads whose worktree was made and not removed, those that were deleted included."""
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        """The thread in which treadle ran this session of an agent first; None if it did not."""
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        """When each turn of a thread began and ended that treadle ran itself or recorded, in their order."""
 
     # Transcripts and statistics
 
@@ -406,6 +409,10 @@ class Log(Protocol):
 
 class AppendOrder(Protocol):
     """Fairness between processes that append at the same time."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have appended lately."""
 
     async def begin(self) -> bool:
         """Wait for this process's turn to append; return whether others append too, so the state is probably stale."""

@@ -232,9 +232,6 @@ class SqliteReads:
         rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
         return {id: bool(deleted) for id, deleted in rows}
 
-    def threads_of_session(self, session_id: str) -> list[str]:
-        return sorted({thread_id for (thread_id,) in self._rows("threads_of_session", session=session_id)})
-
     def pruned_at(self, thread_id: str, id: str) -> str | None:
         rows = self._rows("pruned_at", thread=thread_id, id=id)
         return rows[0][0] if rows else None
@@ -247,6 +244,12 @@ class SqliteReads:
 
     def threads_with_worktree(self) -> list[str]:
         return [id for (id,) in self._rows("threads_with_worktree")]
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        return next((id for (id,) in self._rows("thread_of_session", session=session_id)), None)
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        return [row[:2] for row in self._rows("own_turns", thread=thread_id)]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]

@@ -23,6 +23,8 @@ from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory, Reads
+from treadle.transfer.sessions import thread_with
+from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
 from treadle.transfer.sources.thread_writer import NO_END
 from treadle.transfer.turns import is_end
@@ -33,7 +35,8 @@ ENOUGH_BYTES = 64 * 1024
 BATCH = 4_000  # commands in one transaction: a turn with more is in several
 BATCH_BYTES = 4 * 1024 * 1024
 PARTS = 100  # turns that continue one
-RECORDED = "a session that treadle recorded itself"
+RECORDED = "a session that treadle ran or recorded itself"
+REST = 0.1  # seconds that an import lets other processes append at most, after each of its transactions
 ENDED = "the import that followed it has ended"
 
 Turn = tuple[str, str]
@@ -73,6 +76,7 @@ class Importer:
         self._left_out: set[str] = set()
         self._deleted: set[str] = set()
         self._parts: dict[Turn, str] = {}
+        self._own: dict[str, OwnTurns] = {}
         self.imported = Imported()
         self.progress: Callable[[int], object] = lambda position: None
         self.open_turns: dict[Turn, None] = {}
@@ -94,12 +98,18 @@ class Importer:
         if await self._store.read(lambda reads: is_recorded(reads, session)):
             report.skip(RECORDED, str(session.path))
             return Taken(0)
+        if session.parent is not None:
+            session = replace(session, parent=await self._held(session.tool, session.parent))
         before = await self._thread(session.thread_id)
         if before is not None:
             session = _as_before(session, before)
         self._left_out.clear()
         if read is None:
             self._parts.clear()
+            self._own.pop(session.thread_id, None)
+        own = self._own.setdefault(session.thread_id, OwnTurns(self._store, session.thread_id))
+        if before is not None:
+            await own.refresh()
         is_recent = time.time() - session.modified < STILL_GOING
         began: dict[Turn, tuple[int, bytes]] = {}
         taken = Taken(0)
@@ -108,6 +118,8 @@ class Importer:
         report.position = 0
         try:
             for command in self._source.read(session, report, self._full) if read is None else read(session):
+                if await own.has(command, _turn_of(command)[1]):
+                    continue
                 if report.position < after and not isinstance(command, c.CreateThread):
                     continue
                 if isinstance(command, c.StartTurn):
@@ -126,8 +138,9 @@ class Importer:
                     taken.is_open = True
                     if not batch or _turn_of(batch[-1]) != _turn_of(command):
                         taken.left_out.append(began.get(_turn_of(command), (0, b"")))
-                # What continues an ended turn must come before the turns after it.
-                enough = 1 if before is not None or session.is_remainder else ENOUGH
+                # What continues an ended turn must come before the turns after it. Other processes wait for each turn.
+                is_shared = self._store.append_queue.is_shared
+                enough = 1 if before is not None or session.is_remainder or is_shared else ENOUGH
                 is_enough = is_end(command) and (len(batch) >= enough or size >= ENOUGH_BYTES)
                 if is_enough or len(batch) >= BATCH or size >= BATCH_BYTES:
                     await self._submit(session, batch)
@@ -249,7 +262,10 @@ class Importer:
         submissions = [
             self._engine.submit([k], command_id=k.command_id, size=len(msgspec.json.encode(k))) for k in commands
         ]
+        began = time.monotonic()
         answers = await asyncio.gather(*(s.future for s in submissions), return_exceptions=True)
+        if self._store.append_queue.is_shared:  # they wait for a transaction, and find half of the time free
+            await asyncio.sleep(min(REST, time.monotonic() - began))
         for command, answer in zip(commands, answers, strict=True):
             if isinstance(answer, BatchDispatched):
                 new = len(answer.results[0].events) if answer.sequence > before else 0
@@ -266,6 +282,12 @@ class Importer:
     async def _thread(self, thread_id: str) -> dict[str, Any] | None:
         found = await self._store.read(lambda reads: reads.entities("thread", None, [thread_id]))
         return msgspec.json.decode(found[thread_id]) if thread_id in found else None
+
+    async def _held(self, tool: str, parent: c.ParentThread) -> c.ParentThread:
+        """The parent of a subagent: the thread that has its session."""
+        session_id = parent.thread_id.removeprefix(f"{tool}:")
+        holder = await self._store.read(lambda reads: thread_with(reads, session_id))
+        return parent if holder is None else replace(parent, thread_id=holder)
 
     async def _is_deleted(self, thread_id: str) -> bool:
         key = ("thread", thread_id)
@@ -288,12 +310,7 @@ class Importer:
 
 def is_recorded(reads: Reads, session: ToolSession) -> bool:
     """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
-    if session.parent is not None:
-        return False
-    id = fitting(session.id)
-    return bool(reads.entities("thread", None, [id])) or any(
-        thread_id != session.thread_id for thread_id in reads.threads_of_session(session.id)
-    )
+    return session.parent is None and thread_with(reads, session.id) not in (None, session.thread_id)
 
 
 _ENTITY: dict[type[c.Command], EntityName] = {
