@@ -1058,6 +1058,7 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "work": [work.thread_id for work in reads.work(None)],
         "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
+        "redacted": reads.redacted(0, LATEST),
         "event counts": sorted(reads.event_counts(0, LATEST)),
         "largest": reads.largest_threads(LATEST),
         "prefix": reads.threads_with_prefix("x1", LATEST),

@@ -60,7 +60,11 @@ class Redactor:
         after: the number of characters before, which are stored already.
         """
         rules = _rules_for(text)
-        where = max(after, min(_begun(text, rules), _cut_start(text), self._last_word(text)))
+        where = min(_begun(text, rules), _cut_start(text), self._last_word(text))
+        if rules and where < len(text):  # not within a secret: the last dashes of a private key may begin another
+            found = (match for rule in rules for match in rule.pattern.finditer(text, after))
+            where = min([where, *(match.start() for match in found if match.end() > where)])
+        where = max(after, where)
         return self._replaced(text[:where], rules, after)[after:], text[where:]
 
     def finish(self, text: str, after: int) -> str:
