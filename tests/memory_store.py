@@ -9,7 +9,7 @@ decider makes, from one daemon. It differs from SQLite in what the contract leav
 
 import asyncio
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,6 +36,7 @@ from treadle.domain.entities import (
 from treadle.domain.errors import NotFound
 from treadle.domain.evolution import evolve
 from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
+from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key, State, ThreadState
 from treadle.store import ports
 from treadle.store.errors import StorageError
@@ -700,6 +701,10 @@ class MemoryReads:
         for stored in self._log(None, after, upto):
             sizes[type(stored.event).__name__].append(len(stored.payload))
         return [(name, len(some), sum(some)) for name, some in sizes.items()]
+
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        payloads = [stored.payload.decode() for stored in self._log(None, after, upto)]
+        return dict(Counter(kind for payload in payloads for kind in MARKER.findall(payload)))
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         sizes: dict[str, list[int]] = defaultdict(list)

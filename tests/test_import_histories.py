@@ -321,7 +321,7 @@ def test_a_dry_run_leaves_out_what_an_import_leaves_out_because_treadle_recorded
     for options in (["--dry-run"], []):
         report = user.take("claude", *options)
         assert (report["threads"], report["turns"]) == (0, 0)
-        assert report["skipped"] == {"a session that treadle recorded itself": 1}
+        assert report["skipped"] == {"a session that treadle ran or recorded itself": 1}
 
 
 def test_only_the_sessions_that_are_asked_for_are_imported(user: User) -> None:

@@ -437,7 +437,7 @@ async def test_a_session_that_treadle_recorded_itself_is_not_imported(claude_hom
     await claude_home.engine.submit([create, c.CreateThread(thread_id=SHOP, project_id="p", title="Cart")]).future
     write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
-    assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}
+    assert claude_home.report.skipped == {"a session that treadle ran or recorded itself": 1}
 
 
 async def test_a_session_that_treadle_ran_in_a_thread_of_its_own_is_not_imported(claude_home: Imports) -> None:
@@ -448,7 +448,7 @@ async def test_a_session_that_treadle_ran_in_a_thread_of_its_own_is_not_imported
     await claude_home.engine.submit([create, thread, assign, opened]).future
     write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
-    assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}
+    assert claude_home.report.skipped == {"a session that treadle ran or recorded itself": 1}
 
 
 # Codex

@@ -1084,6 +1084,7 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "work": sorted(reads.threads_at_work()),
         "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
+        "redacted": reads.redacted(0, LATEST),
         "event counts": sorted(reads.event_counts(0, LATEST)),
         "largest": reads.largest_threads(LATEST),
         "prefix": reads.threads_with_prefix("x1", LATEST),

@@ -37,6 +37,8 @@ ROWS: Final = (
         reads.rebuild),
     Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,
         commands.streaming),
+    Row("redaction", "CPU of redacting a delta of 100 characters before it is decided", "≤", 10, 5, commands.redaction,
+        "µs"),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
     Row("agent: chunk", "an agent's chunk, from its write to the notification, p50 − the same through a bare relay",

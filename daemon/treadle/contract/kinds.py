@@ -164,6 +164,10 @@ KINDS: Final[dict[str, Kind]] = {
     "detailNotObject": Kind(
         errors.REJECTED, "The detail of the activity is not an object, so it has no members. Use RecordActivity"
     ),
+    "badRedaction": Kind(
+        errors.REJECTED,
+        "The setting `redaction` has another form, or a pattern that cannot be used. The message says why",
+    ),
     "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project or a worktree must begin with `/`"),
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
     "pathTaken": Kind(

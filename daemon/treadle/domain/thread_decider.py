@@ -9,6 +9,7 @@ from treadle.domain.checks import Decisions, Stamp, live_project, live_thread, u
 from treadle.domain.detail import json_text
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import normalized, path_key
+from treadle.domain.redaction import KEY, BadRedaction, read_setting
 from treadle.domain.state import State
 from treadle.domain.turn_decider import interrupt
 
@@ -173,6 +174,13 @@ def _remove_worktree(state: State, command: c.RemoveWorktree, stamp: Stamp) -> I
 
 
 def _change_setting(state: State, command: c.ChangeSetting, stamp: Stamp) -> Iterator[e.Event]:
+    if command.key == KEY:
+        try:
+            read_setting(command.value)
+        except BadRedaction as error:
+            raise Rejected(
+                "badRedaction", f"the setting `{KEY}` cannot be {json_text(command.value)}: {error}"
+            ) from None
     before = state[("setting", command.key)]
     after = None if command.value is None else json_text(command.value)
     if before != after:

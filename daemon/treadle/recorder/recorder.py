@@ -19,6 +19,7 @@ from treadle.agents.recording import Frame, SessionMapper
 from treadle.core.engine import Engine, time_at
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
+from treadle.domain.ids import Timestamp
 from treadle.recorder.lines import LineJoiner, is_gap
 from treadle.recorder.spool import SpoolReader
 from treadle.store.ports import DataDirectory

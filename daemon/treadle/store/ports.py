@@ -382,6 +382,9 @@ class Reads(Protocol):
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
         """Each event type in a slice of the log, with the number of events and of bytes."""
 
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        """Each kind of secret whose marker is in a slice of the log, with the number of markers."""
+
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         """The threads whose events take the most bytes: id, title (None if deleted), number of events, bytes."""
 

@@ -14,6 +14,8 @@ from treadle.domain import commands as c
 from treadle.domain.detail import changed, json_text
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import UNFINISHED
+from treadle.domain.redacted import redacted
+from treadle.domain.redaction import KEY, redactor_of
 from treadle.store.ports import Reads
 
 CONNECTION_ENDED = "the agent or its editor has ended"
@@ -70,7 +72,7 @@ def missing(reads: Reads, commands: list[Any]) -> list[Any]:
         last, number, turn_id = part, number + 1, f"{start.id}:{number + 1}"
     if not is_outside(start.id) and last["reason"] not in WITHOUT_END:
         return []
-    rest = [replace(item, turn_id=turn_id) for item in _rest(reads, _items(commands), number)]
+    rest = [replace(item, turn_id=turn_id) for item in _rest(reads, _as_stored(reads, _items(commands)), number)]
     if not rest and (is_outside(start.id) or getattr(end, "reason", None) in WITHOUT_END):
         return []
     begins = (rest[0] if rest else end).at
@@ -141,6 +143,13 @@ def _items(commands: list[Any]) -> Items:
                     at=command.at,
                 )
     return items
+
+
+def _as_stored(reads: Reads, items: Items) -> Items:
+    """The items as the engine redacts them, so that they can be compared with what the log has."""
+    setting = ("setting", KEY)
+    redactor = redactor_of(reads.look_up([setting])[setting])
+    return items if redactor is None else {key: redacted(item, redactor) for key, item in items.items()}
 
 
 def _rest(reads: Reads, items: Items, number: int) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """One read transaction on SQLite: the implementation of `Reads` in store/ports.py."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,6 +12,7 @@ from msgspec import Raw
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
 from treadle.domain.ids import Syntax, ThreadSort
+from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
 from treadle.store.ports import (
@@ -265,6 +267,10 @@ class SqliteReads:
 
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
         return self._rows("stats_event_types", after=after, upto=upto)
+
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        rows = self._rows("stats_redacted", after=after, upto=upto)
+        return dict(Counter(kind for (payload,) in rows for kind in MARKER.findall(payload)))
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         return self._rows("stats_largest_threads", limit=limit)

@@ -1,0 +1,159 @@
+"""Finds secrets in text by their documented form, and puts `[redacted: KIND]` in their place."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from treadle.domain.secret_forms import BEGIN, KEY_BODY, KEY_FOOTER, KEY_HEADER, RULES, Rule
+
+KEY: Final = "redaction"
+"""The setting that says whether and what is redacted."""
+
+MARKER: Final = re.compile(r"\[redacted: ([a-z0-9-]+)\]")
+MAX_PATTERNS: Final = 50
+MAX_PATTERN: Final = 1_000  # characters
+CONTEXT: Final = 3  # characters before a secret that decide whether it begins there
+MAX_UNFINISHED: Final = 8 * 1024  # characters at the end of a text that are looked at for the beginning of a secret
+
+
+_WORDS: Final = [start for rule in RULES for start in rule.starts if rule.kind not in ("private-key", "url-password")]
+_STARTS: Final = {
+    sign: tuple(
+        (start, rule) for rule in RULES for start in rule.starts if next(filter(start.count, "_-."), "") == sign
+    )
+    for sign in ("", "_", "-", ".")
+}
+"""The words that secrets begin with, by a character that a text without any of them often does not have."""
+
+_IN_WORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+/=-"
+_BEGUN_WORD: Final = re.compile(rf"{BEGIN}(?:{'|'.join(map(re.escape, _WORDS))})")
+_BEGUN_KEY: Final = re.compile(rf"-----BEGIN[ A-Z0-9]{{0,64}}-{{0,5}}\Z|{KEY_HEADER}(?:(?!{KEY_FOOTER}){KEY_BODY})*\Z")
+_BEGUN_ADDRESS: Final = re.compile(r"://[^\s/@\"'<>`]{0,320}\Z")
+_BEGUN_PASSWORD: Final = re.compile(r"://[^\s/:@\"'<>`]{0,64}:[^\s/@\"'<>`]{0,256}\Z")
+_CUT_WORDS: Final = {word[:length] for word in _WORDS for length in range(1, len(word))}
+_CUT: Final = {*_CUT_WORDS, *("-----BEGIN"[:length] for length in range(1, 10)), ":", ":/"}
+_CUT_BY_LAST: Final = {last: tuple(cut for cut in _CUT if cut[-1] == last) for last in {cut[-1] for cut in _CUT}}
+_CUT_START: Final = re.compile(
+    rf"(?:{BEGIN}(?:{'|'.join(map(re.escape, sorted(_CUT_WORDS, key=len, reverse=True)))})"
+    r"|-----B(?:E(?:GI?)?)?|-{1,5}|:/?)\Z"
+)
+_LAST_WORD: Final = re.compile(r"\S+\Z")
+
+
+class Redactor:
+    """Redacts texts. patterns: regular expressions of the user, besides the rules."""
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._own = [Rule("pattern", (), re.compile(pattern), "") for pattern in patterns]
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        return self._replaced(text, _rules_for(text))
+
+    def split(self, text: str, after: int) -> tuple[str, str]:
+        """What can be stored of a text that goes on, without secrets, and the end of it that may begin a secret.
+
+        after: the number of characters before, which are stored already.
+        """
+        rules = _rules_for(text)
+        where = min(_begun(text, rules), _cut_start(text), self._last_word(text))
+        if rules and where < len(text):  # not within a secret: the last dashes of a private key may begin another
+            found = (match for rule in rules for match in rule.pattern.finditer(text, after))
+            where = min([where, *(match.start() for match in found if match.end() > where)])
+        where = max(after, where)
+        return self._replaced(text[:where], rules, after)[after:], text[where:]
+
+    def finish(self, text: str, after: int) -> str:
+        """What follows in a text that is over, without secrets."""
+        return self._replaced(text, _rules_for(text), after)[after:]
+
+    def begun(self, text: str) -> str:
+        """What can be stored of a text that comes again as a whole when it grows: without secrets, and without an end
+        that has begun like one."""
+        rules = _rules_for(text)
+        return self._replaced(text[: _begun(text, rules, _BEGUN_PASSWORD)], rules)
+
+    def _replaced(self, text: str, rules: list[Rule], after: int = 0) -> str:
+        for rule in rules:
+            text = rule.replace(text, after)
+        for rule in self._own:
+            text = rule.replace(text, after)
+        return text
+
+    def _last_word(self, text: str) -> int:
+        found = _LAST_WORD.search(text, max(0, len(text) - MAX_UNFINISHED)) if self._own else None
+        return found.start() if found else len(text)
+
+
+def _rules_for(text: str) -> list[Rule]:
+    """The rules that may find something: most texts have none of the words that secrets begin with."""
+    return [rule for sign, starts in _STARTS.items() if sign in text for start, rule in starts if start in text]
+
+
+def _begun(text: str, rules: list[Rule], address: re.Pattern[str] = _BEGUN_ADDRESS) -> int:
+    """Where the end of the text has begun like a secret; its length if it has not."""
+    where = len(text)
+    if not rules:
+        return where
+    begin = max(0, where - MAX_UNFINISHED - CONTEXT)
+    if found := _BEGUN_WORD.search(text, max(begin, len(text.rstrip(_IN_WORD)))):
+        where = found.start()
+    if found := address.match(text, max(0, text.rfind("://"))):
+        where = min(where, found.start())
+    if "-----BEGIN" in text and (found := _BEGUN_KEY.search(text, begin)):
+        where = min(where, found.start())
+    return where
+
+
+def _cut_start(text: str) -> int:
+    """Where the end of the text is the first part of a word that secrets begin with; its length if it is not."""
+    found = None
+    if text and text.endswith(_CUT_BY_LAST.get(text[-1], ())):
+        found = _CUT_START.search(text, max(0, len(text) - 20))
+    return found.start() if found else len(text)
+
+
+class RedactionSetting(Struct, frozen=True, forbid_unknown_fields=True):
+    """The value of the setting."""
+
+    mode: Any = "on"
+    patterns: list[str] = []
+
+
+class BadRedaction(ValueError):
+    """The value of the setting is wrong; the message says why."""
+
+
+def read_setting(value: Any) -> Redactor | None:
+    """What redacts by this value of the setting, None if nothing does. Raises BadRedaction."""
+    try:
+        setting = msgspec.convert({} if value is None else value, RedactionSetting)
+    except msgspec.ValidationError as error:
+        raise BadRedaction(str(error)) from None
+    if setting.mode not in ("on", "off"):
+        raise BadRedaction(f'`mode` is {setting.mode!r}: it is "on" or "off"')
+    if len(setting.patterns) > MAX_PATTERNS:
+        raise BadRedaction(f"there are {len(setting.patterns)} patterns: {MAX_PATTERNS} are allowed")
+    for pattern in setting.patterns:
+        if len(pattern) > MAX_PATTERN:
+            raise BadRedaction(f"a pattern has {len(pattern)} characters: {MAX_PATTERN} are allowed")
+        try:
+            is_empty = re.compile(pattern).search("")
+        except (re.error, OverflowError, RecursionError) as error:
+            raise BadRedaction(f"the pattern {pattern!r} is no regular expression: {error}") from None
+        if is_empty:
+            raise BadRedaction(f"the pattern {pattern!r} matches the empty text, and so every text")
+    return Redactor(setting.patterns) if setting.mode == "on" else None
+
+
+@lru_cache(maxsize=8)
+def redactor_of(setting: str | None) -> Redactor | None:
+    """What redacts by the setting, given as JSON text, or None if it is not set. A wrong one counts as not set."""
+    try:
+        return read_setting(None if setting is None else msgspec.json.decode(setting))
+    except BadRedaction:  # set by an import of a log, say: a command with such a value is rejected
+        return Redactor()
