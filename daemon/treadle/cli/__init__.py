@@ -33,7 +33,7 @@ COMMANDS = (
         "export",
         "import",
     ),
-    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "log", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 
