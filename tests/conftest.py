@@ -126,11 +126,12 @@ def cluster() -> Iterator["Cluster"]:
 
 
 @pytest.fixture
-def database(cluster: "Cluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Database":
+def database(cluster: "Cluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Database"]:
     """An empty database, which libpq finds by the services of tests/postgres.py."""
     from postgres import Database
 
     made = Database(cluster, f"d{uuid4().hex}", tmp_path)
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
-    return made
+    yield made
+    made.drop()

@@ -77,12 +77,18 @@ class Cluster:
         self.start()
 
     def promote(self) -> None:
+        """Make a standby a primary, without what it has not received yet."""
         self._run("pg_ctl", "-D", f"{self.folder}/data", "--wait", "--silent", "promote")
 
     def configure(self, **settings: object) -> None:
         """Add settings, which count from the next start."""
         with open(self.folder / "data" / "postgresql.conf", "a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def disconnect(self) -> None:
+        """Let a standby receive nothing from its next start on."""
+        with open(self.folder / "data" / "postgresql.auto.conf", "a") as file:
+            file.write("primary_conninfo = ''\n")
 
     def start(self) -> None:
         """Start it; after a kill as often as needed, until the killed processes have left its memory."""
@@ -160,6 +166,11 @@ class Database:
         passwords.write_text(f"*:*:*:*:{PASSWORD}\n")
         passwords.chmod(0o600)
 
+    def drop(self) -> None:
+        """Remove the database: after a kill, and for a standby, a server goes through the files of all."""
+        with self.cluster.connect() as admin:
+            admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)".encode())
+
     def as_admin(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement as a superuser; return its rows."""
         with self.cluster.connect(database=self.name) as admin:
@@ -189,6 +200,7 @@ class Relay:
         self._left = {"request": request, "answer": answer}
 
     def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # ends the waiting accept
         self._listening.close()
         shutil.rmtree(self.folder)
 
@@ -198,10 +210,15 @@ class Relay:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(self._target)
-            for direction, source, sink in (("request", client, server), ("answer", server, client)):
-                threading.Thread(target=self._pass, args=(direction, source, sink), daemon=True).start()
+            answers = threading.Thread(target=self._pass, args=("answer", server, client), daemon=True)
+            answers.start()
+            self._pass("request", client, server)
+            answers.join()
 
     def _pass(self, direction: str, source: socket.socket, sink: socket.socket) -> None:
         try:

@@ -156,7 +156,7 @@ def grant(remote: RemoteLog, log: OwnedLog, role: str, may: str) -> None:
     found = remote.execute(IS_ROLE, role=role)
     if not found:
         raise UserError(
-            f"role {role!r} does not exist: create it on the server first, with CREATE ROLE … LOGIN; \\password in psql "
+            f"role {role!r} does not exist: create it first, with CREATE ROLE … LOGIN; \\password in psql "
             "sets its password"
         )
     if not found[0][0]:

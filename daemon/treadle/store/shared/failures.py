@@ -22,11 +22,11 @@ _BY_STATE = {
     "3F000": (MISSING, "the database has no shared log: its owner creates one with `treadle log init`"),
     "42P01": (
         MISSING,
-        "the database has no shared log, or an older one: its owner runs `treadle log init` or `upgrade`",
+        "the schema of the server is of an older treadle: its owner runs `treadle log upgrade`",
     ),
     "42883": (
         MISSING,
-        "the database has no shared log, or an older one: its owner runs `treadle log init` or `upgrade`",
+        "the schema of the server is of an older treadle: its owner runs `treadle log upgrade`",
     ),
     "3D000": (UNREACHABLE, "the database does not exist: check dbname in ~/.pg_service.conf"),
     "28": (UNREACHABLE, "the login was rejected: check user in ~/.pg_service.conf and the password in ~/.pgpass"),

@@ -10,8 +10,8 @@ def check_service(service: str) -> None:
     """Refuse what is not the plain name of a libpq service. Raises UserError, which does not repeat it."""
     if not service or any(character.isspace() or character in "=/:@'\\[]" for character in service):
         raise UserError(
-            "SERVICE is the name of a service in ~/.pg_service.conf, not a connection string or URL: other users can see "
-            "arguments, and a password in them"
+            "SERVICE is the name of a service in ~/.pg_service.conf, not a connection string or URL: other users "
+            "can see arguments, and a password in them"
         )
 
 
@@ -27,8 +27,8 @@ def check_transport(options: Mapping[str, str]) -> None:
     is_local = all(_is_local(address or host) for host, address in zip(hosts, addresses, strict=True))
     if not is_local and options.get("sslmode") != "verify-full":
         raise Refused(
-            "the service has a server on another machine without sslmode=verify-full, so others could read the log or pose "
-            "as the server: set sslmode=verify-full and sslrootcert=system (or a file) in ~/.pg_service.conf",
+            "the service has a server on another machine without sslmode=verify-full, so others could read the log or "
+            "pose as the server: set sslmode=verify-full and sslrootcert=system (or a file) in ~/.pg_service.conf",
             "logInsecure",
         )
 
