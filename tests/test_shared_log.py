@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from postgres import Cluster, Database, Relay, join, needs_postgres
+from support import output_of
 from treadle.store.errors import StorageError
 from treadle.store.ports import CommandRecord
 from treadle.store.shared import admin

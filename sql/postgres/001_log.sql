@@ -103,7 +103,7 @@ BEGIN
   -- With a NULL a comparison would be neither true nor false, and the append would go through.
   IF num_nulls(known, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss) > 0
     OR array_position(reads, NULL) > 0 OR known < 0 OR cardinality(scopes_) <> cardinality(payloads)
-    OR cardinality(command_ids) <> ALL (
+    OR cardinality(command_ids) <> ANY (
       ARRAY[cardinality(digests), cardinality(firsts), cardinality(lasts), cardinality(partss)])
   THEN
     RAISE invalid_parameter_value USING MESSAGE = 'an argument is NULL, negative or of another length';
