@@ -34,25 +34,27 @@ def add(commands: Commands) -> None:
     actions = commands.group("log", "set up and check a log that machines share, on PostgreSQL", "ACTION")
 
     does = "create a shared log"
-    creating = _action(actions, "init", does, run_init, more=INIT_MORE, example="treadle log init owner")
+    creating = _action(actions, "init", does, run_init, more=INIT_MORE, example="treadle log init team-owner")
     creating.add_argument("--log", metavar="NAME", default="main", help="the name of the log (default: main)")
 
     does = "let a login read a log, or write to it"
-    granting = _action(actions, "grant", does, run_grant, more=GRANT_MORE, example="treadle log grant owner ada")
+    granting = _action(actions, "grant", does, run_grant, more=GRANT_MORE, example="treadle log grant team-owner ada")
     granting.add_argument("role", metavar="ROLE", help="a role of the server")
     granting.add_argument("--may", choices=["read", "write"], default="write", help="default: write")
 
     does = "take away what a login may do with a log"
-    revoking = _action(actions, "revoke", does, run_revoke, more=REVOKE_MORE, example="treadle log revoke owner ada")
+    revoking = _action(
+        actions, "revoke", does, run_revoke, more=REVOKE_MORE, example="treadle log revoke team-owner ada"
+    )
     revoking.add_argument("role", metavar="ROLE", help="a role that `treadle log status` lists")
     for action in (granting, revoking):
         action.add_argument("--log", metavar="NAME", help=LOG)
 
     does = "bring the schema of the server up to date"
-    _action(actions, "upgrade", does, run_upgrade, more=UPGRADE_MORE, example="treadle log upgrade owner")
+    _action(actions, "upgrade", does, run_upgrade, more=UPGRADE_MORE, example="treadle log upgrade team-owner")
 
     does = "show the shared logs of a server, and whether they can be relied on"
-    showing = _action(actions, "status", does, run_status, more=STATUS_MORE, example="treadle log status ada")
+    showing = _action(actions, "status", does, run_status, more=STATUS_MORE, example="treadle log status team-owner")
     add_json(showing, "the same as one JSON text")
 
 
