@@ -38,7 +38,7 @@ _KEEPER = """
 echo up
 read -r keep; kept=$?
 "$1/pg_ctl" -D "$2/data" --mode=immediate --silent stop
-[ $kept = 0 ] || rm -rf "$2"/*
+[ $kept = 0 ] || rm -rf "$2"
 """
 
 
@@ -127,7 +127,7 @@ class Cluster:
     def close(self) -> None:
         """Stop it and remove its files."""
         self.stop(keep=False)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # it was never started
 
     def connect(self, role: str = "postgres", database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         """A plain connection, to look at what treadle did, and to get in its way."""
