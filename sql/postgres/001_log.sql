@@ -36,11 +36,12 @@ CREATE TABLE treadle.commands (
   PRIMARY KEY (log_id, command_id)
 );
 
--- applied: how far its replica is. until: the end of its lease, by the clock of this server.
+-- holder: who has the lease; chosen at random, so that a copy of a data directory has another one. applied: how far its replica
+-- is. until: the end of its lease, by the clock of this server.
 CREATE TABLE treadle.machines (
   log_id uuid NOT NULL REFERENCES treadle.logs,
   machine_id text NOT NULL CHECK (machine_id <> '' AND length(machine_id) <= 128),
-  session uuid NOT NULL,
+  holder uuid NOT NULL,
   actor name NOT NULL,
   applied bigint NOT NULL,
   seen timestamptz NOT NULL,
@@ -173,8 +174,8 @@ BEGIN
 END $$;
 
 -- Say that a machine is there, for the next 60 seconds, and return all machines, and which of them are there.
--- Raises TR002 if another session holds the lease of this machine: its data directory is a copy of the other one's.
-CREATE FUNCTION treadle.beat_v1(log uuid, machine text, session_ uuid, applied_ bigint)
+-- Raises TR002 if another holder has the lease of this machine: its data directory is a copy of the other one's.
+CREATE FUNCTION treadle.beat_v1(log uuid, machine text, holder_ uuid, applied_ bigint)
 RETURNS TABLE (machine_id text, actor name, applied bigint, seen timestamptz, is_there boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -182,14 +183,14 @@ BEGIN
   IF NOT EXISTS (SELECT FROM treadle.members m WHERE m.log_id = log AND m.role = session_user) THEN
     RAISE insufficient_privilege USING MESSAGE = 'no such log, or this login may not read it';
   END IF;
-  INSERT INTO treadle.machines AS m (log_id, machine_id, session, actor, applied, seen, until)
-    VALUES (log, machine, session_, session_user, applied_, now(), now() + interval '60 seconds')
+  INSERT INTO treadle.machines AS m (log_id, machine_id, holder, actor, applied, seen, until)
+    VALUES (log, machine, holder_, session_user, applied_, now(), now() + interval '60 seconds')
     ON CONFLICT (log_id, machine_id) DO UPDATE
-      SET session = excluded.session, actor = excluded.actor, applied = excluded.applied, seen = excluded.seen,
+      SET holder = excluded.holder, actor = excluded.actor, applied = excluded.applied, seen = excluded.seen,
         until = excluded.until
-      WHERE m.session = excluded.session OR m.until < now();
+      WHERE m.holder = excluded.holder OR m.until < now();
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'another session holds the lease of this machine' USING ERRCODE = 'TR002';
+    RAISE EXCEPTION 'another holder has the lease of this machine' USING ERRCODE = 'TR002';
   END IF;
   RETURN QUERY SELECT m.machine_id, m.actor, m.applied, m.seen, m.until >= now() FROM treadle.machines m
     WHERE m.log_id = log ORDER BY m.machine_id;

@@ -49,7 +49,7 @@ FROM treadle.pull_v1(%(log)s::uuid, %(known)s::bigint, %(mark)s::uuid, %(how_man
 """
 BEAT = """
 SELECT machine_id, actor::text, applied, seen::text, is_there
-FROM treadle.beat_v1(%(log)s::uuid, %(machine)s::text, %(session)s::uuid, %(applied)s::bigint)
+FROM treadle.beat_v1(%(log)s::uuid, %(machine)s::text, %(holder)s::uuid, %(applied)s::bigint)
 """
 LOGS = "SELECT log_id, name, head, format, may, version FROM treadle.logs_v1()"
 
@@ -187,9 +187,12 @@ class RemoteLog:
         rows = self.execute(PULL, log=log_id, known=known, mark=mark, how_many=how_many)
         return [SharedEvent(*row) for row in rows]
 
-    def beat(self, log_id: UUID, machine_id: str, session: UUID, applied: int) -> list[MachineLease]:
-        """Say that this machine is there, for a minute; return all machines. Raises StorageError `logMachineLeased`."""
-        rows = self.execute(BEAT, log=log_id, machine=machine_id, session=session, applied=applied)
+    def beat(self, log_id: UUID, machine_id: str, holder: UUID, applied: int) -> list[MachineLease]:
+        """Say that this machine is there, for a minute; return all machines. Raises StorageError `logMachineLeased`.
+
+        holder: chosen at random once, so that the lease of a machine is not taken by a copy of its data directory.
+        """
+        rows = self.execute(BEAT, log=log_id, machine=machine_id, holder=holder, applied=applied)
         return [MachineLease(*row) for row in rows]
 
     def logs(self) -> list[SharedLogInfo]:
