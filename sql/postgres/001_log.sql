@@ -109,7 +109,9 @@ BEGIN
   THEN
     RAISE invalid_parameter_value USING MESSAGE = 'an argument is NULL, negative or of another length';
   END IF;
-  SELECT * INTO l FROM treadle.logs WHERE log_id = log FOR UPDATE; -- the one lock: the order of sequences is that of commits
+  -- The one lock: the order of sequences is that of commits. It writes to the WAL, so that `again` too is answered only when a
+  -- synchronous standby has the events.
+  SELECT * INTO l FROM treadle.logs WHERE log_id = log FOR UPDATE;
   IF NOT treadle.is_prefix(log, known, mark) THEN
     status := 'diverged';
     RETURN;
