@@ -196,7 +196,8 @@ def test_there_are_no_import_cycles() -> None:
 
 def test_imported_packages_are_declared_as_dependencies() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
-    dependencies = [*project["dependencies"], *project["optional-dependencies"]["zstd"]]
+    extras = project["optional-dependencies"]
+    dependencies = [*project["dependencies"], *extras["zstd"], *extras["postgres"]]
     declared = {re.split(r"[^A-Za-z0-9-]", dependency)[0] for dependency in dependencies}
     imported = {name for module in MODULES for name in imports(module)} - set(MODULES) - {"treadle"}
     distributions = packages_distributions()

@@ -345,7 +345,8 @@ SQL_THAT_IS_MADE = {
     """'DROP {} "{}"'.format(kind, name.replace('"', '""'))""": "view or trigger, and a name of the database, quoted",
     "'PRAGMA synchronous = FULL' if durability == 'full' else 'PRAGMA synchronous = NORMAL'": "two constants",
     "'COMMIT' if appended else 'ROLLBACK'": "two constants",
-    "statement": "of a file in sql/, or the text that `query` gave",
+    "statement": "of a file in sql/, or the text that `query` gave; in store/shared/remote.py what its callers execute",
+    "script.text.encode()": "a migration of sql/postgres",
 }
 """Every text that is executed and is neither constant nor a file of sql/queries, and why it is safe."""
 
