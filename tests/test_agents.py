@@ -122,6 +122,8 @@ GOOD = '{"command": "x"}'
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
+        pytest.param('{"agents": ' + "[" * 5000 + "]" * 5000 + "}", 1, "agents: Expected `object`", id="deep"),
+        (f'{{"agents":\n{{"\\u001b[2J": {GOOD}}}}}', 2, "agents.\ufffd[2J: Expected `str` matching regex"),
         ("\n[]", 2, "the file: Expected `object`, got `array`"),
         ('{"agents": {\n"a": {"command": "x",}}}', 2, "JSON is malformed: trailing comma in object (byte"),
         ('{"agents": {\n', 2, "Input data was truncated"),

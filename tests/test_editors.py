@@ -527,6 +527,16 @@ async def test_neovim_shows_a_dialog_for_an_approval(daemon: list[str], data_dir
         assert answer["outcome"] == "reject"
 
 
+@needs("nvim")
+async def test_neovim_takes_the_name_of_an_agent(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    await scenery(daemon, data_dir)
+    async with running("neovim", daemon, tmp_path) as editor:
+        await opened(editor)
+        editor.tell("name_agent", "scripted")
+        await editor.until("# Retry (scripted) [idle]")
+        assert await editor.quit() == 0
+
+
 @needs("node")
 @needs(str(TSC))
 def test_the_vs_code_language_client_shows_a_dialog_for_an_approval(daemon: list[str], data_dir: Path) -> None:

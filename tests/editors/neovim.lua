@@ -29,6 +29,8 @@ end
 
 steps.pick, steps.agent, steps.approve = choose('TreadleThreads'), choose('TreadleAgent'), choose('TreadleApprove')
 
+function steps.name_agent(name) vim.cmd('TreadleAgent ' .. name) end
+
 steps.undo = choose('TreadleUndo')
 
 function steps.diff() vim.cmd('TreadleDiff') end

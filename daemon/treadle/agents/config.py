@@ -228,10 +228,14 @@ def _invalid(file: Path, text: bytes, path: JsonPath, message: str) -> BadConfig
     elif place.endswith("[...]") and (got := _GOT.search(reason)):  # of an object's members; msgspec names none
         members = reduce(getitem, path, msgspec.json.decode(text))
         path += next(((name,) for name, value in members.items() if _KINDS[type(value)] == got[1]), ())
-    lines = dict(_lines(text))
+    try:
+        lines = dict(_lines(text))
+    except RecursionError:  # it is nested too deeply for us, not for msgspec
+        lines = {(): 1}
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     member = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return BadConfig(f"{file}, line {lines[known]}: {member or 'the file'}: {reason}")
+    shown = "".join(one if one.isprintable() else "\ufffd" for one in member)  # it is printed in a terminal
+    return BadConfig(f"{file}, line {lines[known]}: {shown or 'the file'}: {reason}")
 
 
 def _lines(text: bytes) -> Lines:

@@ -128,8 +128,11 @@ local function choose(items, prompt, callback)
 end
 
 --- Lets the user choose the agent of this buffer's thread.
-function M.agent()
+function M.agent(name)
   local thread_id = vim.b.treadle_thread
+  if name ~= '' then
+    return dispatch({ type = 'AssignAgent', threadId = thread_id, agent = name })
+  end
   client.request('agent/list', nil, function(err, listed)
     return err and client.report(err) or choose(listed.agents, 'Agent:', function(agent)
       dispatch({ type = 'AssignAgent', threadId = thread_id, agent = agent.name })

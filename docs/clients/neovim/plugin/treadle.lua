@@ -6,7 +6,7 @@ end
 
 command('TreadleThreads', 'pick', 0)
 command('TreadleNew', 'new', '+')
-command('TreadleAgent', 'agent', 0)
+command('TreadleAgent', 'agent', '?')
 command('TreadleSend', 'send', '+')
 command('TreadleSteer', 'steer', '+')
 command('TreadleApprove', 'approve', 0)
