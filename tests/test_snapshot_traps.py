@@ -284,7 +284,9 @@ async def test_a_restore_that_is_killed_while_it_writes_files_is_ended_by_a_seco
 ) -> None:
     """The filter kills git and the process that restores, the second time: the first is the trial."""
     runs = home / "runs"
-    script = f"echo >> {runs}; [ $(wc -l < {runs}) = 2 ] && kill -9 $PPID $RESTORING; cat"
+    script = home / "kills"  # a file, so that git starts it without a shell between them
+    script.write_text(f"#!/bin/sh\necho >> {runs}\n[ $(wc -l < {runs}) = 2 ] && kill -9 $PPID $RESTORING\ncat\n")
+    script.chmod(0o755)
     app.write(".gitattributes", "c filter=kills\n")
     for name in "abcde":
         app.write(name, f"{name}\n")
@@ -292,7 +294,7 @@ async def test_a_restore_that_is_killed_while_it_writes_files_is_ended_by_a_seco
     target, was = await app.snapshot(), app.contents()
     for name in "abcde":
         app.write(name, "edited\n")
-    app.git("config", "filter.kills.smudge", f"sh -c '{script}'")
+    app.git("config", "filter.kills.smudge", str(script))
     assert await restored_by_a_process(app, home, target.commit, "after", -1) == -9
     half = {name: (app.folder / name).read_text() for name in "abcde" if (app.folder / name).exists()}
     assert half["a"] == "a\n"
