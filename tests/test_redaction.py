@@ -209,7 +209,7 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES, max_size=6).map("".join), st.data())
+@given(st.lists(PIECES, max_size=6).map(" ".join), st.data())
 @example("https://joe:hunter2@example.org", None)
 def test_a_text_in_pieces_becomes_the_same_as_the_whole_text(text: str, data: Any) -> None:
     cuts = range(len(text) + 1) if data is None else sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
