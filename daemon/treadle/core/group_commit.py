@@ -168,7 +168,7 @@ class Group:
             return
         delta, commands = submission.delta, [command for command, _ in submission.commands]
         if delta is not None:
-            delta = self.redacting.command(delta)  # type: ignore[assignment]
+            delta = self.redacting.command(delta, holds=submission.command_id is None)  # type: ignore[assignment]
             commands = [delta]
             if self._join(submission, delta):
                 self.redacting.accept()
@@ -181,7 +181,8 @@ class Group:
             for command in commands:
                 start = len(self._events)
                 if delta is None:
-                    command = self.redacting.command(command, submission.releases)
+                    holds = submission.command_id is None
+                    command = self.redacting.command(command, releases=submission.releases, holds=holds)
                 for event in self.redacting.events(decide(self._state, command, stamp)):
                     evolve(self._state, event)
                     self._events.append(event)

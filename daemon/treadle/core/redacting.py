@@ -62,18 +62,22 @@ class Redacting:
         """The last commands are rejected."""
         self._pending = {}
 
-    def command(self, command: c.Command, releases: bool = False) -> c.Command:
-        """The command as it is decided. releases: it has no text, but that of it which is held back."""
+    def command(self, command: c.Command, *, releases: bool = False, holds: bool = True) -> c.Command:
+        """The command as it is decided. releases: it has no text, but that of it which is held back.
+
+        holds: whether the end of its text may be held back. Not if a retry of it is to be recognised: then all of it
+        has to be stored together with its id.
+        """
         redactor = redactor_of(self._state.get(SETTING))
         match command:
             case c.AppendMessage():
-                return self._more(command, redactor, releases)
-            case c.AddMessage(streaming=True, content=None, text=text) if text:
+                return self._more(command, redactor, releases, holds)
+            case c.AddMessage(streaming=True, content=None, text=text) if text and holds:
                 ready = self._split(("message", command.thread_id, str(command.id)), "", text, redactor)
                 return command if ready == text else msgspec.structs.replace(command, text=ready)
-            case c.RecordActivity():
+            case c.RecordActivity() if holds:
                 return self._activity(command, redactor)
-            case c.UpdateActivity():
+            case c.UpdateActivity() if holds:
                 if releases:
                     members = self._released(("activity", command.thread_id, command.id), redactor)
                     return msgspec.structs.replace(command, detail=members or None)
@@ -98,12 +102,15 @@ class Redacting:
 
     # Messages
 
-    def _more(self, command: c.AppendMessage, redactor: Redactor | None, releases: bool) -> c.AppendMessage:
+    def _more(
+        self, command: c.AppendMessage, redactor: Redactor | None, releases: bool, holds: bool
+    ) -> c.AppendMessage:
         key = ("message", command.thread_id, command.id)
         held = self._of(key)
-        if releases:
+        if releases or not holds:
+            held = HeldText(held.stored, held.rest + command.text)
             text = held.rest if redactor is None else _whole(held, redactor)
-            self._put(key, HeldText((held.stored + held.rest)[-CONTEXT:]) if held.rest else held)
+            self._put(key, HeldText((held.stored + held.rest)[-CONTEXT:]))
         else:
             text = self._split(key, held.stored, held.rest + command.text, redactor)
         return command if text == command.text else msgspec.structs.replace(command, text=text)
@@ -115,7 +122,7 @@ class Redacting:
             return text
         ready, rest = redactor.split(stored + text, len(stored))
         if len(rest) > MAX_UNFINISHED:
-            ready, rest = ready + redactor.text(rest), ""
+            ready, rest = redactor.finish(stored + text, len(stored)), ""
         self._put(key, HeldText((stored + text)[: len(stored) + len(text) - len(rest)][-CONTEXT:], rest))
         return ready
 

@@ -16,7 +16,7 @@ KEY: Final = "redaction"
 MARKER: Final = re.compile(r"\[redacted: ([a-z0-9-]+)\]")
 MAX_PATTERNS: Final = 50
 MAX_PATTERN: Final = 1_000  # characters
-CONTEXT: Final = 3  # characters before a secret that decide whether it begins there
+CONTEXT: Final = 80  # characters before the end of what is stored that may be the first part of a secret
 MAX_UNFINISHED: Final = 8 * 1024  # characters at the end of a text that are looked at for the beginning of a secret
 
 
@@ -32,16 +32,7 @@ _STARTS: Final = {
 _IN_WORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+/=-"
 _BEGUN_WORD: Final = re.compile(rf"{BEGIN}(?:{'|'.join(map(re.escape, _WORDS))})")
 _BEGUN_KEY: Final = re.compile(rf"-----BEGIN[ A-Z0-9]{{0,64}}-{{0,5}}\Z|{KEY_HEADER}(?:(?!{KEY_FOOTER}){KEY_BODY})*\Z")
-_BEGUN_ADDRESS: Final = re.compile(r"://[^\s/@\"'<>`]{0,320}\Z")
 _BEGUN_PASSWORD: Final = re.compile(r"://[^\s/:@\"'<>`]{0,64}:[^\s/@\"'<>`]{0,256}\Z")
-_CUT_WORDS: Final = {word[:length] for word in _WORDS for length in range(1, len(word))}
-_CUT: Final = {*_CUT_WORDS, *("-----BEGIN"[:length] for length in range(1, 10)), ":", ":/"}
-_CUT_BY_LAST: Final = {last: tuple(cut for cut in _CUT if cut[-1] == last) for last in {cut[-1] for cut in _CUT}}
-_CUT_START: Final = re.compile(
-    rf"(?:{BEGIN}(?:{'|'.join(map(re.escape, sorted(_CUT_WORDS, key=len, reverse=True)))})"
-    r"|-----B(?:E(?:GI?)?)?|-{1,5}|:/?)\Z"
-)
-_LAST_WORD: Final = re.compile(r"\S+\Z")
 
 
 class Redactor:
@@ -55,14 +46,15 @@ class Redactor:
         return self._replaced(text, _rules_for(text))
 
     def split(self, text: str, after: int) -> tuple[str, str]:
-        """What can be stored of a text that goes on, without secrets, and the end of it that may begin a secret.
+        """What can be stored of a text that goes on, without secrets, and the end of it that has begun like a secret.
 
-        after: the number of characters before, which are stored already.
+        after: the number of characters before, which are stored already. They may be the first part of a word that
+        secrets begin with, which is no secret itself.
         """
         rules = _rules_for(text)
-        where = min(_begun(text, rules), _cut_start(text), self._last_word(text))
-        if rules and where < len(text):  # not within a secret: the last dashes of a private key may begin another
-            found = (match for rule in rules for match in rule.pattern.finditer(text, after))
+        where = _begun(text, rules)
+        if where < len(text):  # not within a secret: the last dashes of a private key may begin another
+            found = (match for rule in rules for match in rule.pattern.finditer(text))
             where = min([where, *(match.start() for match in found if match.end() > where)])
         where = max(after, where)
         return self._replaced(text[:where], rules, after)[after:], text[where:]
@@ -75,7 +67,7 @@ class Redactor:
         """What can be stored of a text that comes again as a whole when it grows: without secrets, and without an end
         that has begun like one."""
         rules = _rules_for(text)
-        return self._replaced(text[: _begun(text, rules, _BEGUN_PASSWORD)], rules)
+        return self._replaced(text[: _begun(text, rules)], rules)
 
     def _replaced(self, text: str, rules: list[Rule], after: int = 0) -> str:
         for rule in rules:
@@ -84,17 +76,13 @@ class Redactor:
             text = rule.replace(text, after)
         return text
 
-    def _last_word(self, text: str) -> int:
-        found = _LAST_WORD.search(text, max(0, len(text) - MAX_UNFINISHED)) if self._own else None
-        return found.start() if found else len(text)
-
 
 def _rules_for(text: str) -> list[Rule]:
     """The rules that may find something: most texts have none of the words that secrets begin with."""
     return [rule for sign, starts in _STARTS.items() if sign in text for start, rule in starts if start in text]
 
 
-def _begun(text: str, rules: list[Rule], address: re.Pattern[str] = _BEGUN_ADDRESS) -> int:
+def _begun(text: str, rules: list[Rule]) -> int:
     """Where the end of the text has begun like a secret; its length if it has not."""
     where = len(text)
     if not rules:
@@ -102,19 +90,11 @@ def _begun(text: str, rules: list[Rule], address: re.Pattern[str] = _BEGUN_ADDRE
     begin = max(0, where - MAX_UNFINISHED - CONTEXT)
     if found := _BEGUN_WORD.search(text, max(begin, len(text.rstrip(_IN_WORD)))):
         where = found.start()
-    if found := address.match(text, max(0, text.rfind("://"))):
+    if found := _BEGUN_PASSWORD.match(text, max(0, text.rfind("://"))):
         where = min(where, found.start())
     if "-----BEGIN" in text and (found := _BEGUN_KEY.search(text, begin)):
         where = min(where, found.start())
     return where
-
-
-def _cut_start(text: str) -> int:
-    """Where the end of the text is the first part of a word that secrets begin with; its length if it is not."""
-    found = None
-    if text and text.endswith(_CUT_BY_LAST.get(text[-1], ())):
-        found = _CUT_START.search(text, max(0, len(text) - 20))
-    return found.start() if found else len(text)
 
 
 class RedactionSetting(Struct, frozen=True, forbid_unknown_fields=True):

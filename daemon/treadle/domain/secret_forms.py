@@ -18,11 +18,16 @@ class Rule(Struct, frozen=True):
     source: str
 
     def replace(self, text: str, after: int = 0) -> str:
-        """The text with the marker in place of each secret after a position. What the group `keep` has found stays."""
+        """The text with the marker in place of each secret, or of the part of it after a position.
+
+        What the group `keep` has found stays.
+        """
         pieces, end = [], 0
-        for match in self.pattern.finditer(text, after):
-            pieces += [text[end : match.start()], match.groupdict().get("keep") or "", f"[redacted: {self.kind}]"]
-            end = match.end()
+        for match in self.pattern.finditer(text):
+            if match.end() > after:
+                kept = match.end("keep") if "keep" in match.groupdict() else match.start()
+                pieces += [text[end : max(kept, after)], f"[redacted: {self.kind}]"]
+                end = match.end()
         return "".join([*pieces, text[end:]]) if pieces else text
 
 
