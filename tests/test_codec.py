@@ -509,7 +509,7 @@ def sample(field: msgspec.inspect.Field) -> Any:
             return {}
         case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
             return 1
-    return "/p" if field.name == "path" else "x"
+    return {"path": "/p", "base": "0" * 40}.get(field.name, "x")
 
 
 def test_null_for_any_optional_member_means_its_default() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.secret_forms import BEGIN, KEY_BODY, KEY_FOOTER, KEY_HEADER, RULES, Rule
+from treadle.domain.secret_forms import BEGIN, KEY_BODY, KEY_FOOTER, KEY_HEADER, RULES, SecretForm
 
 KEY: Final = "redaction"
 """The setting that says whether and what is redacted."""
@@ -39,7 +39,7 @@ class Redactor:
     """Redacts texts. patterns: regular expressions of the user, besides the rules."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        self._own = [Rule("pattern", (), re.compile(pattern), "") for pattern in patterns]
+        self._own = [SecretForm("pattern", (), re.compile(pattern), "") for pattern in patterns]
 
     def text(self, text: str) -> str:
         """The text without secrets."""
@@ -69,7 +69,7 @@ class Redactor:
         rules = _rules_for(text)
         return self._replaced(text[: _begun(text, rules)], rules)
 
-    def _replaced(self, text: str, rules: list[Rule], after: int = 0) -> str:
+    def _replaced(self, text: str, rules: list[SecretForm], after: int = 0) -> str:
         for rule in rules:
             text = rule.replace(text, after)
         for rule in self._own:
@@ -77,12 +77,12 @@ class Redactor:
         return text
 
 
-def _rules_for(text: str) -> list[Rule]:
+def _rules_for(text: str) -> list[SecretForm]:
     """The rules that may find something: most texts have none of the words that secrets begin with."""
     return [rule for sign, starts in _STARTS.items() if sign in text for start, rule in starts if start in text]
 
 
-def _begun(text: str, rules: list[Rule]) -> int:
+def _begun(text: str, rules: list[SecretForm]) -> int:
     """Where the end of the text has begun like a secret; its length if it has not."""
     where = len(text)
     if not rules:

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 
-class Rule(Struct, frozen=True):
+class SecretForm(Struct, frozen=True):
     """One form of a secret. starts: one of them is at its beginning. source: the page that documents it."""
 
     kind: str
@@ -39,14 +39,14 @@ KEY_BODY: Final = r"""[A-Za-z0-9+/=\s\\"',:-]"""
 _KEY_BREAK: Final = r"""(?:\s|\\[nrt]|["'])"""
 
 
-def _token(kind: str, starts: str, body: str, source: str) -> Rule:
+def _token(kind: str, starts: str, body: str, source: str) -> SecretForm:
     """A secret that begins with one of some words; body: what follows them, and what must not follow that."""
     words = tuple(starts.split())
-    return Rule(kind, words, re.compile(f"{BEGIN}(?:{'|'.join(map(re.escape, words))}){body}"), source)
+    return SecretForm(kind, words, re.compile(f"{BEGIN}(?:{'|'.join(map(re.escape, words))}){body}"), source)
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
+RULES: Final[tuple[SecretForm, ...]] = (
+    SecretForm(
         "private-key",
         ("-----BEGIN",),
         re.compile(
@@ -188,7 +188,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}(?![A-Za-z0-9])",
         "https://github.com/C2SP/C2SP/blob/main/age.md#the-x25519-recipient-type",
     ),
-    Rule(
+    SecretForm(
         "url-password",
         ("://",),
         re.compile(
