@@ -226,8 +226,8 @@ def test_a_turn_that_was_told_to_stop_is_interrupted_whatever_the_agent_answers(
 def test_a_turn_that_is_told_to_stop_twice_ends_once_and_the_next_prompt_is_not_cancelled(runs: Runs) -> None:
     thread = runs.thread("twice")
     turn = thread.until("TurnStarted", promptId=thread.ask("script=silent"))["id"]
-    thread.cancel(turn)
-    thread.cancel(turn)
+    stop = {"type": "InterruptTurn", "threadId": thread.id, "id": turn, "reason": "I said so"}
+    runs.daemon.result("command/dispatchBatch", {"commands": [stop, stop]})  # together: the turn ends soon after one
     thread.end_of(turn)
     assert len(thread.said("TurnInterrupted", id=turn)) == 1
     assert len(thread.heard("session/cancel")) == 1
