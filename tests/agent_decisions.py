@@ -15,6 +15,7 @@ from decisions import (
     IN_THREAD,
     IN_TURN,
     PROJECT,
+    THREAD,
     THREAD_2,
     TURN,
 )
@@ -147,6 +148,20 @@ ACCEPTED: Accepted = {
             )
         ],
     ),
+    "the fork of a thread with a worktree has its own": (
+        [PROJECT, replace(THREAD, worktree=True)],
+        FORK,
+        [
+            e.ThreadCreated(
+                thread_id="f",
+                project_id="p",
+                title="Talk",
+                origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="t")),
+                worktree=True,
+                at=AT,
+            )
+        ],
+    ),
     "a prompt is queued": (ASSIGNED, QUEUE, [queued()]),
     "a prompt that steers is queued with content": (
         [*ASSIGNED, TURN],
@@ -261,7 +276,7 @@ ACCEPTED: Accepted = {
         AUTH,
         [
             ev.AuthRequired(thread_id="t", agent="claude", reason="log in first", methods=[{"id": "browser"}], at=AT),
-            paused("the agent needs a login"),
+            paused("the agent needs a login: `treadle agents login claude`"),
         ],
     ),
     "a turn's usage is reported": (

@@ -1,8 +1,10 @@
 """Helpers for tests of checkpoints: a project's folder in a real git repository, and what must not change in it."""
 
 import itertools
+import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,19 @@ def new_ref() -> str:
 def git(*arguments: str | bytes | Path) -> None:
     """Run git as the user would run it."""
     subprocess.run(["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments], check=True)
+
+
+def commands_of_git(settings: Path) -> Callable[[], list[str]]:
+    """What git is asked to do from here on by whoever has these settings; each call gives what is new, sorted."""
+    log = settings.parent / "commands-of-git"
+    settings.write_text(f"[trace2]\neventTarget = {log}\n")
+
+    def new() -> list[str]:
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        log.write_text("")
+        return sorted(each["name"] for each in told if each["event"] == "cmd_name")
+
+    return new
 
 
 class Checkout:

@@ -12,6 +12,7 @@ from treadle.contract.results import (
     Page,
     Status,
     SubscriptionOpened,
+    ThreadRead,
 )
 from treadle.domain.commands import ArchiveThread, CreateThread, StartTurn
 from treadle.domain.entities import Checkpoint, Message, Project, Setting, Thread, Turn
@@ -28,7 +29,7 @@ async def right(client: Client) -> None:
     threads = await client.thread_list(project_id="p", archived=False, limit=5)
     assert_type(threads, Page[Thread])
     assert_type(threads.next_cursor, str | None)
-    assert_type(await client.thread_read(thread_id="t", turn_limit=3), ThreadSnapshot)
+    assert_type(await client.thread_read(thread_id="t", turn_limit=3), ThreadRead)
     assert_type(await client.turn_list(thread_id="t"), Page[Turn])
     assert_type(await client.checkpoint_list(thread_id="t"), Page[Checkpoint])
     assert_type(await client.agent_list(), ConfiguredAgents)

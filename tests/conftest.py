@@ -7,14 +7,20 @@ import sysconfig
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from checkouts import Checkout
 from support import CHECKOUT, opened, output_of
+from terminals import Terminal
 from treadle.core.engine import Engine
 from treadle.store.ports import DataDirectory
 from treadle.store.sqlite.store import Store
+
+if TYPE_CHECKING:
+    from postgres import Cluster, Database
 
 
 @pytest.fixture
@@ -99,3 +105,33 @@ def app(home: Path) -> Checkout:
 def part(home: Path) -> Checkout:
     """A repository of which the folder `part` is the project's."""
     return Checkout(home / "app", home, "part")
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    """Terminals that are closed after the test."""
+    opened: list[Terminal] = []
+    yield opened
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator["Cluster"]:
+    """A PostgreSQL server, for all tests of this process."""
+    from postgres import running_cluster
+
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: "Cluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Database"]:
+    """An empty database, which libpq finds by the services of tests/postgres.py."""
+    from postgres import Database
+
+    made = Database(cluster, f"d{uuid4().hex}", tmp_path)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.drop()

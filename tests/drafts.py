@@ -44,6 +44,8 @@ OF_THREAD = (
     c.DeleteThread,
     c.CreateCheckpoint,
     c.FailCheckpoint,
+    c.CreateWorktree,
+    c.RemoveWorktree,
     c.StartTurn,
     ac.AssignAgent,
     ac.ForkThread,
@@ -76,6 +78,7 @@ class Known:
     def __init__(self) -> None:
         self.projects: list[str] = []
         self.threads: list[str] = []
+        self.worktrees: list[str] = []
         self.archived: list[str] = []
         self.running: dict[str, str] = {}
         self.open: list[tuple[str, str]] = []
@@ -98,12 +101,15 @@ class Known:
                 self.projects.remove(event.id)
             case e.ThreadCreated():
                 self.threads.append(event.thread_id)
+                if event.worktree:
+                    self.worktrees.append(event.thread_id)
             case e.ThreadArchived():
                 self.archived.append(event.thread_id)
             case e.ThreadUnarchived():
                 self.archived.remove(event.thread_id)
             case e.ThreadDeleted():
                 self.threads.remove(event.thread_id)
+                self.worktrees = [thread for thread in self.worktrees if thread != event.thread_id]
                 self.activities = [pair for pair in self.activities if pair[0] != event.thread_id]
                 self.checkpoints = [pair for pair in self.checkpoints if pair[0] != event.thread_id]
                 self.prompts = [pair for pair in self.prompts if pair[0] != event.thread_id]
@@ -188,7 +194,7 @@ class Known:
             case c.DeleteProject:
                 return asked | {"id": project, "cascade": draft.flag and other < 3}
             case c.CreateThread:
-                return asked | {"projectId": project, "title": text or "T"}
+                return asked | {"projectId": project, "title": text or "T", "worktree": draft.flag}
             case c.RenameThread:
                 return asked | {"threadId": thread, "title": text or "T"}
             case c.ArchiveThread:
@@ -244,6 +250,10 @@ class Known:
             case c.RestoreCheckpoint:
                 files = {"written": [text or "f"], "removed": ["g"]} if draft.flag else {}
                 return asked | named(pick(self.checkpoints, which, NOTHING)) | files
+            case c.CreateWorktree:
+                return asked | {"threadId": pick(self.worktrees, which, thread), "path": f"/{other}", "base": "c" * 40}
+            case c.RemoveWorktree:
+                return asked | {"threadId": pick(self.worktrees, which, thread)}
             case c.PruneCheckpoint:
                 return asked | named(pick(self.checkpoints, which, NOTHING))
             case c.ChangeSetting:

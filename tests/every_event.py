@@ -124,7 +124,12 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     ),
     (
         e.ThreadCreated(
-            thread_id="t", project_id="p", title="T", origin=GivenOrigin(tool="codex", session_id="s1"), at=at(4)
+            thread_id="t",
+            project_id="p",
+            title="T",
+            origin=GivenOrigin(tool="codex", session_id="s1"),
+            worktree=True,
+            at=at(4),
         ),
         {
             "projection_threads t": {
@@ -143,6 +148,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "queue_paused": None,
                 "queue_runner": None,
                 "auth_required": None,
+                "worktree": '{"path":null,"base":null}',
+                "removals": 0,
                 "created_at": at(4),
                 "updated_at": at(4),
                 "archived_at": None,
@@ -391,7 +398,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "skipped": '[{"path":"core","reason":"size","bytes":9}]',
                 "created_at": at(23),
                 "restored_at": None,
-                "restored": None,
+                "in_project": 0,
                 "pruned": 0,
             },
         },
@@ -413,14 +420,18 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "skipped": None,
                 "created_at": at(24),
                 "restored_at": None,
-                "restored": None,
+                "in_project": 0,
                 "pruned": 0,
             },
         },
     ),
     (
         e.CheckpointRestored(id="before", thread_id="t", at=at(25)),
-        {"projection_threads t": thread(25), "checkpoints t before": {"restored_at": at(25), "restored": 25}},
+        {
+            "projection_threads t": thread(25),
+            "checkpoints t before": {"restored_at": at(25)},
+            "restores 25": {"sequence": 25, "thread_id": "t"},
+        },
     ),
     (
         e.CheckpointFailed(thread_id="t", turn_id="one", reason="no git", at=at(26)),
@@ -716,12 +727,20 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
     (a.RuleRemoved(id="r", at=at(69)), {"projection_rules r": {"removed": 1}}),
     (
         e.CheckpointPruned(id="before", thread_id="t", at=at(70)),
-        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 1}},
+        {"projection_threads t": thread(70), "checkpoints t before": {"pruned": 70}},
     ),
     (
-        e.ThreadDeleted(thread_id="t", at=at(71)),
+        e.WorktreeCreated(thread_id="t", path="/w", base="c" * 40, at=at(71)),
+        {"projection_threads t": thread(71, worktree=f'{{"path":"/w","base":"{"c" * 40}"}}')},
+    ),
+    (
+        e.WorktreeRemoved(thread_id="t", at=at(72)),
+        {"projection_threads t": thread(72, worktree=f'{{"path":null,"base":"{"c" * 40}"}}', removals=1)},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(73)),
         {
-            "projection_threads t": thread(71, deleted=1),
+            "projection_threads t": thread(73, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -740,6 +759,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
             "projection_approvals t ask again": None,
             "checkpoints t before": None,
             "checkpoints t in": None,
+            "restores 25": None,
             "projection_prompts t first": None,
             "projection_prompts t second": None,
             "projection_prompts t third": None,
@@ -752,8 +772,8 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(72)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(72)}},
+        e.ProjectDeleted(id="p", at=at(74)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(74)}},
     ),
 ]
 LIVE = [event for event, _ in HISTORY[:-2]]

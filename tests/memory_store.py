@@ -9,7 +9,7 @@ decider makes, from one daemon. It differs from SQLite in what the contract leav
 
 import asyncio
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,10 +31,12 @@ from treadle.domain.entities import (
     Setting,
     Spent,
     Thread,
+    ThreadWorktree,
 )
 from treadle.domain.errors import NotFound
 from treadle.domain.evolution import evolve
 from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
+from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key, State, ThreadState
 from treadle.store import ports
 from treadle.store.errors import StorageError
@@ -133,6 +135,8 @@ class Contents:
         self.auth: dict[str, NeededAuth] = {}
         self.queue_runners: dict[str, str] = {}
         self.cancelled_by: dict[str, str | None] = {}
+        self.worktrees: dict[str, ThreadWorktree] = {}
+        self.removals: dict[str, int] = {}
 
     def append(self, payload: bytes, event: e.AnyEvent) -> None:
         evolve(self.state, event)
@@ -140,6 +144,8 @@ class Contents:
         sequence = self.state.sequence
         self.log.append(Stored(sequence, payload, event))
         thread = event.thread_id if isinstance(event, e.ThreadEvent) else ""
+        if isinstance(event, e.ThreadCreated) and event.worktree:
+            self.worktrees[thread] = ThreadWorktree(path=None, base=None)
         match event:
             case e.ProjectDeleted(id=id):
                 del self.rows["project", id]
@@ -170,6 +176,11 @@ class Contents:
                 self.auth[thread] = NeededAuth(agent=event.agent, reason=event.reason, methods=event.methods)
             case a.QueueResumed():
                 self.queue_runners[thread] = event.runner
+            case e.WorktreeCreated():
+                self.worktrees[thread] = ThreadWorktree(path=event.path, base=event.base)
+            case e.WorktreeRemoved():
+                self.worktrees[thread] = msgspec.structs.replace(self.worktrees[thread], path=None)
+                self.removals[thread] = self.removals.get(thread, 0) + 1
             case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
                 pass  # they change only the thread
             case _:
@@ -197,6 +208,7 @@ class Contents:
             "queue_paused": state.paused,
             "auth_required": self.auth[thread] if state.auth_required else None,
             "usage": self._usage(thread),
+            "worktree": self.worktrees.get(thread),
         }
 
     def _spent(self, event: a.UsageReported) -> Spent | None:
@@ -539,23 +551,72 @@ class MemoryReads:
             if state.queue and state.paused is None and state.session is None
         ]
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ports.ThreadWork]:
+    def threads_at_work(self) -> list[str]:
+        live = {thread.id: self._contents.state["thread", thread.id] for thread in self._threads()}
+        return sorted(id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt))
+
+    def work(self, thread_ids: Collection[str]) -> list[ports.ThreadWork]:
         state = self._contents.state
-        if thread_ids is None:
-            live = {thread.id: state["thread", thread.id] for thread in self._threads()}
-            thread_ids = [id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt)]
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
+    def project_paths(self) -> dict[str, str]:
+        paths: dict[str, str] = {}
+        for stored in self._log(None, 0):
+            if isinstance(stored.event, e.ProjectCreated | e.ProjectUpdated) and stored.event.path is not None:
+                paths[stored.event.id] = stored.event.path
+        return paths
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[ports.KeptCheckpoint]:
+        running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
+        threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
+        kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
+        elsewhere = {thread.id for thread in self._threads() if thread.worktree is not None}
+        return sorted(
+            ports.KeptCheckpoint(
+                *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
+                running=(one.thread_id, one.turn_id) in running,
+                in_project=one.in_project or one.thread_id not in elsewhere,
+            )
+            for one in kept
+        )
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        deleted = {s.event.thread_id for s in self._log(None, 0) if isinstance(s.event, e.ThreadDeleted)}
+        living = [thread.id for thread in self._threads() if thread.project_id in project_ids]
+        return dict.fromkeys(living, False) | dict.fromkeys(deleted, True)
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        if ("thread", thread_id) not in self._contents.rows:
+            return None
+        pruned = (s.event for s in self._log(thread_id, 0) if isinstance(s.event, e.CheckpointPruned))
+        return next((event.at for event in pruned if event.id == id), None)
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        found = {}
+        for thread, id in turns:
+            turn = self._one("turn", thread, id)
+            agents = [row.entity.agent for row in self._rows("session", thread) if row.sequence < turn.sequence]
+            prompts = [row.entity for row in self._rows("message", thread) if row.entity.turn_id == id]
+            texts = [one.text[:1000] or None for one in prompts if one.role == "user"]
+            title = self._one("thread", thread).title
+            found[thread, id] = (title, turn.started_at, agents[-1] if agents else None, texts[0] if texts else None)
+        return found
+
     def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
-        """The newest restore of each checkpoint, since the last turn began."""
-        found: dict[str, ports.RestoredFiles] = {}
+        """The restores since the last turn began."""
+        found = list[ports.RestoredFiles]()
+        in_project = set[str]()
         for stored in self._log(thread_id, 0):
             match stored.event:
                 case e.TurnStarted() | e.ThreadDeleted():
                     found.clear()
-                case e.CheckpointRestored(id=id, written=written, removed=removed):
-                    found[id] = ports.RestoredFiles(written, removed)
-        return list(found.values())
+                case e.CheckpointCreated(id=id, in_project=True):
+                    in_project.add(id)
+                case e.CheckpointRestored(id=id, written=written, removed=removed) if id not in in_project:
+                    found.append(ports.RestoredFiles(written, removed))
+        return found
 
     def _work(self, thread_id: str) -> ports.ThreadWork:
         state, runners = self._contents.state["thread", thread_id], self._contents.queue_runners
@@ -564,10 +625,13 @@ class MemoryReads:
         received = {s.event.id: s.event.runner for s in self._log(thread_id, 0) if isinstance(s.event, a.PromptQueued)}
         newest = [row.entity for row in self._rows("session", thread_id)][-1:]
         turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
+        project = self._contents.state["project", state.project_id].path
+        worktree = self._contents.worktrees.get(thread_id)
         return ports.ThreadWork(
             thread_id=thread_id,
             project_id=state.project_id,
-            path=self._contents.state["project", state.project_id].path,
+            path=(worktree and worktree.path) or project,
+            project=project,
             title=state.title,
             agent=None if header is None else header.entity.agent,
             archived=state.archived,
@@ -596,10 +660,23 @@ class MemoryReads:
                 newest[0].how,
             ),
             restored=self._restored(thread_id),
-            fork_of=None if created.origin is None else created.origin.fork_of,
+            worktree=worktree,
+            removals=self._contents.removals.get(thread_id, 0),
+            origin=created.origin,
             approvals=[] if turn is None else list(turn.approvals),
             usage=None if header is None else header.entity.usage,
         )
+
+    def threads_with_worktree(self) -> list[str]:
+        return sorted(id for id, one in self._contents.worktrees.items() if one.path is not None)
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        rows = (row.entity for row in self._rows("session"))
+        return next((session.thread_id for session in rows if session.session_id == session_id), None)
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        turns = (row.entity for row in self._rows("turn", thread_id))
+        return [(t.started_at, t.ended_at) for t in turns if t.prompt_id is not None or t.id.startswith("turn-")]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
@@ -624,6 +701,10 @@ class MemoryReads:
         for stored in self._log(None, after, upto):
             sizes[type(stored.event).__name__].append(len(stored.payload))
         return [(name, len(some), sum(some)) for name, some in sizes.items()]
+
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        payloads = [stored.payload.decode() for stored in self._log(None, after, upto)]
+        return dict(Counter(kind for payload in payloads for kind in MARKER.findall(payload)))
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         sizes: dict[str, list[int]] = defaultdict(list)
@@ -714,6 +795,10 @@ class OneDaemon:
         return set()
 
     def forget(self, name: str) -> None: ...
+
+    @property
+    def is_shared(self) -> bool:
+        return False
 
     async def begin(self) -> bool:
         return False

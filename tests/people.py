@@ -97,19 +97,25 @@ def many_threads(daemon: wire.Daemon, count: int, project: str = "web") -> None:
         daemon.result("command/dispatchBatch", {"commands": threads})
 
 
-def on_terminal(*arguments: str, columns: int = 100, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """A command whose stdout is a terminal: its exit status, and what it printed there."""
+def on_terminal(
+    *arguments: str, columns: int = 100, env: dict[str, str] | None = None, typed: str | None = None
+) -> tuple[int, str]:
+    """A command whose stdout is a terminal: its exit status, and what it printed there.
+
+    typed: what a person types; then stdin is the terminal as well.
+    """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, columns))
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
         [*TREADLE, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if typed is None else theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
         env={**environment, "TERM": "xterm-256color", **(env or {})},
     )
     os.close(theirs)
+    os.write(ours, (typed or "").encode())
     printed = b""
     while True:
         try:

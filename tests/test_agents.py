@@ -16,9 +16,10 @@ from treadle.agents.activities import UPDATES
 from treadle.agents.config import AgentConfig, Budget, RunnerConfig, ThreadBudget, TurnBudget, read_runner
 from treadle.agents.connection import MAX_LINE_BYTES
 from treadle.agents.known import KNOWN
-from treadle.agents.mapper import _UPDATES, METHODS
+from treadle.agents.mapper import METHODS, STATE
 from treadle.agents.recording import _OPENING
 from treadle.agents.session import INITIALIZE
+from treadle.agents.texts import TEXTS
 
 SCHEMAS = Path(__file__).parent / "acp_schema"
 
@@ -121,6 +122,8 @@ GOOD = '{"command": "x"}'
         ('{"agents": {},\n"runners": {}}', 2, "runners: Object contains unknown field `runners`"),
         (f'{{"agents":\n{{"a b": {GOOD}}}}}', 2, "agents.a b: Expected `str` matching regex"),
         ('{"agents":\n[]}', 2, "agents: Expected `object`, got `array`"),
+        pytest.param('{"agents": ' + "[" * 5000 + "]" * 5000 + "}", 1, "agents: Expected `object`", id="deep"),
+        (f'{{"agents":\n{{"\\u001b[2J": {GOOD}}}}}', 2, "agents.\ufffd[2J: Expected `str` matching regex"),
         ("\n[]", 2, "the file: Expected `object`, got `array`"),
         ('{"agents": {\n"a": {"command": "x",}}}', 2, "JSON is malformed: trailing comma in object (byte"),
         ('{"agents": {\n', 2, "Input data was truncated"),
@@ -143,11 +146,14 @@ def test_an_invalid_file_is_told_with_its_line_and_member(
 
 def test_each_member_of_a_later_file_says_how_agents_are_run(tmp_path: Path) -> None:
     user, data = tmp_path / "user.json", tmp_path / "data.json"
-    assert read_runner(user, data) == RunnerConfig(10, 15, 8, Budget())
+    assert read_runner(user, data) == RunnerConfig(
+        start_seconds=60, open_seconds=120, steer_seconds=15, idle_minutes=10, cancel_seconds=15, max_processes=8
+    )
     user.write_text('{"runner": {"idleMinutes": 2.5, "budget": {"turn": {"cost": 1, "minutes": 5}}}}')
     data.write_text('{"runner": {"maxProcesses": 2, "budget": {"turn": {"cost": null}, "thread": {"tokens": 9}}}}')
-    assert read_runner(user) == RunnerConfig(2.5, 15, 8, Budget(TurnBudget(1, None, 5)))
-    assert read_runner(user, data) == RunnerConfig(2.5, 15, 2, Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9)))
+    assert read_runner(user) == RunnerConfig(idle_minutes=2.5, budget=Budget(TurnBudget(1, None, 5)))
+    both = Budget(TurnBudget(minutes=5), ThreadBudget(tokens=9))
+    assert read_runner(user, data) == RunnerConfig(idle_minutes=2.5, max_processes=2, budget=both)
 
 
 def test_an_agent_that_is_added_leaves_the_runner_section_as_it_is(treadle: Surroundings) -> None:
@@ -361,7 +367,7 @@ NOT_OF_A_THREAD = {
 def test_every_update_of_the_protocol_is_mapped(version: str) -> None:
     variants = schema_of(version)["$defs"]["SessionUpdate"]
     kinds = {one["properties"]["sessionUpdate"].get("const") for one in variants.get("oneOf") or variants["anyOf"]}
-    assert kinds - {None} <= UPDATES.keys() | _UPDATES.keys()  # None stands for kinds of the future
+    assert kinds - {None} <= UPDATES.keys() | TEXTS.keys() | {STATE}  # None stands for kinds of the future
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import wire
-from benchmarks import floors, plot
+from benchmarks import floors, plot, report
+from benchmarks.harness import Figure
 from benchmarks.history import batches, conversations, fill, history
 from benchmarks.rows import ROWS
 from support import log_sequence
@@ -104,3 +105,11 @@ def test_a_benchmark_result_is_compared_with_its_target() -> None:
 def test_the_plot_shows_every_benchmark() -> None:
     shown = plot.svg([(row, row.reach) for row in ROWS])
     assert [row.name for row in ROWS if f">{row.name}<" not in shown] == []
+
+
+def test_the_page_of_a_run_says_which_rows_are_newer_than_the_run() -> None:
+    first, second = ROWS[:2]
+    written = report.tables((first, second), {first.name: Figure([first.reach], "1 of 2")}).splitlines()
+    assert written[2].startswith(f"| {first.name} |")
+    assert written[3].endswith("| not measured: the row is newer than the run |")
+    assert written[-1] == f"- {first.name}: 1 of 2"

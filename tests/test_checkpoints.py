@@ -171,6 +171,17 @@ def test_the_next_prompt_tells_the_agent_which_files_were_put_back(runs: Runs) -
     assert silent == ["and then?"]
 
 
+def test_the_next_prompt_tells_of_each_restore_also_of_the_same_checkpoint(runs: Runs) -> None:
+    work = Work(runs, "told-all")
+    work.checkout.write("a.txt", "one\n")
+    work.checkout.write("b.txt", "one\n")
+    made = work.request("create")
+    for name in ("a.txt", "b.txt"):
+        work.checkout.write(name, "two\n")
+        assert work.request("restore", id=made["id"])["written"] == [name]
+    assert prompt_of(work.thread, "and now?")[0].splitlines()[1:] == ["- a.txt", "- b.txt"]
+
+
 def prompt_of(thread: Thread, text: str) -> list[str]:
     """Ask; return the texts that reached the agent."""
     assert thread.answer(text)["status"] == "completed"
@@ -218,13 +229,12 @@ def test_outside_a_repository_nothing_is_taken_and_nothing_is_said(runs: Runs) -
     assert found["data"]["kind"] == "noRepository"
 
 
-def test_a_pruned_checkpoint_is_not_found_like_one_that_never_was(runs: Runs) -> None:
+def test_a_pruned_checkpoint_is_not_listed_and_one_that_never_was_is_not_found(runs: Runs) -> None:
     work = Work(runs, "pruned")
     made = work.request("create")
     work.thread.dispatch("PruneCheckpoint", id=made["id"])
-    for id in (made["id"], "never"):
-        for found in (work.error("diff", **{"from": id}), work.error("restore", id=id)):
-            assert found["data"] == {"kind": "notFound", "entity": "checkpoint", "id": id}
+    for found in (work.error("diff", **{"from": "never"}), work.error("restore", id="never")):
+        assert found["data"] == {"kind": "notFound", "entity": "checkpoint", "id": "never"}
     assert runs.daemon.result("checkpoint/list", {"threadId": "pruned"})["items"] == []
 
 

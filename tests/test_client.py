@@ -37,6 +37,7 @@ from treadle.client.connection import NEWEST, Connection, sparse
 from treadle.client.replica import OutOfStep, Replica
 from treadle.contract.framing import FrameDecoder, Framing, frame
 from treadle.contract.methods import ENDPOINTS
+from treadle.core.linger import Linger
 from treadle.domain.commands import (
     COMMANDS,
     AddMessage,
@@ -79,6 +80,13 @@ async def scenery(client: Client) -> None:
 
 async def append(client: Client, text: str) -> int:
     return (await client.dispatch(AppendMessage(thread_id="t", id="m", text=text))).sequence
+
+
+async def fast_scenery(client: Client) -> None:
+    """The same with a message whose next delta lingers: its last ones, which left no event, came fast."""
+    await scenery(client)
+    for _ in range(Linger.DELTAS):
+        await append(client, "")
 
 
 async def as_there(client: Client, subscription: Subscription) -> bool:
@@ -199,7 +207,7 @@ async def test_a_message_over_the_size_limit_fails_only_its_own_call(data_dir: P
 
 async def test_cancelling_a_call_cancels_the_request(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
-        await scenery(client)
+        await fast_scenery(client)
         lingering = asyncio.create_task(append(client, "never"))
         settled = asyncio.create_task(client.call("no/such/method"))
         with pytest.raises(RemoteError):
@@ -334,7 +342,7 @@ HELLO = {
 SETTING = {"sequence": 1, "key": "k", "value": 1, "updatedAt": "2026-01-31T12:00:00.000Z"}
 THREAD = {
     **{"id": "t", "projectId": "p", "title": "T", "status": "idle", "origin": None, "archivedAt": None, "version": 1},
-    **{"agent": None, "queued": 0, "queuePaused": None, "authRequired": None, "usage": None},
+    **{"agent": None, "queued": 0, "queuePaused": None, "authRequired": None, "usage": None, "worktree": None},
     **{"createdAt": "2026-01-31T12:00:00.000Z", "updatedAt": "2026-01-31T12:00:00.000Z", "sequence": 2},
 }
 
@@ -678,7 +686,7 @@ async def test_following_a_missing_thread_raises_not_found(data_dir: Path) -> No
 
 async def test_all_waiting_calls_fail_when_the_daemon_dies(data_dir: Path) -> None:
     async with connected(data_dir, *NORMAL, "--linger-ms", "600000") as client:
-        await scenery(client)
+        await fast_scenery(client)
         subscription = await client.subscribe("thread", thread_id="t")
         changes = aiter(client.follow("t"))
         await anext(changes)  # the snapshot: it sends no other request, which would end the linger of the delta

@@ -1,6 +1,7 @@
 """JSON-RPC messages in and out: what is accepted, what is rejected with which id, and that decoding never raises."""
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -508,7 +509,7 @@ def sample(field: msgspec.inspect.Field) -> Any:
             return {}
         case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
             return 1
-    return "/p" if field.name == "path" else "x"
+    return {"path": "/p", "base": "0" * 40}.get(field.name, "x")
 
 
 def test_null_for_any_optional_member_means_its_default() -> None:
@@ -759,6 +760,13 @@ def test_nul_lone_surrogates_and_deep_nesting_are_detected(value: object) -> Non
     assert grammar.holds_lone_surrogate(body) is any(not is_encodable(string) for string in strings)
     for limit in range(4):
         assert grammar.is_deeper_than(limit, body) is (depth_of(value) > limit)
+
+
+@given(st.text(st.sampled_from('a\\"u0d\0\ud83d\ude00'), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_what_is_not_stored_is_replaced_and_nothing_else(text: str) -> None:
+    stored = json.loads(grammar.storable(json.dumps(text).encode()))
+    assert stored == re.sub("[\0\ud800-\udfff]", "\ufffd", json.loads(json.dumps(text)))
 
 
 def strings_in(value: object) -> list[str]:

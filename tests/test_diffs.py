@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from checkouts import Checkout, with_git
-from treadle.workspace.diffs import Comparison, FileChange, compare, read_patches
+from treadle.workspace.diffs import PATCH_BYTES, Comparison, FileChange, compare, read_diff, read_patches
 from treadle.workspace.git import GitError
 from treadle.workspace.parsing import unquoted
 from treadle.workspace.skipping import Bounds
@@ -176,3 +176,29 @@ async def test_a_comparison_that_takes_too_long_is_ended(app: Checkout) -> None:
 )
 def test_a_quoted_path_is_read(quoted: bytes, path: bytes) -> None:
     assert unquoted(quoted) == path
+
+
+async def test_a_diff_that_is_longer_than_pipes_hold_is_cut_and_git_ended(app: Checkout) -> None:
+    first = await app.snapshot()
+    app.write("a", "a line\n" * 1_000_000)
+    app.write("b", "a line\n" * 10)
+    second = await app.snapshot()
+    opened = await app.open()
+    page = await read_patches(opened, first.commit, second.commit)
+    assert [(patch.file.path, patch.cut, len(patch.text)) for patch in page.patches] == [("a", True, PATCH_BYTES)]
+    page = await read_patches(opened, first.commit, second.commit, start=1)
+    assert [(patch.file.path, patch.cut) for patch in page.patches] == [("b", False)]
+    diff = await read_diff(opened, first.commit, second.commit, max_bytes=1_000_000)
+    assert ([change.path for change in diff.changes], diff.patches) == ([b"a", b"b"], [])
+    assert [change.path for change in diff.left_out] == [b"a", b"b"]
+
+
+async def test_a_comparison_of_many_long_paths_is_limited_to_those_that_are_asked_for(app: Checkout) -> None:
+    first = await app.snapshot()
+    for number in range(1_000):
+        app.write(f"wanted/{number:0200}", f"{number}\n")
+    app.write("other", "text\n")
+    diff = await read_diff(await app.open(), first.commit, None, paths=["wanted"])
+    assert len(diff.changes) == len(diff.patches) == 1_000
+    assert diff.patches[7].endswith(b"+7\n")
+    assert diff.left_out == []

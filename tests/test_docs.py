@@ -29,7 +29,16 @@ from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
 from treadle.store.sqlite.store import Store
-from treadle.workspace import git, repositories, restore, snapshots
+from treadle.workspace import (
+    git,
+    provenance,
+    repositories,
+    restore,
+    snapshots,
+    thread_folders,
+    thread_worktrees,
+    worktrees,
+)
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL, ARCHITECTURE = "docs/protocol.md", "docs/architecture.md"
@@ -243,8 +252,10 @@ def kinds() -> set[str]:
     for path in (ROOT / "daemon").rglob("*.py"):
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
-    for module in (git, repositories, snapshots, restore):
-        found.update(re.findall(r'GitError\("(\w+)"', inspect.getsource(module)))
+    for module in (
+        git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
+    ):  # fmt: skip
+        found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref
 
 

@@ -86,7 +86,9 @@ def test_all_checks_pass_for_a_healthy_directory_during_and_after_use(data_dir: 
         "projections",
         "agents.json",
         "running agents",
+        "worktrees",
         "host",
+        "checkpoints",
     ]
     assert sorted(path.name for path in data_dir.iterdir()) == before
 

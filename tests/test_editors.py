@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import wire
+from checkouts import Checkout
 from people import BACKWARDS, pipelined
 from scripted import assert_end, assert_gone, scripted
 from support import CHECKOUT, PATIENCE, needs, output_of
@@ -362,6 +363,43 @@ async def test_an_editor_shows_how_a_turn_is_stopped_and_what_is_not_text(
             assert await editor.quit() == 0
 
 
+@needs("git")
+async def test_an_editor_shows_what_a_turn_changed_and_undoes_it(name: str, data_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]
+    configure(data_dir)
+    shop = Checkout(tmp_path / "home" / "shop", tmp_path)
+    shop.write("a.txt", "of the user\n")
+    with wire.serving(data_dir) as other:
+        other.dispatch("CreateProject", id="p", name="Shop", path=str(shop.folder))
+        other.dispatch("CreateThread", threadId="t", projectId="p", title="Break")
+        other.result("subscription/open", {"topic": "thread", "threadId": "t"})
+        async with running(name, command, tmp_path) as editor:
+            editor.choose("pick", "Break [idle]")
+            await editor.until("# Break [idle]")
+            editor.tell("diff")
+            assert "no turn has a checkpoint" in await editor.answer("message")
+            editor.choose("agent", "scripted")
+            await editor.until("# Break (scripted) [idle]")
+            editor.tell("send", "script=files write=a.txt,b.txt")
+            await editor.until("-- completed")
+            while len(other.result("checkpoint/list", {"threadId": "t"})["items"]) < 2:
+                other.notification("projection/changed")
+            editor.choose("undo", "yes" if name == "emacs" else "Put back")
+            if name == "vscode":
+                assert await editor.answer("message") == "Write [a.txt], remove [b.txt]?"
+                assert await editor.answer("message") == "The files were put back."
+            else:
+                said = await editor.answer("message")
+                [newest] = other.result("checkpoint/list", {"threadId": "t", "limit": 1})["items"]
+                assert f"{newest['id']} undoes this" in said
+            assert shop.contents().keys() == {"a.txt"}
+            assert (shop.folder / "a.txt").read_text() == "of the user\n"
+            editor.tell("diff")
+            shown = await editor.until("diff --git a/b.txt b/b.txt")
+            assert "-of the user\n+the agent wrote this\ndiff --git a/b.txt b/b.txt" in shown
+            assert await editor.quit() == 0
+
+
 async def test_closing_an_editor_ends_its_daemon_and_its_agent(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:
@@ -489,6 +527,16 @@ async def test_neovim_shows_a_dialog_for_an_approval(daemon: list[str], data_dir
         assert answer["outcome"] == "reject"
 
 
+@needs("nvim")
+async def test_neovim_takes_the_name_of_an_agent(daemon: list[str], data_dir: Path, tmp_path: Path) -> None:
+    await scenery(daemon, data_dir)
+    async with running("neovim", daemon, tmp_path) as editor:
+        await opened(editor)
+        editor.tell("name_agent", "scripted")
+        await editor.until("# Retry (scripted) [idle]")
+        assert await editor.quit() == 0
+
+
 @needs("node")
 @needs(str(TSC))
 def test_the_vs_code_language_client_shows_a_dialog_for_an_approval(daemon: list[str], data_dir: Path) -> None:
@@ -540,7 +588,8 @@ async def test_the_vs_code_example_follows_a_thread_in_a_terminal(
     shown = ""
     async with asyncio.timeout(PATIENCE):
         terminal.stdin.write(b"Go on\n")
-        while "user> Go on\nassistant> You said: Go on\n-- completed (end_turn)" not in shown:
+        # The agent tells what it was sent: what was said before, too, because a client has recorded that.
+        while not re.search(r"user> Go on\nassistant> You said: [^>]*Go on\n-- completed \(end_turn\)", shown):
             data = await terminal.stdout.read(1 << 16)
             assert data, shown
             shown += data.decode()

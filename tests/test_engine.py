@@ -574,12 +574,19 @@ async def test_deltas_after_the_end_of_a_message_are_rejected(ready: Engine, sto
     assert await texts_of(store) == [("m", "a")]
 
 
-@pytest.mark.parametrize("ending", ["another command", "a read", "a stop"])
-async def test_deltas_linger_until_another_command_a_read_or_a_stop(
-    store: MemoryStore, appends: Appends, ending: str
-) -> None:
+async def stream_fast(engine: Engine, *messages: str) -> None:
+    """Deltas without text, which leave no event, each answered before the next."""
+    for message in messages:
+        for _ in range(Linger.DELTAS):
+            await answer(engine, delta("", message))
+
+
+@pytest.mark.parametrize("ending", ["another command", "a read", "a stop", "a slow message"])
+async def test_fast_deltas_linger_until_something_else_comes(store: MemoryStore, appends: Appends, ending: str) -> None:
     async with running(store, linger=3600.0) as engine:
-        await answer(engine, *SETUP, atomic=True)
+        third = c.AddMessage(thread_id="t", id="k", turn_id="u", role="assistant", text="", streaming=True)
+        await answer(engine, *SETUP, third, atomic=True)
+        await stream_fast(engine, "m", "n")
         appends.calls.clear()
         waiting = [send(engine, delta("a"))]
         await some_turns(store)
@@ -593,8 +600,10 @@ async def test_deltas_linger_until_another_command_a_read_or_a_stop(
             await answer(engine, setting(1))
         elif ending == "a read":
             await engine.settled()
-        else:
+        elif ending == "a stop":
             await engine.stop()
+        else:
+            await answer(engine, delta("", "k"))
         assert all(s.future.done() for s in waiting)
     assert appends.calls == [(3 if ending == "another command" else 2, 0)]
     assert await texts_of(store) == [("m", "ab"), ("n", "c")]
@@ -604,12 +613,23 @@ async def test_after_a_linger_without_more_text_the_next_delta_does_not_linger(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Linger, "PAUSE", 3600.0)
-    async with running(store, linger=0.001) as engine:
+    async with running(store, linger=3600.0) as engine:
         await answer(engine, *SETUP, atomic=True)
+        await stream_fast(engine, "m", "n")
+        engine._linger._seconds = 0.001
         await answer(engine, delta("a"))
         engine._linger._seconds = 3600.0
-        await answer(engine, delta("b"))
-    assert await texts_of(store) == [("m", "a"), ("m", "b")]
+        await answer(engine, delta("b", "n"))
+    assert await texts_of(store) == [("m", "a"), ("n", "b")]
+
+
+async def test_the_deltas_of_a_message_that_does_not_stream_fast_do_not_linger(store: MemoryStore) -> None:
+    async with running(store, linger=3600.0) as engine:
+        await answer(engine, *SETUP, atomic=True)
+        await stream_fast(engine, "n")
+        await outcomes([send(engine, delta(text)) for text in "abc"])
+        await answer(engine, delta("d"))
+    assert await texts_of(store) == [("m", "abc"), ("m", "d")]
 
 
 # Several processes on one data directory

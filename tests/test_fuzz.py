@@ -164,7 +164,7 @@ def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         ready = Fuzzed(daemon)
         ready.finish()
         daemon.dispatch("CreateProject", id="project-1", name="p", path="/p")
-        daemon.dispatch("CreateThread", threadId="thread-1", projectId="project-1", title="t")
+        daemon.dispatch("CreateThread", threadId="thread-1", projectId="project-1", title="t", worktree=True)
         daemon.dispatch("StartTurn", threadId="thread-1", id="turn-1", prompt="go")
         yield ready
         ready.finish()

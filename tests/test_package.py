@@ -71,7 +71,7 @@ def test_the_installed_daemon_answers_requests(installed: Path, tmp_path: Path) 
     assert answers[3]["items"][0]["path"] == "/p"
     assert answers[4]["info"]["version"] == treadle.__version__
     verified = output_of(str(installed / "python"), "-m", "treadle", "verify", "--data-dir", data, cwd=tmp_path)
-    assert verified == "OK: 13 tables match a replay of 1 events\n"
+    assert verified == "OK: 14 tables match a replay of 1 events\n"
 
 
 # Imports
@@ -121,11 +121,24 @@ ROOMS = {
     "workspace": {"core", "store", "contract", "domain"},
     "runner": {"workspace", "agents", "core", "store", "contract", "domain"},
     "transfer": {"agents", "core", "store", "contract", "domain"},
+    "recorder": {"transfer", "agents", "core", "store", "contract", "domain"},
     "client": {"contract", "domain"},
-    "server": {"runner", "transfer", "workspace", "agents", "publish", "core", "store", "contract", "domain"},
+    "server": {
+        "recorder",
+        "runner",
+        "transfer",
+        "workspace",
+        "agents",
+        "publish",
+        "core",
+        "store",
+        "contract",
+        "domain",
+    },
     "cli": {
         "server",
         "client",
+        "recorder",
         "runner",
         "transfer",
         "workspace",
@@ -183,7 +196,8 @@ def test_there_are_no_import_cycles() -> None:
 
 def test_imported_packages_are_declared_as_dependencies() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
-    dependencies = [*project["dependencies"], *project["optional-dependencies"]["zstd"]]
+    extras = project["optional-dependencies"]
+    dependencies = [*project["dependencies"], *extras["zstd"], *extras["postgres"]]
     declared = {re.split(r"[^A-Za-z0-9-]", dependency)[0] for dependency in dependencies}
     imported = {name for module in MODULES for name in imports(module)} - set(MODULES) - {"treadle"}
     distributions = packages_distributions()

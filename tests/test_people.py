@@ -642,7 +642,7 @@ def test_a_tail_tells_what_agents_were_asked_and_did() -> None:
     assert lines == [
         "agent claude",
         'option fa"st = true',
-        "login required by claude: log in",
+        "login required by claude: log in; `treadle agents login claude` logs in",
         "agent claude",
         "… queued  Do",
         "… queued (steer)  Then",
@@ -654,7 +654,7 @@ def test_a_tail_tells_what_agents_were_asked_and_did() -> None:
         "prompt sent",
         "prompt removed",
         "… queued  Go on",
-        "login required by claude: log in",
+        "login required by claude: log in; `treadle agents login claude` logs in",
         "session opened: claude 1.0 (new)",
         "session options changed",
         "context lost: forgotten",
@@ -707,6 +707,9 @@ def test_stats_match_the_content_of_the_log(data_dir: Path) -> None:
         daemon.dispatch("ArchiveThread", threadId="t-1")
         daemon.dispatch("RenameThread", threadId="t-2", title="x" * 100)
         daemon.dispatch("DeleteThread", threadId="t-2")
+        token, key = "npm_" + "aB3dE5" * 6, "AKIA" + "Q2W3" * 4
+        daemon.dispatch("RenameThread", threadId="t-3", title=f"{token} {key}")
+        daemon.dispatch("RenameThread", threadId="t-4", title=f"{token} {token}")
         found = json.loads(of(data_dir, "stats", "--json", "--largest", "3"))
         status = daemon.result("daemon/status")
         events = json_lines(of(data_dir, "events"))
@@ -719,6 +722,7 @@ def test_stats_match_the_content_of_the_log(data_dir: Path) -> None:
         of_type = [payload for name, _, payload in payloads if name == type]
         assert told == {"count": len(of_type), "bytes": sum(len(payload.encode()) for payload in of_type)}
     assert sum(told["count"] for told in found["eventsByType"].values()) == len(payloads)
+    assert found["redacted"] == {"npm-token": 3, "aws-access-key": 1}
     entities = found["entities"]
     assert (entities["threads"], entities["archivedThreads"], entities["deletedThreads"]) == (30, 1, 1)
     assert (entities["turns"], entities["messages"], entities["checkpoints"]) == (2, 4, 2)
@@ -736,6 +740,7 @@ def test_stats_match_the_content_of_the_log(data_dir: Path) -> None:
         "bytes": sum(len(payload.encode()) for _, thread, payload in payloads if thread == "t-2"),
     }
     text = of(data_dir, "stats")
+    assert re.search(r"^redacted\n  npm-token +3\n  aws-access-key +1$", text, re.MULTILINE)
     assert re.search(r"^  MessageAdded +4 +\d", text, re.MULTILINE)
     assert re.search(r"^  talk-1 +\d+ events +[\d.]+ KiB  Show the wind$", text, re.MULTILINE)
 

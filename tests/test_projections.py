@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "d13a6f6130035c0669c2467909d72a26b8fc8047651ee7953d55e3357265c01a")
+PINNED = (1, "a61b5e167bdc2640dbc00a0b73f0723dbf3db2affb493e6c1739ca01e9d22dd3")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -40,6 +40,7 @@ KEYS = {
     "parts": ("entity", "member", "sequence"),
     "projection_usage": ("thread_id", "turn_id"),
     "projection_rules": ("id",),
+    "restores": ("sequence",),
     "settings": ("key",),
 }
 
@@ -95,7 +96,7 @@ async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, d
     await append_all(store, [LIVE[0], *both])
     with plain(data_dir) as db:
         found = tables(db)
-        places = {"sequence": 0, "base": 0, "position": 0, "restored": 0, "thread_id": ""}
+        places = {"sequence": 0, "base": 0, "position": 0, "pruned": 0, "thread_id": ""}
         for key, row in found.items():
             if " t " in key:
                 twin = found[key.replace(" t ", " t2 ")]
@@ -149,6 +150,7 @@ CHANGED = {
     "parts": "text = 'other'",
     "projection_approvals": "outcome = NULL",
     "checkpoints": "turn_id = 'another'",
+    "restores": "thread_id = 'another'",
     "projection_prompts": "position = 0",
     "projection_sessions": "how = 'load'",
     "projection_usage": "tokens = 7",
@@ -220,7 +222,7 @@ async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     async with opened(data_dir) as store:
         await append_all(store, LIVE)
     found = await _run("verify", data_dir, capsys)
-    assert found == (0, f"OK: 13 tables match a replay of {len(LIVE)} events\n")
+    assert found == (0, f"OK: 14 tables match a replay of {len(LIVE)} events\n")
     with plain(data_dir) as db:
         db.execute("UPDATE settings SET value = '13'")
     status, printed = await _run("verify", data_dir, capsys)

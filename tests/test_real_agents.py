@@ -23,18 +23,22 @@ MARK = "TREADLE_TEST_AGENT"
 ENDS = ("TurnCompleted", "TurnFailed", "TurnInterrupted")
 
 
+HISTORIES = {"claude": ".claude", "codex": ".codex", "opencode": ".local/share/opencode"}
+"""Where an agent keeps its sessions, in its home."""
+
+
 class Conversation:
     """A client of a daemon, in one thread with an agent. events: in order, since it was opened."""
 
-    def __init__(self, daemon: wire.Daemon) -> None:
-        self.daemon = daemon
+    def __init__(self, daemon: wire.Daemon, thread: str = "t") -> None:
+        self.daemon, self.id = daemon, thread
         self.events: list[Json] = []
         self._waited = 0  # for events before this one
         daemon.initialize()
         daemon.result("subscription/open", {"topic": "events"})
 
     def dispatch(self, type: str, **fields: Any) -> None:
-        self.daemon.dispatch(type, threadId="t", **fields)
+        self.daemon.dispatch(type, threadId=self.id, **fields)
 
     def queue(self, text: str) -> None:
         self.dispatch("QueuePrompt", text=text)
@@ -70,7 +74,7 @@ class Conversation:
         return [one["text"] for one in self.thread()["messages"] if one["role"] == role]
 
     def thread(self) -> Json:
-        thread: Json = self.daemon.result("thread/read", {"threadId": "t"})
+        thread: Json = self.daemon.result("thread/read", {"threadId": self.id})
         return thread
 
 
@@ -78,11 +82,17 @@ class Place:
     """A data directory in which an agent is configured, with a thread, and the workspace of the thread."""
 
     def __init__(self, folder: Path, agent: RealAgent) -> None:
-        self.agent, self.data_dir, self.workspace = agent, folder / "data", folder / "workspace"
-        self.data_dir.mkdir()
+        self.agent, self.workspace = agent, folder / "workspace"
         self.workspace.mkdir()
-        config = {"command": agent.config.command, "args": agent.config.args, "env": agent.config.env}
-        (self.data_dir / "agents.json").write_text(json.dumps({"agents": {agent.name: config}}))
+        self.move_to(folder / "data")
+
+    def move_to(self, data_dir: Path) -> None:
+        """Go on in a new data directory."""
+        self.data_dir = data_dir
+        data_dir.mkdir()
+        config = self.agent.config
+        told = {"command": config.command, "args": config.args, "env": config.env}
+        (data_dir / "agents.json").write_text(json.dumps({"agents": {self.agent.name: told}}))
 
     @contextmanager
     def first_conversation(self) -> Iterator[Conversation]:
@@ -94,11 +104,25 @@ class Place:
             yield client
 
     @contextmanager
-    def conversation(self) -> Iterator[Conversation]:
+    def conversation(self, thread: str = "t") -> Iterator[Conversation]:
         """Of a daemon that ends with the block, and its agent with it."""
         with wire.spawn(self.data_dir) as daemon:
-            yield Conversation(daemon)
+            yield Conversation(daemon, thread)
         self.is_left_alone()
+
+    def imports(self) -> Json:
+        """Import what the agent itself has stored; the report."""
+        home = Path(self.agent.config.env["HOME"])
+        done = self.treadle("import", self.agent.name, str(home / HISTORIES[self.agent.name]), "--json")
+        report: Json = json.loads(done)
+        assert (report["failed"], report["rejected"]) == ([], {})
+        return report
+
+    def treadle(self, *arguments: str) -> str:
+        """What a command prints."""
+        done = wire.run(*arguments, "--data-dir", str(self.data_dir))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def processes(self) -> list[int]:
         """The processes that are left of the agent and its tools."""
@@ -160,6 +184,10 @@ def place(
         monkeypatch.delenv(variable)
     with model_server.serving(log) as model:
         yield Place(tmp_path, real_agent(request.param, tmp_path / "home", model, {MARK: str(tmp_path)}))
+
+
+def content(thread: Json) -> list[Json]:
+    return [thread[kind] for kind in ("turns", "messages", "activities", "approvals")]
 
 
 def prompts(log: Path) -> list[str]:
@@ -270,3 +298,42 @@ def test_a_daemon_leaves_no_process_of_its_agent_killed_or_not_and_the_next_one_
         with running_tool(client, place):
             assert client.daemon.finish() == 0
             place.is_left_alone()
+
+
+def test_a_session_of_the_tool_is_imported_continued_in_its_agent_and_imported_again_with_nothing_twice(
+    place: Place, log: Path, tmp_path: Path
+) -> None:
+    with place.first_conversation() as client:
+        client.queue("script=hello one")
+        session = client.until("SessionOpened")["sessionId"]
+        client.until(*ENDS)
+        client.prompt("script=many two")
+    place.move_to(tmp_path / "new")
+    place.imports()
+    thread = json.loads(place.treadle("threads", "--json"))
+    assert thread["origin"]["sessionId"] == session
+    with place.conversation(thread["id"]) as client:
+        assert client.texts("user") == ["script=hello one", "script=many two"]
+        client.dispatch("AssignAgent", agent=place.agent.name)
+        client.queue("script=hello three")
+        opened = client.until("SessionOpened")
+        assert (opened["how"] in ("resume", "load"), opened["sessionId"]) == (True, session)
+        assert client.until(*ENDS)["stopReason"] == "end_turn"
+        stored = content(client.thread())
+    assert model_server.asked(log)[-1].earlier == ["script=hello one", "script=many two"]
+    command = {"claude": "claude --resume", "codex": "codex resume", "opencode": "opencode --session"}[place.agent.name]
+    assert f"{command} {session}" in place.treadle("show", thread["id"])
+    assert place.imports()["events"] == 0
+    (place.data_dir / "imports.json").unlink()  # so that all is read
+    assert place.imports()["events"] == 0
+    with place.conversation(thread["id"]) as client:
+        assert content(client.thread()) == stored
+        assert client.texts("user") == ["script=hello one", "script=many two", "script=hello three"]
+
+
+def test_a_session_that_treadle_ran_is_not_imported(place: Place) -> None:
+    with place.first_conversation() as client:
+        client.prompt("script=hello one")
+    report = place.imports()
+    assert report["events"] == 0
+    assert report["skipped"]["a session that treadle ran or recorded itself"] == 1

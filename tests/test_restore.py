@@ -313,12 +313,14 @@ def edit(app: Checkout, edits: list[tuple[str, str, int]]) -> None:
 async def test_any_folder_comes_back(home: Path, edits: tuple[list[tuple[str, str, int]], ...], seed: int) -> None:
     shutil.rmtree(home)
     app = Checkout(home / "app", home)
+    (app.top / ".git" / "info" / "exclude").write_text("ignored\n")
+    app.write("ignored", "secret\n")
     taken = []
     for each in edits:
         edit(app, each)
-        repository = app.repository()
+        was = app.repository(), app.work_tree()
         taken.append(((await app.snapshot()).commit, app.contents()))
-        assert app.repository() == repository
+        assert (app.repository(), app.work_tree()) == was
     Random(seed).shuffle(taken)
     repository = app.repository()
     for commit, contents in taken:
@@ -326,8 +328,12 @@ async def test_any_folder_comes_back(home: Path, edits: tuple[list[tuple[str, st
         different = {path for path in {*contents, *app.contents()} if contents.get(path) != app.contents().get(path)}
         assert {*planned.written, *planned.removed} == different
         assert planned.left == []
+        before = app.work_tree()
         assert (await restore(await app.open(), commit, new_ref(), "test")).restored == planned
         assert app.contents() == contents
+        assert {path: it for path, it in app.work_tree().items() if path not in planned.written} == {
+            path: it for path, it in before.items() if path not in {*planned.written, *planned.removed}
+        }  # with their times
         assert (await compare(await app.open(), commit, None)).files == []
     assert app.repository() == repository
     assert app.litter() == []

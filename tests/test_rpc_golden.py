@@ -31,8 +31,11 @@ SESSION: list[dict[str, Any]] = GOLDEN["session"]
 APART: dict[str, Any] = GOLDEN["apart"]
 
 METHODS = {method.name: method for method in Methods(cast(Server, None)).table()}
-OF_REPOSITORIES = {"checkpoint/create", "checkpoint/diff", "checkpoint/restore"}
-"""Methods that need a repository: tests/test_checkpoints.py compares their results with the document."""
+OF_REPOSITORIES = {
+    *("checkpoint/create", "checkpoint/diff", "checkpoint/restore", "provenance/find"),
+    *("worktree/apply", "worktree/discard"),
+}
+"""Methods that need a repository: the tests of checkpoints and worktrees compare their results with the document."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DIFFERS = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from treadle.core.linger import Linger
 from wire import PATIENCE, TREADLE, Daemon, kill, serving, spawn
 
 EDITOR = {
@@ -509,7 +510,14 @@ def test_the_daemon_exits_at_once_when_the_parent_process_does_not_exist(data_di
 # Cancellation
 
 LINGER = ("--linger-ms", str(int(PATIENCE) * 10_000))
-"""An AppendMessage waits for company until another command comes."""
+"""Deltas of a message that streams fast wait for company until another command comes."""
+
+
+def streaming_fast(daemon: Daemon) -> None:
+    """`streaming`, with a message whose next delta waits: its last ones, which left no event, came fast."""
+    streaming(daemon)
+    for _ in range(Linger.DELTAS):
+        daemon.dispatch("AppendMessage", threadId="t", id="m", text="")
 
 
 def cancel(daemon: Daemon, id: Any) -> None:
@@ -519,7 +527,7 @@ def cancel(daemon: Daemon, id: Any) -> None:
 def test_a_cancelled_queued_command_leaves_no_trace(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
-        streaming(daemon)
+        streaming_fast(daemon)
         append = {"type": "AppendMessage", "threadId": "t", "id": "m"}
         kept = [daemon.request("command/dispatch", append | {"text": text}) for text in "ab"]
         gone = daemon.request("command/dispatch", append | {"text": "no", "commandId": "c"})
@@ -580,7 +588,7 @@ def test_a_request_sent_together_with_its_cancellation_is_not_executed(data_dir:
 def test_cancellation_matches_the_exact_request_id(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
-        streaming(daemon)
+        streaming_fast(daemon)
         append = {"type": "AppendMessage", "threadId": "t", "id": "m", "text": "x"}
         daemon.send(message("7", "command/dispatch", append))
         cancel(daemon, 7)
@@ -596,7 +604,7 @@ def test_cancellation_matches_the_exact_request_id(data_dir: Path) -> None:
 def test_a_request_in_a_batch_can_be_cancelled(data_dir: Path) -> None:
     with spawn(data_dir, *LINGER) as daemon:
         daemon.initialize()
-        streaming(daemon)
+        streaming_fast(daemon)
         append = {"type": "AppendMessage", "threadId": "t", "id": "m", "text": "x"}
         daemon.send([message("a", "command/dispatch", append), message("b", "command/dispatch", append)])
         cancel(daemon, "a")

@@ -1,134 +1,34 @@
 """`treadle run`: the real command, a scripted agent, and a terminal where keys are pressed."""
 
-import fcntl
 import json
-import os
-import select
-import subprocess
 import termios
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripted import Json, Surroundings, assert_end, scripted
-from wire import PATIENCE, TREADLE, spawn
-
-CTRL_C = b"\x03"
-
-
-class Runs(Surroundings):
-    """A data directory with an agent `it`, and a folder to work in."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.work = folder / "work"
-        self.work.mkdir()
-        self.env |= {"SCRIPTED_SESSIONS": str(folder / "sessions"), "TERM": "xterm-256color", "PYTHONPATH": ""}
-        self.env.pop("NO_COLOR", None)
-        self.configure(it=scripted())
-
-    def words(self, *arguments: str) -> list[str]:
-        command, *rest = arguments
-        return [*TREADLE, command, "--data-dir", str(self.data_dir), *rest]
-
-    def do(self, *arguments: str, status: int = 0, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """A command to its end, which must be so."""
-        done = subprocess.run(
-            self.words(*arguments),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            env=self.env,
-            cwd=self.work,
-        )
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def said(self, *arguments: str, status: int = 0) -> str:
-        """What `treadle run` prints on stderr."""
-        return self.do("run", *arguments, status=status).stderr
-
-    def threads(self) -> list[Json]:
-        return self.listed("threads")
-
-    def listed(self, *arguments: str) -> list[Json]:
-        return [json.loads(line) for line in self.do(*arguments, "--json").stdout.splitlines()]
-
-    def on_terminal(self, *arguments: str, typed: bytes = b"", to_file: Path | None = None) -> "Terminal":
-        return Terminal(self, arguments, typed, to_file)
-
-
-class Terminal:
-    """`treadle run` on a terminal that is its own. typed: before it starts. to_file: where its stdout goes instead."""
-
-    def __init__(self, runs: Runs, arguments: tuple[str, ...], typed: bytes, to_file: Path | None) -> None:
-        self._ours, self.theirs = os.openpty()
-        self.settings = termios.tcgetattr(self.theirs)
-        os.write(self._ours, typed)
-        with (to_file or Path(os.devnull)).open("wb") as file:
-            self.process = subprocess.Popen(
-                runs.words("run", *arguments),
-                stdin=self.theirs,
-                stdout=file if to_file else self.theirs,
-                stderr=self.theirs,
-                env=runs.env,
-                cwd=runs.work,
-                start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            )
-        self.printed = ""
-
-    def until(self, text: str) -> str:
-        """Wait until it has printed the text; return all that it has printed."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.printed:
-            assert select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0], self.printed
-            self.printed += os.read(self._ours, 1 << 16).decode(errors="replace")
-        return self.printed
-
-    def press(self, keys: bytes) -> None:
-        os.write(self._ours, keys)
-
-    def status(self) -> int:
-        """Wait for its end; return the exit status."""
-        deadline = time.monotonic() + PATIENCE
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, self.printed
-            if select.select([self._ours], [], [], 0.05)[0]:
-                self.printed += os.read(self._ours, 1 << 16).decode(errors="replace")
-        while select.select([self._ours], [], [], 0)[0]:
-            self.printed += os.read(self._ours, 1 << 16).decode(errors="replace")
-        assert "Traceback" not in self.printed
-        return self.process.returncode
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-        os.close(self.theirs)
+from command_lines import CommandLine
+from scripted import Json, assert_end, scripted
+from terminals import CTRL_C, Terminal
+from wire import spawn
 
 
 @pytest.fixture
-def treadle(tmp_path: Path) -> Runs:
-    return Runs(tmp_path)
+def treadle(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
 
 
 # What is printed where
 
 
-def test_only_the_answer_goes_to_stdout(treadle: Runs) -> None:
+def test_only_the_answer_goes_to_stdout(treadle: CommandLine) -> None:
     done = treadle.do("run", "script=thought", "script=tool", "script=ids")
     assert done.stdout == "First half, second half.\n\nFirst half, second half.\n"
     (thread,) = treadle.threads()
     assert done.stderr == f"thread {thread['id']}, agent it\n⚙ completed  make test\n"
 
 
-def test_the_first_line_of_a_prompt_from_stdin_is_the_title_of_a_new_thread(treadle: Runs) -> None:
+def test_the_first_line_of_a_prompt_from_stdin_is_the_title_of_a_new_thread(treadle: CommandLine) -> None:
     done = treadle.do("run", stdin="\nWhy does it fail?\nHere is the log.\n")
     assert done.stdout == "You said: \nWhy does it fail?\nHere is the log.\n"
     assert [thread["title"] for thread in treadle.threads()] == ["Why does it fail?"]
@@ -136,7 +36,7 @@ def test_the_first_line_of_a_prompt_from_stdin_is_the_title_of_a_new_thread(trea
     assert [thread["title"] for thread in treadle.threads()] == ["Another", "Why does it fail?"]
 
 
-def test_a_thread_is_continued_in_the_session_that_the_agent_kept(treadle: Runs) -> None:
+def test_a_thread_is_continued_in_the_session_that_the_agent_kept(treadle: CommandLine) -> None:
     treadle.do("run", "script=ids")
     done = treadle.do("run", "--thread", "last", "script=ids")
     (thread,) = treadle.threads()
@@ -145,7 +45,7 @@ def test_a_thread_is_continued_in_the_session_that_the_agent_kept(treadle: Runs)
     assert [session["how"] for session in sessions] == ["resume", "new"]
 
 
-def test_a_new_thread_belongs_to_the_project_of_the_folder(treadle: Runs, tmp_path: Path) -> None:
+def test_a_new_thread_belongs_to_the_project_of_the_folder(treadle: CommandLine, tmp_path: Path) -> None:
     below = treadle.work / "below"
     below.mkdir()
     treadle.do("run", "one")
@@ -155,7 +55,7 @@ def test_a_new_thread_belongs_to_the_project_of_the_folder(treadle: Runs, tmp_pa
     assert projects[1] == projects[2] != projects[0]
 
 
-def test_json_prints_the_events_from_the_prompt_to_the_end_of_the_turn(treadle: Runs) -> None:
+def test_json_prints_the_events_from_the_prompt_to_the_end_of_the_turn(treadle: CommandLine) -> None:
     treadle.do("run", "before")
     done = treadle.do("run", "--thread", "last", "--json", "script=plain")
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -169,7 +69,7 @@ def test_json_prints_the_events_from_the_prompt_to_the_end_of_the_turn(treadle: 
     assert "".join(texts[1:]) == "Hello, world."
 
 
-def test_a_lost_context_is_said(treadle: Runs) -> None:
+def test_a_lost_context_is_said(treadle: CommandLine) -> None:
     treadle.configure(it=scripted("no-load", "no-resume"))
     treadle.do("run", "one")
     said = treadle.said("--thread", "last", "two")
@@ -192,18 +92,18 @@ def test_a_lost_context_is_said(treadle: Runs) -> None:
         ("script=refuse-auth", 5, "treadle: agent it needs a login: Authentication required"),
     ],
 )
-def test_the_exit_status_says_how_the_turn_ended(treadle: Runs, prompt: str, status: int, says: str) -> None:
+def test_the_exit_status_says_how_the_turn_ended(treadle: CommandLine, prompt: str, status: int, says: str) -> None:
     assert says in treadle.said(prompt, status=status)
 
 
-def test_a_budget_that_is_reached_is_said_and_is_a_limit(treadle: Runs) -> None:
+def test_a_budget_that_is_reached_is_said_and_is_a_limit(treadle: CommandLine) -> None:
     content = {"agents": {"it": scripted()}, "runner": {"budget": {"turn": {"cost": 0.1}}}}
     treadle.data.write_text(json.dumps(content))
     said = treadle.said("script=usage script=stream", status=4)
     assert "the budget of the turn is reached: 0.25 of 0.1 cost\n" in said
 
 
-def test_an_agent_that_cannot_be_started_leaves_neither_prompt_nor_thread(treadle: Runs) -> None:
+def test_an_agent_that_cannot_be_started_leaves_neither_prompt_nor_thread(treadle: CommandLine) -> None:
     treadle.do("run", "one")
     treadle.configure(it=scripted("die"))
     said = treadle.said("two", status=1)
@@ -215,7 +115,7 @@ def test_an_agent_that_cannot_be_started_leaves_neither_prompt_nor_thread(treadl
     assert treadle.do("run", "--thread", "last", "four").stdout == "You said: four\n"
 
 
-def test_a_login_that_is_needed_is_told_with_the_ways_and_tried_again_the_next_time(treadle: Runs) -> None:
+def test_a_login_that_is_needed_is_told_with_the_ways_and_tried_again_the_next_time(treadle: CommandLine) -> None:
     treadle.do("run", "one")
     treadle.configure(it=scripted("auth-on-new"))
     said = treadle.said("--thread", "last", "two", status=5)
@@ -226,7 +126,7 @@ def test_a_login_that_is_needed_is_told_with_the_ways_and_tried_again_the_next_t
     assert treadle.do("run", "--thread", "last", "three").stdout == "You said: three\n"
 
 
-def test_a_paused_queue_is_told_and_nothing_is_added_to_it(treadle: Runs) -> None:
+def test_a_paused_queue_is_told_and_nothing_is_added_to_it(treadle: CommandLine) -> None:
     treadle.do("run", "one")
     treadle.do("prompts", "add", "last", "earlier")
     said = treadle.said("--thread", "last", "two", status=1)
@@ -238,7 +138,7 @@ def test_a_paused_queue_is_told_and_nothing_is_added_to_it(treadle: Runs) -> Non
 # Which agent
 
 
-def test_without_an_agent_the_names_to_choose_from_are_told(treadle: Runs) -> None:
+def test_without_an_agent_the_names_to_choose_from_are_told(treadle: CommandLine) -> None:
     treadle.configure(one=scripted(), two=scripted())
     for arguments in (("hello",), ("--agent", "three", "hello")):
         assert "there are one, two; `treadle agents add` adds another\n" in treadle.said(*arguments, status=2)
@@ -261,7 +161,7 @@ def test_without_an_agent_the_names_to_choose_from_are_told(treadle: Runs) -> No
         (("--thread", "last", "--title", "x", "hello"), "not allowed with"),
     ],
 )
-def test_a_wrong_use_has_exit_status_2(treadle: Runs, arguments: tuple[str, ...], says: str) -> None:
+def test_a_wrong_use_has_exit_status_2(treadle: CommandLine, arguments: tuple[str, ...], says: str) -> None:
     assert says in treadle.said(*arguments, status=2)
 
 
@@ -280,14 +180,14 @@ def test_a_wrong_use_has_exit_status_2(treadle: Runs, arguments: tuple[str, ...]
     ],
 )
 def test_without_a_terminal_what_no_rule_answers_is_denied_unless_yes_is_given(
-    treadle: Runs, options: tuple[str, ...], script: str, answer: str
+    treadle: CommandLine, options: tuple[str, ...], script: str, answer: str
 ) -> None:
     done = treadle.do("run", *options, f"script={script}")
     assert done.stdout == f"{answer}\n"
     assert "(by treadle run)" in done.stderr
 
 
-def test_a_rule_goes_before_yes_and_deny(treadle: Runs) -> None:
+def test_a_rule_goes_before_yes_and_deny(treadle: CommandLine) -> None:
     treadle.do("run", "one")
     treadle.do("rules", "add", "--deny", "--command", "rm", "--thread", "last")
     done = treadle.do("run", "--thread", "last", "--yes", "script=ask")
@@ -302,17 +202,9 @@ def test_a_rule_goes_before_yes_and_deny(treadle: Runs) -> None:
 
 
 @pytest.fixture
-def terminals() -> Iterator[list[Terminal]]:
-    opened: list[Terminal] = []
-    yield opened
-    for terminal in opened:
-        terminal.close()
-
-
-@pytest.fixture
-def run_on_terminal(treadle: Runs, terminals: list[Terminal]) -> Any:
+def run_on_terminal(treadle: CommandLine, terminals: list[Terminal]) -> Any:
     def run(*arguments: str, **how: Any) -> Terminal:
-        terminals.append(treadle.on_terminal(*arguments, **how))
+        terminals.append(treadle.on_terminal("run", *arguments, **how))
         return terminals[-1]
 
     return run
@@ -359,7 +251,7 @@ def test_what_was_typed_before_the_question_is_no_answer(run_on_terminal: Any) -
     assert terminal.status() == 0
 
 
-def test_always_adds_a_rule_of_treadle_in_the_scope_that_is_chosen(treadle: Runs, run_on_terminal: Any) -> None:
+def test_always_adds_a_rule_of_treadle_in_the_scope_that_is_chosen(treadle: CommandLine, run_on_terminal: Any) -> None:
     terminal = run_on_terminal("script=ask-diff")
     terminal.until("[A]")
     terminal.press(b"A")
@@ -377,7 +269,7 @@ def test_always_adds_a_rule_of_treadle_in_the_scope_that_is_chosen(treadle: Runs
     assert treadle.do("run", "script=ask-diff").stdout == "chose allow\n"
 
 
-def test_an_approval_that_is_answered_elsewhere_closes_the_question(treadle: Runs, run_on_terminal: Any) -> None:
+def test_an_approval_that_is_answered_elsewhere_closes_the_question(treadle: CommandLine, run_on_terminal: Any) -> None:
     terminal = run_on_terminal("script=ask script=plain")
     terminal.until("[d]")
     (approval,) = treadle.listed("approvals")
@@ -401,7 +293,7 @@ def test_the_answer_goes_to_a_file_while_questions_are_asked_on_the_terminal(
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_colours_are_used_on_a_terminal_unless_no_color_is_set(
-    treadle: Runs, run_on_terminal: Any, no_color: str, coloured: bool
+    treadle: CommandLine, run_on_terminal: Any, no_color: str, coloured: bool
 ) -> None:
     treadle.env["NO_COLOR"] = no_color
     terminal = run_on_terminal("script=tool")
@@ -419,7 +311,7 @@ def test_control_characters_of_an_agent_do_not_reach_the_terminal(run_on_termina
 # Ctrl-C
 
 
-def test_the_first_ctrl_c_asks_the_agent_to_stop(treadle: Runs, run_on_terminal: Any) -> None:
+def test_the_first_ctrl_c_asks_the_agent_to_stop(treadle: CommandLine, run_on_terminal: Any) -> None:
     terminal = run_on_terminal("script=stream")
     terminal.until("5 ")
     terminal.press(CTRL_C)
@@ -441,7 +333,7 @@ def test_ctrl_c_ends_an_open_question(run_on_terminal: Any) -> None:
 
 
 def test_the_second_ctrl_c_ends_an_agent_that_does_not_stop(
-    treadle: Runs, run_on_terminal: Any, tmp_path: Path
+    treadle: CommandLine, run_on_terminal: Any, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
     treadle.configure(it=scripted(PIDS=str(pids)))
@@ -455,7 +347,7 @@ def test_the_second_ctrl_c_ends_an_agent_that_does_not_stop(
     assert [thread["status"] for thread in treadle.threads()] == ["idle"]
 
 
-def test_ctrl_c_before_the_prompt_was_sent_takes_it_back(treadle: Runs, run_on_terminal: Any) -> None:
+def test_ctrl_c_before_the_prompt_was_sent_takes_it_back(treadle: CommandLine, run_on_terminal: Any) -> None:
     treadle.configure(it=scripted("silence"))
     terminal = run_on_terminal("hello")
     terminal.until("agent it")
@@ -473,7 +365,7 @@ def completes_a_turn(params: Json) -> bool:
     return any(one["event"]["type"] == "TurnCompleted" for one in params["events"])
 
 
-def test_an_agent_that_another_daemon_runs_is_only_watched(treadle: Runs) -> None:
+def test_an_agent_that_another_daemon_runs_is_only_watched(treadle: CommandLine) -> None:
     with spawn(treadle.data_dir, env=treadle.env) as daemon:
         daemon.initialize()
         daemon.dispatch("CreateProject", id="p", name="P", path=str(treadle.work))

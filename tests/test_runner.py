@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pytest
 import storms
 from runs import Runs, Thread, configure, running
 from scripted import assert_end, linux_only, scripted, sentinels
+from scripted_agent.scripts import ODD_TEXT
+from support import plain
 from wire import Daemon, spawn
 
 
@@ -64,6 +66,30 @@ def test_a_line_over_the_limit_ends_the_agent_with_a_sentence(runs: Runs) -> Non
     thread = runs.thread("over-limit", "long-line")
     thread.ask("Hello?")
     assert "a line of more than 33,554,432 bytes" in thread.until("QueuePaused")["reason"]
+
+
+@linux_only
+def test_a_line_over_the_limit_in_a_turn_fails_it_and_leaves_no_process(runs: Runs) -> None:
+    thread = runs.thread("over-limit-in-turn")
+    turn = thread.answer("script=children script=over-limit script=stream")
+    assert (turn["status"], turn["error"]) == ("failed", "the agent wrote a line of more than 33,554,432 bytes")
+    assert_end(thread.pids())
+    assert thread.until("SessionEnded")["reason"] == turn["error"]
+    assert thread.answer("and now?")["status"] == "completed"
+
+
+def test_text_is_kept_as_it_came_but_for_what_is_no_character(runs: Runs) -> None:
+    thread = runs.thread("odd-text")
+    turn = thread.answer("script=odd-text")
+    assert thread.text_of(turn["id"]) == ODD_TEXT.replace("\0", "\ufffd") + "\ufffd"
+    assert turn["status"] == "completed"
+
+
+def test_what_the_log_cannot_hold_is_left_out_and_a_question_in_it_is_refused(runs: Runs) -> None:
+    thread = runs.thread("unstorable")
+    turn = thread.answer("script=unstorable")
+    assert (turn["status"], thread.text_of(turn["id"])) == ("completed", "-32601")
+    assert thread.read()["approvals"] == []
 
 
 def test_what_is_not_a_message_does_not_end_the_connection(runs: Runs) -> None:
@@ -200,8 +226,8 @@ def test_a_turn_that_was_told_to_stop_is_interrupted_whatever_the_agent_answers(
 def test_a_turn_that_is_told_to_stop_twice_ends_once_and_the_next_prompt_is_not_cancelled(runs: Runs) -> None:
     thread = runs.thread("twice")
     turn = thread.until("TurnStarted", promptId=thread.ask("script=silent"))["id"]
-    thread.cancel(turn)
-    thread.cancel(turn)
+    stop = {"type": "InterruptTurn", "threadId": thread.id, "id": turn, "reason": "I said so"}
+    runs.daemon.result("command/dispatchBatch", {"commands": [stop, stop]})  # together: the turn ends soon after one
     thread.end_of(turn)
     assert len(thread.said("TurnInterrupted", id=turn)) == 1
     assert len(thread.heard("session/cancel")) == 1
@@ -313,11 +339,21 @@ def test_a_crash_in_a_turn_fails_it_and_leaves_no_process_and_the_queue_waits(ru
         assert_in_order(thread)
 
 
-@pytest.mark.parametrize(("script", "status"), [("kill", -9), ("hold-stdout", 3)])
-def test_an_agent_that_is_killed_or_leaves_its_output_open_fails_its_turn(runs: Runs, script: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("script", "status", "error"),
+    [
+        ("kill", -9, "the agent was ended by SIGKILL"),  # it did not know why: what it wrote before is no reason
+        ("hold-stdout", 3, "the agent exited with status 3: out of memory"),
+    ],
+)
+def test_an_agent_that_is_killed_or_leaves_its_output_open_fails_its_turn(
+    runs: Runs, script: str, status: int, error: str
+) -> None:
     thread = runs.thread(f"crash-{script}")
-    assert thread.answer(f"script={script}")["status"] == "failed"
-    assert thread.until("SessionEnded")["exitStatus"] == status
+    turn = thread.answer(f"script={script}")
+    assert (turn["status"], turn["error"]) == ("failed", error)
+    ended = thread.until("SessionEnded")
+    assert (ended["exitStatus"], ended["stderr"]) == (status, "out of memory")
 
 
 def test_an_agent_that_exits_while_it_is_idle_ends_its_session_and_the_next_prompt_continues_it(runs: Runs) -> None:
@@ -363,6 +399,20 @@ def test_no_process_of_an_agent_outlives_its_daemon(tmp_path: Path) -> None:
             assert [one["status"] for one in found["turns"]] == ["interrupted"]
             assert found["sessions"][0]["reason"] is not None
             assert {one["status"] for one in found["activities"]} <= {"failed", "cancelled"}
+
+
+@linux_only
+@pytest.mark.parametrize("end", [Runs.finish, Runs.kill])
+def test_an_agent_behind_a_wrapper_ends_with_its_daemon(tmp_path: Path, end: Callable[[Runs], None]) -> None:
+    with sentinels(), running(tmp_path) as runs:
+        thread = runs.thread("t")
+        agent = scripted("stay", PIDS=str(thread.home / "pids"))
+        command = ["sh", "-c", '"$@"; exit $?', "npx", agent["command"], *agent["args"]]
+        configure(runs.daemon.data_dir, t={"command": command[0], "args": command[1:], "env": agent["env"]})
+        thread.ask("script=children script=stream")
+        thread.until("MessageAppended")
+        end(runs)
+        assert_end(thread.pids())
 
 
 @linux_only
@@ -415,6 +465,62 @@ def test_a_queue_waits_and_names_the_line_if_the_configuration_is_invalid(tmp_pa
         file.write_text(valid)
         thread.dispatch("ResumeQueue")
         assert thread.end_of(thread.until("TurnStarted", promptId=prompt)["id"])["status"] == "completed"
+
+
+def test_a_change_of_how_agents_are_run_counts_from_the_next_start_of_an_agent(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        first = runs.thread("first")
+        first.answer("hello")
+        configure(tmp_path / "data", {"idleMinutes": 0.001})
+        second = runs.thread("second")
+        second.answer("hello")
+        assert second.until("SessionEnded")["reason"] == "it was idle"
+        assert first.said("SessionEnded") == []
+
+
+def test_fewer_places_for_agents_count_from_the_next_start_of_an_agent(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        earlier = [runs.thread(id) for id in ("first", "second")]
+        for thread in earlier:
+            thread.answer("hello")
+        configure(tmp_path / "data", {"maxProcesses": 1})
+        third = runs.thread("third")
+        third.answer("hello")
+        assert [thread.until("SessionEnded")["reason"] for thread in earlier] == ["it was idle"] * 2
+        configure(tmp_path / "data", {"maxProcesses": 2})
+        earlier[0].answer("and now?")
+        assert third.said("SessionEnded") == []
+
+
+def test_an_invalid_change_of_how_agents_are_run_is_named_and_does_not_touch_running_agents(tmp_path: Path) -> None:
+    with running(tmp_path) as runs:
+        first = runs.thread("first")
+        first.answer("hello")
+        configure(tmp_path / "data", {"idleMinutes": -1})
+        second = runs.thread("second")
+        prompt = second.ask("hello")
+        assert "runner.idleMinutes" in second.until("QueuePaused")["reason"]
+        assert first.answer("and now?")["status"] == "completed"
+        configure(tmp_path / "data", {"idleMinutes": 0.001})
+        second.dispatch("ResumeQueue")
+        second.end_of(second.until("TurnStarted", promptId=prompt)["id"])
+        assert second.until("SessionEnded")["reason"] == "it was idle"
+
+
+def test_a_daemon_whose_supervisor_fails_says_it_keeps_answering_and_tries_again(runs: Runs) -> None:
+    thread, other = runs.thread("t"), runs.thread("other")
+    thread.answer("hello")
+    with plain(runs.daemon.data_dir) as connection:
+        [(agent,)] = connection.execute("SELECT agent FROM projection_threads WHERE id = 't'").fetchall()
+        connection.execute("""UPDATE projection_threads SET agent = '{"name": 7}' WHERE id = 't'""")
+    prompt, waiting = thread.ask("and now?"), other.ask("hello")
+    while "failed to run agents" not in runs.daemon.stderr:
+        runs.daemon.result("daemon/status", {})
+    os.truncate(runs.daemon.log, 0)  # or its traceback would fail the test
+    with plain(runs.daemon.data_dir) as connection:
+        connection.execute("UPDATE projection_threads SET agent = ? WHERE id = 't'", [agent])
+    for one, id in ((thread, prompt), (other, waiting)):
+        assert one.end_of(one.until("TurnStarted", promptId=id)["id"])["status"] == "completed"
 
 
 # Many agents, and clients that do not read

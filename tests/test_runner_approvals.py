@@ -127,6 +127,25 @@ def test_a_question_that_the_agent_withdraws_is_closed_and_answered_once(runs: R
     assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
 
 
+def test_a_question_that_the_agent_withdraws_before_it_is_recorded_is_closed_too(runs: Runs) -> None:
+    thread = runs.thread("t")
+    approval = asked(thread, "script=ask-withdrawn-at-once")
+    assert says(thread, approval["turnId"]) == "withdrawn"
+    closed = approval_of(thread, approval["id"])
+    assert (closed["status"], closed["by"]) == ("cancelled", "agent")
+    assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
+
+
+def test_a_question_that_the_agent_withdraws_before_its_turn_begins_is_not_asked(runs: Runs) -> None:
+    thread = runs.thread("t")
+    thread.answer("script=late-ask-withdrawn")
+    own = thread.until("TurnStarted", 2)["id"]
+    thread.until("MessageAdded", turnId=own, role="assistant")
+    assert thread.text_of(own) == "withdrawn"
+    assert thread.said("ApprovalRequested") == []
+    assert permissions(thread) == [{"outcome": {"outcome": "cancelled"}}]
+
+
 @pytest.mark.parametrize(
     ("outcome", "content", "got"),
     [
@@ -239,6 +258,29 @@ def test_what_may_mean_anything_cannot_be_allowed_by_a_rule(runs: Runs, kind: st
     for match in ({"kind": kind}, {"kind": kind, "path": "**"}):
         error = runs.daemon.error("command/dispatch", {"type": "AddRule", "decision": "allow", "match": match})
         assert error["data"]["kind"] == "ruleTooBroad"
+
+
+@pytest.mark.parametrize(
+    ("kind", "announced"),
+    [("fetch", "fetch"), ("other", "other"), ("switch_mode", "switch_mode"), ("_new", "_new"), ("fetch", "execute")],
+)
+def test_what_may_mean_anything_is_asked_whatever_the_rules_allow_and_may_be_denied(
+    runs: Runs, kind: str, announced: str
+) -> None:
+    add_rule(runs, "command", "allow", match={"command": ["rm"]})
+    add_rule(runs, "path", "allow", match={"path": "**"})
+    thread = runs.thread("t")
+    text = f"script=ask-kind kind={kind} announced={announced}"
+    approval = asked(thread, text)
+    assert approval_of(thread, approval["id"])["status"] == "pending"
+    answer(thread, approval, "reject")
+    assert says(thread, approval["turnId"]) == "chose reject"
+    add_rule(runs, "no", "deny", match={"kind": kind})
+    turn = thread.answer(text)
+    assert thread.text_of(turn["id"]) == "chose reject"
+    assert thread.until("ApprovalResolved", 2)["ruleId"] == "no"
+    turn = thread.answer("script=ask-kind")  # the rules do allow this one
+    assert thread.text_of(turn["id"]) == "chose allow"
 
 
 def test_a_call_without_a_kind_is_allowed_by_no_rule(runs: Runs) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from treadle.runner.failures import FAILED, answer_to
 from treadle.runner.machine import RunnerState, step
 from treadle.runner.signals import (
     RECORDS,
@@ -242,6 +243,33 @@ def test_a_refusal_that_was_read_before_a_newer_view_does_not_hide_it() -> None:
     assert when(state, NotBegun(log(3, turn="foreign").view)) == [Begin("p2")]
 
 
+def test_what_an_agent_asks_while_its_turn_is_recorded_waits_for_an_answer() -> None:
+    asked = given(*BEGINNING, ApprovalAsked("q", 4), Began("t", 3))
+    assert when(asked, log(4, turn="t", pending=frozenset(("q",)))) == []
+    assert when(asked, log(5, turn="t")) == [Reply("q")]
+
+
+def test_what_an_agent_asks_for_a_turn_that_is_not_recorded_is_dismissed() -> None:
+    assert when(given(*BEGINNING, ApprovalAsked("q", 4)), NotBegun(log(4).view)) == [Dismiss(("q",))]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        (STARTING, Start("claude")),
+        (OPENING, OpenWith("resume", ())),
+        ([*READY, log(5, options=(("model", "large"),), next="p2")], Apply((("model", "large"),))),
+        (BEGINNING, Begin("p")),
+    ],
+)
+def test_a_failure_of_treadle_ends_the_agent_and_pauses_the_queue(inputs: list[Input], output: Output) -> None:
+    state = given(*inputs)
+    answer = answer_to(output)
+    assert answer is not None
+    paused, *_, ended = when(state, Exited(FAILED), answer)
+    assert (paused, ended) == (Pause(FAILED), End())
+
+
 def test_no_prompt_is_sent_while_one_runs() -> None:
     assert when(given(*IN_TURN), log(4, turn="t", next="p2")) == []
 
@@ -465,6 +493,20 @@ def test_what_the_agent_shows_outside_of_a_turn_gets_a_turn_that_ends_when_it_is
     assert when(given(*BY_ITSELF), Expired("quiet")) == [Finish("t2", "quiet")]
 
 
+def test_what_the_agent_says_after_it_has_continued_a_session_gets_such_a_turn_before_the_prompt() -> None:
+    opened: list[Input] = [SessionReady((), 2), log(2, next="p")]
+    assert when(given(*OPENING, Spoke()), *opened) == [Begin(None)]
+    own: list[Input] = [Began("t", 3), log(3, turn="t", next="p")]
+    assert when(given(*OPENING, Spoke(), *opened), *own) == [Finish("t", "quiet")]
+    assert when(given(*OPENING, Spoke(), *opened, *own), Recorded(4), log(4, next="p")) == [Begin("p")]
+    assert when(given(*STARTING, CANNOT_STEER, Spoke()), *opened) == [Begin("p")]
+
+
+def test_what_it_says_in_a_way_that_fails_does_not() -> None:
+    state = given(*OPENING, Spoke(), OpenFailed("no", again=True))
+    assert when(state, SessionReady((), 2), log(2, next="p")) == [Begin("p")]
+
+
 def test_a_prompt_ends_such_a_turn_and_is_sent() -> None:
     state = given(*BY_ITSELF)
     asked = log(6, turn="t2", next="p2")
@@ -541,6 +583,13 @@ def test_a_process_that_is_not_the_agent_of_the_thread_any_more_ends(inputs: lis
     assert when(given(*inputs), log(5, agent="codex"))[-1] == End()
 
 
+def test_an_agent_whose_worktree_was_removed_ends_and_the_next_prompt_starts_it_anew() -> None:
+    state = given(*READY)
+    assert when(state, log(5, removals=1))[-1] == End()
+    later = given(*READY, log(5, removals=1), Recorded(5), Gone())
+    assert when(later, log(6, next="p2", removals=1)) == [Start("claude")]
+
+
 def test_the_agent_of_a_running_turn_finishes_it_and_then_makes_room_for_the_other_one() -> None:
     state = given(*IN_TURN)
     other: dict[str, Any] = {"agent": "codex", "next": "p2"}
@@ -573,6 +622,12 @@ def test_an_idle_agent_ends(input: Input) -> None:
 @pytest.mark.parametrize("inputs", [[], STARTING, OPENING, BEGINNING, IN_TURN, STOPPING, ENDING])
 def test_an_agent_that_is_busy_does_not_end_for_idleness(inputs: list[Input], input: Input) -> None:
     assert every(given(*inputs), input) == []
+
+
+def test_an_agent_does_not_end_for_idleness_while_a_prompt_waits_to_be_sent() -> None:
+    state = given(*OPENING, SessionReady((), 2))  # the log has yet to show the session
+    assert every(state, Expired("idle")) == [SetTimer("idle")]
+    assert when(state, Expired("idle"), log(2, next="p")) == [Begin("p")]
 
 
 def test_a_prompt_that_comes_while_the_process_ends_starts_the_next_one_after() -> None:

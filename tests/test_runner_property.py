@@ -6,7 +6,7 @@ that are read at one time and shown at another, and a process that may do anythi
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,11 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from treadle.domain.ids import How
 from treadle.runner import machine as m
 from treadle.runner import signals as s
+from treadle.runner.failures import FAILED, answer_to
 
 ENDLESS = 300  # steps, with QUEUE prompts
 QUEUE = 4
-BAD = (None, None, "start", "open", "session", "options", "turn")
+BAD = (None, None, "start", "open", "session", "options", "turn", "treadle")
 WAYS: tuple[tuple[How, ...], ...] = (("new",), ("resume", "new"), ("resume", "load", "new"))
+FAILING = (s.OpenWith, s.Begin, s.AskToStop, s.Withdraw, s.Pause)
+"""What may fail unexpectedly. The end of a turn or of a session is recorded whatever happens."""
 
 
 class Log:
@@ -78,6 +81,13 @@ class Process:
         self.exited = self.ending = self.said = False
 
 
+class Commit(NamedTuple):
+    """do: returns what the machine is told. output: what it was asked for, if it waits for the answer."""
+
+    do: Callable[[], s.Input | None]
+    output: s.Output | None = None
+
+
 class Runner(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +95,7 @@ class Runner(RuleBasedStateMachine):
         self.log = Log()
         self.process: Process | None = None
         self.timers: set[str] = set()
-        self.commits: deque[Callable[[], s.Input | None]] = deque()
+        self.commits: deque[Commit] = deque()
         self.results: deque[s.Input] = deque()
         self.views: list[s.View] = []
         self.unrecorded = 0
@@ -119,9 +129,9 @@ class Runner(RuleBasedStateMachine):
                 return
             case s.Begin(prompt):
                 assert prompt is None or not self.unrecorded, "the log may say something else by now"
-                self.commits.append(lambda: self.begin(prompt))
+                self.commits.append(Commit(lambda: self.begin(prompt), output))
             case s.AskToStop() | s.Withdraw() | s.Finish() | s.Pause() | s.CloseSession():
-                self.commits.append(lambda: self.record(output))
+                self.commits.append(Commit(lambda: self.record(output), output))
             case s.SetTimer(timer):
                 self.timers.add(timer)
                 return
@@ -230,7 +240,7 @@ class Runner(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.commits)
     def commit(self) -> None:
-        result = self.commits.popleft()()
+        result = self.commits.popleft().do()
         if result is not None:
             self.results.append(result)
 
@@ -266,7 +276,7 @@ class Runner(RuleBasedStateMachine):
             case s.Start():
                 self.take(s.Started(ways, steers=flag) if good else s.StartFailed("no such program"))
             case s.OpenWith(_, options) if good:
-                self.commits.append(lambda: self.open_session(options if flag else ()))
+                self.commits.append(Commit(lambda: self.open_session(options if flag else ()), doing))
             case s.OpenWith():
                 self.take(s.OpenFailed("unknown session", again=flag))
             case s.Apply(options):
@@ -290,17 +300,20 @@ class Runner(RuleBasedStateMachine):
             assert prompt not in self.given, "it is sent at most once"
             self.given.add(prompt)
             turn = self.state.turn
-            self.commits.append(lambda: self.inject(prompt, turn))
+            self.commits.append(Commit(lambda: self.inject(prompt, turn)))
         else:
-            self.commits.append(lambda: s.Steered(0, False))
+            self.commits.append(Commit(lambda: s.Steered(0, False)))
 
     @rule()
-    @precondition(lambda self: self.is_up() and self.state.turn is not None)
+    @precondition(
+        lambda self: self.is_up() and (self.state.turn or (self.state.phase == "beginning" and self.log.turn))
+    )
     def asks(self) -> None:
+        """Also in a turn that was recorded a moment ago: a checkpoint is made before the prompt is sent."""
         assert self.process is not None
-        approval, turn = self.name("approval"), self.state.turn
+        approval, turn = self.name("approval"), self.state.turn or self.log.turn
         self.process.waits.add(approval)
-        self.commits.append(lambda: self.request(approval, turn))
+        self.commits.append(Commit(lambda: self.request(approval, turn)))
 
     @rule()
     @precondition(lambda self: self.is_up() and self.process.waits)
@@ -310,7 +323,7 @@ class Runner(RuleBasedStateMachine):
         self.process.waits.remove(approval)
         self.process.withdrawn.add(approval)
         self.asked.discard(approval)
-        self.commits.append(lambda: s.Withdrawn(approval))
+        self.commits.append(Commit(lambda: s.Withdrawn(approval)))
 
     @rule()
     @precondition(lambda self: self.is_up() and self.state.session)
@@ -325,6 +338,27 @@ class Runner(RuleBasedStateMachine):
         self.process.prompt = None
         self.asked.clear()
         self.take(s.Exited("the agent exited"))
+
+    @rule()
+    @precondition(lambda self: self.process is not None and not self.process.ending)
+    def fails(self) -> None:
+        """Something in treadle fails: what the agent is asked for, or the next commit. The agent does not exit."""
+        assert self.process is not None
+        failed: s.Output | None = self.process.doing
+        self.process.doing = None
+        if failed is None and self.has_next(*FAILING):
+            failed = self.commits.popleft().output
+        self.causes += 1
+        self.take(s.Exited(FAILED))
+        if failed is not None and (answer := answer_to(failed)) is not None:
+            self.take(answer)
+
+    def is_asked(self) -> bool:
+        return self.process is not None and isinstance(self.process.doing, s.OpenWith | s.Apply)
+
+    def has_next(self, *outputs: type[s.Output]) -> bool:
+        """Whether the next commit is for one of these."""
+        return bool(self.commits) and isinstance(self.commits[0].output, outputs)
 
     @rule()
     @precondition(lambda self: self.is_gone())
@@ -432,7 +466,7 @@ class Runner(RuleBasedStateMachine):
 
     @invariant()
     def nothing_that_was_asked_outlives_its_turn(self) -> None:
-        if self.state.turn is None:
+        if self.state.turn is None and self.state.phase != "beginning":
             assert not self.asked
 
     @invariant()
@@ -455,11 +489,13 @@ class Runner(RuleBasedStateMachine):
     def does_what_is_due(self, bad: str | None) -> bool:
         """One step of all that is left to do, in a fair order; clients do nothing but answer.
 
-        bad: what the agent always fails at, or what it exits in.
+        bad: what the agent always fails at, or what it exits in; `treadle`: nothing after the start succeeds.
         """
         process = self.process
         if self.results:
             self.tell()
+        elif bad == "treadle" and self.is_up() and (self.is_asked() or self.has_next(s.OpenWith, s.Begin)):
+            self.fails()
         elif self.commits:
             self.commit()
         elif process is not None and process.doing is not None:

@@ -118,7 +118,7 @@ def test_the_table_lists_every_word_and_script() -> None:
 CANCELLED = {"stream": "cancelled", "repeat": "cancelled", "cancel-end-turn": "end_turn", "cancel-late": "cancelled"}
 FAILS = {"exit": "exited with status 3", "hold-stdout": "exited with status 3", "kill": "SIGKILL"}
 REFUSES = {"refuse": -32603, "refuse-auth": -32000}
-APART = {"silent", "cancel-ignored", "ask-hangs"}
+APART = {"silent", "cancel-ignored", "ask-hangs", "over-limit", "unstorable"}
 
 
 async def test_each_script_ends_as_its_table_says(tmp_path: Path) -> None:

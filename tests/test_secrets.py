@@ -301,7 +301,10 @@ FORBIDDEN_CALLS = {
 }
 ALLOWED_CALLS = [
     ("agents/environment.py", "Popen"),  # asks the user's shell: a list of constant arguments
+    ("cli/pager.py", "Popen"),  # the pager of the user's settings of git, by a shell as git does
     ("cli/host.py", "fork"),  # of `treadle host --detach`, before any thread runs
+    ("cli/import_hook.py", "fork"),  # likewise, before it imports anything that starts one
+    ("recorder/launch.py", "fork"),  # of `treadle acp`, before any thread runs
 ]
 FORBIDDEN_IMPORTS = {
     *("importlib", "pickle", "marshal", "shelve", "subprocess", "ctypes", "runpy", "code", "socket", "yaml"),
@@ -312,6 +315,7 @@ ALLOWED_IMPORTS = [
     ("cli/__init__.py", {"importlib"}),  # the module of a command, whose names are a constant
     ("server/memory.py", {"ctypes"}),  # for mallopt(3)
     ("workspace/git.py", {"subprocess"}),  # asks git for a setting: the arguments are constants and a folder
+    ("cli/pager.py", {"subprocess"}),  # the pager of the user's settings of git, as git runs it
     ("domain/remotes.py", {"urllib"}),  # takes a URL apart
     ("agents/tool_calls.py", {"urllib"}),  # the path in a file URL
     ("store/sqlite/foreign.py", {"urllib"}),  # writes a path as the URI that SQLite opens read-only
@@ -341,7 +345,8 @@ SQL_THAT_IS_MADE = {
     """'DROP {} "{}"'.format(kind, name.replace('"', '""'))""": "view or trigger, and a name of the database, quoted",
     "'PRAGMA synchronous = FULL' if durability == 'full' else 'PRAGMA synchronous = NORMAL'": "two constants",
     "'COMMIT' if appended else 'ROLLBACK'": "two constants",
-    "statement": "of a file in sql/, or the text that `query` gave",
+    "statement": "of a file in sql/, or the text that `query` gave; in store/shared/remote.py what its callers execute",
+    "script.text.encode()": "a migration of sql/postgres",
 }
 """Every text that is executed and is neither constant nor a file of sql/queries, and why it is safe."""
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from checkouts import Checkout, git, new_ref, with_git
+from checkouts import Checkout, commands_of_git, git, new_ref, with_git
 from treadle.domain.ids import ID_PATTERN
-from treadle.workspace.git import GitError
-from treadle.workspace.provenance import introduced
+from treadle.workspace import repositories
+from treadle.workspace.git import Git, GitError
+from treadle.workspace.provenance import Lines, first_versions
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.skipping import Bounds, Skipped
 from treadle.workspace.snapshots import checkpoint_ref, list_refs, prune, take_snapshot
@@ -195,6 +196,20 @@ async def test_any_index_gives_the_same_snapshot(app: Checkout, kind: Callable[[
     assert (app.folder / "outside").exists() == (kind is not sparse)
 
 
+async def test_a_snapshot_is_taken_while_another_git_holds_the_lock_of_the_index(app: Checkout) -> None:
+    app.write("file")
+    app.commit()
+    lock = app.top / ".git" / "index.lock"
+    lock.touch()
+    app.write("file", "new\n")
+    taken = await app.snapshot()
+    assert app.text(taken.tree, "file") == "new"
+    app.write("file", "newer\n")
+    await app.restore(taken.commit)
+    assert (app.folder / "file").read_text() == "new\n"
+    assert lock.read_bytes() == b""
+
+
 async def test_a_repository_without_a_commit_can_be_snapshotted_and_restored(app: Checkout) -> None:
     app.write("file", "one\n")
     repository = app.repository()
@@ -340,8 +355,8 @@ async def test_a_repository_may_have_longer_ids(home: Path, monkeypatch: pytest.
     second = await app.snapshot()
     await app.restore(first.commit)
     assert (app.folder / "file").read_text() == "one\n"
-    found = await introduced(await app.open(), [(first.commit, second.commit)], "file", 1)
-    assert found.by == "since"
+    found = await first_versions(await app.open(), [first.commit, second.commit], "file", 1)
+    assert found == [Lines(1, 1, 2, "file", 1)]
 
 
 async def test_objects_that_git_writes_into_a_pack_are_kept(app: Checkout) -> None:
@@ -590,6 +605,105 @@ async def test_a_snapshot_that_skipped_other_files_is_not_used_again(app: Checko
 # Folders that are refused
 
 
+async def test_a_second_snapshot_of_the_same_files_starts_git_three_times(
+    app: Checkout, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)  # as if the repository was made long ago
+    app.write("a")
+    app.commit()
+    first = await app.snapshot()
+    commands = commands_of_git(home / ".gitconfig")
+    second = await app.snapshot(previous=first.commit)
+    assert (second.commit, second.tree, second.reused) == (first.commit, first.tree, True)
+    assert commands() == ["diff-files", "ls-files", "update-ref"]
+
+
+def staged(app: Checkout) -> None:
+    app.write("a", "staged\n")
+    app.git("add", "a")
+
+
+def switched(app: Checkout) -> None:
+    app.git("switch", "--quiet", "other")
+
+
+def unstaged(app: Checkout) -> None:
+    app.write(".gitignore", "b\n")
+    app.git("rm", "--quiet", "--cached", "b")
+
+
+def edited(app: Checkout) -> None:
+    app.write("a", "edited\n")
+
+
+def added(app: Checkout) -> None:
+    app.write("new")
+
+
+def deleted(app: Checkout) -> None:
+    (app.folder / "b").unlink()
+
+
+@pytest.mark.parametrize("with_checksum", [True, False])
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        *((change, ["a", "b"]) for change in (staged, switched, edited)),
+        *((unstaged, [".gitignore", "a"]), (added, ["a", "b", "new"]), (deleted, ["a"])),
+    ],
+)
+async def test_what_is_remembered_of_a_snapshot_never_stands_for_other_files(
+    app: Checkout, change: Callable[[Checkout], None], names: list[str], with_checksum: bool
+) -> None:
+    app.git("config", "index.skipHash", "false" if with_checksum else "true")
+    app.write("a", "of the other branch\n")
+    app.write("b")
+    app.commit()
+    app.git("branch", "other")
+    app.write("a", "one\n")
+    app.commit()
+    first = await app.snapshot()
+    assert (await app.snapshot(previous=first.commit)).reused
+    change(app)
+    second = await app.snapshot(previous=first.commit)
+    assert not second.reused
+    assert app.files(second.tree) == names
+    assert app.text(second.tree, "a") == (app.folder / "a").read_text().strip()
+
+
+async def test_a_repository_that_is_made_within_another_is_found_at_once(
+    app: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)
+    part = app.write("part/deep/file").parent
+    app.commit()
+
+    async def top() -> Path:
+        return (await open_repository(part, app.data_dir)).top
+
+    assert [await top(), await top()] == [app.top, app.top]
+    git("init", "--quiet", part.parent)
+    assert await top() == part.parent
+    shutil.rmtree(part.parent / ".git")
+    assert await top() == app.top
+    shutil.rmtree(part.parent)
+    app.git("worktree", "add", "--quiet", "--detach", str(part.parent))
+    part.mkdir()
+    assert await top() == part.parent
+    app.git("worktree", "remove", "--force", str(part.parent))
+    part.mkdir(parents=True)
+    assert await top() == app.top
+
+
+async def test_a_setting_by_which_there_is_no_work_tree_any_more_is_seen_at_once(
+    app: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "SETTLED", -3600.0)
+    assert [(await app.open()).top for _ in range(2)] == [app.top, app.top]
+    app.git("config", "core.bare", "true")
+    assert await kind_of_refusal(app.folder, app.data_dir) == "bareRepository"
+
+
 async def kind_of_refusal(folder: Path, data_dir: Path) -> str:
     with pytest.raises(GitError) as refused:
         await open_repository(folder, data_dir)
@@ -684,7 +798,6 @@ async def test_two_snapshots_of_a_repository_take_turns(app: Checkout) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from treadle.workspace.provenance import introduced
 from treadle.workspace.repositories import open_repository
 from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
 
@@ -716,3 +829,20 @@ async def test_a_kill_at_any_moment_leaves_a_repository_that_works(app: Checkout
     assert app.git("fsck", "--no-dangling", "--strict") == ""
     app.git("add", "--all")
     app.git("commit", "--quiet", "--message", "the index is not locked")
+
+
+async def test_a_command_of_git_that_is_cancelled_before_it_has_read_its_input_leaves_no_error_behind(
+    app: Checkout,
+) -> None:
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    started = app.top / "started"
+    os.mkfifo(started)
+    waits = f"alias.wait=!echo > '{started}'; sleep 60"  # reads nothing: what does not fit into the pipe stays here
+    running = asyncio.create_task(Git(app.folder).run("-c", waits, "wait", stdin=bytes(100_000)))
+    await asyncio.to_thread(started.read_text)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0)  # asyncio tells that the pipe is closed
+    assert errors == []

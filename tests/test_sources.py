@@ -29,6 +29,7 @@ from histories import (
 )
 from support import log_sequence
 from treadle.core.engine import Engine
+from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
 from treadle.store.sqlite.store import Store
 from treadle.transfer.sources import claude, codex, copilot, cutter, gemini, opencode, qwen
@@ -64,7 +65,7 @@ async def test_a_session_of_claude_code_becomes_a_thread(claude_home: Imports) -
     }
     assert (rows["thread"]["createdAt"], rows["thread"]["updatedAt"]) == (at(2), at(8))
     assert [(t["id"], t["startedAt"], t["endedAt"], t["stopReason"]) for t in rows["turns"]] == [
-        ("u1", at(2), at(7), "end_turn"),
+        ("u1", at(2), at(6), "end_turn"),
         ("u3", at(7), at(8), "end_turn"),
     ]
     assert rows["turns"][0]["usage"] == {
@@ -436,7 +437,18 @@ async def test_a_session_that_treadle_recorded_itself_is_not_imported(claude_hom
     await claude_home.engine.submit([create, c.CreateThread(thread_id=SHOP, project_id="p", title="Cart")]).future
     write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
-    assert claude_home.report.skipped == {"a session that treadle recorded itself": 1}
+    assert claude_home.report.skipped == {"a session that treadle ran or recorded itself": 1}
+
+
+async def test_a_session_that_treadle_ran_in_a_thread_of_its_own_is_not_imported(claude_home: Imports) -> None:
+    create = c.CreateProject(id="p", name="shop", path="/work/shop")
+    thread = c.CreateThread(thread_id="t", project_id="p", title="Cart")
+    opened = ac.OpenSession(thread_id="t", id="s", agent="claude", session_id=SHOP, how="new")
+    assign = ac.AssignAgent(thread_id="t", agent="claude")
+    await claude_home.engine.submit([create, thread, assign, opened]).future
+    write(session_file(claude_home.home), claude_shop())
+    assert (await claude_home.take()).events == 0
+    assert claude_home.report.skipped == {"a session that treadle ran or recorded itself": 1}
 
 
 # Codex

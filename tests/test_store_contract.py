@@ -22,7 +22,7 @@ from treadle.domain import agent_commands as ac
 from treadle.domain import agent_events as a
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.entities import Assigned, Spent
+from treadle.domain.entities import Assigned, Spent, ThreadWorktree
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import ThreadSort
 from treadle.domain.paths import path_key
@@ -457,7 +457,7 @@ async def test_the_cost_of_a_thread_is_that_of_its_turns_in_its_currency(store: 
 
 async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirectory, engine: Engine) -> None:
     async def work(ids: list[str] | None) -> list[ThreadWork]:
-        return await store.read(lambda reads: reads.work(ids))
+        return await store.read(lambda reads: reads.work(reads.threads_at_work() if ids is None else ids))
 
     name = store.runner.name
     await do(engine, *AGENT, c.CreateThread(thread_id="idle", project_id="p", title="T"))
@@ -472,6 +472,7 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             thread_id="t",
             project_id="p",
             path="/p",
+            project="/p",
             title="Title",
             agent=Assigned(name="a", mode=None, options={"model": "m"}),
             archived=False,
@@ -483,7 +484,9 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
             turn=TurnWork("u", name, "q3", cancelling=True, cancelled_by="user"),
             session=SessionWork("s", "a", "x", name, open=True, how="new"),
             restored=[],
-            fork_of=e.GivenFork(thread_id="other", turn_id="u"),
+            worktree=None,
+            removals=0,
+            origin=e.GivenOrigin(tool="treadle", fork_of=e.GivenFork(thread_id="other", turn_id="u")),
             approvals=["ask"],
             usage=Spent(cost=0.5, currency="EUR", tokens=7),
         )
@@ -492,6 +495,35 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
     (gone,) = await work(["t"])
     assert (gone.deleted, gone.queue, gone.paused, gone.turn, gone.session) == (True, [], None, None, None)
     assert await work(None) == []
+
+
+async def test_the_work_of_a_thread_says_where_its_worktree_is(store: DataDirectory, engine: Engine) -> None:
+    async def work() -> tuple[str, ThreadWorktree | None, int]:
+        (found,) = await store.read(lambda reads: reads.work(["apart"]))
+        assert found.project == "/p"
+        return found.path, found.worktree, found.removals
+
+    made = c.CreateWorktree(thread_id="apart", path="/w", base="c" * 40)
+    await do(engine, *BEGUN, c.CreateThread(thread_id="apart", project_id="p", title="T", worktree=True))
+    assert await work() == ("/p", ThreadWorktree(path=None, base=None), 0)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == []
+    await do(engine, made)
+    assert await work() == ("/w", ThreadWorktree(path="/w", base="c" * 40), 0)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == ["apart"]
+    await do(engine, c.RemoveWorktree(thread_id="apart"))
+    assert await work() == ("/p", ThreadWorktree(path=None, base="c" * 40), 1)
+    await do(engine, made, c.DeleteThread(thread_id="apart"))
+    assert await work() == ("/w", ThreadWorktree(path="/w", base="c" * 40), 1)
+    assert await store.read(lambda reads: reads.threads_with_worktree()) == ["apart"]
+
+
+async def test_a_restore_of_the_folder_of_the_project_is_not_one_of_the_worktree(
+    store: DataDirectory, engine: Engine
+) -> None:
+    kept = c.CreateCheckpoint(thread_id="t", id="c", git_ref="r", message="", in_project=True)
+    await do(engine, *BEGUN, END, kept, c.RestoreCheckpoint(thread_id="t", id="c", written=["a"]))
+    (found,) = await store.read(lambda reads: reads.work(["t"]))
+    assert found.restored == []
 
 
 async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
@@ -505,10 +537,54 @@ async def test_the_work_of_a_thread_has_the_files_restored_since_its_last_turn(
     second = c.RestoreCheckpoint(thread_id="t", id="d", written=["e"])
     await do(engine, *BEGUN, END, checkpoint("c"), checkpoint("d"))
     assert await restored() == []
-    await do(engine, first, second)
-    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], [])]
+    again = c.RestoreCheckpoint(thread_id="t", id="c", removed=["f"])
+    await do(engine, first, second, again)
+    assert await restored() == [RestoredFiles(["a"], ["b"]), RestoredFiles(["e"], []), RestoredFiles([], ["f"])]
     await do(engine, c.StartTurn(thread_id="t", id="next"))
     assert await restored() == []
+
+
+async def test_checkpoints_of_projects_are_kept_until_they_are_pruned_or_their_thread_is_deleted(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def kept(*projects: str) -> Callable[[Reads], list[tuple[Any, ...]]]:
+        return lambda reads: [(one.thread_id, one.id, one.running) for one in reads.kept_checkpoints(projects)]
+
+    more = c.CreateProject(id="q", name="Q", path="/q"), c.CreateThread(thread_id="other", project_id="q", title="O")
+    of_turn = c.CreateCheckpoint(thread_id="t", id="b", turn_id="u", git_ref="refs/b", message="", phase="before")
+    await do(engine, *BEGUN, *more, checkpoint("a"), of_turn)
+    await do(engine, c.CreateCheckpoint(thread_id="other", id="a", git_ref="refs/a", message=""))
+    assert await store.read(kept("p")) == [("t", "a", False), ("t", "b", True)]
+    assert await store.read(kept("q", "p")) == [("t", "a", False), ("t", "b", True), ("other", "a", False)]
+    assert await store.read(lambda reads: reads.kept_checkpoints(["p"])[1][3:7]) == ("refs/b", None, "u", "before")
+    await do(engine, END, c.PruneCheckpoint(thread_id="t", id="a", at=TIMES[0]))
+    await do(engine, c.PruneCheckpoint(thread_id="t", id="a", at=TIMES[1]))
+    assert await store.read(kept("p", "none")) == [("t", "b", False)]
+    pruned = await store.read(lambda reads: [reads.pruned_at("t", id) for id in ("a", "b", "c")])
+    assert pruned == [TIMES[0], None, None]
+    assert await store.read(lambda reads: reads.threads_with_refs(["p"])) == {"t": False}
+    await do(engine, c.DeleteThread(thread_id="t"), c.DeleteProject(id="q", cascade=True))
+    assert await store.read(kept("p", "q")) == []
+    assert await store.read(lambda reads: reads.threads_with_refs(["p"])) == {"t": True, "other": True}
+    assert await store.read(lambda reads: reads.project_paths()) == {"p": "/p", "q": "/q"}
+    assert await store.read(lambda reads: reads.pruned_at("t", "a")) is None
+
+
+async def test_the_origin_of_a_turn_has_its_agent_and_the_start_of_its_prompt(
+    store: DataDirectory, engine: Engine
+) -> None:
+    long = c.StartTurn(thread_id="t", id="u", prompt="x" * 1001, message_id="prompt")
+    await do(engine, PROJECT, THREAD, long)
+    await do(engine, c.AddMessage(thread_id="t", turn_id="u", id="n", role="user", text="later"), END)
+    await do(engine, SESSION)
+    await do(engine, c.StartTurn(thread_id="t", id="v"))
+    keys = [("t", "u"), ("t", "v")]
+    found = await store.read(lambda reads: reads.origins_of_turns(keys))
+    assert [(title, agent, prompt) for title, _, agent, prompt in (found[key] for key in keys)] == [
+        ("Title", None, "x" * 1000),
+        ("Title", "a", None),
+    ]
+    assert await store.read(lambda reads: reads.origins_of_turns([])) == {}
 
 
 async def test_what_a_daemon_runs_or_is_to_send_has_its_name(store: DataDirectory, engine: Engine) -> None:
@@ -829,6 +905,32 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
 
 
+async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataDirectory, engine: Engine) -> None:
+    def found() -> Any:
+        return store.read(lambda reads: (reads.thread_of_session("x"), reads.thread_of_session("s")))
+
+    await do(engine, *BEGUN, c.CreateThread(thread_id="other", project_id="p", title="T"))
+    assert await found() == (None, None)
+    await do(engine, SESSION, msgspec.structs.replace(SESSION, thread_id="other"))
+    assert await found() == ("t", None)
+    await do(engine, c.DeleteThread(thread_id="t"))
+    assert await found() == ("other", None)
+
+
+async def test_the_own_turns_of_a_thread_are_those_that_were_queued_or_recorded(
+    store: DataDirectory, engine: Engine
+) -> None:
+    def turn(id: str) -> c.StartTurn:
+        return c.StartTurn(thread_id="t", id=id, prompt="P", message_id=f"m-{id}", at=TIMES[0])
+
+    def end(id: str) -> c.CompleteTurn:
+        return c.CompleteTurn(thread_id="t", id=id, stop_reason="end_turn", at=TIMES[1])
+
+    await do(engine, *BEGUN, END, turn("imported"), end("imported"), turn("turn-1"), end("turn-1"), turn("turn-2"))
+    assert await store.read(lambda reads: reads.own_turns("t")) == [(TIMES[0], TIMES[1]), (TIMES[0], None)]
+    assert await store.read(lambda reads: reads.own_turns("other")) == []
+
+
 # Transcripts, statistics and search
 
 
@@ -979,9 +1081,10 @@ def everything(reads: Reads, events: list[e.AnyEvent]) -> dict[str, Any]:
         "running": sorted(reads.running_turns()),
         "open sessions": sorted(reads.open_sessions()),
         "open queues": sorted(reads.open_queues()),
-        "work": [work.thread_id for work in reads.work(None)],
+        "work": sorted(reads.threads_at_work()),
         "work of each": reads.work(threads),
         "counts": reads.entity_counts(),
+        "redacted": reads.redacted(0, LATEST),
         "event counts": sorted(reads.event_counts(0, LATEST)),
         "largest": reads.largest_threads(LATEST),
         "prefix": reads.threads_with_prefix("x1", LATEST),

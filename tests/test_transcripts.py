@@ -39,6 +39,36 @@ def talk(data_dir: Path) -> Path:
     return data_dir
 
 
+# Continuing it in its own tool
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        ({"tool": "claude", "sessionId": "7a-1", "cwd": "/src/my app"}, "cd '/src/my app' && claude --resume 7a-1"),
+        ({"tool": "codex", "sessionId": "0199", "cwd": "/src"}, "cd /src && codex resume 0199"),
+        ({"tool": "opencode", "sessionId": "ses_1"}, "opencode --session ses_1"),
+        ({"tool": "claude", "sessionId": "7a-1", "parent": {"threadId": "p"}}, None),
+        ({"tool": "claude", "sessionId": "--dangerously-skip-permissions"}, None),
+        ({"tool": "claude", "sessionId": "7; rm -rf ~"}, None),
+        ({"tool": "claude"}, None),
+        ({"tool": "nobody-knows", "sessionId": "7"}, None),
+    ],
+)
+def test_a_thread_of_another_tool_says_the_command_that_continues_it_there(
+    talk: Path, origin: dict[str, Any], command: str | None
+) -> None:
+    with serving(talk) as daemon:
+        daemon.dispatch("CreateThread", threadId="from", projectId="web", title="From elsewhere", origin=origin)
+        resume = daemon.result("thread/read", {"threadId": "from"})["resume"]
+        assert (resume is None) == (command is None)
+        assert resume is None or (resume["command"][-1], resume["folder"]) == (origin["sessionId"], origin.get("cwd"))
+    assert json.loads(shown(talk, "from", "--json"))["resume"] == resume
+    for options in ((), ("--markdown",), ("--html",)):
+        text = html.unescape(shown(talk, "from", *options)).replace("\\", "")
+        assert "ontinue it" not in text if command is None else command in text
+
+
 # Choosing the thread
 
 

@@ -1,16 +1,24 @@
 """Worktrees: made at HEAD, compared, applied to the project's folder as a whole or not at all, and removed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from checkouts import Checkout, new_ref, with_git
+from checkouts import Checkout, git, new_ref, with_git
 from treadle.workspace.diffs import compare
 from treadle.workspace.git import GitError
 from treadle.workspace.repositories import Repository, open_repository
 from treadle.workspace.restore import Undoable
 from treadle.workspace.snapshots import list_refs
-from treadle.workspace.worktrees import Worktree, apply_worktree, create_worktree, remove_worktree
+from treadle.workspace.worktrees import (
+    Worktree,
+    apply_worktree,
+    create_worktree,
+    plan_apply,
+    reattach_worktree,
+    remove_worktree,
+)
 
 pytestmark = with_git
 
@@ -133,19 +141,37 @@ async def test_an_ignored_file_of_the_user_is_not_replaced_by_a_new_one(project:
     assert (project.folder / "local").read_text() == "secret\n"
 
 
-async def test_a_worktree_with_changes_is_removed_only_by_force(project: Checkout) -> None:
+async def test_a_worktree_is_removed_with_what_is_in_it_and_may_be_missing(project: Checkout) -> None:
     worktree, _ = await worktree_of(project)
     (worktree.folder / "edited").write_text("edited\n")
-    with pytest.raises(GitError) as refused:
-        await remove_worktree(await project.open(), worktree.top, force=False)
-    assert refused.value.kind == "worktreeNotClean"
-    assert (worktree.folder / "edited").read_text() == "edited\n"
-    await remove_worktree(await project.open(), worktree.top, force=True)
-    assert not worktree.top.exists()
+    project.git("worktree", "lock", str(worktree.top))
+    for _ in range(2):
+        await remove_worktree(await project.open(), worktree.top)
+        assert not worktree.top.exists()
+        assert len(project.git("worktree", "list").splitlines()) == 1
+    lost, _ = await worktree_of(project)
+    shutil.rmtree(lost.top)
+    await remove_worktree(await project.open(), lost.top)
     assert len(project.git("worktree", "list").splitlines()) == 1
-    clean, _ = await worktree_of(project)
-    await remove_worktree(await project.open(), clean.top, force=False)
-    assert not clean.top.exists()
+
+
+async def test_what_only_the_worktree_has_is_told_before_and_nothing_after_it_was_applied(project: Checkout) -> None:
+    worktree, repository = await worktree_of(project)
+
+    async def unapplied() -> list[str]:
+        planned = await plan_apply(await project.open(), repository, worktree.commit)
+        return [name.removeprefix(repository.prefix.decode()) for name in planned.files]
+
+    assert await unapplied() == []
+    (worktree.folder / "deleted").unlink()
+    (worktree.folder / "new").write_text("new\n")
+    files = project.work_tree()
+    assert await unapplied() == ["deleted", "new"]
+    assert project.work_tree() == files
+    assert await applied(project, worktree, repository) is not None
+    assert await unapplied() == []
+    git("init", "--quiet", worktree.folder / "nested")
+    assert await unapplied() == ["nested/"]
 
 
 async def test_a_worktree_runs_no_hook_and_changes_no_branch(project: Checkout, tmp_path: Path) -> None:
@@ -154,7 +180,7 @@ async def test_a_worktree_runs_no_hook_and_changes_no_branch(project: Checkout, 
     hook.chmod(0o700)
     branches = project.git("for-each-ref")
     worktree, _ = await worktree_of(project)
-    await remove_worktree(await project.open(), worktree.top, force=False)
+    await remove_worktree(await project.open(), worktree.top)
     assert project.git("for-each-ref") == branches
     assert not (tmp_path / "ran").exists()
 
@@ -164,6 +190,55 @@ async def test_a_repository_without_a_commit_has_no_worktree(app: Checkout) -> N
         await create_worktree(await app.open(), app.home / "work")
     assert refused.value.kind == "noCommit"
     assert not (app.home / "work").exists()
+
+
+async def test_a_repository_with_submodules_has_no_worktree(app: Checkout, home: Path) -> None:
+    library = Checkout(home / "library", home)
+    library.write("a")
+    library.commit()
+    git("-C", app.top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", library.top, "lib")
+    app.commit()
+    with pytest.raises(GitError, match="submodules") as refused:
+        await create_worktree(await app.open(), app.home / "work")
+    assert refused.value.kind == "hasSubmodules"
+    assert not (app.home / "work").exists()
+
+
+async def test_a_folder_that_the_commit_does_not_have_is_empty_in_the_worktree(home: Path) -> None:
+    part = Checkout(home / "app", home, "part")
+    (part.top / "file").write_text("text\n")
+    part.commit()
+    worktree = await create_worktree(await part.open(), home / "work")
+    assert list(worktree.folder.iterdir()) == []
+
+
+async def test_a_worktree_that_git_has_forgotten_is_one_again_with_all_that_was_changed(project: Checkout) -> None:
+    worktree, repository = await worktree_of(project)
+    (worktree.folder / "edited").write_text("edited\n")
+    worktree.top.rename(project.home / "away")
+    project.git("worktree", "prune")
+    (project.home / "away").rename(worktree.top)
+    await reattach_worktree(await project.open(), worktree.top, worktree.commit)
+    repository = await open_repository(worktree.folder, project.data_dir)
+    assert [file.path for file in (await compare(repository, worktree.commit, None)).files] == [
+        f"{repository.prefix.decode()}edited"
+    ]
+    assert len(project.git("worktree", "list").splitlines()) == 2
+    status = (await repository.git.run("status", "--porcelain")).decode()
+    assert status == f" M {repository.prefix.decode()}edited\n"
+
+
+async def test_the_worktree_of_a_repository_that_was_moved_is_found_by_it_again(project: Checkout, home: Path) -> None:
+    worktree, _ = await worktree_of(project)
+    (worktree.folder / "edited").write_text("edited\n")
+    moved = Checkout.__new__(Checkout)
+    moved.__dict__.update(project.__dict__)
+    moved.top, moved.folder = home / "moved", home / "moved" / project.folder.relative_to(project.top)
+    project.top.rename(moved.top)
+    await reattach_worktree(await moved.open(), worktree.top, worktree.commit)
+    repository = await open_repository(worktree.folder, project.data_dir)
+    assert await applied(moved, worktree, repository) is not None
+    assert (moved.folder / "edited").read_text() == "edited\n"
 
 
 async def test_a_folder_that_is_in_use_is_refused(app: Checkout) -> None:

@@ -120,6 +120,8 @@ CREATE TABLE projection_threads (
   queue_paused      TEXT, -- why, if it is
   queue_runner      TEXT, -- the daemon that received the last prompt, or the command to resume
   auth_required     TEXT, -- JSON: agent, reason, methods
+  worktree          TEXT, -- JSON: path, base
+  removals          INTEGER NOT NULL DEFAULT 0, -- how often a worktree of it was removed
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
@@ -127,9 +129,11 @@ CREATE TABLE projection_threads (
 ) STRICT;
 CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_deleted ON projection_threads (id) WHERE deleted = 1;
 CREATE INDEX idx_threads_project ON projection_threads (project_id, archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_project_updated
   ON projection_threads (project_id, archived_at IS NULL, updated_at) WHERE deleted = 0;
+CREATE INDEX idx_threads_worktree ON projection_threads (id) WHERE worktree ->> '$.path' IS NOT NULL;
 CREATE INDEX idx_threads_origin
   ON projection_threads (origin_tool, origin_session) WHERE deleted = 0 AND origin_session IS NOT NULL;
 
@@ -238,12 +242,17 @@ CREATE TABLE checkpoints (
   skipped     TEXT, -- JSON
   created_at  TEXT NOT NULL,
   restored_at TEXT,
-  restored    INTEGER, -- the event that says so
-  pruned      INTEGER NOT NULL DEFAULT 0,
+  in_project  INTEGER NOT NULL DEFAULT 0,
+  pruned      INTEGER NOT NULL DEFAULT 0, -- the event that says so
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_checkpoints_thread ON checkpoints (thread_id, pruned);
-CREATE INDEX idx_checkpoints_restored ON checkpoints (thread_id, restored) WHERE restored IS NOT NULL;
+
+CREATE TABLE restores (
+  sequence  INTEGER PRIMARY KEY,
+  thread_id TEXT NOT NULL
+) STRICT;
+CREATE INDEX idx_restores_thread ON restores (thread_id);
 
 -- base: the event that last recorded the prompt whole, with its text and content. Rows of prompts that were sent or removed stay,
 -- because an id is never used twice.
@@ -281,6 +290,7 @@ CREATE TABLE projection_sessions (
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
+CREATE INDEX idx_sessions_session ON projection_sessions (session_id);
 CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
 
 -- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.

@@ -1,11 +1,12 @@
 -- projection_threads, by id, with thread_search: every event of a thread except MessageAppended moves its version.
--- Beside the events of the thread it folds those of turns, approvals and prompts, for its status.
+-- Beside the events of the thread and its worktree it folds those of turns, approvals and prompts, for its status.
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadCreated' BEGIN
-  INSERT INTO projection_threads (sequence, id, project_id, title, version, origin, created_at, updated_at)
+  INSERT INTO projection_threads (sequence, id, project_id, title, version, origin, worktree, created_at, updated_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.projectId', NEW.payload ->> '$.title',
-          NEW.sequence, NEW.payload -> '$.origin', NEW.at, NEW.at);
+          NEW.sequence, NEW.payload -> '$.origin',
+          iif(NEW.payload ->> '$.worktree', '{"path":null,"base":null}', NULL), NEW.at, NEW.at);
   INSERT INTO thread_search (rowid, title) VALUES (NEW.sequence, NEW.payload ->> '$.title');
 END;
 
@@ -96,6 +97,19 @@ WHEN NEW.event_type = 'SessionOpened' BEGIN
   UPDATE projection_threads SET auth_required = NULL WHERE id = NEW.thread_id;
 END;
 
+CREATE TRIGGER projection_threads_worktree INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'WorktreeCreated' BEGIN
+  UPDATE projection_threads
+  SET worktree = json_object('path', NEW.payload ->> '$.path', 'base', NEW.payload ->> '$.base')
+  WHERE id = NEW.thread_id;
+END;
+
+CREATE TRIGGER projection_threads_no_worktree INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'WorktreeRemoved' BEGIN
+  UPDATE projection_threads SET worktree = json_set(worktree, '$.path', NULL), removals = removals + 1
+  WHERE id = NEW.thread_id;
+END;
+
 CREATE VIEW thread_entities AS
   SELECT sequence, id, project_id, version, updated_at, archived_at, origin, origin_tool, origin_session, json_object(
     'sequence', sequence, 'id', id, 'projectId', project_id, 'title', title,
@@ -105,6 +119,7 @@ CREATE VIEW thread_entities AS
       WHEN queue_paused IS NOT NULL THEN 'paused' ELSE 'queued' END,
     'agent', json(agent), 'queued', queued, 'queuePaused', queue_paused, 'authRequired', json(auth_required),
     'usage', (SELECT json(spent) FROM turn_spent WHERE thread_id = projection_threads.id AND turn_id = ''), 'origin', json(origin),
+    'worktree', json(worktree),
     'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
   FROM projection_threads WHERE deleted = 0;

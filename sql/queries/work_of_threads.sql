@@ -1,6 +1,6 @@
 -- What there is to do for the agents of the threads with these ids, one JSON each; also of deleted threads.
 SELECT t.id, json_object(
-  'threadId', t.id, 'projectId', t.project_id, 'path', p.path, 'title', t.title, 'agent', iif(t.deleted, NULL, json(t.agent)),
+  'threadId', t.id, 'projectId', t.project_id, 'path', coalesce(t.worktree ->> '$.path', p.path), 'project', p.path, 'title', t.title, 'agent', iif(t.deleted, NULL, json(t.agent)),
   'archived', t.archived_at IS NOT NULL, 'deleted', t.deleted,
   'queue', (
     SELECT json_group_array(json_object('id', q.id, 'when', q.sent, 'runner', q.runner, 'position', q.position)) FROM (
@@ -29,11 +29,14 @@ SELECT t.id, json_object(
     SELECT json_group_array(json_object(
       'written', json(coalesce(r.payload -> '$.written', '[]')), 'removed', json(coalesce(r.payload -> '$.removed', '[]'))
     ))
-    FROM checkpoints AS c INDEXED BY idx_checkpoints_restored CROSS JOIN events AS r ON r.sequence = c.restored
+    FROM restores AS c CROSS JOIN events AS r ON r.sequence = c.sequence
     WHERE c.thread_id = t.id
-      AND c.restored > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
+      AND c.sequence > coalesce((SELECT max(v.sequence) FROM projection_turns AS v WHERE v.thread_id = t.id), 0)
+      AND NOT EXISTS (
+        SELECT 1 FROM checkpoints AS k WHERE k.thread_id = t.id AND k.id = r.payload ->> '$.id' AND k.in_project
+      )
   ),
-  'forkOf', json(t.origin -> '$.forkOf'),
+  'worktree', json(t.worktree), 'removals', t.removals, 'origin', json(t.origin),
   'approvals', (
     SELECT json_group_array(a.id) FROM projection_approvals AS a INDEXED BY idx_approvals_pending
     WHERE a.thread_id = t.id AND a.status = 'pending'

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, and no more")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="ROW", help="; ".join(names))
     parser.add_argument("--peers", type=Path, default=WORK / "peers", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--import-mb", type=float, metavar="MB", help="size of the history of the import rows")
     parser.add_argument("--here", action="store_true", help="measure the treadle of this Python, not the wheel")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="on a real disk; default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the page anew from the last whole run, and end")
@@ -59,7 +61,10 @@ def main() -> int:
 
     work = options.work / f"run-{os.getpid()}"
     work.mkdir(parents=True)
-    bench = Bench(QUICK if options.quick else Sizes(), options.peers, work)
+    sizes = QUICK if options.quick else Sizes()
+    if options.import_mb:
+        sizes = replace(sizes, imported=options.import_mb)
+    bench = Bench(sizes, options.peers, work)
     rows = [row for row in ROWS if row.name in options.only]
     found: dict[str, Figure | Absent] = {}
     began = time.monotonic()

@@ -1,5 +1,6 @@
 """What all measurements use: sizes, clocks, pipes, and the figures that result from pairs of values."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -52,8 +53,12 @@ class Sizes:
     fan_out: int = 400
     chunks: int = 300
     first_chunks: int = 20
+    files: int = 3_000
+    many_files: int = 100_000
+    checkpoints: int = 20
     subscriptions: int = 50
     idle_seconds: float = 18.0
+    imported: float = 100  # MB
 
 
 QUICK = Sizes(
@@ -78,8 +83,12 @@ QUICK = Sizes(
     fan_out=5,
     chunks=5,
     first_chunks=2,
+    files=30,
+    many_files=100,
+    checkpoints=2,
     subscriptions=5,
     idle_seconds=0.5,
+    imported=0.5,
 )
 
 
@@ -310,7 +319,8 @@ def cpu_seconds(process: int) -> float:
     """The CPU time of all threads of a process, to the nanosecond. The clock ticks of `stat` are too coarse."""
     total = 0
     for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
-        total += int(path.read_text().split()[0])
+        with contextlib.suppress(OSError):  # the thread has just ended
+            total += int(path.read_text().split()[0])
     return total / 1e9
 
 

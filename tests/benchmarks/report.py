@@ -18,6 +18,8 @@ PLOT = ROOT / "docs" / "benchmarks.svg"
 LAST = WORK / "last.json"
 MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- /measured -->)", re.DOTALL)
 
+ADDED = Absent("not measured: the row is newer than the run")
+
 Found = Mapping[str, Figure | Absent]
 
 
@@ -54,7 +56,7 @@ def tables(rows: tuple[Row, ...], found: Found) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        figure = found[row.name]
+        figure = found.get(row.name, ADDED)
         measured = ("–", "–") if isinstance(figure, Absent) else (number(figure.median), spread(figure))
         outcome = figure.why if isinstance(figure, Absent) else verdict(row, figure)
         if outcome == "FALLS SHORT":
@@ -64,7 +66,7 @@ def tables(rows: tuple[Row, ...], found: Found) -> str:
         lines.append(f"| {' | '.join(cells)} | {bound(row, row.reach)} | {bound(row, row.aim)} | {outcome} |")
     lines += ["", "What these came from, medians:", ""]
     for row in rows:
-        figure = found[row.name]
+        figure = found.get(row.name, ADDED)
         if isinstance(figure, Figure):
             lines.append(f"- {row.name}: {figure.beside}")
     return "\n".join(lines) + "\n"
@@ -90,7 +92,7 @@ def write(rows: tuple[Row, ...], page: Path = PAGE) -> None:
     found: dict[str, Figure | Absent] = {
         name: Absent(**fields) if "why" in fields else Figure(**fields) for name, fields in last["rows"].items()
     }
-    medians = [(row, figure.median) for row in rows if isinstance(figure := found[row.name], Figure)]
+    medians = [(row, figure.median) for row in rows if isinstance(figure := found.get(row.name), Figure)]
     PLOT.write_text(plot.svg(medians), encoding="utf-8")
     image = f"![Each figure beside what it must reach]({PLOT.name})"
     head = f"{image}\n\nMeasured on {last['date']}: {machine()}.\nMedians of {last['rounds']} pairs, taken in turn.\n\n"

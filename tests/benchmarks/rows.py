@@ -3,7 +3,9 @@
 from typing import Final
 
 from benchmarks import rows_agents as agents
+from benchmarks import rows_checkpoints as checkpoints
 from benchmarks import rows_commands as commands
+from benchmarks import rows_import as imports
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
 from benchmarks import rows_reads as reads
@@ -35,20 +37,34 @@ ROWS: Final = (
         reads.rebuild),
     Row("streaming", "CPU of the last 1,000 of 50,000 deltas to one message ÷ of the first 1,000", "≤", 1.1, 1.0,
         commands.streaming),
+    Row("redaction", "CPU of redacting a delta of 100 characters before it is decided", "≤", 10, 5, commands.redaction,
+        "µs"),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
     Row("agent: chunk", "an agent's chunk, from its write to the notification, p50 − the same through a bare relay",
-        "≤", 50, 10, agents.chunks, "ms"),
+        "≤", 10, 5, agents.chunks, "ms"),
     Row("agent: no linger", "the same with `--linger-ms 0`", "≤", 10, 3, agents.chunks, "ms"),
     Row("agent: CPU", "CPU of the daemon for each chunk, with `--linger-ms 0`", "≤", 2_000, 1_000, agents.chunks, "µs"),
     Row("agent: first chunk", "a prompt to the first chunk of a ready agent, p50", "≤", 50, 20, agents.chunks, "ms"),
     Row("agent: 8 at once", "CPU of the daemon while 8 agents stream 100 chunks a second each", "≤", 60, 40,
         agents.eight_agents, "%"),
+    Row("checkpoint: small", "a snapshot of a clean tree of 3,000 files ÷ `git status` of it", "≤", 1.5, 1.5,
+        checkpoints.small),
+    Row("checkpoint: large", "the same with 100,000 files", "≤", 1.5, 1.5, checkpoints.large),
+    Row("checkpoint: prompt", "a prompt to the first chunk of a ready agent, 3,000 files, p50 − without checkpoints",
+        "≤", 200, 100, checkpoints.prompt, "ms"),
+    Row("checkpoint: disk", "bytes in `.git`: a checkpoint after one of 3,000 files was changed ÷ a commit of the same",
+        "≤", 1.5, 1.25, checkpoints.disk),
     Row("memory, idle", "resident ÷ resident with the imports alone", "≤", 1.2, 1.1, processes.memory),
     Row("memory, after events", "resident after 1,000,000 events ÷ before", "≤", 1.3, 1.1, processes.memory),
     Row("disk: deltas", "bytes of log, tables and indexes ÷ bytes of text: 10,000 deltas of 20 bytes at 100/s", "≤",
         2.5, 2.5, processes.idle_and_disk),
     Row("disk: tool results", "the same, 3,000 results of 2.4 kB, each told as pending, running and completed", "≤",
         2.2, 2.2, commands.tool_results),
+    Row("import", "MB of sessions of Claude Code imported for each second of CPU", "≥", 8, 20, imports.imports, "MB/s"),
+    Row("import: memory", "the most memory that the import had resident", "≤", 150, 80, imports.imports, "MiB"),
+    Row("import: disk", "bytes of log, tables and indexes ÷ bytes of text", "≤", 2.2, 2.0, imports.imports),
+    Row("import: again", "seconds of a second import, which adds nothing", "≤", 2, 0.5, imports.imports, "s"),
+    Row("import: beside", "dispatch p50 of a daemon during the import", "≤", 10, 3, imports.imports, "ms"),
     Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
 )  # fmt: skip

@@ -11,6 +11,9 @@ from benchmarks import floors
 from benchmarks.harness import Absent, Bench, Figure, Pipe, cpu_seconds, dispatch, ms, p50, serve
 from benchmarks.history import Scribe
 from benchmarks.worker import TEXT
+from treadle.core.redacting import Redacting
+from treadle.domain import commands as c
+from treadle.domain.state import State
 
 ADD = {"threadId": "thread", "turnId": "turn", "role": "assistant", "text": TEXT}
 
@@ -62,6 +65,20 @@ def one_at_a_time(bench: Bench) -> Mapping[str, Figure | Absent]:
             differences.append((dispatched - commit) * 1000)
     beside = f"dispatch {ms(p50(ours))}; bare commit {ms(p50(commits))}, loop {ms(p50(echoes))}"
     return {"one at a time": Figure(differences, beside)}
+
+
+def redaction(bench: Bench) -> Mapping[str, Figure | Absent]:
+    """What it adds to a delta without a secret, in this process."""
+    text = "and then the function returns a value of this type, with a bit more text that follows after it all. "
+    taken, delta = [], c.AppendMessage(thread_id="thread", id="message", text=text)
+    for _ in bench.rounds():
+        redacting = Redacting(State(), {})
+        before = time.process_time()
+        for _ in range(bench.sizes.deltas):
+            redacting.command(delta)
+            redacting.accept()
+        taken.append((time.process_time() - before) / bench.sizes.deltas * 1e6)
+    return {"redaction": Figure(taken, f"{len(text)} characters, {bench.sizes.deltas:,} times")}
 
 
 def streaming(bench: Bench) -> Mapping[str, Figure | Absent]:

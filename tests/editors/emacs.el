@@ -14,6 +14,8 @@
 (defun step (name argument)
   (pcase name
     ((or "pick" "agent" "approve") (funcall (intern (concat "treadle-" name)))) ; completing-read takes the next line
+    ("diff" (treadle-diff))
+    ("undo" (cl-letf (((symbol-function 'message) (lambda (&rest said) (say :message (apply #'format said))))) (treadle-undo)))
     ("new" (treadle-new argument))
     ("send" (treadle-send argument))
     ("steer" (treadle-steer argument))

@@ -29,6 +29,12 @@ end
 
 steps.pick, steps.agent, steps.approve = choose('TreadleThreads'), choose('TreadleAgent'), choose('TreadleApprove')
 
+function steps.name_agent(name) vim.cmd('TreadleAgent ' .. name) end
+
+steps.undo = choose('TreadleUndo')
+
+function steps.diff() vim.cmd('TreadleDiff') end
+
 function steps.new(title) vim.cmd('TreadleNew ' .. title) end
 
 function steps.send(prompt) vim.cmd('TreadleSend ' .. prompt) end

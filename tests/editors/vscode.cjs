@@ -16,17 +16,19 @@ const commands = new Map();
 const nothing = { dispose() {} };
 let provider;
 let shown; // the URI of the document in the active editor
+let beside = ""; // another document, that is shown beside it
 let text = "";
 let chosen; // what the user types or chooses next
 let looked = () => {};
 
 function refresh() {
-  text = shown ? provider.provideTextDocumentContent(shown) : "";
+  text = (shown ? provider.provideTextDocumentContent(shown) : "") + beside;
   looked();
 }
 
 const editor = {
   EventEmitter: Emitter,
+  ViewColumn: { Beside: -2 },
   Uri: { from: (parts) => parts },
   commands: { registerCommand: (name, run) => (commands.set(name, run), nothing) },
   window: {
@@ -35,16 +37,21 @@ const editor = {
     },
     showQuickPick: async (items) => items.find(({ label, description }) => [label, `${label} [${description}]`].includes(chosen)),
     showInputBox: async () => chosen,
-    showTextDocument: async ({ uri }) => ((shown = uri), refresh()),
+    showTextDocument: async ({ uri, content }) => {
+      if (content === undefined) return (shown = uri), refresh();
+      beside = `\n${content}`;
+      refresh();
+    },
     showErrorMessage: async (message) => say({ message }),
-    showWarningMessage: async (message) => say({ message }),
+    showWarningMessage: async (message, _options, ...items) => (say({ message }), items.find((item) => item === chosen)),
+    showInformationMessage: async (message) => void say({ message }),
   },
   workspace: {
     getConfiguration: () => ({ get: () => JSON.parse(process.env.TREADLE_COMMAND) }),
     get workspaceFolders() {
       return [{ uri: { fsPath: process.cwd() } }];
     },
-    openTextDocument: async (uri) => ({ uri }),
+    openTextDocument: async (given) => ("content" in given ? given : { uri: given }),
     onDidCloseTextDocument: () => nothing,
     registerTextDocumentContentProvider(_scheme, given) {
       provider = given;

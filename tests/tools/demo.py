@@ -5,7 +5,8 @@ approval. Then SIGKILL ends the first daemon while the agent works on the second
 process of the agent left, resume the agent's session, and send the third prompt once the queue is resumed. The exit
 status is 0 only if all of it held.
 
-The agent is tests/tools/scripted_agent, which needs no model. TREADLE_DEMO_AGENT=NAME runs a configured one instead.
+The agent is tests/tools/scripted_agent, which needs no model. TREADLE_DEMO_AGENT=NAME runs one of your agents.json
+instead. What such an agent cannot do is said and not asked for: some continue no session, or ask for no permission.
 """
 
 import asyncio
@@ -17,7 +18,14 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from platformdirs import user_config_path
+
+from treadle.agents.check import check_agent
+from treadle.agents.config import read_agents
+from treadle.agents.session import ways_of
+from treadle.cli.options import users_folder
 from treadle.client import AppendChange, Change, Client, Disconnected, Following, ThreadSnapshot, Upsert, connect
 from treadle.domain.agent_commands import AssignAgent, QueuePrompt, ResumeQueue
 from treadle.domain.commands import CreateThread, ResolveApproval
@@ -32,7 +40,8 @@ ASKED = (
     "Count from 1 to 300 in words.",
     "Say in one sentence what you have done.",
 )
-PATIENCE = 20.0  # seconds until a step has failed
+PATIENCE = 20.0  # seconds until a step of the scripted agent has failed
+PATIENCE_WITH_A_MODEL = 180.0
 ENOUGH = 5  # pieces of text of the second turn, before the kill
 THREAD = "demo"
 COLOUR = sys.stdout.isatty()
@@ -40,6 +49,21 @@ COLOUR = sys.stdout.isatty()
 
 def paint(code: str, text: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if COLOUR else text
+
+
+class NotPossible(Exception):
+    """The demo cannot be run with this agent. The text says why."""
+
+
+class DemoAgent(NamedTuple):
+    """The agent of the demo. patience: seconds for a step. is_real: it may ask for no permission. resumes: whether it
+    continues a session in another process."""
+
+    name: str
+    prompts: tuple[str, ...]
+    patience: float = PATIENCE
+    is_real: bool = False
+    resumes: bool = True
 
 
 class Window:
@@ -81,6 +105,9 @@ class Window:
         return reason
 
     async def _change(self) -> None:
+        thread = self.following.replica.all(Thread).get(THREAD)
+        if thread is not None and thread.auth_required is not None:
+            raise NotPossible(thread.queue_paused or thread.auth_required.reason)
         self._more.clear()
         await self._more.wait()
 
@@ -168,53 +195,66 @@ async def verify(data_dir: Path) -> tuple[int | None, str]:
     return process.returncode, output.decode().strip()
 
 
-def configured(folder: Path) -> tuple[str, list[str]]:
-    """The name of the agent, and the prompts for it."""
-    name = os.environ.get("TREADLE_DEMO_AGENT", "")
-    if name:
-        return name, list(ASKED)
-    sessions = {"SCRIPTED_SESSIONS": str(folder / "sessions")}
+def scripted_agent(data_dir: Path) -> DemoAgent:
+    """Configure the scripted agent in the data directory."""
+    sessions = {"SCRIPTED_SESSIONS": str(data_dir.parent / "sessions")}
     agent = {"command": sys.executable, "args": [str(SCRIPTED)], "env": sessions}
-    (folder / "data").mkdir()
-    (folder / "data" / "agents.json").write_text(json.dumps({"agents": {"scripted": agent}}))
+    data_dir.mkdir()
+    (data_dir / "agents.json").write_text(json.dumps({"agents": {"scripted": agent}}))
     texts = ("Add a retry helper", "Now the long one", "And a last word")
-    return "scripted", [f"{text} {words}" for text, words in zip(texts, TOLD, strict=True)]
+    return DemoAgent("scripted", tuple(f"{text} {words}" for text, words in zip(texts, TOLD, strict=True)))
+
+
+async def real_agent(name: str) -> DemoAgent:
+    """An agent that the user has configured, and what it can do. Raises NotPossible."""
+    file = users_folder(user_config_path) / "agents.json"
+    configs = {agent.name: agent.config for agent in read_agents(file)}
+    if name not in configs:
+        raise NotPossible(f"it is not in {file}: `treadle agents add {name}`")
+    checked = await check_agent(configs[name], PATIENCE)
+    if checked.agent is None:
+        raise NotPossible(f"{checked.error}")
+    resumes = ways_of(checked.agent, had_session=True, is_fork=False) != ("new",)
+    if not resumes:
+        print(f"not possible with {name}: it continues no session, so it begins a new one after the kill")
+    return DemoAgent(name, ASKED, PATIENCE_WITH_A_MODEL, is_real=True, resumes=resumes)
 
 
 async def demo(folder: Path) -> bool:
     began = time.monotonic()
     data_dir = folder / "data"
-    agent, prompts = configured(folder)
+    name = os.environ.get("TREADLE_DEMO_AGENT", "")
+    agent = await real_agent(name) if name else scripted_agent(data_dir)
     async with connect(data_dir) as second:
         async with connect(data_dir) as first:
             project = (await first.project_open(path=str(folder))).project
             await first.dispatch(CreateThread(thread_id=THREAD, project_id=project.id, title="The demo"))
-            await first.dispatch(AssignAgent(thread_id=THREAD, agent=agent))
+            await first.dispatch(AssignAgent(thread_id=THREAD, agent=agent.name))
             window = Window(second)
             watching = asyncio.create_task(window.follow())
-            for text in prompts:
+            for text in agent.prompts:
                 await first.dispatch(QueuePrompt(thread_id=THREAD, text=text))
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(agent.patience):
                 await window.turns("completed", "running", pieces=ENOUGH)
             before, agents = await everything(second), (await first.daemon_status()).agents
             first.process.send_signal(signal.SIGKILL)
             await first.process.wait()
             window.line(paint("1;31", "✗ SIGKILL: the daemon that ran the agent is dead"))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(agent.patience):
             await window.turns("completed", "interrupted")
             window.line(paint("2", f"── the queue is paused: {await window.paused()}"))
 
         async with connect(data_dir) as third:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(agent.patience):
                 while left := remains(data_dir, [one.pid for one in agents if one.pid is not None]):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)  # nobody tells of the end of another process's child
             window.line(paint("1;32", "✓ a new daemon: no process of the agent is left. The queue is resumed"))
             await third.dispatch(ResumeQueue(thread_id=THREAD))
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(agent.patience):
                 turns = await window.turns("completed", "interrupted", "completed")
             [session] = (await third.session_list(thread_id=THREAD, limit=1)).items
             fresh, total = await third.thread_read(thread_id=THREAD), await everything(third)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(agent.patience):
                 await window.reach(max(total))
             status = await third.end()
         watching.cancel()
@@ -229,11 +269,15 @@ async def demo(folder: Path) -> bool:
     seconds = time.monotonic() - began
     rows = [
         ("turns", ", ".join(turn.status for turn in turns), True),
-        ("approvals answered by the other window", f"{len(window.answered)}", bool(window.answered)),
+        (
+            "approvals answered by the other window",
+            f"{len(window.answered)}" if window.answered else f"none: {agent.name} asked for no permission",
+            bool(window.answered) or agent.is_real,
+        ),
         ("agents that ran when the daemon was killed", f"{len(agents)}", len(agents) == 1),
         ("of these left afterwards", f"{len(left)}", not left),
         ("events before the kill, lost", f"{len(before)}, {len(lost)}", not lost),
-        ("how the session was opened again", session.how, session.how != "new"),
+        ("how the session was opened again", session.how, session.how != "new" or not agent.resumes),
         ("prompts left in the queue", f"{len(fresh.prompts)}", not fresh.prompts),
         ("the window shows what a fresh read gives", "yes" if same else "NO", same),
         ("verify", verdict, verified == 0),
@@ -254,8 +298,10 @@ def main() -> int:
         try:
             return 0 if asyncio.run(demo(Path(folder))) else 1
         except TimeoutError:
-            print(paint("1;31", f"\nNOT all of it held: a step took more than {PATIENCE:g} s"))
-            return 1
+            print(paint("1;31", "\nNOT all of it held: a step took too long"))
+        except NotPossible as error:
+            print(paint("1;31", f"the demo is not possible with {os.environ['TREADLE_DEMO_AGENT']}: {error}"))
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`make soak`: tests the promises of docs/reliability.md for a given time; prints what was tried and what was lost.
 
-Each part gets a share of the minutes, except the kills of agents, which are counted. The exit status is 0 only if
-nothing was lost.
+Each part gets a share of the minutes, except the kills of agents and of imports, which are counted. The exit status is
+0 only if nothing was lost.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import storms
 from agent_kills import AgentKills
 from benchmarks.history import fill, history
 from crash_driver import Driver, Report
+from import_kills import kill_imports
 from power import Disk, Variant, lost_in, requests, traced_run
 
 Row = tuple[str, str, int]
@@ -65,6 +66,16 @@ async def kills_over(past: Path | None, name: str, folder: Path, until: float, s
         f"{time.monotonic() - began:.0f} s",
         len(total.problems),
     )
+
+
+async def import_kills(folder: Path, kills: int, seed: int) -> list[Row]:
+    """Kill imports of histories, and compare the log with that of an undisturbed import."""
+    began = time.monotonic()
+    (folder / "imports").mkdir()
+    report = await asyncio.to_thread(kill_imports, folder / "imports", kills, seed)
+    for problem in report.problems[:20]:
+        print(f"LOST: {problem}", file=sys.stderr)
+    return [("kills of imports", f"{report}; {time.monotonic() - began:.0f} s", len(report.problems))]
 
 
 async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
@@ -167,12 +178,13 @@ FLOOD = 1_000_000
 FULL_STORM = 120.0  # seconds of a storm at full size
 
 
-async def soak(minutes: float, kills_of_agents: int, seed: int) -> int:
+async def soak(minutes: float, kills_of_agents: int, kills_of_imports: int, seed: int) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="treadle-soak-") as folder:
         for share, part in PARTS:
             rows += await part(Path(folder), time.monotonic() + minutes * 60 * share, seed)
         rows += await agent_kills(Path(folder), kills_of_agents, seed)
+        rows += await import_kills(Path(folder), kills_of_imports, seed)
     print(f"soak of {datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes, seed {seed}\n")
     print("| tried | how often, and what came of it | lost |")
     print("| --- | --- | --- |")
@@ -185,9 +197,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--agent-kills", type=int, default=100)
+    parser.add_argument("--import-kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    return asyncio.run(soak(options.minutes, options.agent_kills, options.seed))
+    return asyncio.run(soak(options.minutes, options.agent_kills, options.import_kills, options.seed))
 
 
 if __name__ == "__main__":

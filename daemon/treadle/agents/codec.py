@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle.contract.framing import Framing, frame
-from treadle.contract.json_text import is_utf8
+from treadle.contract.json_text import is_utf8, storable
 
 EXCERPT = 80
 """Characters of an invalid line that are shown."""
@@ -16,7 +16,8 @@ EXCERPT = 80
 class AgentMessage(Struct, frozen=True, gc=False):
     """A request (method and id), a notification (method), or an answer (id, and result or error).
 
-    Members other than the method are JSON text, exactly as the agent wrote it, and empty if absent.
+    Members other than the method are JSON text, exactly as the agent wrote it, and empty if absent. Only half of a
+    surrogate pair, which is not a character, is replaced by U+FFFD.
     """
 
     method: str = ""
@@ -41,7 +42,7 @@ def decode_line(line: bytes) -> AgentMessage:
     try:
         if not is_utf8(line):
             raise NotAMessage("a line is not UTF-8", line)
-        message = _DECODER.decode(line)
+        message = _decoded(line)
     except msgspec.ValidationError:
         is_batch = line.lstrip().startswith(b"[")
         raise NotAMessage("a line is a JSON array" if is_batch else "a line is not a message", line) from None
@@ -50,6 +51,15 @@ def decode_line(line: bytes) -> AgentMessage:
     if not (message.method or message.result or message.error):
         raise NotAMessage("a line is not a message", line)
     return message
+
+
+def _decoded(line: bytes) -> AgentMessage:
+    try:
+        return _DECODER.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _DECODER.decode(storable(line))
 
 
 def encode_request(id: int, method: str, params: object) -> bytes:

@@ -82,10 +82,15 @@ class Budget(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class RunnerConfig(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """How agents are run.
 
-    idle_minutes: after which an agent without work is ended. cancel_seconds: in which a cancelled turn has to end, else
-    the agent is ended. max_processes: agents at the same time.
+    idle_minutes: after which an agent without work is ended. start_seconds, open_seconds: for which an agent may be
+    silent before it answers `initialize`, and before it has opened a session (it waits for MCP servers). steer_seconds:
+    in which it has to answer whether it takes a prompt into its turn. cancel_seconds: in which a cancelled turn has to
+    end, else the agent is ended. max_processes: agents at the same time.
     """
 
+    start_seconds: Annotated[float, Meta(gt=0)] = 60
+    open_seconds: Annotated[float, Meta(gt=0)] = 120
+    steer_seconds: Annotated[float, Meta(gt=0)] = 15
     idle_minutes: Annotated[float, Meta(gt=0)] = 10
     cancel_seconds: Annotated[float, Meta(gt=0)] = 15
     max_processes: Count = 8
@@ -223,10 +228,14 @@ def _invalid(file: Path, text: bytes, path: JsonPath, message: str) -> BadConfig
     elif place.endswith("[...]") and (got := _GOT.search(reason)):  # of an object's members; msgspec names none
         members = reduce(getitem, path, msgspec.json.decode(text))
         path += next(((name,) for name, value in members.items() if _KINDS[type(value)] == got[1]), ())
-    lines = dict(_lines(text))
+    try:
+        lines = dict(_lines(text))
+    except RecursionError:  # it is nested too deeply for us, not for msgspec
+        lines = {(): 1}
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     member = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return BadConfig(f"{file}, line {lines[known]}: {member or 'the file'}: {reason}")
+    shown = "".join(one if one.isprintable() else "\ufffd" for one in member)  # it is printed in a terminal
+    return BadConfig(f"{file}, line {lines[known]}: {shown or 'the file'}: {reason}")
 
 
 def _lines(text: bytes) -> Lines:

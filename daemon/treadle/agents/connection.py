@@ -56,7 +56,7 @@ class AgentConnection:
 
     write: sends bytes to it. received: is called with each of its requests and notifications, in the order in which it
     wrote them. Each request must be answered. ended: is called once nothing more comes from it, with the reason.
-    problems: what the agent wrote that is not a message.
+    told: is called with each line that is not a message. problems: the last of them, and what is wrong with them.
     """
 
     def __init__(
@@ -64,9 +64,10 @@ class AgentConnection:
         write: Callable[[bytes], None],
         received: Callable[["AgentConnection", AgentMessage], None],
         ended: Callable[[str], None] = lambda reason: None,
+        told: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
-        self._write, self._received, self._ended = write, received, ended
+        self._write, self._received, self._ended, self._told = write, received, ended, told
         self._decoder = FrameDecoder(MAX_LINE_BYTES, Framing.LINES)
         self._ids = itertools.count(1)
         # Only answers are looked up here: the agent numbers its own requests, and may use the same ids.
@@ -197,6 +198,7 @@ class AgentConnection:
             message = decode_line(line)
         except NotAMessage as problem:
             self.problems.append(str(problem))
+            self._told(line.decode(errors="replace"))
             return
         self._heard = self._now()
         if message.method:

@@ -33,8 +33,8 @@ _ASK = '/bin/sh -c \'printf %s "$PATH" >"$TREADLE_PATH_FILE"\''
 _one_at_a_time = threading.Lock()
 
 
-async def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, str]:
-    """The environment of an agent: that of treadle, the configured variables, and the mark.
+async def environment_for(variables: Mapping[str, str], mark: str | None = None) -> dict[str, str]:
+    """The environment of an agent: that of treadle, the configured variables, and the mark, if there is one.
 
     Variables of git are left out: in a hook they name the hook's repository, and the author of its commit.
     """
@@ -42,8 +42,8 @@ async def environment_for(variables: Mapping[str, str], mark: str) -> dict[str, 
     path = kept.get("PATH", "")
     if "PATH" not in variables and OF_THE_SYSTEM.issuperset(path.split(os.pathsep)):
         kept["PATH"] = await asyncio.to_thread(path_of_shell, path)
-    outer = os.environ.get(VARIABLE)
-    return {**kept, **variables, VARIABLE: f"{outer}:{mark}" if outer else mark}
+    marks = ":".join(filter(None, (os.environ.get(VARIABLE), mark)))
+    return {**kept, **variables, **({VARIABLE: marks} if marks else {})}
 
 
 def path_of_shell(path: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from treadle.agents.activities import UPDATES, Activities, Ids
+from treadle.agents.approvals import AskedApprovals
 from treadle.agents.shapes import (
     Agent,
     Json,
@@ -21,17 +22,14 @@ from treadle.agents.shapes import (
     as_text,
     error_kind,
     first_line,
-    is_block,
     kind_of,
-    members_of,
-    option_id,
     sentence,
-    text_of,
     texts_of,
     update_of,
 )
+from treadle.agents.texts import SPEAKERS, TEXTS, SpokenTexts
 from treadle.domain import commands as c
-from treadle.domain.ids import ActivityStatus, Role
+from treadle.domain.ids import ActivityStatus
 
 Commands = Iterator[c.Command]
 Handler = Callable[["AgentSession", Json, Json | None], Commands]
@@ -41,21 +39,10 @@ NO_END = "no end in the recording"
 OUTSIDE = "outside"
 """The first word of the id of a turn that the recording does not bracket: what was said before or after a prompt."""
 
+STATE = "state_update"
+"""In version 2, an agent says by this that a turn runs, or has ended."""
 REQUEST_CANCELLED = -32800
-ELICITATION_OPTIONS = [
-    c.ApprovalOption(id="accept", name="Accept", kind="allow_once"),
-    c.ApprovalOption(id="decline", name="Decline", kind="reject_once"),
-]
 _OUTSIDE_ANSWER: Json = {"result": {"stopReason": "outside_turn"}}
-_SPEAKERS = {
-    "user_message_chunk": "user",
-    "user_message": "user",
-    "agent_message_chunk": "assistant",
-    "agent_message": "assistant",
-    "agent_thought_chunk": "thought",
-    "agent_thought": "thought",
-}
-_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
 class PromptMessage(Struct, eq=False):
@@ -64,14 +51,6 @@ class PromptMessage(Struct, eq=False):
     content: list[Any]
     source: Any
     answer: Json | None = None
-
-
-class _OpenText(Struct):
-    """A message or thought that still receives chunks. source: what all its chunks share. id: of the message."""
-
-    source: tuple[str, Any]
-    id: str = ""
-    text: str = ""
 
 
 class AgentSession:
@@ -88,12 +67,8 @@ class AgentSession:
         self._prompts: list[PromptMessage] = []
         self._cancelled: str | None = None
         self._kept: list[tuple[Handler, Json, Json | None]] = []
-        self._echo: list[Any] = []
-        self._message: _OpenText | None = None
-        self._thought: _OpenText | None = None
         self._ids = ids or Ids()
-        self._activities = Activities(agent, self._thread_id, self._ids)
-        self._approvals: dict[str, tuple[str, list[str]]] = {}
+        self._forget()
 
     @property
     def waiting(self) -> int:
@@ -103,9 +78,9 @@ class AgentSession:
     def prompt(self, prompt: PromptMessage) -> Commands:
         """Start a turn. During a turn, queue the prompt (version 1) or add it to the turn (version 2)."""
         if self._agent.version > 1 and self._turn:
-            yield from self._end_message()
-            yield self._add_message("user", None, prompt.content, prompt.source)
-            self._echo += prompt.content
+            yield from self._texts.end_message()
+            yield self._texts.add_message("user", None, prompt.content, prompt.source)
+            self._texts.echo += prompt.content
             return
         self._prompts.append(prompt)
         if len(self._prompts) == 1:
@@ -133,7 +108,7 @@ class AgentSession:
         """Map a message within the running turn, or keep it for the next turn."""
         if self._turn:
             yield from handler(self, message, answer)
-        elif self._agent.version > 1 and kind_of(update_of(message)) == "state_update":
+        elif self._agent.version > 1 and kind_of(update_of(message)) == STATE:
             if update_of(message).get("state") == "running":  # the agent starts to work by itself
                 yield from self._begin([], message, "turn")
         elif answer is None or handler is AgentSession.request or any(kept is message for _, kept, _ in self._kept):
@@ -150,11 +125,11 @@ class AgentSession:
                 yield from self._begin_next()
         if self._turn:
             yield from self._end_turn(answer)
-        self._activities = Activities(self._agent, self._thread_id, self._ids)
+        self._forget()
 
-    def end(self) -> Commands:
+    def end(self, reason: str = NO_END) -> Commands:
         """The recording is over: end running turns and give the remaining messages a turn of their own."""
-        yield from self.cut_off(NO_END)
+        yield from self.cut_off(reason)
         yield from self._replay()
         if self._kept:
             yield from self._begin([], self._kept[0][1], OUTSIDE)
@@ -167,15 +142,10 @@ class AgentSession:
         """Whether a turn runs."""
         return bool(self._turn)
 
-    def call_of(self, approval: c.RequestApproval) -> Json:
-        """The tool call that an approval is about: what its request says, over what was announced before."""
-        detail = as_object(approval.detail)
-        told = self._activities.get("tool_call", as_text(detail.get("toolCallId"), ""))
-        return {**told.detail, **detail} if told else detail
-
-    def request_of(self, approval_id: str) -> str:
-        """The id of the request that an approval of this turn answers, as Python shows it."""
-        return next((key for key, (id, _) in self._approvals.items() if id == approval_id), "")
+    @property
+    def approvals(self) -> AskedApprovals:
+        """The approvals of the running turn."""
+        return self._approvals
 
     def begin(self, prompt: PromptMessage, prompt_id: str | None = None) -> Commands:
         """Start a turn: the first command. What was told before it belongs to it."""
@@ -183,8 +153,8 @@ class AgentSession:
 
     def steer(self, prompt: PromptMessage, prompt_id: str) -> c.Command:
         """The agent has taken a prompt into the running turn."""
-        self._echo += prompt.content
-        return self._add_message("user", None, prompt.content, prompt.source, prompt_id)
+        self._texts.echo += prompt.content
+        return self._texts.add_message("user", None, prompt.content, prompt.source, prompt_id)
 
     def finish(self, answer: Json) -> Commands:
         """End the turn with the agent's response to the prompt."""
@@ -207,7 +177,7 @@ class AgentSession:
         kept, self._kept = self._kept, []
         for handler, message, answer in kept:
             update = update_of(message)
-            if _SPEAKERS.get(kind_of(update)) == "user":
+            if SPEAKERS.get(kind_of(update)) == "user":
                 if self._turn:
                     yield from self._end_turn(_OUTSIDE_ANSWER)
                 source = source if said else message
@@ -238,13 +208,13 @@ class AgentSession:
             message_id=self._ids.new("message", None, "prompt", source),
             prompt_id=prompt_id,
         )
-        self._echo = list(blocks)
+        self._texts.echo = list(blocks)
         kept, self._kept = self._kept, []
         for handler, message, answer in kept:
             yield from handler(self, message, answer)
 
     def _end_turn(self, answer: Json) -> Commands:
-        yield from self._end_thought()
+        yield from self._texts.end_thought()
         result, error = as_object(answer.get("result")), answer.get("error")
         reason = as_text(result.get("stopReason"), "unknown")[:128]
         turn: Json = {"thread_id": self._thread_id, "id": self._turn}
@@ -260,197 +230,44 @@ class AgentSession:
 
     def _leave_turn(self) -> None:
         """Ending the turn ends everything in it."""
-        self._turn, self._message, self._thought = "", None, None
+        self._turn = ""
+        self._texts.end_turn()
         self._activities.end_turn()
-        self._approvals.clear()
+        self._approvals.end_turn()
+
+    def _forget(self) -> None:
+        """What is told next has nothing to do with what was told before."""
+        self._activities = Activities(self._agent, self._thread_id, self._ids)
+        self._texts = SpokenTexts(self._thread_id, self._ids, self._activities)
+        self._approvals = AskedApprovals(self._agent, self._thread_id, self._ids, self._activities)
 
     # Updates
 
     def update(self, message: Json, _answer: Json | None = None) -> Commands:
-        """Map a session/update. First complete the open texts that this update shows to be finished."""
+        """Map a session/update."""
         update = update_of(message)
-        speaker, native = source = _source(update)
-        if self._thought is not None and self._thought.source != source:
-            yield from self._end_thought()
-        if self._message is not None and self._message.source != source:
-            # A message without an id ends with any other update; one with an id ends when another message starts.
-            own = self._message.source[1]
-            if own is None or speaker in _ROLES or native not in (None, own):
-                yield from self._end_message()
-        if tell := UPDATES.get(kind_of(update)):
-            yield from tell(self._activities, update, message)
-        else:
-            yield from _UPDATES.get(kind_of(update), AgentSession._any_update)(self, update, message)
-
-    def _message_chunk(self, update: Json, message: Json) -> Commands:
-        block, (speaker, native) = update.get("content"), _source(update)
-        text = text_of(block)
-        if speaker == "user" and block in self._echo:
-            self._echo.remove(block)  # the turn already holds the prompt
-        elif text is not None:
-            yield from self._say(speaker, native, text, message)
-        elif is_block(block):
-            yield from self._end_message()
-            yield self._add_message(speaker, native, [block], message)
-        else:
-            yield self._content(block, message)
-
-    def _whole_message(self, update: Json, message: Json) -> Commands:
-        """Map a message that comes as a whole: it adds to the open one if it begins like it, else it is another."""
-        blocks, (speaker, native) = _blocks(update), _source(update)
-        if speaker == "user" and blocks and all(block in self._echo for block in blocks):
-            self._echo = [block for block in self._echo if block not in blocks]
-            return
-        text = texts_of(blocks, "")
-        if self._message is not None and (text is None or not text.startswith(self._message.text)):
-            yield from self._end_message()
-        if text is None:
-            yield self._add_message(speaker, native, blocks, message)
-        elif blocks:
-            yield from self._say(speaker, native, text[len(self._message.text) :] if self._message else text, message)
-
-    def _say(self, speaker: str, native: Any, text: str, message: Json) -> Commands:
-        if self._message is not None:
-            self._message.text += text
-            yield c.AppendMessage(thread_id=self._thread_id, id=self._message.id, text=text)
-        else:
-            self._message = _OpenText((speaker, native), self._ids.new("message", native, "message", message), text)
-            yield c.AddMessage(
-                thread_id=self._thread_id,
-                id=self._message.id,
-                turn_id=self._turn,
-                role=_ROLES[speaker],
-                text=text,
-                streaming=True,
-            )
-
-    def _add_message(
-        self, speaker: str, native: Any, blocks: list[Any], source: Any, prompt_id: str | None = None
-    ) -> c.Command:
-        text = texts_of(blocks)
-        return c.AddMessage(
-            thread_id=self._thread_id,
-            id=self._ids.new("message", native, "message", source),
-            turn_id=self._turn,
-            role=_ROLES[speaker],
-            text=text or "",
-            content=None if text is not None else as_content(blocks),
-            prompt_id=prompt_id,
-        )
-
-    def _end_message(self) -> Commands:
-        if self._message is not None:
-            yield c.CompleteMessage(thread_id=self._thread_id, id=self._message.id)
-            self._message = None
-
-    def _thought_chunk(self, update: Json, message: Json) -> Commands:
-        text = text_of(update.get("content"))
-        if text is None:
-            yield self._content(update.get("content"), message)
-        else:
-            yield from self._think(_source(update), (self._thought.text if self._thought else "") + text, message)
-
-    def _whole_thought(self, update: Json, message: Json) -> Commands:
-        text = texts_of(_blocks(update))
-        if text is None:
-            yield self._content(update.get("content"), message)
-        elif text:
-            yield from self._think(_source(update), text, message)
-
-    def _think(self, source: tuple[str, Any], text: str, message: Json) -> Commands:
-        self._thought = _OpenText(source, text=text)
-        yield from self._activities.tell(
-            "thought",
-            source=message,
-            members={"text": text},
-            title="Thought",
-            status="running",
-            wanted=source[1],
-        )
-
-    def _end_thought(self) -> Commands:
-        if self._thought is not None:
-            yield from self._activities.tell("thought", source={}, members={}, status="completed")
-            self._activities.forget("thought")
-            self._thought = None
-
-    def _session_state(self, update: Json, message: Json) -> Commands:
-        """Map the state of a session of version 2: the turn ends when it is idle; its approvals tell the others."""
-        if self._agent.version > 1 and update.get("state") == "idle":
+        kind = kind_of(update)
+        yield from self._texts.end_others(update)
+        if kind in TEXTS:
+            yield from TEXTS[kind](self._texts, update, message)
+        elif kind in UPDATES:
+            yield from UPDATES[kind](self._activities, update, message)
+        elif kind == STATE and self._agent.version > 1 and update.get("state") == "idle":
             self._prompts.clear()
             yield from self._end_turn({"result": update})
-        elif self._agent.version == 1 or update.get("state") not in ("running", "requires_action"):
-            yield from self._any_update(update, message)
-
-    def _any_update(self, update: Json, message: Json) -> Commands:
-        kind = kind_of(update)
-        yield self._activities.record(kind, kind, update, message)
-
-    def _content(self, block: Any, message: Json) -> c.Command:
-        return self._activities.record("content", "content", block, message)
+        elif kind != STATE or self._agent.version == 1 or update.get("state") not in ("running", "requires_action"):
+            yield self._activities.record(kind, kind, update, message)
+        # else its turn runs already, and its approvals tell what it waits for
 
     # Requests
 
     def permission(self, request: Json, answer: Json | None = None) -> Commands:
         """Map a session/request_permission, or the response to it."""
-        key = repr(request.get("id"))
-        if answer is None:
-            params = as_object(request.get("params"))
-            subject = as_object(params.get("subject"))  # version 2
-            call = as_object(params.get("toolCall", subject.get("toolCall")))
-            native = as_text(call.get("toolCallId"), "")
-            if native and self._activities.get("tool_call", native) is None:  # a call that is only asked for
-                yield from self._activities.call(members_of(call, self._agent.version), request)
-            told = self._activities.get("tool_call", native)
-            detail = {k: v for k, v in params.items() if k not in ("sessionId", "title", "options", "toolCall")}
-            if call:
-                detail = {**call, **{k: v for k, v in detail.items() if k != "subject"}}
-            options = params.get("options")
-            offered = {option_id(o): o for o in map(as_object, options if isinstance(options, list) else [])}
-            id = self._ids.new("approval", None, "approval", request)
-            self._approvals[key] = id, list(offered)
-            yield c.RequestApproval(
-                thread_id=self._thread_id,
-                id=id,
-                turn_id=self._turn,
-                title=as_text(
-                    params.get("title"), as_text(call.get("title"), told.title if told else native or "Permission")
-                ),
-                options=[
-                    c.ApprovalOption(id=id, name=as_text(o.get("name"), id), kind=as_text(o.get("kind"), "other"))
-                    for id, o in offered.items()
-                ],
-                detail=detail,
-                activity_id=told.id if told else None,
-            )
-        else:
-            outcome = as_object(as_object(answer.get("result")).get("outcome"))
-            yield from self._resolve(key, option_id(outcome) if outcome.get("outcome") == "selected" else None)
+        yield from self._approvals.permission(request, answer)
 
     def elicitation(self, request: Json, answer: Json | None = None) -> Commands:
-        """Map an elicitation/create, or the response to it: an approval with a form to fill in, or a URL to open."""
-        key = repr(request.get("id"))
-        if answer is None:
-            params = as_object(request.get("params"))
-            id = self._ids.new("approval", None, "approval", request)
-            self._approvals[key] = id, [option.id for option in ELICITATION_OPTIONS]
-            yield c.RequestApproval(
-                thread_id=self._thread_id,
-                id=id,
-                turn_id=self._turn,
-                title=as_text(params.get("message"), "The agent asks"),
-                options=ELICITATION_OPTIONS,
-                detail={k: v for k, v in params.items() if k not in ("sessionId", "message")},
-            )
-        else:
-            result = as_object(answer.get("result"))
-            yield from self._resolve(key, as_text(result.get("action"), ""), result.get("content"))
-
-    def _resolve(self, key: str, outcome: str | None, content: Any = None) -> Commands:
-        if key in self._approvals:  # else its turn has ended and treadle has cancelled the approval
-            id, option_ids = self._approvals.pop(key)
-            chosen = outcome if outcome in option_ids else None
-            yield c.ResolveApproval(thread_id=self._thread_id, id=id, outcome=chosen, content=content)
+        """Map an elicitation/create, or the response to it."""
+        yield from self._approvals.elicitation(request, answer)
 
     def request(self, request: Json, answer: Json | None = None) -> Commands:
         """Map any other request (fs/…, terminal/…), the response to it, or a notification."""
@@ -470,30 +287,8 @@ class AgentSession:
         )
 
 
-def _source(update: Json) -> tuple[str, Any]:
-    """Return what all updates of one text share: who speaks, and the message id if there is one."""
-    kind = kind_of(update)
-    return _SPEAKERS.get(kind, kind), update.get("messageId")
-
-
-def _blocks(update: Json) -> list[Any]:
-    content = update.get("content")
-    return [] if content is None else as_list(content)
-
-
 METHODS: dict[str, Handler] = {
     "session/update": AgentSession.update,
     "session/request_permission": AgentSession.permission,
     "elicitation/create": AgentSession.elicitation,
-}
-
-_UPDATES: dict[str, Callable[[AgentSession, Json, Json], Commands]] = {
-    "user_message_chunk": AgentSession._message_chunk,
-    "agent_message_chunk": AgentSession._message_chunk,
-    "agent_thought_chunk": AgentSession._thought_chunk,
-    # Version 2
-    "user_message": AgentSession._whole_message,
-    "agent_message": AgentSession._whole_message,
-    "agent_thought": AgentSession._whole_thought,
-    "state_update": AgentSession._session_state,
 }

@@ -42,9 +42,11 @@ class AgentProcess(asyncio.SubprocessProtocol):
         mark: str,
         records: Records | None,
         ended: Callable[[str], None],
+        told: Callable[[str], None],
     ) -> None:
         self.mark, self.started = mark, ""
         self._received, self._reaper, self._records, self._ended = received, reaper, records, ended
+        self._told, self._line = told, b""
         self._stderr = b""
         self._gone: set[int | str] = set()  # descriptors that have ended, and "process"
         self._exited = asyncio.Event()
@@ -58,22 +60,24 @@ class AgentProcess(asyncio.SubprocessProtocol):
         cwd: Path | None = None,
         records: Records | None = None,
         ended: Callable[[str], None] = lambda reason: None,
+        told: Callable[[str], None] = lambda line: None,
     ) -> Self:
         """Start an agent.
 
         received, ended: see AgentConnection. cwd: the folder that it runs in; None: that of treadle. records: where it
-        is recorded, so that it is ended even if treadle and its reaper are killed. Raises AgentFailed.
+        is recorded, so that it is ended even if treadle and its reaper are killed. told: is called with each line that
+        it writes to stderr, and with each that is not a message. Raises AgentFailed.
         """
         mark = secrets.token_hex(16)
         environment = await environment_for(agent.env, mark)
-        program = _program(agent.command, environment.get("PATH"), cwd)
+        program = program_of(agent.command, environment.get("PATH"), cwd)
         reaper = await start_reaper(mark, CLOSED, TERMINATED)
         assert reaper.stdin is not None
         try:
             if records is not None:
                 records.write(mark, reaper.pid)
             transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(received, reaper, mark, records, ended),
+                lambda: cls(received, reaper, mark, records, ended, told),
                 *(program, *agent.args),
                 env=environment,
                 cwd=cwd,
@@ -85,10 +89,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
             if records is not None:
                 records.remove(mark)
             if isinstance(error, OSError | ValueError):  # ValueError: a null byte, an invalid name of a variable
-                reason = error.strerror if isinstance(error, OSError) else error
-                if isinstance(error, FileNotFoundError):  # not the program, which was found
-                    reason = "its interpreter (first line) or loader does not exist"
-                raise AgentFailed(f"{program} cannot be run: {reason}") from None
+                raise cannot_run(program, error) from None
             raise
         process.started = start_time(transport.get_pid())
         reaper.stdin.write(f"{transport.get_pid()} {process.started}\n".encode())
@@ -105,6 +106,18 @@ class AgentProcess(asyncio.SubprocessProtocol):
         is_done = await self._reaper.wait() == 0
         if not is_done:  # it was killed, or could not end all
             is_done = await reap(self.mark, self._transport.get_pid(), self.started, TERMINATED)
+        await self._close()
+        if is_done and self._records is not None:
+            self._records.remove(self.mark)
+
+    async def leave(self) -> None:
+        """Close the agent's input and wait until it has exited. What it has started stays, such as a browser."""
+        self._reaper.kill()
+        await self._reaper.wait()
+        self._stdin.close()
+        await self._close()
+
+    async def _close(self) -> None:
         try:
             async with asyncio.timeout(CLOSED):
                 await self._exited.wait()
@@ -112,8 +125,6 @@ class AgentProcess(asyncio.SubprocessProtocol):
             self._transport.kill()
             await self._exited.wait()
         self._transport.close()
-        if is_done and self._records is not None:
-            self._records.remove(self.mark)
 
     async def exited(self) -> int:
         """Wait until the agent itself has exited; return its status, negative for a signal. Its tools may live on."""
@@ -157,7 +168,7 @@ class AgentProcess(asyncio.SubprocessProtocol):
         assert isinstance(stdin, asyncio.WriteTransport)
         assert isinstance(stdout, asyncio.ReadTransport)
         self._transport, self._stdin, self._stdout = transport, stdin, stdout
-        self.connection = AgentConnection(self._write, self._received, self._ended)
+        self.connection = AgentConnection(self._write, self._received, self._ended, self._told)
 
     def _write(self, data: bytes) -> None:
         if not self._stdin.is_closing():  # asyncio logs a warning about each write to an agent that reads no more
@@ -171,6 +182,9 @@ class AgentProcess(asyncio.SubprocessProtocol):
             self.connection.feed(data)
         else:
             self._stderr = (self._stderr + data)[-STDERR_BYTES:]
+            *lines, self._line = (self._line + data)[-STDERR_BYTES:].split(b"\n")
+            for line in lines:
+                self._told(line.decode(errors="replace"))
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd != 0:
@@ -206,7 +220,15 @@ class AgentProcess(asyncio.SubprocessProtocol):
         self.connection.end(reason)
 
 
-def _program(command: str, path: str | None, cwd: Path | None) -> str:
+def cannot_run(program: str, error: OSError | ValueError) -> AgentFailed:
+    """Why a program that was found cannot be run."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, FileNotFoundError):  # not the program, which was found
+        reason = "its interpreter (first line) or loader does not exist"
+    return AgentFailed(f"{program} cannot be run: {reason}")
+
+
+def program_of(command: str, path: str | None, cwd: Path | None) -> str:
     """The file of a command. Raises AgentFailed if there is none, or not the folder to run it in."""
     program = shutil.which(command, path=path)
     if program is None:

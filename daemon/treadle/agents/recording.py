@@ -4,7 +4,6 @@ A recording has one JSON text per line: `{"t": seconds, "dir": "client" | "agent
 the sender. This module matches requests with responses and messages with sessions; mapper.py maps each session.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from treadle.agents.mapper import METHODS, REQUEST_CANCELLED, AgentSession, Commands, PromptMessage
+from treadle.agents.activities import Ids
+from treadle.agents.mapper import METHODS, NO_END, REQUEST_CANCELLED, AgentSession, Commands, PromptMessage
 from treadle.agents.shapes import Agent, Json, as_list, as_object, as_text, fitting
+from treadle.contract.json_text import storable
 from treadle.domain import commands as c
 
 __all__ = ["BadRecording", "Frame", "SessionMapper", "read_frames"]
@@ -58,9 +59,7 @@ def read_frames(
         if not line.strip():
             continue
         try:
-            # treadle rejects U+0000, which tools do print: replace it by U+FFFD, but leave an
-            # escaped backslash alone.
-            frame = decode(re.sub(rb"(?<!\\)((?:\\\\)*)\\u0000", rb"\1\\ufffd", line))
+            frame = decode(storable(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             bad = BadRecording(number, error, is_unfinished=not line.endswith(b"\n"))
             if skipped is None:
@@ -75,13 +74,19 @@ class SessionMapper:
 
     project_id: the project of all threads. thread_id, title: for the first session. By default, and for every further
     session, the thread takes the id of the session, and the first line of the first prompt as its title. source: the
-    file that the messages are read from.
+    file that the messages are read from. suffix: of every id, where the threads have more connections.
     """
 
     def __init__(
-        self, project_id: str, *, thread_id: str | None = None, title: str | None = None, source: str | None = None
+        self,
+        project_id: str,
+        *,
+        thread_id: str | None = None,
+        title: str | None = None,
+        source: str | None = None,
+        suffix: str = "",
     ) -> None:
-        self._project_id, self._file = project_id, source
+        self._project_id, self._file, self._suffix = project_id, source, suffix
         self._first = thread_id, title
         self._agent = Agent()
         self._folders: dict[str, str] = {}
@@ -95,6 +100,11 @@ class SessionMapper:
         """The number of messages that wait for the next turn of their session."""
         return sum(session.waiting for session in self._sessions.values())
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no turn runs, no message waits for one, and no request for its response."""
+        return not (self._asked or self.waiting or any(session.in_turn for session in self._sessions.values()))
+
     def feed(self, frame: Frame) -> list[c.Command]:
         """Return the commands that this frame maps to, in order."""
         if "method" in frame.msg:
@@ -103,9 +113,14 @@ class SessionMapper:
         answered = self._asked.pop((asker, repr(frame.msg.get("id"))), None)
         return [] if answered is None else list(answered(frame.msg))
 
-    def end(self) -> list[c.Command]:
+    def cut_off(self, reason: str) -> list[c.Command]:
+        """Return the commands that interrupt the running turns, of which nothing more is known."""
+        self._asked.clear()
+        return [command for session in self._sessions.values() for command in session.cut_off(reason)]
+
+    def end(self, reason: str = NO_END) -> list[c.Command]:
         """Return the commands after the last frame: running turns are interrupted, waiting messages get a turn."""
-        return [command for session in self._sessions.values() for command in session.end()]
+        return [command for session in self._sessions.values() for command in session.end(reason)]
 
     def _told(self, frame: Frame) -> Commands:
         sender, message = frame.dir, frame.msg
@@ -138,9 +153,7 @@ class SessionMapper:
 
     def _connect(self, key: tuple[str, str]) -> Commands:
         """A client has started an agent. If that is another one, the answers of the one before never come."""
-        self._asked.clear()
-        for session in self._sessions.values():
-            yield from session.cut_off("the connection to the agent ended")
+        yield from self.cut_off("the connection to the agent ended")
         self._asked[key] = self._introduced
 
     def _introduced(self, answer: Json) -> Commands:
@@ -168,6 +181,6 @@ class SessionMapper:
                         source=self._file,
                     ),
                 )
-                self._sessions[session_id] = AgentSession(self._agent, thread)
+                self._sessions[session_id] = AgentSession(self._agent, thread, Ids(self._suffix))
             self._latest = self._sessions[session_id]
         return self._latest

@@ -3,14 +3,14 @@
 https://agentclientprotocol.com/protocol/v1/initialization, …/session-setup, …/session-config-options, …/elicitation
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from treadle import __version__
 from treadle.agents.config import AgentConfig
-from treadle.agents.connection import AgentConnection, AgentFailed
+from treadle.agents.connection import AgentConnection, AgentFailed, AgentRefused
 from treadle.agents.shapes import Agent, Json, as_object, as_text, option_id
 from treadle.domain.ids import How
 
@@ -21,13 +21,13 @@ INITIALIZE: Json = {
     "clientCapabilities": {
         "fs": {"readTextFile": False, "writeTextFile": False},
         "terminal": False,
+        "auth": {"terminal": True},
         "elicitation": {"form": {}, "url": {}},
         "session": {"configOptions": {"boolean": {}}},
+        "_meta": {"terminal-auth": True},  # the same as auth.terminal, for agents from before August 2026
     },
     "clientInfo": {"name": "treadle", "title": "treadle", "version": __version__},
 }
-OPEN = 120.0
-"""Seconds that an agent may be silent while it opens a session: it waits for MCP servers."""
 SET = 15.0
 """Seconds to change an option."""
 AUTH_REQUIRED = -32000
@@ -82,14 +82,15 @@ async def open_session(
     how: How,
     folder: str,
     earlier: str | None,
+    patience: float,
     answered: Callable[[], None],
 ) -> OpenedSession:
-    """Open a session in the folder. earlier: the agent's id of the session to continue. answered: is called when the
-    agent answers, before it is heard further. Raises AgentFailed."""
+    """Open a session in the folder. earlier: the agent's id of the session to continue. patience: for how many seconds
+    the agent may be silent. answered: is called when it answers, before it is heard further. Raises AgentFailed."""
     params: Json = {"cwd": folder, "mcpServers": config.mcp_servers}
     if how != "new":
         params["sessionId"] = earlier
-    result = await connection.call(f"session/{how}", params, OPEN, answered)
+    result = await connection.call(f"session/{how}", params, patience, answered)
     id = as_text(result.get("sessionId"), "") or (earlier if how in ("load", "resume") else "")
     if not id:
         raise AgentFailed(f"the agent answered session/{how} without the id of a session")
@@ -126,7 +127,18 @@ async def choose(connection: AgentConnection, session: OpenedSession, wanted: Ma
             known = ", ".join(str(one["id"]) for one in session.options) or "none"
             raise AgentFailed(f"the agent has no option {id!r}; its options: {known}")
         if option.get("currentValue") != value:
-            await _set(connection, session, option, value)
+            try:
+                await _set(connection, session, option, value)
+            except AgentRefused as error:
+                known = ", ".join(map(str, _values_of(option))) or "unknown"
+                raise AgentFailed(f"option {id!r} cannot be {value!r}: {error}; its values: {known}") from None
+
+
+def _values_of(option: Json) -> Iterator[Any]:
+    """The values that an option may have, which may be in groups."""
+    choices = option.get("options")
+    for choice in map(as_object, choices if isinstance(choices, list) else []):
+        yield from _values_of(choice) if "options" in choice else (choice.get("value"),)
 
 
 async def _set(connection: AgentConnection, session: OpenedSession, option: Json, value: str | bool) -> None:

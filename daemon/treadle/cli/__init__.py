@@ -11,24 +11,11 @@ from treadle import __version__
 from treadle.cli.options import Commands, Parser
 
 COMMANDS = (
-    *(
-        "run",
-        "prompts",
-        "approvals",
-        "rules",
-        "checkpoints",
-        "serve",
-        "call",
-        "threads",
-        "show",
-        "search",
-        "tail",
-        "events",
-        "stats",
-        "export",
-        "import",
-    ),
-    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "schema", "completion"),
+    *("run", "prompts", "approvals", "rules"),
+    *("diff", "undo", "checkpoints", "blame", "worktree"),
+    *("serve", "acp", "call"),
+    *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "log", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 
@@ -48,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(words[0] if words else None).parse_args(words)
     options.parser = parser  # for `treadle completion`, which needs the options of every command
+    if getattr(options, "at_once", False):  # an editor waits for it
+        return int(options.run(options))
     from treadle.cli.logs import set_up_logging
 
     log_file = getattr(options, "log_file", None)

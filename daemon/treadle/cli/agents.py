@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from treadle.cli import login
 from treadle.cli.options import Commands, add_json, agents_files_of, positive
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ treadle agents --check --json | jq -r 'select(.error) | .name'
 MORE = """\
 Agents are configured in `agents.json`: one in your configuration folder, and one in the data directory, whose agents
 replace those of the same name. --check starts each agent, asks what it is (`initialize`), and ends it. It does not log
-in. The exit status is 1 if an agent failed.
+in: `treadle agents login` does. The exit status is 1 if an agent failed.
 """
 ADD_MORE = """\
 It is written to the file in your configuration folder; with --data-dir, to the one in the data directory. A
@@ -49,7 +50,7 @@ def add(commands: Commands) -> None:
 
     adding = actions.add("add", "configure an agent, or replace one", run_add, more=ADD_MORE, example=ADD_EXAMPLE)
     adding.usage = "treadle agents add [-h] [--data-dir DIR] [--env NAME=VALUE] NAME [-- COMMAND [ARGUMENT ...]]"
-    adding.takes_program = True
+    adding.after_dashes = "a command and its arguments"
     adding.add_argument("name", metavar="NAME", type=_name, help="what the agent is called")
     adding.add_argument(
         "--env",
@@ -63,6 +64,8 @@ def add(commands: Commands) -> None:
     does = "remove an agent from the configuration"
     removing = actions.add("remove", does, run_remove, more=REMOVE_MORE, example="treadle agents remove mine")
     removing.add_argument("name", metavar="NAME", help="what the agent is called")
+
+    login.add(actions)
 
 
 def _name(text: str) -> str:
@@ -103,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 def run_add(options: argparse.Namespace) -> int:
     from treadle.agents.config import AgentConfig, add_agent
 
-    command, *args = _command(options.name, options.program)
+    command, *args = _command(options.name, options.after_dashes)
     file = _file_to_change(options)
     with _told("Nothing was changed"):
         is_there = add_agent(file, options.name, AgentConfig(command, args, dict(options.env)))

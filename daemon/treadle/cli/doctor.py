@@ -17,10 +17,12 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from treadle.server.agent_checks import examine_agents
+    from treadle.server.checkpoint_checks import examine_checkpoints
     from treadle.store.sqlite.doctor import examine
 
     data_dir, files = data_dir_of(options), agents_files_of(options)
-    for finding in chain(examine(data_dir, quick=options.quick), examine_agents(data_dir, files)):
+    checks = examine(data_dir, quick=options.quick), examine_agents(data_dir, files), examine_checkpoints(data_dir)
+    for finding in chain(*checks):
         print(f"{MARKS[finding.verdict]} {finding.check}: {finding.text}", flush=True)
         if finding.verdict == "problem":
             return 1

@@ -146,10 +146,14 @@ class EventFormatter:
                 return paint("red", f"◆ checkpoint failed: {one_line(event.reason)}")
             case e.CheckpointRestored():
                 files = len(event.written) + len(event.removed)
-                counted = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+                counted = f": {output.count(files, 'file')}" if files else ""
                 return paint("cyan", f"◆ checkpoint {event.id} restored{counted}")
             case e.CheckpointPruned():
                 return paint("dim", f"◆ checkpoint {event.id} pruned")
+            case e.WorktreeCreated():
+                return paint("cyan", f"◆ worktree made at {event.base[:10]}  {one_line(event.path)}")
+            case e.WorktreeRemoved():
+                return paint("cyan", "◆ worktree removed")
             case e.ThreadCreated():
                 given = None if event.origin is None else msgspec.to_builtins(event.origin)
                 return paint("dim", f"thread created {origin(given)}".rstrip())
@@ -201,7 +205,9 @@ class EventFormatter:
             case a.ContextLost():
                 return paint("yellow", f"context lost: {one_line(event.reason)}")
             case a.AuthRequired():
-                return paint("yellow", f"login required by {one_line(event.agent)}: {one_line(event.reason)}")
+                agent = one_line(event.agent)
+                told = f"login required by {agent}: {one_line(event.reason)}; `treadle agents login {agent}` logs in"
+                return paint("yellow", told)
             case a.UsageReported():
                 return paint("dim", f"usage: {_usage(event)}")
             case a.BudgetReached():

@@ -158,7 +158,7 @@ def _status(data_dir: Path) -> int:
         return 0
     print(f"host {host.pid} runs since {output.to_the_minute(host.since)}")
     with reading(data_dir) as reader:
-        works = reader.read(lambda reads: reads.work(None))
+        works = reader.read(lambda reads: reads.work(reads.threads_at_work()))
     for work in works:
         if work.session is not None and work.session.open and work.session.runner == host.runner:
             print(f"  {work.thread_id}  {work.session.agent}  {_does(work)}  {output.one_line(work.title)}")

@@ -11,6 +11,7 @@ from treadle.cli.names import SHOWN, Unclear
 from treadle.contract.results import Page
 from treadle.domain.entities import Approval, Checkpoint, Prompt, Rule
 from treadle.store.pages import LATEST
+from treadle.store.sqlite.reader import Reader
 
 PAGE = 500  # entities read at once
 WIDEST = 60  # columns of a cell if stdout is not a terminal
@@ -26,6 +27,13 @@ def all_of(kind: type[E], page: Callable[[int, int], Page[Raw]]) -> list[E]:
         found += [msgspec.json.decode(item, type=kind) for item in items]
         before = found[-1].sequence
     return found[::-1]
+
+
+def checkpoints_of(reader: Reader, thread_id: str) -> list[Checkpoint]:
+    """The checkpoints of a thread, oldest first."""
+    return reader.read(
+        lambda reads: all_of(Checkpoint, lambda limit, before: reads.checkpoint_list(thread_id, limit, before))
+    )
 
 
 def one_named(entities: Sequence[E], name: str, what: str, command: str) -> E:

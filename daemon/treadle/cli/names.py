@@ -5,16 +5,17 @@ import re
 
 import msgspec
 
+from treadle.domain.entities import Project
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
-from treadle.store.ports import Reads
+from treadle.store.ports import Reads, ThreadWork
 
 SHOWN = 5  # how many threads are listed if a prefix is ambiguous
 IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py
 
 
 class Unclear(UserError):
-    """The thread or project that was named does not exist, or the name is ambiguous."""
+    """What was named (a thread, project, turn or checkpoint) does not exist, or the name is ambiguous."""
 
 
 def thread_named(reads: Reads, name: str) -> str:
@@ -38,6 +39,40 @@ def thread_named(reads: Reads, name: str) -> str:
         more = ", …" if len(found) > SHOWN else ""
         raise Unclear(f"{name!r} is ambiguous: it matches {', '.join(found[:SHOWN])}{more}")
     return found[0]
+
+
+def thread_here(reads: Reads, folder: str) -> str:
+    """The id of the thread that changed last in the project of a folder, or of its nearest parent that has one.
+
+    folder: absolute. Archived threads do not count. Raises Unclear.
+    """
+    real = {os.path.realpath(project.path): project.id for project in _projects(reads)}
+    place = os.path.realpath(folder)
+    while place not in real and place != os.path.dirname(place):  # noqa: PTH120
+        place = os.path.dirname(place)  # noqa: PTH120
+    advice = "name a thread: `treadle threads` lists them"
+    if place not in real:
+        raise Unclear(f"{folder} is in no project: {advice}")
+    newest = reads.thread_list(project_id=real[place], archived=False, limit=1).items
+    if not newest:
+        raise Unclear(f"the project at {place} has no threads: {advice}")
+    return str(msgspec.json.decode(newest[0])["id"])
+
+
+def thread_work(reads: Reads, name: str | None) -> ThreadWork:
+    """The thread with this name, or that of the current folder, and the folder that it works in.
+
+    Raises Unclear, also if the thread was deleted.
+    """
+    thread_id = thread_here(reads, os.getcwd()) if name is None else thread_named(reads, name)  # noqa: PTH109
+    (work,) = reads.work([thread_id])
+    if work.deleted:
+        raise Unclear(f"thread {thread_id!r} was deleted")
+    return work
+
+
+def _projects(reads: Reads) -> list[Project]:
+    return [msgspec.json.decode(project, type=Project) for project in reads.projects()]
 
 
 def project_named(reads: Reads, name: str) -> str:

@@ -7,23 +7,31 @@ from pathlib import Path
 
 Run = Callable[[argparse.Namespace], int]
 
+THREAD = "its id, a unique prefix of it, or `last`: the thread that changed last"
+"""The help of an argument that names a thread."""
+THREAD_HERE = f"{THREAD} (default: the one of the current folder's project that changed last)"
+CHANGED_PATHS = "only these files, and those in these folders"
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser that can take the words after `--` as the command line of another program, in `program`."""
+    """A parser that can take the words after `--` as they are, in `after_dashes`.
 
-    takes_program = False
+    after_dashes: what they are, for an error: `a command and its arguments`. None if `--` has its usual meaning.
+    """
+
+    after_dashes: str | None = None
 
     def parse_known_args(  # type: ignore[override]  # the overloads of typeshed say no more
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Split at `--` before argparse looks: it would give the words to the first positional argument that fits."""
         words = list(sys.argv[1:] if args is None else args)
-        at = words.index("--") if self.takes_program and "--" in words else len(words)
+        at = words.index("--") if self.after_dashes and "--" in words else len(words)
         options, rest = super().parse_known_args(words[:at], namespace)
-        if self.takes_program:
-            options.program = words[at + 1 :]
+        if self.after_dashes:
+            options.after_dashes = words[at + 1 :]
             if rest and at == len(words):
-                self.error(f"unrecognized arguments: {' '.join(rest)}: a command and its arguments follow `--`")
+                self.error(f"unrecognized arguments: {' '.join(rest)}: {self.after_dashes} follow `--`")
         return options, rest
 
 

@@ -95,5 +95,7 @@ def login(agent: str, reason: str, methods: list[Any]) -> str:
             name = one_line(str(method.get("name") or method.get("id") or "unnamed"))
             about = method.get("description")
             lines.append(f"  {name}: {one_line(about)}" if isinstance(about, str) and about else f"  {name}")
-    lines.append("log in with the program of the agent, or set its key in `env` of agents.json; then run this again")
+    lines.append(
+        f"log in with `treadle agents login {agent}`, or set its key in `env` of agents.json; then run this again"
+    )
     return "\n".join(lines)

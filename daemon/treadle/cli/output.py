@@ -146,6 +146,11 @@ def to_the_minute(at: str) -> str:
     return f"{local(at):%Y-%m-%d %H:%M}"
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 turn`, `3 turns`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def size(count: int) -> str:
     """A number of bytes in readable form: `1.5 MiB`."""
     number, unit = float(count), "bytes"

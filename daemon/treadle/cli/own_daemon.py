@@ -40,10 +40,25 @@ async def call(data_dir: Path, method: str, params: bytes) -> dict[str, Raw]:
         await daemon.close()
 
 
-def dispatch(data_dir: Path, *commands: Command) -> list[StoredEvent]:
-    """Execute commands, all or none; return the stored events. Raises UserError with the sentence of the daemon."""
-    answer = asyncio.run(call(data_dir, "command/dispatchBatch", msgspec.json.encode({"commands": commands})))
+class RequestFailed(UserError):
+    """The daemon answered with an error, whose sentence this is. kind: of the error, see docs/protocol.md."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def result_of(data_dir: Path, method: str, params: object) -> Raw:
+    """The result of one request. Raises RequestFailed."""
+    answer = asyncio.run(call(data_dir, method, msgspec.json.encode(params)))
     if "error" in answer:
-        raise UserError(msgspec.json.decode(answer["error"])["message"])
-    results = msgspec.json.decode(answer["result"], type=BatchDispatched).results
+        error = msgspec.json.decode(answer["error"])
+        raise RequestFailed(error["message"], (error.get("data") or {}).get("kind", ""))
+    return answer["result"]
+
+
+def dispatch(data_dir: Path, *commands: Command) -> list[StoredEvent]:
+    """Execute commands, all or none; return the stored events. Raises RequestFailed."""
+    answer = result_of(data_dir, "command/dispatchBatch", {"commands": commands})
+    results = msgspec.json.decode(answer, type=BatchDispatched).results
     return [event for result in results for event in result.events]

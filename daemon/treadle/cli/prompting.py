@@ -32,7 +32,8 @@ TITLE: Final = 80  # columns of a title that is taken from the prompt
 class PromptRequest(Struct, frozen=True, kw_only=True):
     """What to ask, and how.
 
-    folder: whose project gets a new thread. thread: the one to continue, as it was named. agents: those that are
+    folder: whose project gets a new thread. thread: the one to continue, as it was named. worktree: whether the agent
+    of a new one works in a worktree. agents: those that are
     configured. answers: to what no rule answers. json: print events instead of the answer.
     """
 
@@ -41,6 +42,7 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
     prompt: str
     thread: str | None
     title: str | None
+    worktree: bool
     agent: str | None
     agents: list[str]
     answers: Literal["ask", "allow", "deny"]
@@ -139,7 +141,7 @@ class _Prompting:
         self._thread_id, self._agent = new_id(), wanted.agent or wanted.agents[0]
         title = wanted.title or output.fit(output.one_line(wanted.prompt.strip().splitlines()[0]), TITLE)
         return [
-            CreateThread(thread_id=self._thread_id, project_id=self._project_id, title=title),
+            CreateThread(thread_id=self._thread_id, project_id=self._project_id, title=title, worktree=wanted.worktree),
             AssignAgent(thread_id=self._thread_id, agent=self._agent),
         ]
 
@@ -204,6 +206,9 @@ class _Prompting:
         self._course.hear(event)
         self._printer.hear(event, self._course.turn)
         match event:
+            case e.WorktreeCreated():
+                self._folder = event.path
+                self._printer.say("dim", f"worktree {output.one_line(event.path)}")
             case e.ApprovalRequested() if event.turn_id == self._course.turn:
                 self._pending[event.id] = event
             case e.ApprovalResolved():

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.options import Commands, add_json, data_dir_of
+from treadle.cli.options import THREAD, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,6 @@ there is neither, the prompt is added to a paused queue: this command ends at on
 prompt and see the answer, use `treadle run --thread THREAD`.
 """
 RESUME_MORE = "Fails if no process would send the prompts: start `treadle host` first."
-THREAD = "its id, a unique prefix of it, or `last`: the thread that changed last"
 PROMPT = "its id, or a unique prefix of it"
 EVENTS = "print the stored events, one per line"
 NO_HOST = "no process runs agents for it: start `treadle host`, then resume"

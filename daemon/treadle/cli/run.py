@@ -35,6 +35,11 @@ def add(commands: Commands) -> None:
     where.add_argument(
         "--thread", metavar="THREAD", help="continue this thread: its id, a unique prefix of it, or `last`"
     )
+    command.add_argument(
+        "--worktree",
+        action="store_true",
+        help="let the agent of the new thread work in a git worktree; see `treadle worktree`",
+    )
     where.add_argument("--title", help="the title of the new thread (default: the first line of the prompt)")
     answers = command.add_mutually_exclusive_group()
     answers.add_argument(
@@ -90,6 +95,8 @@ def _wanted(options: argparse.Namespace) -> "PromptRequest | str":
         return "no agent is configured: `treadle agents add NAME` adds one"
     if options.agent is not None and options.agent not in agents:
         return f"agent {options.agent!r} is not configured: {_names(agents)}"
+    if options.worktree and options.thread is not None:
+        return "--worktree is for a new thread: a thread has a worktree from its beginning, or none"
     if options.agent is None and options.thread is None and len(agents) > 1:
         return f"--agent is missing: {_names(agents)}"
     return PromptRequest(
@@ -98,6 +105,7 @@ def _wanted(options: argparse.Namespace) -> "PromptRequest | str":
         prompt=prompt,
         thread=options.thread,
         title=options.title,
+        worktree=options.worktree,
         agent=options.agent,
         agents=agents,
         answers=options.answers or ("ask" if is_terminal(sys.stdin) and is_terminal(sys.stderr) else "deny"),

@@ -1,8 +1,9 @@
 """`treadle show`: print a thread in readable form."""
 
 import argparse
+from typing import Any
 
-from treadle.cli.options import Commands, data_dir_of, positive
+from treadle.cli.options import THREAD, Commands, data_dir_of, positive
 
 MORE = """\
 By default the output is text for a terminal: coloured unless NO_COLOR is set, with long tool output truncated. --html
@@ -18,15 +19,14 @@ treadle show 019c1412 --markdown --turns 3
 
 def add(commands: Commands) -> None:
     command = commands.add("show", "print a thread in readable form", run, more=MORE, example=EXAMPLE)
-    command.add_argument(
-        "thread", metavar="THREAD", help="its id, a unique prefix of it, or `last`: the thread that changed last"
-    )
+    command.add_argument("thread", metavar="THREAD", help=THREAD)
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as Markdown")
     form.add_argument("--html", action="store_true", help="as an HTML page")
     form.add_argument("--json", action="store_true", help="as one JSON text, for programs")
     command.add_argument("--turns", type=positive, metavar="N", help="only the last N turns (default: all)")
-    command.add_argument("--full", action="store_true", help="show tool input and output in full")
+    command.add_argument("--full", action="store_true", help="show tool input and output, and diffs, in full")
+    command.add_argument("--no-diff", action="store_true", help="without what each turn changed in the files")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,7 +42,12 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             output.print_json(as_read(reader, thread_id, options.turns))
             return 0
-        transcript = Transcript(reader, thread_id, options.turns)
+        changes: dict[str, Any] = {}
+        if not options.no_diff:
+            from treadle.cli.turn_changes import ChangesReader
+
+            changes["changes_of"] = ChangesReader(reader, thread_id, data_dir_of(options)).of
+        transcript = Transcript(reader, thread_id, options.turns, **changes)
         if options.html:
             from treadle.cli.transcript_html import render as as_html
 

@@ -49,6 +49,7 @@ def _count(data_dir: Path, largest: int) -> dict[str, Any]:
             "dataDir": str(data_dir),
             **reader.read(statistics.about_the_log),
             "eventsByType": types,
+            "redacted": statistics.redacted_by_kind(reader),
             "entities": reader.read(lambda reads: reads.entity_counts()),
             "sizes": reader.read(lambda reads: statistics.sizes(reads, data_dir)),
             "largestThreads": reader.read(lambda reads: statistics.largest_threads(reads, largest)),
@@ -74,6 +75,7 @@ def _print(found: dict[str, Any]) -> None:
     entities = [(_words(name), f"{count:,}") for name, count in found["entities"].items()]
     _table("entities", entities)
     _table("events", [(name, f"{of['count']:,}", output.size(of["bytes"])) for name, of in types.items()])
+    _table("redacted", [(kind, f"{count:,}") for kind, count in found["redacted"].items()])
     threads = [
         (thread["id"], f"{thread['events']:,} events", output.size(thread["bytes"]),
          "(deleted)" if thread["title"] is None else output.fit(output.one_line(thread["title"]), 40))

@@ -1,6 +1,7 @@
 """A thread prepared for reading: its turns, each with its items in the order in which they were created."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,10 +10,12 @@ import msgspec
 
 import treadle.cli.output as output
 from treadle.cli.names import Unclear
+from treadle.contract.results import ResumeCommand
 from treadle.domain.errors import NotFound
 from treadle.store.pages import LATEST, encode_cursor
 from treadle.store.ports import Reads, TranscriptItem
 from treadle.store.sqlite.reader import Reader
+from treadle.transfer.resuming import resume_command
 
 PAGE = 500  # turns read at once
 
@@ -21,10 +24,11 @@ Entity = dict[str, Any]
 
 
 class Item(NamedTuple):
-    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`."""
+    """One item of a turn. entity: `message`, `activity`, `approval` or `checkpoint`; or `changes`, which ends a turn
+    that has changed files, and is a TurnChanges."""
 
     entity: str
-    value: Entity
+    value: Any
 
 
 class NumberedTurn(NamedTuple):
@@ -36,24 +40,24 @@ class NumberedTurn(NamedTuple):
 
 
 class Transcript:
-    """A thread to show. thread, project: as clients get them; project is None if deleted. turns: the turns to show."""
+    """A thread to show.
 
-    def __init__(self, reader: Reader, thread_id: str, last: int | None = None) -> None:
-        self._reader = reader
-        self.thread, self.project = reader.read(lambda reads: _header(reads, thread_id))
-        turns = list(self._turns())
+    thread, project: as clients get them; project is None if deleted. resume: continues it in its agent's own tool.
+    turns: the turns to show. changes_of: says what the turn with this id changed in the files, if that is to be shown.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        thread_id: str,
+        last: int | None = None,
+        changes_of: Callable[[str], object | None] = lambda turn_id: None,
+    ) -> None:
+        self._reader, self._changes_of = reader, changes_of
+        self.thread, self.project, self.resume = reader.read(lambda reads: _header(reads, thread_id))
+        turns = list(turns_of(reader, thread_id))
         self.turns = turns if last is None else turns[-last:]
         self.left_out = len(turns) - len(self.turns)
-
-    def _turns(self) -> Iterator[NumberedTurn]:
-        after, number = 0, 0
-        while True:
-            rows = self._reader.read(partial(_turns_after, thread_id=self.thread["id"], after=after))
-            for after, value in rows:
-                number += 1
-                yield NumberedTurn(number, after, msgspec.json.decode(value))
-            if len(rows) < PAGE:
-                return
 
     def parts(self) -> Iterator[tuple[NumberedTurn | None, list[Item]]]:
         """Yield each turn with its items, read on demand; items before the first turn come first, without a turn."""
@@ -61,7 +65,9 @@ class Transcript:
         if not self.left_out:
             yield None, self._items(0, begins[0] if begins else LATEST)
         for turn, before in zip(self.turns, [*begins[1:], LATEST], strict=False):
-            yield turn, self._items(turn.position, before)
+            changes = self._changes_of(turn.value["id"])
+            items = self._items(turn.position, before)
+            yield turn, items if changes is None else [*items, Item("changes", changes)]
 
     def _items(self, after: int, before: int) -> list[Item]:
         thread_id = self.thread["id"]
@@ -69,18 +75,31 @@ class Transcript:
         return [Item(row.entity, msgspec.json.decode(row.value)) for row in rows]
 
 
+def turns_of(reader: Reader, thread_id: str) -> Iterator[NumberedTurn]:
+    """All turns of a thread, oldest first."""
+    after, number = 0, 0
+    while True:
+        rows = reader.read(partial(_turns_after, thread_id=thread_id, after=after))
+        for after, value in rows:
+            number += 1
+            yield NumberedTurn(number, after, msgspec.json.decode(value))
+        if len(rows) < PAGE:
+            return
+
+
 def _turns_after(reads: Reads, thread_id: str, after: int) -> list[tuple[int, str]]:
     return reads.turns_after(thread_id, after, PAGE)
 
 
-def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None]:
+def _header(reads: Reads, thread_id: str) -> tuple[Entity, Entity | None, ResumeCommand | None]:
     try:
         thread: Entity = msgspec.json.decode(reads.header(thread_id))
     except NotFound:
         advice = f"`treadle events --thread {thread_id}` prints its events"
         raise Unclear(f"thread {thread_id!r} was deleted: {advice}") from None
     found = reads.entities("project", None, [thread["projectId"]]).get(thread["projectId"])
-    return thread, None if found is None else msgspec.json.decode(found)
+    project = None if found is None else msgspec.json.decode(found)
+    return thread, project, resume_command(reads, thread_id)
 
 
 def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
@@ -106,6 +125,7 @@ def as_read(reader: Reader, thread_id: str, last: int | None) -> bytes:
             **found,
             "prompts": newest.prompts,
             "sessions": newest.sessions,
+            "resume": transcript.resume,
             "beforeCursor": None if before is None else encode_cursor(before),
         }
     )
@@ -165,6 +185,12 @@ def origin(given: Entity | None) -> str:
         if key in given
     ]
     return output.one_line(", ".join(parts))
+
+
+def resume(given: ResumeCommand) -> str:
+    """The command that continues a thread in its agent's own tool, for a shell: `cd /src/app && claude --resume 7`."""
+    command = shlex.join(given.command)
+    return output.one_line(command if given.folder is None else f"cd {shlex.quote(given.folder)} && {command}")
 
 
 def checkpoint(phase: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.cli.code_blocks import pieces
 from treadle.cli.details import Block, blocks, said
-from treadle.cli.output import clean, one_line
+from treadle.cli.output import clean, count, one_line
 from treadle.cli.transcript import (
     Entity,
     Item,
@@ -20,10 +20,12 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
 from treadle.cli.transcript_style import STYLE
+from treadle.cli.turn_changes import FileText, TurnChanges, counts, how, hunks, summary
 
 _CODE = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
 # Applied after _CODE, to text whose only tags are <code>: bold text may contain whole code spans, never part of one.
@@ -47,9 +49,11 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield '<p class="about">'
     if project is not None:
         yield f"<span>{escape(one_line(project['name']))} · {escape(one_line(project['path']))}</span>"
-    yield f"<span>{_turns(len(transcript.turns))}, {thread['status']}</span>"
+    yield f"<span>{count(len(transcript.turns), 'turn')}, {thread['status']}</span>"
     if thread["origin"]:
         yield f"<span>{escape(origin(thread['origin']))}</span>"
+    if transcript.resume is not None:
+        yield f"<span>continue it with <code>{escape(resume(transcript.resume))}</code></span>"
     yield f"<span>{day_and_time(thread['createdAt'])} to {day_and_time(thread['updatedAt'])}</span>"
     yield f'<span class="id">{escape(thread["id"])}</span></p>'
     if len(transcript.turns) > 1:
@@ -79,10 +83,6 @@ def render(transcript: Transcript) -> Iterator[str]:
 def escape(text: str) -> str:
     """The text, escaped for HTML."""
     return html.escape(clean(text))
-
-
-def _turns(count: int) -> str:
-    return "1 turn" if count == 1 else f"{count:,} turns"
 
 
 def _time(at: str, shown: str) -> str:
@@ -133,6 +133,40 @@ def _item(item: Item) -> Iterator[str]:
             what = checkpoint(value["phase"]).capitalize()
             text = f"<b>{what}</b> {escape(one_line(value['message']))} {ref}{restored}"
             yield from _row("checkpoint", value["createdAt"], f'<div class="line">{text}</div>')
+        case "changes":
+            yield from _changes(value)
+
+
+def _changes(changes: TurnChanges) -> Iterator[str]:
+    """A row of the timeline without a time: it is about the whole turn."""
+    yield '<li class="changes">'
+    if changes.failed:
+        yield f'<div class="line kind">What this turn changed cannot be shown: {escape(one_line(changes.failed))}</div>'
+    else:
+        yield f'<div><div class="who">{summary(changes)} {_counts(changes.added, changes.removed)}</div>'
+        for each in changes.files:
+            yield from _file(each)
+        if changes.more:
+            yield f'<p class="kind">and {changes.more:,} more</p>'
+        yield "</div>"
+    yield "</li>"
+
+
+def _file(each: FileText) -> Iterator[str]:
+    file = each.file
+    about = f'<span class="kind">{escape(one_line(how(file)))}</span>' if how(file) else ""
+    yield f"<details><summary><code>{escape(one_line(file.path))}</code>{about}"
+    yield f'<span class="status">{_counts(file.added, file.removed)}</span></summary><div class="inside">'
+    if each.patch is None:
+        yield '<p class="kind">The diff is left out for its length.</p>'
+    else:
+        yield from _block(Block("diff", "", hunks(each.patch)))
+    yield "</div></details>"
+
+
+def _counts(added: int, removed: int) -> str:
+    parts = (("good", counts(added, 0)), ("bad", counts(0, removed)))
+    return " ".join(f'<span class="count {kind}">{text}</span>' for kind, text in parts if text)
 
 
 def _usage(detail: Any) -> str:

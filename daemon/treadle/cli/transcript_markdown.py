@@ -17,9 +17,11 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
+from treadle.cli.turn_changes import TurnChanges, counts, how, hunks, summary
 
 _MARKS = re.compile(r"`{3,}|~{3,}")
 _SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]+)\1(?!`)")
@@ -35,6 +37,8 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield f"Thread `{thread['id']}` ({thread['status']}), project {where},"
     made = f", {_plain(origin(thread['origin']))}" if thread["origin"] else ""
     yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}{made}."
+    if transcript.resume is not None:
+        yield f"\nContinue it in its own tool: {_plain(resume(transcript.resume))}"
     if transcript.left_out:
         yield f"\n*{transcript.left_out:,} earlier turns are left out.*"
     for turn, items in transcript.parts():
@@ -79,6 +83,29 @@ def _item(item: Item) -> Iterator[str]:
             restored = f", restored {clock(value['restoredAt'])}" if value["restoredAt"] else ""
             what, where = checkpoint(value["phase"]), _plain(kept(value["gitRef"], value["commit"]))
             yield f"- **◆ {what}** {_plain(value['message'])} ({where}{restored})"
+        case "changes":
+            yield from _changes(value)
+
+
+def _changes(changes: TurnChanges) -> Iterator[str]:
+    if changes.failed:
+        yield f"*What this turn changed cannot be shown: {_plain(changes.failed)}*"
+        return
+    yield f"**± {summary(changes)}** {counts(changes.added, changes.removed)}"
+    for each in changes.files:
+        about = " ".join(part for part in (how(each.file), counts(each.file.added, each.file.removed)) if part)
+        name = f"<code>{html.escape(one_line(each.file.path))}</code> {html.escape(one_line(about))}".rstrip()
+        yield ""
+        yield f"<details><summary>{name}</summary>"
+        yield ""
+        if each.patch is None:
+            yield "*The diff is left out for its length.*"
+            yield ""
+        else:
+            yield from _block(Block("diff", "", hunks(each.patch)))
+        yield "</details>"
+    if changes.more:
+        yield f"\n*and {changes.more:,} more*"
 
 
 def _block(block: Block) -> Iterator[str]:

@@ -75,6 +75,10 @@ h2 time { color: var(--soft); font-weight: 400; font-size: .875rem; font-variant
 .wait { --dot: var(--wait); }
 .ask { --dot: var(--ask); }
 .checkpoint { --dot: var(--accent); }
+.changes { --dot: var(--accent); }
+.changes details + details { margin-top: .4rem; }
+.changes .who { margin-bottom: .3rem; }
+.count { color: var(--dot); font-variant-numeric: tabular-nums; font-weight: 400; }
 .who { font-size: .8125rem; font-weight: 650; line-height: 1.625rem; }
 .user .who { color: var(--accent); }
 .text { overflow-wrap: anywhere; unicode-bidi: isolate; max-width: 44rem; }

@@ -17,9 +17,11 @@ from treadle.cli.transcript import (
     ending,
     kept,
     origin,
+    resume,
     tokens,
     took,
 )
+from treadle.cli.turn_changes import TurnChanges, counts, how, hunks, summary
 
 FEW_LINES = 10  # of tool input or output
 RULE = 72  # columns
@@ -34,6 +36,8 @@ def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]
     yield paint("dim", f"{thread['id']} · {thread['status']} · {where}")
     if thread["origin"]:
         yield paint("dim", origin(thread["origin"]))
+    if transcript.resume is not None:
+        yield paint("dim", f"continue it in its own tool: {resume(transcript.resume)}")
     yield paint("dim", f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}")
     if transcript.left_out:
         yield paint("dim", f"… {transcript.left_out:,} earlier turns")
@@ -78,6 +82,31 @@ def _item(item: Item, paint: Paint, full: bool) -> Iterator[str]:
             what = checkpoint(value["phase"])
             text = f"{paint('cyan', f'◆ {what}')} {one_line(value['message'])}"
             yield f"  {text}  {paint('dim', kept(value['gitRef'], value['commit']) + restored)}"
+        case "changes":
+            yield from _changes(value, paint, full)
+
+
+def _changes(changes: TurnChanges, paint: Paint, full: bool) -> Iterator[str]:
+    yield ""
+    if changes.failed:
+        yield paint("dim", f"  what this turn changed cannot be shown: {one_line(changes.failed)}")
+        return
+    yield f"  {paint('cyan', '±')} {summary(changes)}  {_counts(changes.added, changes.removed, paint)}"
+    for each in changes.files:
+        file = each.file
+        parts = [one_line(file.path), paint("dim", one_line(how(file))), _counts(file.added, file.removed, paint)]
+        yield f"    {'  '.join(part for part in parts if part)}"
+        if full and each.patch is not None:
+            yield from _block(Block("diff", "", hunks(each.patch)), "", paint, full)
+        elif full:
+            yield paint("dim", "    │ (the diff is left out for its length: `treadle diff` shows it)")
+    if changes.more:
+        yield paint("dim", f"    … and {changes.more:,} more")
+
+
+def _counts(added: int, removed: int, paint: Paint) -> str:
+    parts = [paint("green", counts(added, 0)), paint("red", counts(0, removed))]
+    return " ".join(part for part in parts if part)
 
 
 def _activity(value: Entity, paint: Paint, full: bool) -> Iterator[str]:

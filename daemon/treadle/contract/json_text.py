@@ -21,6 +21,9 @@ _SURROGATE_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_ESCAPE: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _SHORT_ESCAPE: Final = re.compile(rb'\\["/bfnrt]')
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000|.)", re.DOTALL
+)
 
 # For text whose escapes are blanked out: a backslash that is left is an error.
 _BLANK: Final = re.compile(rb"[ \t\r\n]*")
@@ -64,6 +67,18 @@ def holds_nul(text: bytes) -> bool:
 def holds_lone_surrogate(text: bytes) -> bool:
     """Whether a string contains half a surrogate pair, which is not a character (RFC 8259, section 8.2)."""
     return _SURROGATE.search(_SURROGATE_PAIR.sub(b"", _blot_backslashes(text))) is not None
+
+
+def storable(text: bytes) -> bytes:
+    """`text` with U+FFFD in place of each U+0000 and each half of a surrogate pair, which are not stored.
+
+    Tools print U+0000. Programs in JavaScript write half a pair where they have cut a text.
+    """
+    return _ESCAPE.sub(_storable, text) if b"\\u" in text else text
+
+
+def _storable(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if len(escape[0]) == 6 else escape[0]  # of six characters, the pattern matches only those
 
 
 def is_deeper_than(limit: int, text: bytes) -> bool:

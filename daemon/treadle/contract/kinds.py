@@ -103,7 +103,38 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REQUEST_FAILED,
         "The repository holds the home directory, or the data directory. Make one for the project: `git init`",
     ),
-    "noCommit": Kind(errors.REQUEST_FAILED, "The commit of the checkpoint is not in the repository"),
+    "noCommit": Kind(
+        errors.REQUEST_FAILED,
+        "The commit of the checkpoint is not in the repository. Or: the repository has no commit yet, at which a "
+        "worktree would begin",
+    ),
+    "noSuchFile": Kind(errors.REQUEST_FAILED, "The file does not exist, or git ignores it"),
+    "noSuchLine": Kind(errors.REQUEST_FAILED, "The file has fewer lines"),
+    "fileTooBig": Kind(errors.REQUEST_FAILED, "The file has more than 1 MiB"),
+    "checkpointPruned": Kind(
+        errors.REJECTED,
+        "The checkpoint was pruned at `prunedAt`, because it was too old or there were too many",
+        {"prunedAt": Timestamp},
+    ),
+    "hasSubmodules": Kind(
+        errors.REQUEST_FAILED, "The repository has submodules, whose files a worktree would not have: work without one"
+    ),
+    "worktreeNotClean": Kind(
+        errors.REQUEST_FAILED,
+        "The worktree has changes that the folder of the project does not have. Apply them first, or set `force`",
+    ),
+    "foreignWorktree": Kind(
+        errors.REQUEST_FAILED, "The project has another folder than when the worktree was made. Change it back"
+    ),
+    "worktreeLost": Kind(
+        errors.REQUEST_FAILED,
+        "The worktree was deleted or moved, or is in another data directory. The message says what to do",
+    ),
+    "conflict": Kind(
+        errors.REQUEST_FAILED,
+        "The worktree and the folder of the project changed the same lines. Nothing was applied. The message names the "
+        "files",
+    ),
     "changedMeanwhile": Kind(
         errors.REQUEST_FAILED, "A file was changed while it was to be restored. Nothing was restored. Try again"
     ),
@@ -133,7 +164,11 @@ KINDS: Final[dict[str, Kind]] = {
     "detailNotObject": Kind(
         errors.REJECTED, "The detail of the activity is not an object, so it has no members. Use RecordActivity"
     ),
-    "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project must begin with `/`"),
+    "badRedaction": Kind(
+        errors.REJECTED,
+        "The setting `redaction` has another form, or a pattern that cannot be used. The message says why",
+    ),
+    "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project or a worktree must begin with `/`"),
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
     "pathTaken": Kind(
         errors.REJECTED, "The project `projectId` has this path. Use that project", {"projectId": GivenId}
@@ -153,6 +188,11 @@ KINDS: Final[dict[str, Kind]] = {
         {"turnId": GivenId},
     ),
     "messageComplete": Kind(errors.REJECTED, "The message is complete. No text can be appended to it"),
+    "noWorktree": Kind(
+        errors.REJECTED,
+        "The thread was created without a worktree, or its worktree is not there: the next prompt makes it",
+    ),
+    "worktreeMade": Kind(errors.REJECTED, "The thread has its worktree already"),
     "duplicateOption": Kind(errors.REJECTED, "Two options of the approval have the same id"),
     "approvalResolved": Kind(
         errors.REJECTED,

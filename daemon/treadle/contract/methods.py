@@ -106,7 +106,7 @@ THREAD_READ = Endpoint(
     "thread/read",
     "Read a thread: its last turns and everything in them.",
     params.ThreadReadParams,
-    results.ThreadSnapshot,
+    results.ThreadRead,
     MAY_NOT_FIND,
     PAGE_BYTES,
 )
@@ -170,7 +170,7 @@ CHECKPOINT_DIFF = Endpoint(
     "Compare a checkpoint with another one, or with the files as they are now.",
     params.CheckpointDiffParams,
     results.CheckpointDiff,
-    MAY_NOT_FIND,
+    (errors.NOT_FOUND, errors.REJECTED),
     PAGE_BYTES,
 )
 CHECKPOINT_RESTORE = Endpoint(
@@ -178,6 +178,30 @@ CHECKPOINT_RESTORE = Endpoint(
     "Put files back to a checkpoint, after taking one of what is there now.",
     params.RestoreCheckpointParams,
     results.Restoration,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
+PROVENANCE_FIND = Endpoint(
+    "provenance/find",
+    "Find the turns that the lines of a file are from.",
+    params.FindProvenanceParams,
+    results.Provenance,
+    (errors.NOT_FOUND,),
+    PAGE_BYTES,
+)
+WORKTREE_APPLY = Endpoint(
+    "worktree/apply",
+    "Apply what the worktree of a thread changed to the folder of its project.",
+    params.ApplyWorktreeParams,
+    results.Restoration,
+    (errors.NOT_FOUND, errors.REJECTED),
+    PAGE_BYTES,
+)
+WORKTREE_DISCARD = Endpoint(
+    "worktree/discard",
+    "Remove the worktree of a thread, after taking a checkpoint of it.",
+    params.DiscardWorktreeParams,
+    results.Discarded,
     (errors.NOT_FOUND, errors.REJECTED),
     PAGE_BYTES,
 )

@@ -118,7 +118,10 @@ Paths = Annotated[
 
 class CheckpointDiffParams(ListParams, frozen=True, kw_only=True):
     thread_id: Id
-    from_: Annotated[Id, note("The id of the earlier checkpoint")] = field(name="from")
+    from_: Annotated[
+        Id | None,
+        note("The id of the earlier checkpoint. If missing, the commit that the worktree of the thread began at"),
+    ] = field(default=None, name="from")
     to: Annotated[Id | None, note("The id of the later checkpoint. If missing, the files as they are now")] = None
     paths: Paths = []
     patches: Annotated[bool, note("Whether to send the unified diff of each file")] = False
@@ -129,6 +132,24 @@ class RestoreCheckpointParams(Params, frozen=True, kw_only=True):
     id: Annotated[Id, note("The id of the checkpoint")]
     paths: Paths = []
     dry_run: Annotated[bool, note("Only say what would be written and removed")] = False
+
+
+class FindProvenanceParams(Params, frozen=True, kw_only=True):
+    path: Annotated[Path, note("The absolute path of a file in the folder of a project")]
+    line: Annotated[
+        Annotated[int, Meta(ge=1, le=2**31 - 1)] | None, note("Only this line, from 1 on. If missing, all lines")
+    ] = None
+
+
+class ApplyWorktreeParams(Params, frozen=True, kw_only=True):
+    thread_id: Id
+    dry_run: Annotated[bool, note("Only say what would be written and removed")] = False
+
+
+class DiscardWorktreeParams(Params, frozen=True, kw_only=True):
+    thread_id: Annotated[Id, note("The thread, which may have been deleted")]
+    force: Annotated[bool, note("Also if it has changes that the folder of the project does not have")] = False
+    dry_run: Annotated[bool, note("Only list these changes")] = False
 
 
 class OpenProjectParams(Params, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from treadle.domain.entities import (
     Turn,
 )
 from treadle.domain.events import StoredEvent
-from treadle.domain.ids import Durability, GivenId, note
+from treadle.domain.ids import Durability, GivenId, Timestamp, note
 
 T = TypeVar("T")
 
@@ -110,6 +110,54 @@ class Restoration(Struct, frozen=True, kw_only=True):
     before: Annotated[GivenId | None, note("The checkpoint of what was there before; null after a dry run")]
 
 
+class TurnOrigin(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A turn that lines of a file are from."""
+
+    thread_id: GivenId
+    turn_id: GivenId
+    title: Annotated[str, note("Of the thread")]
+    agent: Annotated[str | None, note("Null if it is not known")]
+    prompt: Annotated[str | None, note("Its first 1,000 characters; null if it has no text")]
+    started_at: Timestamp
+
+
+class LineOrigin(Struct, frozen=True, kw_only=True):
+    """Lines of a file that follow each other and have the same origin."""
+
+    start: Annotated[int, note("The number of the first line, from 1 on")]
+    count: Annotated[int, note("The number of lines")]
+    by: Annotated[
+        Literal["turn", "perhaps", "between", "since", "earlier"],
+        note(
+            "`turn`: a recorded turn. `perhaps`: one of several turns that ran at once, or one without a checkpoint "
+            "after it, or someone else meanwhile. Otherwise it was no recorded turn: `between` two checkpoints, "
+            "`since` the last one, or `earlier` than the first"
+        ),
+    ]
+    turns: Annotated[list[int], note("Positions in `turns` of the result; empty if it was no recorded turn")]
+    path: Annotated[str, note("What the file was called then, relative to the folder of the project")]
+    line: Annotated[int, note("The number that the first line had then")]
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where the lines of a file are from, in the order of the file."""
+
+    lines: list[LineOrigin]
+    turns: Annotated[list[TurnOrigin], note("The turns that `lines` refer to")]
+    cut: Annotated[bool, note("Whether there are older checkpoints than the 1,000 that were looked at")]
+
+
+class Discarded(Struct, frozen=True, kw_only=False):
+    """What a worktree had when it was discarded, or would be."""
+
+    files: Annotated[
+        list[str], note("Files with changes that the folder of the project does not have, at most 1,000 of them")
+    ]
+    before: Annotated[
+        GivenId | None, note("The checkpoint of what was there; null after a dry run, or if there was nothing")
+    ]
+
+
 class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     """Each list is sorted oldest first."""
 
@@ -123,6 +171,20 @@ class ThreadSnapshot(Struct, frozen=True, rename="camel"):
     prompts: Annotated[list[Prompt], note("All queued prompts of the thread, sorted by `position`")]
     sessions: Annotated[list[Session], note("The newest session of the thread, as a list of one, or an empty list")]
     before_cursor: Annotated[str | None, note("The cursor of what is older, or null if there is nothing older")]
+
+
+class ResumeCommand(Struct, frozen=True):
+    """Continues a session in its agent's own tool."""
+
+    command: Annotated[list[str], note("The program and its arguments")]
+    folder: Annotated[str | None, note("Where to run it; null if that is not known")]
+
+
+class ThreadRead(ThreadSnapshot, frozen=True):
+    resume: Annotated[
+        ResumeCommand | None,
+        note("Continues the thread in its agent's own tool; null if no command is known"),
+    ]
 
 
 class IndexSnapshot(Struct, frozen=True):

@@ -15,10 +15,11 @@ from treadle.contract.results import BatchDispatched
 from treadle.core.errors import is_exit
 from treadle.core.group_commit import MAX_MERGED, Group, Submission
 from treadle.core.linger import Linger
+from treadle.core.redacting import HOLD, SETTING, HeldText, keep, release
 from treadle.domain import agent_commands as ac
-from treadle.domain import agent_commands as agents
 from treadle.domain import commands as c
 from treadle.domain.decider import initial_state, names
+from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import ActivityState, Key, State
 from treadle.store.errors import Busy, StorageError
@@ -32,9 +33,8 @@ MAX_GROUP_BYTES = 1 * 1024 * 1024  # of their requests; a larger one is appended
 MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
-NAMING = (c.StartTurn, agents.QueuePrompt, agents.ResumeQueue, agents.OpenSession)  # their events name the runner
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
-OWNED = c.StartTurn | ac.QueuePrompt | ac.ResumeQueue | ac.OpenSession
+NAMING = (c.StartTurn, ac.QueuePrompt, ac.ResumeQueue, ac.OpenSession)
 """Commands whose events name this daemon: it must be known to be alive before they are appended."""
 
 
@@ -44,8 +44,13 @@ class Overloaded(Exception):
 
 def now() -> Timestamp:
     """The current time in the format of events."""
-    second, ns = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_to_the_second(second)}.{ns // 1_000_000:03}Z"
+    return time_at(time.time_ns() // 1_000_000)
+
+
+def time_at(milliseconds: int) -> Timestamp:
+    """A time in the format of events. milliseconds: since 1970."""
+    second, rest = divmod(milliseconds, 1_000)
+    return f"{_to_the_second(second)}.{rest:03}Z"
 
 
 @lru_cache(1)
@@ -60,7 +65,7 @@ class Engine:
     linger: seconds that an AppendMessage may wait to be merged. published: called after each append, with the sequence
     of the log and the events. waiting: called with true while commands wait for another process that rebuilds the
     projections, with false afterwards. is_appending: whether the log's thread works for it now. The others are bounds:
-    see the constants above.
+    see the constants above. hold: seconds that the end of a text is held back, because it may begin a secret.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Engine:
         *,
         clock: Callable[[], Timestamp] = now,
         linger: float = 0.05,
+        hold: float = HOLD,
         published: Callable[[int, list[bytes]], None] = lambda sequence, events: None,
         waiting: Callable[[bool], None] = lambda waits: None,
         max_group: int = MAX_GROUP,
@@ -88,6 +94,9 @@ class Engine:
         self._max_queue, self._busy_patience = max_queue, busy_patience
         self._state_limit, self._state_bytes_limit = state_limit, state_bytes
         self.is_appending = False
+        self._hold = hold
+        self._held: dict[Key, HeldText] = {}
+        self._releases: dict[Key, asyncio.TimerHandle] = {}
         self._state = initial_state()
         self._state_bytes = 0
         self._queue: deque[Submission] = deque()
@@ -106,6 +115,11 @@ class Engine:
         """Stop after every submission is answered. now: at once; unanswered commands may still take effect."""
         if not now:
             await self.settled()
+            for key in list(self._releases):
+                self._release(key)
+            await self.settled()
+        for timer in self._releases.values():
+            timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -235,12 +249,39 @@ class Engine:
                 break
             self._forget_state()
             await self.store.append_queue.lost()
+        self._schedule(decided.redacting.changes)
         decided.answer()
         if decided.payloads:
             self.published(self._state.sequence, decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
         if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
+
+    def _schedule(self, changes: dict[Key, HeldText]) -> None:
+        """Store what is held back of these texts when its time is over, unless it was stored before."""
+        for key, held in changes.items():
+            if not held.holds:
+                if (timer := self._releases.pop(key, None)) is not None:
+                    timer.cancel()
+            elif key not in self._releases:
+                self._releases[key] = asyncio.get_running_loop().call_later(self._hold, self._release, key)
+
+    def _release(self, key: Key) -> None:
+        """Store what is held back of a text. If the text has ended in another process, that is lost."""
+        if (timer := self._releases.pop(key, None)) is not None:
+            timer.cancel()
+        submission = Submission(
+            self._clock(), [(release(key), ())], None, "", False, lambda answer: answer, releases=True
+        )
+        self._put(submission).future.add_done_callback(lambda future: self._released(key, future))
+
+    def _released(self, key: Key, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled() or (error := future.exception()) is None:
+            return
+        if isinstance(error, Rejected):
+            self._held.pop(key, None)
+        elif key not in self._releases:
+            self._schedule({key: self._held.get(key, HeldText())})
 
     def _forget_state(self) -> None:
         self._state = initial_state()
@@ -252,7 +293,7 @@ class Engine:
         Runs on the log's thread. No lock is held while the commands are decided: the append compares the sequence.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, self.store.runner.name, answers, self._max_merged)
+        decided = Group(self._state, self.store.runner.name, answers, self._max_merged, self._held)
         for submission in group:
             decided.add(submission)
         if decided.writes:
@@ -262,11 +303,12 @@ class Engine:
         if not appended:
             return None
         self._state.commit()
+        keep(self._held, decided.redacting.changes)
         return decided
 
     def _load(self, log: Log, group: list[Submission]) -> dict[str, tuple[CommandRecord, list[Any]]]:
         """Load the state that the group names; the stored answers of its command ids."""
-        named: set[Key] = set()
+        named: set[Key] = {SETTING} if any(submission.commands for submission in group) else set()
         fresh: set[Key] = set()  # with an id that was made just now, so that nothing has it
         for submission in group:
             for command, new_ids in submission.commands:

@@ -9,12 +9,13 @@ import msgspec
 from msgspec import Raw
 
 from treadle.contract.results import BatchDispatched, Dispatched
+from treadle.core.redacting import HeldText, Redacting
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import Stamp, decide, evolve
 from treadle.domain.errors import Conflict, Rejected
 from treadle.domain.ids import Timestamp
-from treadle.domain.state import State
+from treadle.domain.state import Key, State
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
@@ -32,10 +33,11 @@ class Submission:
     """Commands that are accepted together or not at all; without any it only marks a place in the queue.
 
     at: when it arrived. commands: each with the ids that were assigned to it. taken: the engine has it, and it can no
-    longer be cancelled. future: of the answer, as `present` shows it. size: of the request, in bytes.
+    longer be cancelled. future: of the answer, as `present` shows it. size: of the request, in bytes. releases: it is
+    the engine's own, to store what was held back of a text.
     """
 
-    __slots__ = ("at", "atomic", "command_id", "commands", "digest", "future", "present", "size", "taken")
+    __slots__ = ("at", "atomic", "command_id", "commands", "digest", "future", "present", "releases", "size", "taken")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Submission:
         atomic: bool,
         present: Callable[[BatchDispatched], object],
         size: int = 0,
+        releases: bool = False,
     ) -> None:
         self.at = at
         self.commands = commands
@@ -55,15 +58,18 @@ class Submission:
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.present = present
         self.size = size
+        self.releases = releases
         self.taken = False
 
     @property
-    def mergeable(self) -> bool:
-        """Whether it is a delta that may become one event with its neighbours."""
-        if self.atomic or len(self.commands) != 1:
-            return False
+    def delta(self) -> c.AppendMessage | None:
+        """The command, if it is a delta that may become one event with its neighbours."""
+        if self.atomic or self.releases or len(self.commands) != 1:
+            return None
         command = self.commands[0][0]
-        return isinstance(command, c.AppendMessage) and command.expected_version is None and command.at is None
+        if isinstance(command, c.AppendMessage) and command.expected_version is None and command.at is None:
+            return command
+        return None
 
     def cancel(self) -> bool:
         """Take it back, where the engine has not taken it."""
@@ -94,7 +100,7 @@ class Group:
     """Decides submissions one after the other, each against the state that its predecessors leave.
 
     expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
-    stored: the remembered answers.
+    stored: the remembered answers. held: what is held back of texts that stream; `redacting` has what is to follow.
     """
 
     def __init__(
@@ -103,8 +109,10 @@ class Group:
         runner: str,
         stored: dict[str, tuple[CommandRecord, list[Raw]]],
         max_merged: int = MAX_MERGED,
+        held: dict[Key, HeldText] | None = None,
     ) -> None:
         self.expected = state.sequence
+        self.redacting = Redacting(state, {} if held is None else held)
         self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._state = state
         self._runner = runner
@@ -158,27 +166,37 @@ class Group:
         if submission.command_id in self._stored:
             self._repeat(submission)
             return
-        if submission.mergeable and self._join(submission):
-            return
+        delta, commands = submission.delta, [command for command, _ in submission.commands]
+        if delta is not None:
+            delta = self.redacting.command(delta, holds=submission.command_id is None)  # type: ignore[assignment]
+            commands = [delta]
+            if self._join(submission, delta):
+                self.redacting.accept()
+                return
         savepoint, length = self._state.savepoint(), len(self._events)
-        gives_time = any(command.at is not None for command, _ in submission.commands)
+        gives_time = any(command.at is not None for command in commands)
         stamp = Stamp(submission.at, self._runner, _latest(submission.at) if gives_time else submission.at)
         ranges: list[tuple[int, int]] = []
         try:
-            for command, _ in submission.commands:
+            for command in commands:
                 start = len(self._events)
-                for event in decide(self._state, command, stamp):
+                if delta is None:
+                    holds = submission.command_id is None
+                    command = self.redacting.command(command, releases=submission.releases, holds=holds)
+                for event in self.redacting.events(decide(self._state, command, stamp)):
                     evolve(self._state, event)
                     self._events.append(event)
                 ranges.append((start, len(self._events)))
         except Rejected as error:
             self._state.rollback(savepoint)
             del self._events[length:]
+            self.redacting.reject()
             self._rejected.append((submission, error))
             return
+        self.redacting.accept()
         self._accepted.append((submission, ranges))
         if len(self._events) > length:
-            if submission.mergeable:
+            if delta is not None:
                 event = self._events[-1]
                 assert isinstance(event, e.MessageAppended)
                 self._open_deltas[event.thread_id] = Delta(event, length)
@@ -196,16 +214,14 @@ class Group:
         for submission, answer in self._repeated:
             submission.answer(answer)
 
-    def _join(self, submission: Submission) -> bool:
+    def _join(self, submission: Submission, delta: c.AppendMessage) -> bool:
         """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""
-        command = submission.commands[0][0]
-        assert isinstance(command, c.AppendMessage)
-        last = self._open_deltas.get(command.thread_id)
-        if last is None or command.id != last.event.id or last.length + len(command.text) > self._max_merged:
+        last = self._open_deltas.get(delta.thread_id)
+        if last is None or delta.id != last.event.id or last.length + len(delta.text) > self._max_merged:
             return False
         # The message was open for the delta before, and nothing but deltas has happened since.
-        last.texts.append(command.text)
-        last.length += len(command.text)
+        last.texts.append(delta.text)
+        last.length += len(delta.text)
         self._deltas[last.index] = last
         self._accepted.append((submission, [(last.index, last.index + 1)]))
         return True

@@ -13,6 +13,8 @@ from treadle.store.ports import DataDirectory, QueueOwner, Reads, SessionOwner, 
 
 log = logging.getLogger(__name__)
 
+RUNNER_GONE = "the daemon that ran it is gone"
+RUNNER_ENDED = "the daemon ended"
 LOOK_FOR_GONE = 1.0  # seconds between two checks
 
 Owned = tuple[list[TurnOwner], list[SessionOwner], list[QueueOwner]]
@@ -65,7 +67,7 @@ class Recovery:
         owned = await self._store.read(_owned)
         names = {one.runner for some in owned for one in some} - {runner.name}
         gone = {name for name in names if runner.is_gone(name)} | runner.left_behind()
-        await self._end(owned, gone, "the daemon that ran it is gone", "the daemon that was to send it is gone")
+        await self._end(owned, gone, RUNNER_GONE, "the daemon that was to send it is gone")
         for name in gone:
             runner.forget(name)
 

@@ -46,7 +46,7 @@ class ForkThread(ThreadCommand, frozen=True, kw_only=True):
 
 
 class QueuePrompt(ThreadCommand, frozen=True, kw_only=True):
-    """Ask the agent of the thread. The prompt is sent once the turn before has ended."""
+    """Ask the agent of the thread. The prompt is sent once the turn before has ended, as the log has it: redacted."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 

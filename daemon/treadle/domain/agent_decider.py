@@ -46,6 +46,7 @@ def _fork_thread(state: State, command: c.ForkThread, stamp: Stamp) -> Iterator[
         project_id=thread.project_id,
         title=command.title or thread.title,
         origin=GivenOrigin(tool="treadle", fork_of=GivenFork(thread_id=command.thread_id, turn_id=turn_id)),
+        worktree=thread.worktree is not None,
         at=stamp.at,
     )
     if (agent := thread.agent) is not None:
@@ -211,7 +212,9 @@ def _require_auth(state: State, command: c.RequireAuth, stamp: Stamp) -> Iterato
     yield e.AuthRequired(
         thread_id=command.thread_id, agent=command.agent, reason=command.reason, methods=command.methods, at=stamp.at
     )
-    yield from pause_queue(command.thread_id, thread, "the agent needs a login", stamp)
+    yield from pause_queue(
+        command.thread_id, thread, f"the agent needs a login: `treadle agents login {command.agent}`", stamp
+    )
 
 
 def _report_usage(state: State, command: c.ReportUsage, stamp: Stamp) -> Iterator[Event]:

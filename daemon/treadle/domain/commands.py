@@ -99,6 +99,7 @@ class CreateThread(Command, frozen=True, kw_only=True):
     project_id: Id
     title: Name
     origin: Annotated[Origin | None, note("The tool and the session that it comes from")] = None
+    worktree: Annotated[bool, note("Let its agent work in a git worktree of its own")] = False
 
 
 class RenameThread(ThreadCommand, frozen=True, kw_only=True):
@@ -275,6 +276,9 @@ class CreateCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     tree: Annotated[ObjectId | None, note("The id of the git tree")] = None
     phase: Annotated[Phase, note("When it was made: before or after a turn of the agent, or on request")] = "manual"
     skipped: Annotated[list[SkippedPathname], Meta(max_length=100), note("What it leaves out")] = []
+    in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")] = (
+        False
+    )
 
 
 class FailCheckpoint(ThreadCommand, frozen=True, kw_only=True):
@@ -297,6 +301,17 @@ class PruneCheckpoint(ThreadCommand, frozen=True, kw_only=True):
     """Record that a checkpoint was deleted, to free its space."""
 
     id: Annotated[Id, note("The checkpoint's id")]
+
+
+class CreateWorktree(ThreadCommand, frozen=True, kw_only=True):
+    """Record that the worktree of a thread was made. The daemon makes it for the first prompt."""
+
+    path: Annotated[Path, note("The folder in it that the agent works in, as an absolute path")]
+    base: Annotated[ObjectId, note("The commit that it began at")]
+
+
+class RemoveWorktree(ThreadCommand, frozen=True, kw_only=True):
+    """Record that the worktree of a thread is removed. `worktree/discard` does both."""
 
 
 class ChangeSetting(Command, frozen=True, kw_only=True):
@@ -331,6 +346,8 @@ AnyCommand = (
     | FailCheckpoint
     | RestoreCheckpoint
     | PruneCheckpoint
+    | CreateWorktree
+    | RemoveWorktree
     | ChangeSetting
     | agents.AnyAgentCommand
 )

@@ -60,6 +60,13 @@ class Spent(Struct, frozen=True, kw_only=True, rename="camel"):
     tokens: int | None
 
 
+class ThreadWorktree(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The git worktree that the agent of a thread works in."""
+
+    path: Annotated[str | None, note("The folder that the agent works in; null while it is missing")]
+    base: Annotated[str | None, note("The commit that it began at; of one that was removed, that of the last one")]
+
+
 class Thread(Entity, frozen=True, kw_only=True):
     """A conversation in a project."""
 
@@ -80,6 +87,7 @@ class Thread(Entity, frozen=True, kw_only=True):
     auth_required: NeededAuth | None
     usage: Annotated[Spent | None, note("What all of its turns used; null if no agent said")]
     origin: Annotated[GivenOrigin | None, note("The tool and the session that it comes from")]
+    worktree: Annotated[ThreadWorktree | None, note("null: its agent works in the folder of the project")]
     archived_at: Timestamp | None
     version: Annotated[
         int,
@@ -179,6 +187,7 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     tree: Annotated[str | None, note("The id of the git tree")]
     phase: Phase
     skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")]
+    in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")]
     created_at: Timestamp
     restored_at: Annotated[Timestamp | None, note("When it was last restored")]
 

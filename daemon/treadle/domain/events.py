@@ -65,6 +65,7 @@ class ThreadCreated(ThreadEvent, frozen=True, kw_only=True):
     project_id: GivenId
     title: str
     origin: GivenOrigin | None = None
+    worktree: Annotated[bool, note("Whether its agent works in a git worktree of its own")] = False
 
 
 class ThreadRenamed(ThreadEvent, frozen=True, kw_only=True):
@@ -198,6 +199,9 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     tree: str | None = None
     phase: Phase = "manual"
     skipped: Annotated[list[SkippedFile], note("What it leaves out, at most 100 of them")] = []
+    in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")] = (
+        False
+    )
 
 
 class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
@@ -216,6 +220,15 @@ class CheckpointPruned(ThreadEvent, frozen=True, kw_only=True):
     """The checkpoint was deleted, to free its space."""
 
     id: GivenId
+
+
+class WorktreeCreated(ThreadEvent, frozen=True, kw_only=True):
+    path: Annotated[str, note("The folder in it that the agent works in")]
+    base: Annotated[str, note("The commit that it began at")]
+
+
+class WorktreeRemoved(ThreadEvent, frozen=True, kw_only=True):
+    pass
 
 
 class SettingChanged(Event, frozen=True, kw_only=True):
@@ -248,6 +261,8 @@ AnyEvent = (
     | CheckpointFailed
     | CheckpointRestored
     | CheckpointPruned
+    | WorktreeCreated
+    | WorktreeRemoved
     | SettingChanged
     | agents.AnyAgentEvent
 )

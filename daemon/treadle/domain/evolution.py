@@ -1,7 +1,7 @@
 """How events change the state that commands are decided against."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -71,7 +71,8 @@ def _thread_created(state: State, event: e.ThreadCreated) -> None:
         if key not in state:
             state.load({key: None})
         state.put(members, (*(state[members] or ()), event.thread_id))
-    state.put(key, ThreadState(event.project_id, event.title, version=state.sequence))
+    worktree: Literal["wanted"] | None = "wanted" if event.worktree else None
+    state.put(key, ThreadState(event.project_id, event.title, version=state.sequence, worktree=worktree))
 
 
 def _thread_deleted(state: State, event: e.ThreadDeleted) -> None:
@@ -230,6 +231,8 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ApprovalResolved: _approval_resolved,
     e.CheckpointCreated: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), True),
     e.CheckpointPruned: lambda s, ev: s.put(("checkpoint", ev.thread_id, ev.id), False),
+    e.WorktreeCreated: lambda s, ev: s.change(("thread", ev.thread_id), worktree="made"),
+    e.WorktreeRemoved: lambda s, ev: s.change(("thread", ev.thread_id), worktree="wanted"),
     e.SettingChanged: _setting_changed,
     agents.AgentAssigned: _agent_assigned,
     agents.ThreadOptionSet: _thread_option_set,

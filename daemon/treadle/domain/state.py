@@ -5,7 +5,7 @@ exist. The engine loads these keys before it decides a command; reading a key th
 is a bug. Events (evolution.py) change only loaded keys, so any part of the state may be dropped and loaded again.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -84,7 +84,8 @@ class ThreadState(Struct, frozen=True):
     """A thread. A deleted one has nothing but its project, title, version and `archived`.
 
     queue: the queued prompts in the order of their positions. paused: why they are not sent, if so; never without a
-    queued prompt. auth_required: whether the agent needs a login. session: the id of the open one, if any.
+    queued prompt. auth_required: whether the agent needs a login. session: the id of the open one, if any. worktree:
+    whether its agent is to work in one, and whether it was made.
     """
 
     project_id: str
@@ -98,6 +99,7 @@ class ThreadState(Struct, frozen=True):
     paused: str | None = None
     auth_required: bool = False
     session: str | None = None
+    worktree: Literal["wanted", "made"] | None = None
 
 
 class ApprovalState(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What commands of projects, threads, checkpoints and settings lead to. Part of decider.py."""
+"""What commands of projects, threads, checkpoints, worktrees and settings lead to. Part of decider.py."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from treadle.domain.checks import Decisions, Stamp, live_project, live_thread, u
 from treadle.domain.detail import json_text
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import normalized, path_key
+from treadle.domain.redaction import KEY, BadRedaction, read_setting
 from treadle.domain.state import State
 from treadle.domain.turn_decider import interrupt
 
@@ -66,7 +67,12 @@ def _create_thread(state: State, command: c.CreateThread, stamp: Stamp) -> Itera
     unused(state, "thread", thread_id)
     live_project(state, command.project_id)
     yield e.ThreadCreated(
-        thread_id=thread_id, project_id=command.project_id, title=command.title, origin=command.origin, at=stamp.at
+        thread_id=thread_id,
+        project_id=command.project_id,
+        title=command.title,
+        origin=command.origin,
+        worktree=command.worktree,
+        at=stamp.at,
     )
 
 
@@ -94,7 +100,7 @@ def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Itera
     yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
 
 
-# Checkpoints and settings
+# Checkpoints, worktrees and settings
 
 
 def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) -> Iterator[e.Event]:
@@ -113,6 +119,7 @@ def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) 
         tree=command.tree,
         phase=command.phase,
         skipped=list[e.SkippedFile](command.skipped),
+        in_project=command.in_project,
         at=stamp.at,
     )
 
@@ -147,7 +154,33 @@ def _prune_checkpoint(state: State, command: c.PruneCheckpoint, stamp: Stamp) ->
         yield e.CheckpointPruned(id=command.id, thread_id=command.thread_id, at=stamp.at)
 
 
+def _create_worktree(state: State, command: c.CreateWorktree, stamp: Stamp) -> Iterator[e.Event]:
+    worktree = live_thread(state, command.thread_id).worktree
+    if worktree is None:
+        raise Rejected("noWorktree", f"thread {command.thread_id!r} was created without a worktree")
+    if worktree == "made":
+        raise Rejected("worktreeMade", f"thread {command.thread_id!r} has its worktree already")
+    if not command.path.startswith("/"):
+        raise Rejected("pathNotAbsolute", f"path {command.path!r} is not absolute")
+    yield e.WorktreeCreated(thread_id=command.thread_id, path=command.path, base=command.base, at=stamp.at)
+
+
+def _remove_worktree(state: State, command: c.RemoveWorktree, stamp: Stamp) -> Iterator[e.Event]:
+    thread = live_thread(state, command.thread_id)
+    if thread.worktree == "made":
+        if thread.turn is not None:
+            raise Rejected("turnRunning", f"turn {thread.turn.id!r} is still running", turnId=thread.turn.id)
+        yield e.WorktreeRemoved(thread_id=command.thread_id, at=stamp.at)
+
+
 def _change_setting(state: State, command: c.ChangeSetting, stamp: Stamp) -> Iterator[e.Event]:
+    if command.key == KEY:
+        try:
+            read_setting(command.value)
+        except BadRedaction as error:
+            raise Rejected(
+                "badRedaction", f"the setting `{KEY}` cannot be {json_text(command.value)}: {error}"
+            ) from None
     before = state[("setting", command.key)]
     after = None if command.value is None else json_text(command.value)
     if before != after:
@@ -167,5 +200,7 @@ DECIDE: Decisions = {
     c.FailCheckpoint: _fail_checkpoint,
     c.RestoreCheckpoint: _restore_checkpoint,
     c.PruneCheckpoint: _prune_checkpoint,
+    c.CreateWorktree: _create_worktree,
+    c.RemoveWorktree: _remove_worktree,
     c.ChangeSetting: _change_setting,
 }

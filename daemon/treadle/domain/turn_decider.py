@@ -45,6 +45,8 @@ def _prompt_sent(state: State, thread_id: str, id: str | None, turn_id: str, sta
     """The queued prompt, if it is one, leaves the queue for the turn."""
     if id is not None:
         queued_prompt(state, thread_id, id)
+        if live_thread(state, thread_id).worktree == "wanted":  # it was removed after the agent had started
+            raise Rejected("noWorktree", f"the worktree of thread {thread_id!r} is not there")
         yield agents.PromptSent(id=id, thread_id=thread_id, turn_id=turn_id, at=stamp.at)
 
 

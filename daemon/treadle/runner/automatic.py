@@ -2,23 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
-
-import msgspec
 
 from treadle.agents.shapes import Json
+from treadle.core.access import Read
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Phase
 from treadle.store.errors import StorageError
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import ThreadWork
+from treadle.workspace.checkpoint_settings import are_off
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError
 
 log = logging.getLogger(__name__)
 
-SETTING = "checkpoints"
-"""`off` takes none; with a dot and the id of a project behind it, for that project alone."""
 MAX_FAILURES = 2
 """In a row, after which there is a break."""
 BREAK = 600.0
@@ -34,7 +30,7 @@ class Automatic:
         self,
         thread_id: str,
         checkpoints: Checkpoints,
-        read: Callable[[Callable[[Reads], Any]], "asyncio.Future[Any]"],
+        read: Read,
     ) -> None:
         self._thread_id, self._checkpoints, self._read = thread_id, checkpoints, read
         self._failures, self._break_until = 0, 0.0
@@ -46,7 +42,7 @@ class Automatic:
 
     def after(self, turn_id: str, project_id: str) -> None:
         """Take one after a turn has ended, while other things go on."""
-        self._running = asyncio.create_task(self._take(turn_id, project_id, "after"), name="checkpoint")
+        self._running = asyncio.create_task(self._after(turn_id, project_id), name="checkpoint")
 
     async def finished(self) -> None:
         """Wait until the one after the last turn is taken."""
@@ -54,27 +50,29 @@ class Automatic:
             await asyncio.wait([self._running])
             self._running = None
 
-    async def _take(self, turn_id: str, project_id: str, phase: Phase) -> None:
+    async def _after(self, turn_id: str, project_id: str) -> None:
+        if await self._take(turn_id, project_id, "after"):
+            self._checkpoints.pruner.begin_daily(project_id)
+
+    async def _take(self, turn_id: str, project_id: str, phase: Phase) -> bool:
+        """Return whether one was taken."""
         if asyncio.get_running_loop().time() < self._break_until:
-            return
+            return False
         try:
-            if not await self._is_off(project_id):
+            is_wanted = not await self._read(lambda reads: are_off(reads, project_id))
+            if is_wanted:
                 await self._checkpoints.take(self._thread_id, turn_id=turn_id, phase=phase)
             self._failures = 0
+            return is_wanted
         except (GitError, Rejected, StorageError, OSError) as error:
             if isinstance(error, GitError) and error.kind == "noRepository":
-                return
+                return False
             log.warning("no checkpoint of thread %s: %s", self._thread_id, error)
             self._failures += 1
             if self._failures >= MAX_FAILURES:
                 self._failures = 0
                 self._break_until = asyncio.get_running_loop().time() + BREAK
-
-    async def _is_off(self, project_id: str) -> bool:
-        keys = [SETTING, f"{SETTING}.{project_id}"]
-        found = await self._read(lambda reads: reads.entities("setting", None, keys))
-        values = [msgspec.json.decode(found[key])["value"] for key in keys if key in found]
-        return bool(values) and values[-1] == "off"
+            return False
 
 
 def restored_files(work: ThreadWork | None) -> list[Json]:

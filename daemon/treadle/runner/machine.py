@@ -75,16 +75,18 @@ Phase = Literal[
 class RunnerState(Struct, frozen=True):
     """agent: the one that the process is. ways: the ways to open a session that are left to try, best first.
 
-    session: whether one is recorded as open. applied: the options that it has. turn, prompt: those that run here; a
-    turn without a prompt is what the agent does by itself. tried: the prompt that the agent was last asked to take into
-    the turn. steering: whether it has yet to answer that. asked: the approvals that the agent waits for, and the
-    sequence of each. dead: why the process has exited. recording: commits whose result is not known. since: the
-    sequence that a view must have reached.
+    removals: of worktrees of the thread, before the process started. session: whether one is recorded as open. applied:
+    the options that it has. turn, prompt: those that run here; a turn without a prompt is what the agent does by
+    itself. tried: the prompt that the agent was last asked to take into the turn. steering: whether it has yet to
+    answer that. asked: the approvals that the agent waits for, and the sequence of each. spoke: whether it has said
+    something new in a session that it continues, before the first prompt. dead: why the process has exited. recording:
+    commits whose result is not known. since: the sequence that a view must have reached.
     """
 
     phase: Phase = "absent"
     view: View = View()
     agent: str = ""
+    removals: int = 0
     ways: tuple[How, ...] = ()
     steers: bool = False
     session: bool = False
@@ -94,6 +96,7 @@ class RunnerState(Struct, frozen=True):
     tried: str | None = None
     steering: bool = False
     asked: tuple[tuple[str, int], ...] = ()
+    spoke: bool = False
     dead: str | None = None
     closing: bool = False
     recording: int = 0
@@ -116,8 +119,9 @@ class RunnerState(Struct, frozen=True):
 
     @property
     def suits(self) -> bool:
-        """Whether the process may go on: the thread still takes prompts, and for this agent."""
-        return not self.closing and self.view.open and self.view.agent == self.agent
+        """Whether the process may go on: the thread takes prompts for this agent, and its folder is still there."""
+        view = self.view
+        return not self.closing and view.open and view.agent == self.agent and view.removals == self.removals
 
 
 Outputs = list[Output]
@@ -146,6 +150,8 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             return _start(state)
         case Closing():
             return _close(replace(state, closing=True))
+        case Expired("idle") if phase in ("started", "ready") and state.view.next is not None:
+            return state, [SetTimer("idle")]  # the prompt is sent in a moment
         case Leave() | Expired("idle") if phase in ("started", "ready"):
             return _end(state, "it was idle")
         case Started(ways, steers) if phase == "starting":
@@ -160,7 +166,7 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
             if again and state.dead is None and state.suits and len(state.ways) > 1:
                 how = state.ways[1]
                 lost = reason if how == "new" else None
-                return replace(state, ways=state.ways[1:]), [OpenWith(how, state.view.options, lost)]
+                return replace(state, ways=state.ways[1:], spoke=False), [OpenWith(how, state.view.options, lost)]
             return _end(state, reason) if silent else _give_up(state, reason)
         case Applied(options, failure) if phase == "applying":
             if failure is not None:
@@ -169,16 +175,19 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
         case Began(turn, sequence) if phase == "beginning":
             return _began(_recorded_at(state, sequence), turn)
         case NotBegun(view) if phase == "beginning":
-            return replace(_viewed(state, view), phase="ready", prompt=None), [SetTimer("idle")]
+            state, outputs = _dismiss(replace(_viewed(state, view), phase="ready", prompt=None))
+            return state, [*outputs, SetTimer("idle")]
         case PromptAnswered() if phase in ("prompting", "cancelling"):
             return _finish(state, "answered")
         case Steered(sequence, _):
             return replace(_recorded_at(state, sequence), steering=False), []
+        case Spoke() if phase == "opening" and state.ways[0] in ("resume", "load"):
+            return replace(state, spoke=True), []
         case Spoke() if phase == "ready" and state.view.next is None:
             return replace(state, phase="beginning", prompt=None), [Begin(None)]
         case Spoke() if phase == "prompting" and state.prompt is None:
             return state, [SetTimer("quiet")]
-        case ApprovalAsked(approval, sequence) if phase == "prompting":
+        case ApprovalAsked(approval, sequence) if phase in ("beginning", "prompting"):
             return replace(state, asked=(*state.asked, (approval, sequence))), []
         case ApprovalAsked(approval, _) if phase not in ("absent", "ending"):
             return state, [Dismiss((approval,))]
@@ -195,7 +204,7 @@ def _take(state: RunnerState, input: Input) -> tuple[RunnerState, Outputs]:
         case Exited(reason):
             return _exited(state, reason)
         case Gone() if phase == "ending":
-            return replace(state, phase="absent", agent="", dead=None, steering=False), []
+            return replace(state, phase="absent", agent="", dead=None, steering=False, spoke=False), []
         case _:
             pass
     return state, []
@@ -217,6 +226,8 @@ def _go_on(state: RunnerState) -> tuple[RunnerState, Outputs]:
             return replace(state, phase="opening"), [ClearTimer("idle"), OpenWith(state.ways[0], view.options)]
         case "ready" if state.knows and view.options != state.applied:
             return replace(state, phase="applying"), [Apply(view.options)]
+        case "ready" if state.spoke and state.knows and view.turn is None:
+            return replace(state, phase="beginning", prompt=None, spoke=False), [ClearTimer("idle"), Begin(None)]
         case "ready" if state.sends and not state.steering:
             return replace(state, phase="beginning", prompt=view.next), [ClearTimer("idle"), Begin(view.next)]
         case "prompting" if state.knows:
@@ -257,7 +268,8 @@ def _recorded_at(state: RunnerState, sequence: int) -> RunnerState:
 
 
 def _start(state: RunnerState) -> tuple[RunnerState, Outputs]:
-    return replace(state, phase="starting", agent=state.view.agent), [Start(state.view.agent)]
+    started = replace(state, phase="starting", agent=state.view.agent, removals=state.view.removals)
+    return started, [Start(state.view.agent)]
 
 
 def _began(state: RunnerState, turn: str) -> tuple[RunnerState, Outputs]:

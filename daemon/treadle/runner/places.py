@@ -11,14 +11,15 @@ class Places:
     leave: asks a holder to end its process; returns whether it is idle and will.
     """
 
-    def __init__(self, number: int) -> None:
-        self._free = number
+    def __init__(self) -> None:
+        self._number = self._free = 0  # below zero: more are taken than there are now
         self._holders: dict[str, Callable[[], bool]] = {}  # the one that was idle longest comes first
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
 
-    async def take(self, name: str, leave: Callable[[], bool]) -> None:
-        """Wait for a place."""
-        if self._free:
+    async def take(self, name: str, number: int, leave: Callable[[], bool]) -> None:
+        """Wait for a place. number: how many there are from now on."""
+        self._resize(number)
+        if self._free > 0:
             self._free -= 1
         else:
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -50,7 +51,18 @@ class Places:
             if self._waiting:
                 self._ask()
 
+    def _resize(self, number: int) -> None:
+        more, self._number = number - self._number, number
+        for _ in range(more):
+            self._give()
+        self._free += min(more, 0)
+
     def _give(self) -> None:
+        if self._free < 0:
+            self._free += 1
+            if self._waiting:
+                self._ask()
+            return
         while self._waiting:
             _, place = self._waiting.popleft()
             if not place.done():

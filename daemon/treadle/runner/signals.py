@@ -16,7 +16,7 @@ class View(Struct, frozen=True):
 
     open: the thread takes prompts. claimed: this daemon is the one to run its agent. next: the prompt to send when no
     turn runs. steer: the prompt to send into the running turn. turn: the id of the running turn, of any daemon.
-    pending: the approvals without an answer.
+    pending: the approvals without an answer. removals: how often a worktree of the thread was removed.
     """
 
     sequence: int = 0
@@ -29,6 +29,7 @@ class View(Struct, frozen=True):
     turn: str | None = None
     cancelling: bool = False
     pending: frozenset[str] = frozenset()
+    removals: int = 0
 
 
 # Inputs

@@ -6,6 +6,7 @@ session and one turn a thread.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -16,14 +17,15 @@ import msgspec
 from treadle.contract.results import AgentPhase
 from treadle.core.engine import Engine
 from treadle.domain.entities import Rule
-from treadle.store.errors import StorageError
+from treadle.store.errors import StorageError, translated
 from treadle.store.pages import LATEST
 from treadle.store.ports import DataDirectory, Reads, ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
-    from treadle.agents.config import AgentConfig, RunnerConfig
-    from treadle.runner.thread import Shared, ThreadRunner
+    from treadle.runner.context import Shared
+    from treadle.runner.thread import ThreadRunner
     from treadle.workspace.checkpoints import Checkpoints
+    from treadle.workspace.thread_folders import ThreadFolders
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ OF_THREADS = frozenset(
         "ThreadArchived",
         "ThreadUnarchived",
         "ThreadDeleted",
+        "WorktreeCreated",
+        "WorktreeRemoved",
     )
 )
 """Events after which a runner may have something to do."""
@@ -69,12 +73,13 @@ class Running(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What a look has found. rules: None if they have not changed."""
+    """What a look has found. rules: None if they have not changed. failures: why threads could not be read."""
 
     sequence: int
     works: list[ThreadWork]
     rules: list[Rule] | None
     assigned: set[str]
+    failures: dict[str, Exception]
 
 
 class Supervisor:
@@ -82,8 +87,8 @@ class Supervisor:
 
     files: returns where agents are configured, the last one takes precedence. records: the folder for the records of
     processes. is_host: whether this daemon runs agents for all others; has_host: whether one does. started: called
-    when the first agent is about to run, so that appends of other processes are noticed from then on. checkpoints:
-    returns those of all threads.
+    when the first agent is about to run, so that appends of other processes are noticed from then on. checkpoints,
+    folders: return the checkpoints of all threads, and the folders of their agents.
     """
 
     def __init__(
@@ -97,19 +102,20 @@ class Supervisor:
         has_host: Callable[[], bool],
         started: Callable[[], None],
         checkpoints: Callable[[], "Checkpoints"],
+        folders: Callable[[], "ThreadFolders"],
     ) -> None:
         self._store, self._engine = store, engine
         self._find_files, self._records = files, records
-        self._files: tuple[Path, ...] = ()
         self._is_host, self._has_host, self._started = is_host, has_host, started
         self._had_host = False
-        self._checkpoints = checkpoints
+        self._checkpoints, self._folders = checkpoints, folders
         self._cursor: int | None = None
         self._rules: list[Rule] = []
         self._runners: dict[str, ThreadRunner] = {}
         self._wanted: set[str] = set()
+        self._again: set[str] = set()
+        self._failures: dict[str, str] = {}
         self._shared: Shared | None = None
-        self._configured: tuple[object, dict[str, AgentConfig], str] = (None, {}, "")
         self._woken = asyncio.Event()
         self._woken.set()
 
@@ -139,22 +145,25 @@ class Supervisor:
     async def run(self) -> None:
         """Look at the log whenever there may be something to do, until cancelled."""
         orphans = asyncio.create_task(self._end_orphans(), name="orphans")
-        failure = ""
         try:
             while True:
-                await self._woken.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY if self._failures else None):
+                        await self._woken.wait()
                 self._woken.clear()
                 try:
                     await self._look()
-                    failure = ""
-                except StorageError as error:
-                    if str(error) != failure:  # once, not every second
-                        log.warning("failed to read what agents have to do, will retry: %s", error)
-                    failure = str(error)
-                    await asyncio.sleep(RETRY)
-                    self._woken.set()
+                except Exception as error:  # a daemon goes on answering, whatever became of its agents
+                    self._failed("all threads", error)
         finally:
             orphans.cancel()
+
+    def _failed(self, threads: str, error: Exception) -> None:
+        """Say what failed: once, not every second."""
+        if self._failures.get(threads) != repr(error):
+            defect = None if isinstance(error, StorageError) else error
+            log.warning("failed to run agents (%s), will retry: %s", threads, error, exc_info=defect)
+        self._failures[threads] = repr(error)
 
     async def close(self) -> None:
         """End all agents of this daemon."""
@@ -167,16 +176,25 @@ class Supervisor:
         if has_host != self._had_host:  # threads whose events were seen long ago have another owner now
             self._had_host, self._cursor = has_host, None
         cursor, mine = self._cursor, list(self._runners)
-        seen = await self._store.read(lambda reads: _seen(reads, cursor, mine))
+        again = set(self._again)
+        seen = await self._store.read(lambda reads: _seen(reads, cursor, mine, again))
         if self._cursor is None or seen.sequence > self._cursor:
             self._cursor = seen.sequence
         if seen.rules is not None:
             self._rules[:] = seen.rules
         if self._is_host:
             self._wanted |= seen.assigned
+        failures = seen.failures
         for work in seen.works:
-            self._see(work, seen.sequence, has_host)
-        self._wanted.clear()
+            try:
+                self._see(work, seen.sequence, has_host)
+            except Exception as error:  # the other threads go on
+                failures[work.thread_id] = error
+        for thread_id, failure in failures.items():
+            self._failed(thread_id, failure)
+        self._again = set(failures)
+        self._failures = {id: said for id, said in self._failures.items() if id in self._again}
+        self._wanted &= self._again
         for thread_id in [id for id, runner in self._runners.items() if runner.is_idle]:
             await self._runners.pop(thread_id).close()
 
@@ -202,53 +220,28 @@ class Supervisor:
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
         from treadle.agents.orphans import Records
+        from treadle.runner.configuration import Configuration
+        from treadle.runner.context import Shared
         from treadle.runner.places import Places
-        from treadle.runner.thread import Shared, ThreadRunner
+        from treadle.runner.thread import ThreadRunner
 
         if self._shared is None:
             self._store.runner.acquire()  # or its agents would be taken for those of a daemon that has exited
-            self._files = self._find_files()
-            settings = self._settings()
+            configuration = Configuration(self._find_files())
             self._shared = Shared(
                 submit=lambda commands, atomic: self._engine.submit(commands, atomic=atomic).future,
                 read=self._store.read,
-                config_of=self._config_of,
-                settings=settings,
+                config_of=configuration.agent,
+                settings=configuration.runner,
                 records=Records(self._records, self._store.runner.name),
-                places=Places(settings.max_processes),
+                places=Places(),
                 checkpoints=self._checkpoints(),
+                folders=self._folders(),
                 look=self.wake,
                 rules=self._rules,
             )
             self._started()
         return ThreadRunner(thread_id, self._shared)
-
-    def _settings(self) -> "RunnerConfig":
-        """How agents are run. If a file is invalid, no agent starts, and its error is the reason."""
-        from treadle.agents.config import BadConfig, RunnerConfig, read_runner
-
-        try:
-            return read_runner(*self._files)
-        except (BadConfig, OSError):
-            return RunnerConfig()
-
-    def _config_of(self, name: str) -> "AgentConfig":
-        """The configuration of an agent, as the files say now. Raises AgentFailed."""
-        from treadle.agents.config import BadConfig, read_agents
-        from treadle.agents.connection import AgentFailed
-
-        version = [_version(file) for file in self._files]
-        if version != self._configured[0]:
-            try:
-                self._configured = version, {agent.name: agent.config for agent in read_agents(*self._files)}, ""
-            except (BadConfig, OSError) as error:
-                self._configured = version, {}, str(error)
-        _, agents, failure = self._configured
-        if failure:
-            raise AgentFailed(failure)
-        if name not in agents:
-            raise AgentFailed(f"agent {name!r} is not configured: treadle agents add {name}")
-        return agents[name]
 
     async def _end_orphans(self) -> None:
         """End what daemons that were killed have left, if their reapers were killed too."""
@@ -256,23 +249,17 @@ class Supervisor:
             if self._records.is_dir() and any(self._records.iterdir()):
                 from treadle.agents.orphans import end_orphans
 
-                await end_orphans(self._records, self._store.runner.is_gone)
+                try:
+                    await end_orphans(self._records, self._store.runner.is_gone)
+                except Exception:
+                    log.exception("failed to end agents that are left, will retry")
             await asyncio.sleep(LOOK_FOR_ORPHANS)
 
 
-def _version(file: Path) -> tuple[int, int] | None:
-    """Changes when the file does."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
-
-
-def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
+def _seen(reads: Reads, cursor: int | None, mine: Collection[str], again: Collection[str]) -> _Seen:
     """What has changed since the cursor; everything at the first look, or if much has changed. mine: the threads that
-    have a runner."""
-    ids: set[str] = set()
+    have a runner. again: those to be looked at also if they have not changed."""
+    ids = set(again)
     assigned: set[str] = set()
     has_new_rules = cursor is None
     pages = 0
@@ -283,11 +270,26 @@ def _seen(reads: Reads, cursor: int | None, mine: Collection[str]) -> _Seen:
         ids |= {str(one.thread_id) for one in page if one.event_type in OF_THREADS}
         assigned |= {str(one.thread_id) for one in page if one.event_type == "AgentAssigned"}
     if cursor is None or pages > PAGES:
-        works = {work.thread_id: work for work in reads.work(None)}
-        works |= {work.thread_id: work for work in reads.work(mine)}
-        return _Seen(reads.sequence(), list(works.values()), _rules(reads), assigned)
-    works_of_ids = reads.work(ids) if ids else []
-    return _Seen(reads.sequence(), works_of_ids, _rules(reads) if has_new_rules else None, assigned)
+        ids, has_new_rules = {*reads.threads_at_work(), *mine, *again}, True
+    works, failures = _works(reads, sorted(ids))
+    return _Seen(reads.sequence(), works, _rules(reads) if has_new_rules else None, assigned, failures)
+
+
+def _works(reads: Reads, ids: list[str]) -> tuple[list[ThreadWork], dict[str, Exception]]:
+    """The work of threads, and why that of some cannot be read, such as a damaged row: the other threads go on."""
+    works: list[ThreadWork] = []
+    failures: dict[str, Exception] = {}
+    try:
+        with translated():
+            works = reads.work(ids) if ids else []
+    except Exception as error:
+        if len(ids) == 1:
+            return [], {ids[0]: error}
+        for id in ids:
+            found, failed = _works(reads, [id])
+            works += found
+            failures |= failed
+    return works, failures
 
 
 def _rules(reads: Reads) -> list[Rule]:

@@ -18,6 +18,11 @@ class Reached(NamedTuple):
     amount: float
     spent: float
 
+    @property
+    def sentence(self) -> str:
+        """What is said to people."""
+        return f"the budget of the {self.scope} is reached: {self.limit} {self.spent:,.10g} of {self.amount:,.10g}"
+
 
 class TurnUsage(Struct):
     """What the running turn has used. total: what the session has cost when the turn began; agents say only the sum."""

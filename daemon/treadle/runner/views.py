@@ -27,6 +27,7 @@ def view_of(work: ThreadWork | None, sequence: int, claimed: bool, config: Agent
         turn=work.turn.id if work.turn else None,
         cancelling=work.turn is not None and work.turn.cancelling,
         pending=frozenset(work.approvals),
+        removals=work.removals,
     )
 
 

@@ -1,4 +1,5 @@
-"""The checks of `treadle doctor` that concern agents: their configuration, what is left of them, and the host."""
+"""The checks of `treadle doctor` that concern agents: their configuration, what is left of them, their worktrees, and
+the host."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ from treadle.server.services import RECORDS
 from treadle.store.errors import StorageError
 from treadle.store.sqlite.doctor import runner_of
 from treadle.store.sqlite.environment import Finding
+from treadle.store.sqlite.reader import reading
+from treadle.workspace.thread_folders import FOLDER, worktree_folder
 
 
 def examine_agents(data_dir: Path, files: Sequence[Path]) -> Iterator[Finding]:
     """The findings of all checks of agents. files: where they are configured. Changes nothing. Raises OSError."""
     yield _configured(files)
     yield _left(data_dir)
+    yield _worktrees(data_dir)
     yield _host(data_dir)
 
 
@@ -41,6 +45,32 @@ def _left(data_dir: Path) -> Finding:
     if left:
         return Finding("running agents", "warning", f"{left} are of daemons that are gone: the next start ends them")
     return Finding("running agents", "ok", "each of a daemon that lives")
+
+
+def _worktrees(data_dir: Path) -> Finding:
+    check = "worktrees"
+    try:
+        with reading(data_dir) as reader:
+            works = reader.read(lambda reads: reads.work(reads.threads_with_worktree()))
+    except StorageError as error:
+        return Finding(check, "warning", f"not looked at: {error}")
+    places = {worktree_folder(data_dir, work.thread_id): work for work in works}
+    folder = data_dir.resolve() / FOLDER
+    there = set(folder.iterdir()) if folder.is_dir() else set[Path]()
+    for place, work in places.items():
+        discard = f"treadle worktree discard {work.thread_id}"
+        if work.deleted and place in there:
+            return Finding(check, "warning", f"{work.path} is of a deleted thread: {discard}")
+        if not work.deleted and (place not in there or not any(place.iterdir())):
+            return Finding(check, "warning", f"{work.path} is not there: {discard}")
+    unknown = there - places.keys()
+    if unknown:
+        return Finding(
+            check,
+            "warning",
+            f"{min(unknown)} was left half made: the next prompt of its thread removes it, or delete it",
+        )
+    return Finding(check, "ok", str(len(there)))
 
 
 def _host(data_dir: Path) -> Finding:

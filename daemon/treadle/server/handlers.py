@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import asdict
 
 from treadle import __version__
 from treadle.contract import errors, results
@@ -15,11 +16,14 @@ from treadle.contract.bounds import MAX_VALUE_BYTES, require_bounded
 from treadle.contract.methods import Endpoint
 from treadle.contract.params import (
     IGNORED_MEMBERS,
+    ApplyWorktreeParams,
     CheckpointDiffParams,
     CloseParams,
     CreateCheckpointParams,
+    DiscardWorktreeParams,
     DispatchBatchParams,
     EventListParams,
+    FindProvenanceParams,
     ListParams,
     NoParams,
     OfThreadOrAllParams,
@@ -199,6 +203,22 @@ class Methods:
             params.thread_id, params.id, paths=params.paths, dry_run=params.dry_run
         )
 
+    @handles(endpoints.PROVENANCE_FIND)
+    async def provenance_find(self, params: FindProvenanceParams) -> object:
+        from treadle.workspace.line_origins import LineOrigins
+
+        if not params.path.startswith("/"):
+            raise errors.invalid_params("the path is not absolute", "$.params.path")
+        return await LineOrigins(self.daemon.options.data_dir, self._ready.store.read).find(params.path, params.line)
+
+    @handles(endpoints.WORKTREE_APPLY)
+    async def worktree_apply(self, params: ApplyWorktreeParams) -> object:
+        return await self._ready.worktrees.apply(params.thread_id, dry_run=params.dry_run)
+
+    @handles(endpoints.WORKTREE_DISCARD)
+    async def worktree_discard(self, params: DiscardWorktreeParams) -> object:
+        return await self._ready.worktrees.discard(params.thread_id, force=params.force, dry_run=params.dry_run)
+
     @handles(endpoints.PROMPT_LIST)
     def prompt_list(self, params: OfThreadOrAllParams) -> object:
         before = decode_cursor(params.cursor, LATEST)
@@ -236,11 +256,18 @@ class Methods:
 
     @handles(endpoints.THREAD_READ)
     def thread_read(self, params: ThreadReadParams) -> object:
+        from treadle.transfer.resuming import resume_command
+
         try:
             before = decode_cursor(params.before, LATEST)
         except BadCursor as error:
             raise errors.invalid_params(str(error), "$.params.before") from None
-        return self._read(lambda reads: reads.thread(params.thread_id, params.turn_limit, before))
+
+        def read(reads: Reads) -> results.ThreadRead:
+            found = reads.thread(params.thread_id, params.turn_limit, before)
+            return results.ThreadRead(**asdict(found), resume=resume_command(reads, params.thread_id))
+
+        return self._read(read)
 
     @handles(endpoints.MESSAGE_READ)
     def message_read(self, params: ReadParams) -> object:

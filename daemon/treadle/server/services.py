@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treadle.core.engine import Engine, Overloaded
-from treadle.core.recovery import Recovery
+from treadle.core.recovery import RUNNER_ENDED, Recovery
 from treadle.domain.ids import Durability
 from treadle.publish.watch import Watch
 from treadle.runner.supervisor import Supervisor
@@ -19,12 +19,17 @@ from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.store import Store
 
 if TYPE_CHECKING:
+    from treadle.contract.results import BatchDispatched
+    from treadle.domain.commands import Command
     from treadle.workspace.checkpoints import Checkpoints
+    from treadle.workspace.thread_folders import ThreadFolders
+    from treadle.workspace.thread_worktrees import ThreadWorktrees
 
 log = logging.getLogger(__name__)
 
 ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 RECORDS = "agents"
+RECORDINGS = "recordings"
 
 
 class Services:
@@ -63,17 +68,34 @@ class Services:
             has_host=lambda: has_host(data_dir),
             started=self.watch.start,
             checkpoints=lambda: self.checkpoints,
+            folders=lambda: self.folders,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._importing: asyncio.Task[None] | None = None
+
+    @cached_property
+    def folders(self) -> "ThreadFolders":
+        """The folders of agents. They, checkpoints and worktrees are imported when the first one is needed."""
+        from treadle.workspace.thread_folders import ThreadFolders
+
+        return ThreadFolders(self._data_dir, self._submit, self.store.read)
 
     @cached_property
     def checkpoints(self) -> "Checkpoints":
-        """The checkpoints of all threads. Imported when the first one is needed."""
+        """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(
-            self._data_dir, lambda commands: self.engine.submit(commands, atomic=True).future, self.store.read
-        )
+        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
+
+    @cached_property
+    def worktrees(self) -> "ThreadWorktrees":
+        """The worktrees of all threads."""
+        from treadle.workspace.thread_worktrees import ThreadWorktrees
+
+        return ThreadWorktrees(self.folders, self.checkpoints, self._submit, self.store.read)
+
+    def _submit(self, commands: "list[Command]") -> "asyncio.Future[BatchDispatched]":
+        return self.engine.submit(commands, atomic=True).future
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
@@ -82,7 +104,17 @@ class Services:
         self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
+            self._importing = self._import_left()
         return self._tasks
+
+    def _import_left(self) -> "asyncio.Task[None] | None":
+        """Import what `treadle acp` has recorded and could not put into the log."""
+        folder = self._data_dir / RECORDINGS
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return None
+        from treadle.recorder.left import import_left
+
+        return asyncio.create_task(import_left(self.store, self.engine, folder), name="recordings")
 
     def _has_host_for_queues(self) -> bool:
         """Whether a host sends what daemons that have exited were to send.
@@ -103,15 +135,18 @@ class Services:
 
     async def close(self) -> None:
         """End the agents, interrupt the turns of this daemon, and close the data directory."""
-        for task in self._tasks:  # first, because the supervisor would start agents anew
+        tasks = [*self._tasks, *([] if self._importing is None else [self._importing])]
+        for task in tasks:  # first, because the supervisor would start agents again
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.supervisor.close()
+        if "checkpoints" in self.__dict__:  # the property was used
+            await self.checkpoints.pruner.close()
         self.watch.stop()
         try:
             async with asyncio.timeout(ENDING):
                 await self.engine.settled()
-                await self.recovery.end_own("the daemon ended")
+                await self.recovery.end_own(RUNNER_ENDED)
         except (StorageError, Overloaded, TimeoutError) as error:
             why = str(error) or f"it took more than {ENDING:g} s"
             log.error("failed to interrupt the turns of this daemon, another one will: %s", why)

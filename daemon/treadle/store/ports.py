@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
-from treadle.domain.entities import Assigned, Hit, Spent
-from treadle.domain.events import GivenFork
-from treadle.domain.ids import How, Syntax, ThreadSort, When
+from treadle.domain.entities import Assigned, Hit, Spent, ThreadWorktree
+from treadle.domain.events import GivenOrigin
+from treadle.domain.ids import How, Phase, Syntax, ThreadSort, When
 from treadle.domain.state import Key
 from treadle.store.pages import PageBounds
 
@@ -75,6 +75,22 @@ class TurnOwner(NamedTuple):
     thread_id: str
     id: str
     runner: str
+
+
+class KeptCheckpoint(NamedTuple):
+    """A checkpoint that was not pruned. ref: its git ref. running: whether its turn is running. in_project: whether it
+    is of the project's folder, and not of a worktree."""
+
+    sequence: int
+    thread_id: str
+    id: str
+    ref: str
+    commit: str | None
+    turn_id: str | None
+    phase: Phase
+    created_at: str
+    running: bool
+    in_project: bool
 
 
 class TranscriptItem(NamedTuple):
@@ -152,15 +168,17 @@ class RestoredFiles(Struct, frozen=True):
 class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
-    path: of the project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner:
-    the daemon that received the last prompt, or the last command to resume. session: the newest one. restored: since
-    the last turn began. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or
-    approvals.
+    path: of the folder that its agent works in. project: of the folder of the project. queue: in the order of the
+    positions. paused: why prompts are not sent, if so. queue_runner: the daemon that received the last prompt, or the
+    last command to resume. session: the newest one. restored: since the last turn began. worktree: None if the agent
+    works in the folder of the project. removals: how often a worktree of it was removed. approvals: the ids of the
+    pending ones. A deleted thread has no agent, queue, turn, session or approvals.
     """
 
     thread_id: str
     project_id: str
     path: str
+    project: str
     title: str
     agent: Assigned | None
     archived: bool
@@ -172,7 +190,9 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     turn: TurnWork | None
     session: SessionWork | None
     restored: list[RestoredFiles]
-    fork_of: GivenFork | None
+    worktree: ThreadWorktree | None
+    removals: int
+    origin: GivenOrigin | None
     approvals: list[str]
     usage: Spent | None
 
@@ -313,11 +333,40 @@ class Reads(Protocol):
     def open_queues(self) -> list[QueueOwner]:
         """Queues with prompts that are not paused, of threads without an open session."""
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
-        """The work of these threads, those that were deleted included, in the order of their ids.
+    def threads_at_work(self) -> list[str]:
+        """The ids of the threads with queued prompts, an open session, or a running turn of a queued prompt."""
 
-        None: of every thread with queued prompts, an open session, or a running turn of a queued prompt.
-        """
+    def work(self, thread_ids: Collection[str]) -> list[ThreadWork]:
+        """The work of these threads, those that were deleted included, in the order of their ids."""
+
+    # What pruning and provenance need
+
+    def project_paths(self) -> dict[str, str]:
+        """The folder of each project by its id, deleted ones included."""
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
+        """The checkpoints of the threads of these projects that were not pruned, in the order of the log."""
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        """Whether each thread is deleted, by id: of the threads of these projects, and of every one that is."""
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        """When a checkpoint was pruned; None if it was not, or never existed."""
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        """By the ids of thread and turn: the title of the thread, when the turn started, its agent, and the first
+        1,000 characters of its prompt. The latter two are None if they are not known."""
+
+    def threads_with_worktree(self) -> list[str]:
+        """The ids of the threads whose worktree was made and not removed, those that were deleted included."""
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        """The thread in which treadle ran this session of an agent first; None if it did not."""
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        """When each turn of a thread began and ended that treadle ran itself or recorded, in their order."""
 
     # Transcripts and statistics
 
@@ -332,6 +381,9 @@ class Reads(Protocol):
 
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
         """Each event type in a slice of the log, with the number of events and of bytes."""
+
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        """Each kind of secret whose marker is in a slice of the log, with the number of markers."""
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         """The threads whose events take the most bytes: id, title (None if deleted), number of events, bytes."""
@@ -360,6 +412,10 @@ class Log(Protocol):
 
 class AppendOrder(Protocol):
     """Fairness between processes that append at the same time."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have appended lately."""
 
     async def begin(self) -> bool:
         """Wait for this process's turn to append; return whether others append too, so the state is probably stale."""

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,15 @@ import msgspec
 from msgspec import Struct
 
 from treadle.agents.recording import BadRecording, Frame, SessionMapper, read_frames
-from treadle.core.engine import Engine, Overloaded
+from treadle.core.engine import Engine, time_at
 from treadle.domain import commands as c
-from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
-from treadle.domain.paths import normalized, path_key
 from treadle.store.sqlite.store import Store
-from treadle.transfer.turns import add, is_end, joined, known_turn, missing
+from treadle.transfer.adding import NotAdded, TurnAdder
+from treadle.transfer.turns import add, is_end, joined, known_turn
 
 STILL_GOING = 600.0  # seconds after the last change of a recording in which a turn without an end may still get one
 SINCE_1970 = 1_000_000_000.0  # a frame's time from here on counts seconds since 1970, below since the recording began
-ATTEMPTS = 10  # to import a turn while other imports add the same
 NAMED = 5  # how many skipped lines, and rejected turns, are named one by one
 
 
@@ -119,7 +117,8 @@ class Import:
     """Imports the turns of one recording. Times within are in milliseconds since 1970."""
 
     def __init__(self, store: Store, engine: Engine, recording: Recording) -> None:
-        self._store, self._engine = store, engine
+        self._store = store
+        self._adder = TurnAdder(store, engine, str(recording.path.parent))
         self._frames, self._file = recording.frames, recording.path
         self._now = _milliseconds(time.time())
         last = self._frames[-1].t if self._frames else 0.0
@@ -127,7 +126,6 @@ class Import:
         self._is_old = self._now - _milliseconds(ended) > _milliseconds(STILL_GOING)
         self._began = _milliseconds(recording.changed) - _milliseconds(last)
         self._is_anchored = False
-        self._threads: dict[str, c.CreateThread] = {}
         self._turns: dict[str, list[Any]] = defaultdict(list)
         self._report = Report()
 
@@ -140,6 +138,7 @@ class Import:
             await self._take(mapper.end(), self._frames[-1].t)
         self._report.still_going = sum(1 for turn in self._turns.values() if turn)
         self._report.waiting = mapper.waiting
+        self._report.events = self._adder.events
         return self._report
 
     async def _take(self, commands: list[c.Command], t: float) -> None:
@@ -151,7 +150,7 @@ class Import:
         for command in commands:
             stamped = msgspec.structs.replace(command, at=at)
             if isinstance(stamped, c.CreateThread):
-                self._threads[str(stamped.thread_id)] = stamped
+                self._adder.know(stamped)
                 continue
             thread_id = str(stamped.thread_id)  # type: ignore[attr-defined]
             add(self._turns[thread_id], stamped)
@@ -170,59 +169,15 @@ class Import:
             self._began = _milliseconds(started) - _milliseconds(t)
 
     def _time(self, t: float) -> Timestamp:
-        at = min(_milliseconds(t) + (0 if t >= SINCE_1970 else self._began), self._now)
-        return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at % 1000:03}Z"
+        return time_at(min(_milliseconds(t) + (0 if t >= SINCE_1970 else self._began), self._now))
 
     # Turns
 
     async def _import_turn(self, turn: list[Any]) -> None:
-        """Submit what the log does not have of the turn, all or nothing."""
-        for _ in range(ATTEMPTS):
-            commands = await self._store.read(lambda reads: missing(reads, turn))
-            if not commands:
-                self._report.there_already += 1
-                return
-            try:
-                await self._create_thread(turn[0].thread_id)
-                await self._submit(commands)
-            except (Rejected, Overloaded) as error:
-                if isinstance(error, Rejected) and error.kind == "idTaken":  # another import was faster
-                    continue
-                self._report.failed.append(f"turn {turn[0].id!r} of thread {turn[0].thread_id!r}: {error}")
-                return
-            self._report.turns += 1
-            return
-        self._report.failed.append(f"turn {turn[0].id!r}: other imports of this recording are running")
-
-    async def _create_thread(self, thread_id: str) -> None:
-        """Create the thread, and the project of its folder, unless they exist."""
-        create, key = self._threads[thread_id], ("thread", thread_id)
-        found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
-        if found is not None and found.deleted:
-            raise Rejected("notFound", "the thread was deleted")
-        if found is not None:
-            return
-        cwd = create.origin.cwd if create.origin else None
-        folder = normalized(cwd) if cwd else str(self._file.parent)
-        project_id = await self._project(folder, create.at)
         try:
-            await self._submit([msgspec.structs.replace(create, project_id=project_id)])
-        except Rejected as error:
-            if error.kind != "idTaken":
-                raise
-
-    async def _project(self, folder: str, at: Timestamp | None) -> str:
-        path = ("path", path_key(folder))
-        found = (await self._store.read(lambda reads: reads.look_up([path])))[path]
-        if found is None:
-            try:
-                await self._submit([c.CreateProject(name=Path(folder).name or folder, path=folder, at=at)])
-            except Rejected as error:
-                if error.kind != "pathTaken":
-                    raise
-            found = (await self._store.read(lambda reads: reads.look_up([path])))[path]
-        return str(found)
-
-    async def _submit(self, commands: list[Any]) -> None:
-        answer = await self._engine.submit(commands, atomic=True).future
-        self._report.events += sum(len(result.events) for result in answer.results)
+            if await self._adder.add(turn) == "new":
+                self._report.turns += 1
+            else:
+                self._report.there_already += 1
+        except NotAdded as error:
+            self._report.failed.append(str(error))

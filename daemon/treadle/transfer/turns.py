@@ -9,12 +9,18 @@ from msgspec.structs import replace
 
 from treadle.agents.mapper import NO_END, OUTSIDE
 from treadle.contract.results import EntityName
+from treadle.core.recovery import RUNNER_ENDED, RUNNER_GONE
 from treadle.domain import commands as c
 from treadle.domain.detail import changed, json_text
 from treadle.domain.errors import NotFound
 from treadle.domain.ids import UNFINISHED
+from treadle.domain.redacted import redacted
+from treadle.domain.redaction import KEY, redactor_of
 from treadle.store.ports import Reads
 
+CONNECTION_ENDED = "the agent or its editor has ended"
+WITHOUT_END = frozenset({NO_END, CONNECTION_ENDED, RUNNER_GONE, RUNNER_ENDED})
+"""Why turns are interrupted whose end may still be found."""
 Items = dict[tuple[str, str], Any]
 """Messages, activities and approvals by kind and id."""
 
@@ -64,10 +70,10 @@ def missing(reads: Reads, commands: list[Any]) -> list[Any]:
     number, turn_id = 2, f"{start.id}:2"
     while (part := _read(reads, "turn", start.thread_id, turn_id)) is not None:
         last, number, turn_id = part, number + 1, f"{start.id}:{number + 1}"
-    if not is_outside(start.id) and last["reason"] != NO_END:
+    if not is_outside(start.id) and last["reason"] not in WITHOUT_END:
         return []
-    rest = [replace(item, turn_id=turn_id) for item in _rest(reads, _items(commands), number)]
-    if not rest and (is_outside(start.id) or getattr(end, "reason", None) == NO_END):
+    rest = [replace(item, turn_id=turn_id) for item in _rest(reads, _as_stored(reads, _items(commands)), number)]
+    if not rest and (is_outside(start.id) or getattr(end, "reason", None) in WITHOUT_END):
         return []
     begins = (rest[0] if rest else end).at
     started = c.StartTurn(thread_id=start.thread_id, id=turn_id, message_id=f"{start.message_id}:{number}", at=begins)
@@ -137,6 +143,13 @@ def _items(commands: list[Any]) -> Items:
                     at=command.at,
                 )
     return items
+
+
+def _as_stored(reads: Reads, items: Items) -> Items:
+    """The items as the engine redacts them, so that they can be compared with what the log has."""
+    setting = ("setting", KEY)
+    redactor = redactor_of(reads.look_up([setting])[setting])
+    return items if redactor is None else {key: redacted(item, redactor) for key, item in items.items()}
 
 
 def _rest(reads: Reads, items: Items, number: int) -> Iterator[Any]:

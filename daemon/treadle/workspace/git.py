@@ -5,10 +5,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,8 +44,8 @@ class GitError(Exception):
     """Git cannot do what was asked. The message is a sentence.
 
     kind: `gitMissing`, `gitFailed`, `tooSlow`, `tooMuch`; `noRepository`, `bareRepository`, `folderTooWide`;
-    `noCommit`, `noSuchFile`, `noSuchLine`, `changedMeanwhile`, `conflict`, `foreignRef`, `foreignWorktree`,
-    `worktreeNotClean`.
+    `noCommit`, `noSuchFile`, `noSuchLine`, `fileTooBig`, `changedMeanwhile`, `conflict`, `foreignRef`,
+    `foreignWorktree`, `worktreeNotClean`, `worktreeLost`, `hasSubmodules`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -54,10 +54,11 @@ class GitError(Exception):
 
 
 class Git(Struct, frozen=True):
-    """Git in a folder. variables: of its environment, besides those of treadle."""
+    """Git in a folder. variables: of its environment, besides those of treadle. descriptors: that it inherits."""
 
     folder: Path
     variables: Mapping[str, str] = {}
+    descriptors: tuple[int, ...] = ()
 
     def with_variables(self, **variables: str | Path) -> "Git":
         """The same, with these variables as well."""
@@ -85,6 +86,7 @@ class Git(Struct, frozen=True):
                 stderr=asyncio.subprocess.PIPE,
                 env=_environment() | VARIABLES | dict(self.variables),
                 start_new_session=True,
+                pass_fds=self.descriptors,
             )
         except OSError as error:
             raise GitError("gitMissing", f"git cannot be run: {error.strerror}") from None
@@ -92,13 +94,14 @@ class Git(Struct, frozen=True):
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            output, errors, _ = await asyncio.gather(
-                _read(process.stdout, limit), _read_last(process.stderr), _write(process.stdin, stdin)
-            )
-            if len(output) > limit:
-                await _end(process)
-                return output[:limit], False
-            status = await process.wait()
+            async with asyncio.TaskGroup() as others:
+                errors_read = others.create_task(_read_last(process.stderr))
+                others.create_task(_write(process.stdin, stdin))
+                output = await _read(process.stdout, limit)
+                if len(output) > limit:  # git waits until somebody reads on: the others end with it
+                    await _end(process)
+                    return output[:limit], False
+            errors, status = errors_read.result(), await process.wait()
         except BaseException:
             await asyncio.shield(_end(process))
             raise
@@ -107,6 +110,16 @@ class Git(Struct, frozen=True):
             said = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
             raise GitError("gitFailed", f"git {arguments[0]!s} failed: {said.removeprefix('fatal: ')}")
         return output, True
+
+
+async def together(*runs: Coroutine[Any, Any, bytes]) -> list[bytes]:
+    """The outputs of commands that run at the same time. Waits for all; then raises the first GitError, if any."""
+    outputs = list[bytes]()
+    for output in await asyncio.gather(*runs, return_exceptions=True):
+        if isinstance(output, BaseException):
+            raise output
+        outputs.append(output)
+    return outputs
 
 
 @asynccontextmanager
@@ -139,8 +152,7 @@ async def _write(stream: asyncio.StreamWriter, text: bytes) -> None:
     with contextlib.suppress(ConnectionError):  # git has exited, and says why
         stream.write(text)
         await stream.drain()
-        stream.close()
-        await stream.wait_closed()
+        stream.close()  # not wait_closed(): if that is cancelled, so is a future that asyncio sets later
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -151,6 +163,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERMINATED):
                 await process.wait()
+    # Its output was not read to the end: the pipe is open until this, at the latest after the end of the loop.
+    process._transport.close()  # type: ignore[attr-defined]
 
 
 def remote_of(folder: Path) -> str | None:

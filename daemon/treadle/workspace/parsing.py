@@ -1,7 +1,7 @@
 """What git prints, as data. No I/O."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ GITLINK = b"160000"
 """The mode of a submodule."""
 
 _PATCH = re.compile(rb"^(?=diff --git )", re.MULTILINE)  # each line of a file has another start
-_PORCELAIN = re.compile(rb"([0-9a-f]+) (\d+) \d+")
+_INCREMENTAL = re.compile(rb"([0-9a-f]+) (\d+) (\d+) (\d+)")
 
 
 class RawChange(Struct, frozen=True):
@@ -33,6 +33,16 @@ class RawChange(Struct, frozen=True):
 def names(output: bytes) -> list[bytes]:
     """The items of a list with a NUL after each, without repetition."""
     return list(dict.fromkeys(output.split(b"\0")[:-1]))
+
+
+def listed(paths: Iterable[bytes]) -> bytes:
+    """The same list, as git reads it with `-z --stdin`."""
+    return b"".join(path + b"\0" for path in paths)
+
+
+def unmerged_paths(output: bytes) -> list[bytes]:
+    """The paths that `ls-files -z --unmerged` prints, ordered."""
+    return sorted({line.split(b"\t", 1)[1] for line in names(output)})
 
 
 def parse_diff(output: bytes) -> tuple[list[RawChange], list[bytes]]:
@@ -75,20 +85,25 @@ def _patches(changes: list[RawChange], text: bytes) -> Iterator[bytes]:
 
 
 class Blamed(Struct, frozen=True):
-    """The commit that a line is from, and where the line was in it, from 1 on."""
+    """Lines from start on, the commit that they are from, and where they were in it. Lines count from 1."""
 
+    start: int
+    count: int
     commit: str
     line: int
     path: bytes
 
 
-def parse_blame(output: bytes) -> Blamed:
-    """What `blame --porcelain` prints of one line."""
-    first, *lines = output.split(b"\n")
-    found = _PORCELAIN.match(first)
-    assert found is not None, first
-    path = next(line for line in lines if line.startswith(b"filename ")).removeprefix(b"filename ")
-    return Blamed(found[1].decode(), int(found[2]), unquoted(path))
+def parse_blame(output: bytes) -> Iterator[Blamed]:
+    """What `blame --incremental` prints."""
+    found: re.Match[bytes] | None = None
+    for line in output.split(b"\n"):
+        if found is None:
+            found = _INCREMENTAL.fullmatch(line)
+        elif line.startswith(b"filename "):  # the last line of each
+            path = unquoted(line.removeprefix(b"filename "))
+            yield Blamed(int(found[3]), int(found[4]), found[1].decode(), int(found[2]), path)
+            found = None
 
 
 def unquoted(path: bytes) -> bytes:

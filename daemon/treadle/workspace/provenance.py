@@ -1,13 +1,13 @@
-"""Finds the turn that a line is from, by the snapshots before and after each turn.
+"""Finds the snapshot in which a line first was, among those that were taken of a folder.
 
 The snapshots become a history in which each is the parent of the next, and git says which of its commits a line is from
-(git-blame(1)), also after the file was renamed. What was changed between two turns belongs to neither, whether it was
-committed or not. The history is in the quarantine and is discarded.
+(git-blame(1)), also after the file was renamed. The history is in the quarantine and is discarded.
 """
 
 import os
 from collections.abc import Sequence
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,61 +18,70 @@ from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, shown
 from treadle.workspace.snapshots import IDENTITY, Present, read_present
 
-MAX_PAIRS = 500
+MAX_VERSIONS: Final = 1_000
+"""Snapshots that are looked at, the newest ones."""
+MAX_FILE_BYTES: Final = 1024 * 1024
+"""Of the file whose lines are looked at."""
 
 _DEFAULT: Final = Bounds()
 
 
-class Introduced(Struct, frozen=True):
-    """Where a line, or the latest version of a file, is from.
+class Lines(Struct, frozen=True):
+    """Lines of the present file that follow each other and are from the same version.
 
-    by: `pair` number `pair` of those asked about; or another author: `between` that pair and the one before it; `since`
-    the newest pair; `earlier` than the oldest pair. line, path: in that version; line is 0 for a file.
+    start: of the first one, from 1 on. version: the number of the first snapshot that had them; the number of snapshots
+    if only the present file has them. path, line: in that version.
     """
 
-    by: Literal["pair", "between", "since", "earlier"]
-    pair: int | None
-    line: int
+    start: int
+    count: int
+    version: int
     path: str
+    line: int
 
 
-async def introduced(
+async def first_versions(
     repository: Repository,
-    pairs: Sequence[tuple[str, str]],
+    snapshots: Sequence[str],
     path: str,
     line: int | None = None,
     *,
     bounds: Bounds = _DEFAULT,
-) -> Introduced:
-    """Which pair a line of a present file is from; without a line, which one the file was last changed or removed by.
+) -> list[Lines]:
+    """In which snapshot each line of a present file first was. line: only this one, from 1 on.
 
-    pairs: the commits before and after each turn, newest first; only the first 500 are considered. path: relative to
-    the project's folder. line: from 1 on. Raises GitError (`noSuchFile`, `noSuchLine`, `noCommit`).
+    snapshots: commits, oldest first, at most 1,000; one that git does not have counts as the one before it. path:
+    relative to the project's folder. Raises GitError (`noSuchFile`, `noSuchLine`, `fileTooBig`).
     """
+    assert len(snapshots) <= MAX_VERSIONS
     file = repository.prefix + os.fsencode(path)
     async with quarantined(repository, bounds.seconds) as quarantine:
         present = await read_present(quarantine, repository, bounds)
         git = await _without_settings(quarantine, repository, present)
-        pairs = pairs[:MAX_PAIRS]
-        trees = await _trees_of(git, [commit for before, after in reversed(pairs) for commit in (before, after)])
-        history = await _history(git, [*trees, present.tree])
-        latest = next(reversed(history))
+        await _require_readable(git, present.tree, file, path)
+        commits = await _history(git, [*await _trees_of(git, snapshots), present.tree], quarantine.new_folder())
+        where = [] if line is None else [f"-L{line},{line}"]
         try:
-            if line is None:
-                commit, at = (await git.run("rev-list", "-1", latest, "--", file)).decode().strip(), 0
-            else:
-                where = f"-L{line},{line}"
-                found = parse_blame(await git.run("blame", "--porcelain", where, latest, "--", file))
-                commit, at, file = found.commit, found.line, found.path
+            output = await git.run("blame", "--incremental", *where, list(commits)[-1], "--", file)
         except GitError as error:
             if "has only" in str(error) or "-L invalid" in str(error):
                 raise GitError("noSuchLine", f"{path} has no line {line}") from None
-            if "no such path" not in str(error):
-                raise
-            commit = ""
-    if not commit:
-        raise GitError("noSuchFile", f"{path} is not in the snapshots")
-    return _author(history[commit], len(pairs), at, shown(file.removeprefix(repository.prefix)))
+            raise
+    found = [
+        Lines(each.start, each.count, commits[each.commit], shown(each.path.removeprefix(repository.prefix)), each.line)
+        for each in parse_blame(output)
+    ]
+    return _joined(sorted(found, key=lambda lines: lines.start))
+
+
+def _joined(found: list[Lines]) -> list[Lines]:
+    joined = list[Lines]()
+    for lines in found:
+        if joined and (joined[-1].version, joined[-1].path) == (lines.version, lines.path):
+            joined[-1] = replace(joined[-1], count=joined[-1].count + lines.count)
+        else:
+            joined.append(lines)
+    return joined
 
 
 async def _without_settings(quarantine: Quarantine, repository: Repository, present: Present) -> Git:
@@ -85,32 +94,37 @@ async def _without_settings(quarantine: Quarantine, repository: Repository, pres
     return git
 
 
-def _author(version: int, pairs: int, line: int, path: str) -> Introduced:
-    """By the number of the version, of which there are two for each pair, oldest first, and the present one."""
-    pair = pairs - 1 - version // 2
-    if version == 2 * pairs:
-        return Introduced("since", None, line, path)
-    if version % 2:
-        return Introduced("pair", pair, line, path)
-    return Introduced("between", pair, line, path) if version else Introduced("earlier", None, line, path)
+async def _require_readable(git: Git, tree: str, file: bytes, path: str) -> None:
+    entry = await git.run("ls-tree", "-z", "-l", tree, "--", file)
+    kind, size = (entry.split()[1], entry.split()[3]) if entry else (b"", b"")
+    if kind != b"blob":
+        raise GitError("noSuchFile", f"{path} is not in the project: it does not exist, or git ignores it")
+    if int(size) > MAX_FILE_BYTES:
+        raise GitError("fileTooBig", f"{path} has {int(size):,} bytes, and {MAX_FILE_BYTES:,} is the limit")
 
 
-async def _trees_of(git: Git, commits: list[str]) -> list[str]:
+async def _trees_of(git: Git, commits: Sequence[str]) -> list[str]:
+    """The trees of the commits; in place of one that git does not have, that of the one before it, or of the first."""
     asked = "".join(f"{commit}^{{tree}}\n" for commit in commits).encode()
     answers = (await git.run("cat-file", "--batch-check=%(objectname)", stdin=asked)).decode().splitlines()
-    missing = next((commit for commit, answer in zip(commits, answers, strict=True) if " " in answer), None)
-    if missing is not None:
-        raise GitError("noCommit", f"commit {missing} is not in the repository")
-    return answers
+    last = next((answer for answer in answers if " " not in answer), None)
+    trees = list[str]()
+    for answer in answers:
+        last = last if " " in answer else answer
+        trees += [] if last is None else [last]
+    return trees
 
 
-async def _history(git: Git, trees: list[str]) -> dict[str, int]:
+async def _history(git: Git, trees: list[str], folder: Path) -> dict[str, int]:
     """Make a commit of each tree that differs from the one before it, its parent. Returns the commits, oldest first,
     with the number of their tree."""
-    numbers, parent = dict[str, int](), list[str]()
-    for number, tree in enumerate(trees):
-        if number == 0 or tree != trees[number - 1]:
-            commit = (await git.run("commit-tree", tree, *parent, "-m", "treadle")).decode().strip()
-            numbers[commit] = number
-            parent = ["-p", commit]
-    return numbers
+    numbers = [n for n, tree in enumerate(trees) if n == 0 or tree != trees[n - 1]]
+    name = f"{IDENTITY['GIT_COMMITTER_NAME']} <{IDENTITY['GIT_COMMITTER_EMAIL']}>"
+    stream = "".join(
+        f'commit refs/heads/main\nmark :{n + 1}\ncommitter {name} {n} +0000\ndata 0\nM 040000 {trees[n]} ""\n\n'
+        for n in numbers
+    )
+    marks = folder / "marks"
+    await git.run("fast-import", "--quiet", f"--export-marks={marks}", stdin=stream.encode())
+    by_mark = dict(line.split() for line in marks.read_text().splitlines())
+    return {by_mark[f":{n + 1}"]: n for n in numbers}

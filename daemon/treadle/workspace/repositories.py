@@ -11,10 +11,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -23,6 +26,17 @@ from treadle.workspace.git import Git, GitError, within
 
 FINISHED = 600.0
 """Seconds in which what was decided is written: it is not ended half way, except if a filter of git hangs."""
+
+RECORDING = 60.0
+"""Seconds to wait for another process that takes a snapshot, restores or prunes."""
+
+
+SETTLED = 2.0
+"""Seconds after which the time of a file tells each further change of it."""
+
+Mark = tuple[int, int, int, float]
+_known: Final[dict[Path, tuple[tuple[Mark | None, ...], list[Path]]]] = {}
+"""By the folder: what git finds the repository by, and what it found."""
 
 
 class Repository(Struct, frozen=True):
@@ -67,14 +81,11 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
     folder = _real(folder)
     git = Git(folder)
     try:
-        git_dir, common_dir = [await _path(git, kind) for kind in ("--absolute-git-dir", "--git-common-dir")]
+        git_dir, common_dir, top = await _places(git)
     except GitError as error:
         if "not a git repository" in str(error) or not folder.is_dir():
             raise GitError("noRepository", f"{_text(folder)} is not in a git repository") from None
         raise
-    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
-        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
-    top = await _path(git, "--show-toplevel")
     home = _real(Path.home())
     if top in (home, *home.parents):
         raise GitError("folderTooWide", f"the repository at {_text(top)} holds the home directory: it is left alone")
@@ -86,6 +97,61 @@ async def open_repository(folder: Path, data_dir: Path) -> Repository:
         except GitError:
             raise GitError("folderTooWide", f"the repository at {_text(top)} holds treadle's data directory") from None
     return Repository(folder, top, git_dir, common_dir, data_dir / "git")
+
+
+async def _places(git: Git) -> list[Path]:
+    """The repository's folder, the one that its work trees share, and the top of this work tree. Raises GitError.
+
+    Git is asked again only if something has changed by which it would find another one.
+    """
+    known = _known.get(git.folder)
+    if known is not None and known[0] == await asyncio.to_thread(_marks, git.folder, known[1]):
+        return known[1]
+    asked = time.time()
+    places = await _asked_places(git)
+    marks = await asyncio.to_thread(_marks, git.folder, places)
+    # What has just changed may have changed after git has looked at it.
+    if marks is not None and all(mark is None or mark[-1] < asked - SETTLED for mark in marks):
+        _known[git.folder] = marks, places
+    else:
+        _known.pop(git.folder, None)
+    return places
+
+
+def _marks(folder: Path, places: list[Path]) -> tuple[Mark | None, ...] | None:
+    """What git finds the repository of a folder by: each `.git` from the folder up to the top of the work tree, whether
+    one of these folders is a repository itself, and the settings. None if the folder is not below the top."""
+    git_dir, common_dir, top = places
+    if not folder.is_relative_to(top):
+        return None
+    upwards = [folder, *folder.parents]
+    found = [each / name for each in upwards[: upwards.index(top) + 1] for name in (".git", "HEAD")]
+    return tuple(
+        _mark(path) for path in (*found, git_dir / "commondir", git_dir / "config.worktree", common_dir / "config")
+    )
+
+
+def _mark(path: Path) -> Mark | None:
+    """Of a folder, only which one it is: its times change with each file that git makes in it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return found.st_dev, found.st_ino, 0, 0.0
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime
+
+
+async def _asked_places(git: Git) -> list[Path]:
+    kinds = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
+    with contextlib.suppress(GitError):  # the questions one by one tell what is wrong
+        *paths, is_inside, end = (await git.run("rev-parse", *kinds, "--is-inside-work-tree")).split(b"\n")
+        if len(paths) == len(kinds) and (is_inside, end) == (b"true", b""):  # no path has a line feed
+            return [_real(git.folder / os.fsdecode(path)) for path in paths]
+    git_dir, common_dir = [await _path(git, kind) for kind in kinds[:2]]
+    if await git.run("rev-parse", "--is-inside-work-tree") != b"true\n":
+        raise GitError("bareRepository", f"{_text(git_dir)} has no work tree here")
+    return [git_dir, common_dir, await _path(git, kinds[2])]
 
 
 async def _path(git: Git, kind: str) -> Path:
@@ -151,6 +217,31 @@ async def quarantined(repository: Repository, seconds: float) -> AsyncIterator[Q
                 await asyncio.to_thread(_remove, [folder, *objects.glob(f"{start_of_names}*")])
     except OSError as error:
         raise GitError("gitFailed", f"{error.strerror}: {error.filename}") from error
+
+
+@asynccontextmanager
+async def recording(repository: Repository) -> AsyncIterator[None]:
+    """Within the block, no other process removes refs that the log does not have: those of a snapshot that is about to
+    be recorded. Held while one is taken and recorded, and while checkpoints are pruned. Raises GitError (`tooSlow`).
+    """
+    async with locked(repository.scratch / f"{repository.name}.recording.lock", RECORDING):
+        yield
+
+
+@asynccontextmanager
+async def locked(path: Path, seconds: float) -> AsyncIterator[FileLock]:
+    """Hold a lock within the block, of which each process gets its turn. seconds: to wait for it. Raises GitError
+    (`tooSlow`)."""
+    lock = FileLock(path)
+    await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(seconds):
+                await held.enter_async_context(lock.held())
+        except TimeoutError:
+            why = f"another process of treadle has worked there for {seconds:g} seconds: try again when it has ended"
+            raise GitError("tooSlow", why) from None
+        yield lock
 
 
 def _quoted(path: Path) -> str:

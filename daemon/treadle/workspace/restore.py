@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.workspace.git import GitError
-from treadle.workspace.parsing import RawChange, names, parse_diff
+from treadle.workspace.parsing import RawChange, listed, names, parse_diff
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, Hidden, SkippedPath, folders_above, is_among, shown
 from treadle.workspace.snapshots import Present, Snapshot, keep_present, read_commit, read_present
@@ -61,7 +61,7 @@ async def plan_restore(
     async with quarantined(repository, bounds.seconds) as quarantine:
         present = await read_present(quarantine, repository, bounds)
         tree, skipped = await read_commit(quarantine.git(repository, present.index), commit)
-        return (await _plan(quarantine, repository, present, tree, skipped, paths)).shown()
+        return (await plan_change(quarantine, repository, present, tree, skipped, paths)).shown()
 
 
 async def restore(
@@ -95,8 +95,8 @@ async def change_to(
 ) -> Restored:
     """Change the present files, which were kept, to those of a tree. Raises GitError (`changedMeanwhile`)."""
     git = quarantine.git(repository, present.index)
-    plan = await _plan(quarantine, repository, present, tree, skipped, paths)
-    written = b"".join(path + b"\0" for path in plan.written)
+    plan = await plan_change(quarantine, repository, present, tree, skipped, paths)
+    written = listed(plan.written)
     target = quarantine.git(repository, quarantine.new_folder() / "index")
     if written:
         await target.run("read-tree", tree)
@@ -113,7 +113,7 @@ async def change_to(
     return plan.shown()
 
 
-async def _plan(
+async def plan_change(
     quarantine: Quarantine,
     repository: Repository,
     present: Present,
@@ -121,6 +121,7 @@ async def _plan(
     skipped: Iterable[SkippedPath],
     paths: Sequence[str] = (),
 ) -> Plan:
+    """What `change_to` would do. Raises GitError."""
     git = quarantine.git(repository, present.index)
     changes, _ = parse_diff(
         await git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", present.tree, tree, *repository.below)
@@ -144,8 +145,8 @@ async def _ignored_by(quarantine: Quarantine, repository: Repository, present: P
     work_tree = quarantine.new_folder()
     target = quarantine.git(repository, quarantine.new_folder() / "index")
     await target.run("read-tree", tree)
-    listed = [path for path in names(await target.run("ls-files", "-z")) if path.split(b"/")[-1] == b".gitignore"]
-    rules = b"".join(path + b"\0" for path in listed)
+    every = names(await target.run("ls-files", "-z"))
+    rules = listed(path for path in every if path.split(b"/")[-1] == b".gitignore")
     await target.run("checkout-index", "-z", "--stdin", f"--prefix={work_tree}/", stdin=rules)
     git = quarantine.git(repository, present.index).with_variables(GIT_DIR=repository.git_dir, GIT_WORK_TREE=work_tree)
     ignored = await replace(git, folder=work_tree).run("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")

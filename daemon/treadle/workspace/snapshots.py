@@ -11,20 +11,25 @@ import os
 import shutil
 import stat
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from treadle.workspace.git import Git, GitError
-from treadle.workspace.parsing import names, parse_diff
+from treadle.workspace.git import Git, GitError, together
+from treadle.workspace.parsing import listed, names, parse_diff, unmerged_paths
 from treadle.workspace.repositories import Quarantine, Repository, quarantined
 from treadle.workspace.skipping import Bounds, Skipped, SkippedPath, choose, message_of, skipped_in
 
 REFS: Final = "refs/treadle/"
 MAX_UNREADABLE = 20
 """Files that git may fail to read before the snapshot fails: each costs some runs of git to find."""
+
+MAX_MADE = 1_000
+"""Snapshots of which is remembered what they were made of."""
+CHECKSUM_BYTES = 20
 
 IDENTITY: Final = {
     f"GIT_{role}_{field}": value
@@ -55,9 +60,41 @@ class Present(Struct, frozen=True):
     index: Path
 
 
+class Staged(Struct, frozen=True):
+    """The present files in an index, from which a tree can be written. index: as that of Present. same_as: the checksum
+    of the user's index, if the files are as that has them; None if they differ, or it has none (index.skipHash)."""
+
+    skipped: list[SkippedPath]
+    index: Path
+    same_as: bytes | None
+
+
+class Made(Struct, frozen=True):
+    """What a snapshot was made of, so that the next one can tell without git that it would be the same."""
+
+    same_as: bytes
+    skipped: list[SkippedPath]
+    tree: str
+
+    def is_same(self, staged: Staged) -> bool:
+        return (self.same_as, self.skipped) == (staged.same_as, staged.skipped)
+
+
+Read = tuple[str, list[SkippedPath]]
+"""What a commit tells: its tree, and what it skipped."""
+
+_made: Final[OrderedDict[tuple[Path, str], Made]] = OrderedDict()
+"""By the folder and the commit: those that this process has made or used last."""
+
+
 def checkpoint_ref(thread_id: str, id: str) -> str:
     """The name of the ref for a checkpoint. Ids may have `:` or `..`, and differ by case only, which refs may not."""
-    return f"{REFS}{_digest(thread_id)}/{_digest(id)}"
+    return f"{thread_refs(thread_id)}{_digest(id)}"
+
+
+def thread_refs(thread_id: str) -> str:
+    """What the names of all refs of a thread start with."""
+    return f"{REFS}{_digest(thread_id)}/"
 
 
 def _digest(id: str) -> str:
@@ -73,8 +110,19 @@ async def take_snapshot(
     """
     started = time.monotonic()
     async with quarantined(repository, bounds.seconds) as quarantine:
-        present = await read_present(quarantine, repository, bounds)
-        return await keep_present(quarantine, repository, present, ref, title, started, previous)
+        staged = await _stage(quarantine, repository, bounds)
+        made = None if previous is None else _made.get((repository.folder, previous))
+        if previous is not None and made is not None and made.is_same(staged):
+            with contextlib.suppress(GitError):  # it was pruned, or the ref exists: what follows tells
+                await _create_ref(repository, ref, previous)
+                return Snapshot(previous, made.tree, _shown(staged.skipped), time.monotonic() - started, reused=True)
+        present = await _written(quarantine, repository, staged)
+        snapshot = await keep_present(quarantine, repository, present, ref, title, started, previous)
+        if staged.same_as is not None:
+            _made[repository.folder, snapshot.commit] = Made(staged.same_as, staged.skipped, snapshot.tree)
+            if len(_made) > MAX_MADE:
+                _made.popitem(last=False)
+        return snapshot
 
 
 async def keep_present(
@@ -93,10 +141,19 @@ async def keep_present(
         message = message_of(title, present.skipped)
         commit = (await git.run("commit-tree", "--no-gpg-sign", present.tree, stdin=message)).decode().strip()
     await quarantine.keep()
-    await repository.git.run("update-ref", "--stdin", stdin=f"create {ref} {commit}\n".encode())
     assert commit is not None
-    skipped = [each.shown() for each in present.skipped]
-    return Snapshot(commit, present.tree, skipped, time.monotonic() - started, reused=commit == previous)
+    await _create_ref(repository, ref, commit)
+    took = time.monotonic() - started
+    return Snapshot(commit, present.tree, _shown(present.skipped), took, reused=commit == previous)
+
+
+async def _create_ref(repository: Repository, ref: str, commit: str) -> None:
+    """Raises GitError if it exists, or the commit does not."""
+    await repository.git.run("update-ref", "--stdin", stdin=f"create {ref} {commit}\n".encode())
+
+
+def _shown(skipped: Iterable[SkippedPath]) -> list[Skipped]:
+    return [each.shown() for each in skipped]
 
 
 async def _is_equal(git: Git, commit: str, present: Present) -> bool:
@@ -107,7 +164,7 @@ async def _is_equal(git: Git, commit: str, present: Present) -> bool:
     return found == (present.tree, present.skipped)
 
 
-async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
+async def read_commit(git: Git, commit: str) -> Read:
     """The tree of a commit, and what it skipped: nothing if treadle has not made it. Raises GitError (`noCommit`)."""
     try:
         text = await git.run("cat-file", "commit", "--end-of-options", commit)
@@ -115,6 +172,23 @@ async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
         if error.kind != "gitFailed":
             raise
         raise GitError("noCommit", f"commit {commit} is not in the repository") from None
+    return _read_text(text)
+
+
+async def read_commits(git: Git, commits: Iterable[str]) -> dict[str, Read]:
+    """The same for many commits in one run of git, without those that it does not have. Raises GitError."""
+    asked = "".join(f"{commit}\n" for commit in commits).encode()
+    output, found, end = await git.run("cat-file", "--batch", stdin=asked), dict[str, Read](), 0
+    while end < len(output):
+        line, end = output[end : (start := output.index(b"\n", end) + 1)].split(), start
+        if len(line) == 3 and line[2].isdigit():  # else it is missing
+            end += int(line[2]) + 1
+            if line[1] == b"commit":
+                found[line[0].decode()] = _read_text(output[start : end - 1])
+    return found
+
+
+def _read_text(text: bytes) -> Read:
     headers, _, message = text.partition(b"\n\n")
     ours = f"\ncommitter {IDENTITY['GIT_COMMITTER_NAME']} <{IDENTITY['GIT_COMMITTER_EMAIL']}> ".encode() in headers
     return headers.split()[1].decode(), skipped_in(message) if ours else []
@@ -122,17 +196,29 @@ async def read_commit(git: Git, commit: str) -> tuple[str, list[SkippedPath]]:
 
 async def read_present(quarantine: Quarantine, repository: Repository, bounds: Bounds) -> Present:
     """Write the files of the folder as they are now into the quarantine. Raises GitError."""
+    return await _written(quarantine, repository, await _stage(quarantine, repository, bounds))
+
+
+async def _written(quarantine: Quarantine, repository: Repository, staged: Staged) -> Present:
+    tree = await _write_tree(quarantine.git(repository, staged.index))
+    return Present(tree, staged.skipped, staged.index)
+
+
+async def _stage(quarantine: Quarantine, repository: Repository, bounds: Bounds) -> Staged:
+    """Add the files of the folder as they are now to a copy of the index. Raises GitError."""
     index = quarantine.new_folder() / "index"
     git = quarantine.git(repository, index)
     try:
         # With its time, from which git tells that a file may have changed in the moment in which it was added.
         await asyncio.to_thread(shutil.copy2, repository.git_dir / "index", index)
+        checksum = await asyncio.to_thread(_checksum, index)
         tracked, untracked = await _differing(git, repository)
     except (FileNotFoundError, GitError) as error:
         if isinstance(error, GitError) and error.kind != "gitFailed":
             raise
         # It is missing or damaged: what is tracked is known from HEAD, unless that has no commit yet.
         index.unlink(missing_ok=True)
+        checksum = None
         with contextlib.suppress(GitError):
             await git.run("read-tree", "HEAD")
         tracked, untracked = await _differing(git, repository)
@@ -141,19 +227,30 @@ async def read_present(quarantine: Quarantine, repository: Repository, bounds: B
     new = await asyncio.to_thread(_with_sizes, repository.top, untracked)
     taken, skipped = choose(sizes, new, repository.prefix, bounds)
     if deleted:
-        await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(deleted))
+        await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=listed(deleted))
     unreadable = list[bytes]()
     await _add(git, taken, unreadable)
     by_path = dict([*sizes, *new])
     skipped += [SkippedPath(path, "unreadable", by_path[path]) for path in unreadable]
-    return Present(await _write_tree(git), sorted(skipped), index)
+    return Staged(sorted(skipped), index, None if deleted or taken else checksum)
+
+
+def _checksum(index: Path) -> bytes | None:
+    """The end of the checksum that git writes at the end of an index (gitformat-index(5))."""
+    with index.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - CHECKSUM_BYTES, 0))
+        end = file.read()
+    return end if any(end) else None
 
 
 async def _differing(git: Git, repository: Repository) -> tuple[list[tuple[bytes, str]], list[bytes]]:
     """Tracked files that may differ from the index, with a letter of git for how; and untracked files."""
     # A submodule is read for its commit, and not entered.
-    raw = await git.run("diff-files", "-z", "--raw", "--ignore-submodules=dirty", *repository.below)
-    untracked = await git.run("ls-files", "-z", "--others", "--exclude-standard", *repository.below)
+    raw, untracked = await together(
+        git.run("diff-files", "-z", "--raw", "--ignore-submodules=dirty", *repository.below),
+        git.run("ls-files", "-z", "--others", "--exclude-standard", *repository.below),
+    )
     by_path = {change.path: change.status for change in parse_diff(raw)[0]}  # one that is unmerged is listed twice
     return list(by_path.items()), names(untracked)
 
@@ -176,7 +273,7 @@ async def _add(git: Git, paths: list[bytes], unreadable: list[bytes]) -> None:
     if not paths:
         return
     try:
-        await git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=_list(paths))
+        await git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=listed(paths))
     except GitError as error:
         if error.kind != "gitFailed" or len(unreadable) >= MAX_UNREADABLE:
             raise
@@ -193,15 +290,11 @@ async def _write_tree(git: Git) -> str:
         return (await git.run("write-tree")).decode().strip()
     except GitError:
         # A merge has left conflicts outside the folder, where the tree does not matter.
-        unmerged = {line.split(b"\t", 1)[1] for line in names(await git.run("ls-files", "-z", "--unmerged"))}
+        unmerged = unmerged_paths(await git.run("ls-files", "-z", "--unmerged"))
         if not unmerged:
             raise
-    await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_list(unmerged))
+    await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=listed(unmerged))
     return (await git.run("write-tree")).decode().strip()
-
-
-def _list(paths: Iterable[bytes]) -> bytes:
-    return b"".join(path + b"\0" for path in paths)
 
 
 async def list_refs(repository: Repository) -> dict[str, str]:

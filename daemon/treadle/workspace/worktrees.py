@@ -1,22 +1,25 @@
 """Git worktrees: a second folder for a repository, in which an agent works beside the user; what it did is applied to
 the project's folder, or discarded."""
 
+import asyncio
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.workspace.git import Git, GitError, within
-from treadle.workspace.parsing import names, parse_diff
-from treadle.workspace.repositories import Repository, quarantined
-from treadle.workspace.restore import Undoable, change_to
+from treadle.workspace.parsing import names, parse_diff, unmerged_paths
+from treadle.workspace.repositories import Quarantine, Repository, quarantined
+from treadle.workspace.restore import Restored, Undoable, change_to, plan_change
 from treadle.workspace.skipping import Bounds, shown
 from treadle.workspace.snapshots import Present, keep_present, read_commit, read_present
 
 WORKTREE_SECONDS = 120.0
-MAX_NAMED = 5  # files that the message of a conflict names
+MAX_NAMED = 5  # files that an error names
 
 _DEFAULT: Final = Bounds()
 _PATCH: Final = ("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
@@ -33,20 +36,83 @@ class Worktree(Struct, frozen=True):
     commit: str
 
 
-async def create_worktree(project: Repository, top: Path) -> Worktree:
-    """Create a worktree at HEAD in a folder that does not exist or is empty. What is not committed is not in it.
+class Unapplied(Struct, frozen=True):
+    """What a worktree has and the folder of the project has not. changes: what applying it would do, None if it has
+    changed nothing. skipped: files that are too big, too many or otherwise not to be applied.
+    """
 
-    Raises GitError (`noCommit` if the repository has no commit yet).
+    changes: Restored | None
+    skipped: list[str]
+
+    @property
+    def files(self) -> list[str]:
+        """All of them, ordered."""
+        changes = [] if self.changes is None else [*self.changes.written, *self.changes.removed, *self.changes.left]
+        return sorted({*changes, *self.skipped})
+
+
+class _Merged(Struct, frozen=True):
+    """theirs: the files of the worktree. present: those of the project. tree: what they would be, None if the worktree
+    has changed nothing."""
+
+    theirs: Present
+    present: Present
+    tree: str | None
+
+
+async def create_worktree(
+    project: Repository, top: Path, commit: str = "HEAD", *, descriptors: tuple[int, ...] = ()
+) -> Worktree:
+    """Create a worktree at a commit, in a folder that does not exist. What is not committed is not in it.
+
+    descriptors: of locks that are held until git has ended, even if this process is killed.
+
+    Raises GitError (`noCommit`, also if the repository has no commit yet; `hasSubmodules`).
     """
     try:
-        commit = (await project.git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).decode().strip()
+        commit = (await project.git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")).decode().strip()
     except GitError as error:
         if error.kind != "gitFailed":
             raise
-        raise GitError("noCommit", "the repository has no commit yet: a worktree starts at one") from None
+        why = "the repository has no commit yet" if commit == "HEAD" else f"commit {commit} is not in the repository"
+        raise GitError("noCommit", f"{why}: a worktree begins at one") from None
+    if await project.git.run("ls-tree", commit, ".gitmodules"):
+        raise GitError("hasSubmodules", "the repository has submodules, whose files a worktree would not have")
     async with within(WORKTREE_SECONDS):
-        await project.git.run("worktree", "add", "--detach", os.fsencode(top), commit)
-    return Worktree(top, top / project.folder.relative_to(project.top), commit)
+        git = replace(project.git, descriptors=descriptors)
+        await git.run("worktree", "add", "--detach", os.fsencode(top), commit)
+    worktree = Worktree(top, top / project.folder.relative_to(project.top), commit)
+    worktree.folder.mkdir(parents=True, exist_ok=True)  # the commit may have nothing in it
+    return worktree
+
+
+async def reattach_worktree(project: Repository, top: Path, commit: str) -> None:
+    """Make a folder a worktree of the repository again, as it was. commit: at which it began.
+
+    The project may have been moved, or git has forgotten the worktree (`git worktree prune`). Raises GitError.
+    """
+    try:
+        await project.git.run("worktree", "repair", os.fsencode(top))
+        await Git(top).run("rev-parse", "--verify", "--quiet", "HEAD")
+    except GitError:
+        bare = top.with_name(f"{top.name}.new")
+        await remove_worktree(project, bare)
+        await project.git.run("worktree", "add", "--detach", "--no-checkout", os.fsencode(bare), commit)
+        os.replace(bare / ".git", top / ".git")  # noqa: PTH105
+        bare.rmdir()
+        await project.git.run("worktree", "repair", os.fsencode(top))
+        await Git(top).run("read-tree", "HEAD")
+
+
+async def plan_apply(project: Repository, worktree: Repository, commit: str, *, bounds: Bounds = _DEFAULT) -> Unapplied:
+    """What `apply_worktree` would do. Changes nothing. Raises GitError, as it does."""
+    async with quarantined(project, bounds.seconds) as quarantine:
+        merged = await _merge(quarantine, project, worktree, commit, bounds)
+        skipped = [shown(each.path) for each in merged.theirs.skipped]
+        if merged.tree is None:
+            return Unapplied(None, skipped)
+        plan = await plan_change(quarantine, project, merged.present, merged.tree, merged.theirs.skipped)
+        return Unapplied(plan.shown(), skipped)
 
 
 async def apply_worktree(
@@ -57,33 +123,40 @@ async def apply_worktree(
     ref, title: of the snapshot that is taken before. Returns None if the worktree changed nothing in the folder. Raises
     GitError (`conflict`, `foreignWorktree`). Then no file is changed.
     """
-    if (worktree.common_dir, worktree.prefix) != (project.common_dir, project.prefix):
-        raise GitError("foreignWorktree", "the folder is not that of the project in a worktree of its repository")
     started = time.monotonic()
     async with quarantined(project, bounds.seconds) as quarantine:
-        theirs = await read_present(quarantine, worktree, bounds)
-        present = await read_present(quarantine, project, bounds)
-        git = quarantine.git(project, present.index)
-        base, _ = await read_commit(git, commit)
-        patch = await git.run(*_PATCH, base, theirs.tree, *project.below)
-        if not patch:
+        merged = await _merge(quarantine, project, worktree, commit, bounds)
+        if merged.tree is None:
             return None
-        # Only the index is patched, a temporary one: on a conflict, nothing else was written.
-        merged = quarantine.git(project, quarantine.new_folder() / "index")
-        await merged.run("read-tree", present.tree)
-        await merged.run(
-            "update-index", "-z", "--replace", "--index-info", stdin=await _same(git, base, theirs, present)
-        )
-        try:
-            await merged.run(*_APPLY, stdin=patch)
-        except GitError as error:
-            if error.kind != "gitFailed":
-                raise
-            unmerged = {line.split(b"\t", 1)[1] for line in names(await merged.run("ls-files", "-z", "--unmerged"))}
-            raise GitError("conflict", _conflict(sorted(unmerged), str(error))) from None
-        tree = (await merged.run("write-tree")).decode().strip()
-        before = await keep_present(quarantine, project, present, ref, title, started)
-        return Undoable(before, await change_to(quarantine, project, present, tree, theirs.skipped))
+        before = await keep_present(quarantine, project, merged.present, ref, title, started)
+        changed = await change_to(quarantine, project, merged.present, merged.tree, merged.theirs.skipped)
+        return Undoable(before, changed)
+
+
+async def _merge(
+    quarantine: Quarantine, project: Repository, worktree: Repository, commit: str, bounds: Bounds
+) -> _Merged:
+    if (worktree.common_dir, worktree.prefix) != (project.common_dir, project.prefix):
+        raise GitError("foreignWorktree", "the folder is not that of the project in a worktree of its repository")
+    theirs = await read_present(quarantine, worktree, bounds)
+    present = await read_present(quarantine, project, bounds)
+    git = quarantine.git(project, present.index)
+    base, _ = await read_commit(git, commit)
+    patch = await git.run(*_PATCH, base, theirs.tree, *project.below)
+    if not patch:
+        return _Merged(theirs, present, None)
+    # Only the index is patched, a temporary one: on a conflict, nothing else was written.
+    merged = quarantine.git(project, quarantine.new_folder() / "index")
+    await merged.run("read-tree", present.tree)
+    await merged.run("update-index", "-z", "--replace", "--index-info", stdin=await _same(git, base, theirs, present))
+    try:
+        await merged.run(*_APPLY, stdin=patch)
+    except GitError as error:
+        if error.kind != "gitFailed":
+            raise
+        unmerged = unmerged_paths(await merged.run("ls-files", "-z", "--unmerged"))
+        raise GitError("conflict", _conflict(unmerged, str(error))) from None
+    return _Merged(theirs, present, (await merged.run("write-tree")).decode().strip())
 
 
 async def _same(git: Git, base: str, theirs: Present, present: Present) -> bytes:
@@ -102,21 +175,27 @@ async def _same(git: Git, base: str, theirs: Present, present: Present) -> bytes
 def _conflict(paths: list[bytes], said: str) -> str:
     if not paths:
         return f"the worktree cannot be applied, and nothing was changed: {said}"
-    named = ", ".join(map(shown, paths[:MAX_NAMED]))
-    if len(paths) > MAX_NAMED:
-        named += f" and {len(paths) - MAX_NAMED} more"
-    return f"the worktree and the folder changed the same lines, and nothing was applied: {named}"
+    where = named([shown(path) for path in paths])
+    return f"the worktree and the folder changed the same lines, and nothing was applied: {where}"
 
 
-async def remove_worktree(project: Repository, top: Path, *, force: bool) -> None:
-    """Remove a worktree with its folder. force: also if it has changes, which are lost then.
+def named(paths: list[str]) -> str:
+    """The first of these files, as an error says them."""
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return ", ".join(paths[:MAX_NAMED]) + more
 
-    Raises GitError (`worktreeNotClean`).
+
+async def remove_worktree(project: Repository | None, top: Path) -> None:
+    """Remove a worktree with its folder, whatever is in it, also one that is only half made. It may be missing.
+
+    project: None if the repository is gone. Raises GitError.
     """
-    async with within(WORKTREE_SECONDS):
-        try:
-            await project.git.run("worktree", "remove", *(["--force"] if force else []), os.fsencode(top))
-        except GitError as error:
-            if "modified or untracked" in str(error):
-                raise GitError("worktreeNotClean", "the worktree has changes that would be lost") from None
-            raise
+    await asyncio.to_thread(shutil.rmtree, top, ignore_errors=True)
+    if await asyncio.to_thread(os.path.lexists, top):
+        raise GitError("gitFailed", f"{os.fsencode(top).decode(errors='replace')} cannot be removed")
+    if project is not None:
+        async with within(WORKTREE_SECONDS):
+            listed = await project.git.run("worktree", "list", "--porcelain", "-z")
+            if b"worktree %s" % os.fsencode(top) in listed.split(b"\0"):
+                # Twice: git locks a worktree until it is made.
+                await project.git.run("worktree", "remove", "--force", "--force", os.fsencode(top))

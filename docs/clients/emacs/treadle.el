@@ -8,6 +8,7 @@
 
 ;;; Code:
 
+(require 'diff-mode)
 (require 'treadle-client)
 
 (defvar treadle--index nil "The view of all projects and threads.")
@@ -18,7 +19,8 @@
   (add-hook 'kill-buffer-hook (lambda () (treadle-unfollow treadle--view)) nil t))
 
 (pcase-dolist (`(,key . ,command) '(("a" . treadle-agent) ("s" . treadle-send) ("t" . treadle-steer) ("i" . treadle-interrupt)
-                                     ("y" . treadle-approve) ("r" . treadle-resume)))
+                                     ("y" . treadle-approve) ("r" . treadle-resume)
+                                     ("d" . treadle-diff) ("u" . treadle-undo)))
   (define-key treadle-thread-mode-map key command))
 
 (defun treadle--threads ()
@@ -151,6 +153,50 @@
                           (plist-get approval :options)))
            (name (completing-read (concat (plist-get approval :title) ": ") names nil t)))
       (treadle-dispatch "ResolveApproval" :id (plist-get approval :id) :outcome (cdr (assoc name names))))))
+
+(defun treadle--checkpoints ()
+  "The ids of the checkpoints around the last turn that has one before it.
+While it runs, there is none after it."
+  (let (before after)
+    (cl-loop for (kind . value) in (treadle-view-entities treadle--view) when (equal kind "checkpoint")
+             do (pcase (plist-get value :phase)
+                  ("before" (setq before value))
+                  ("after" (setq after value))))
+    (unless before (user-error "Treadle: no turn has a checkpoint"))
+    (cons (plist-get before :id)
+          (when (equal (plist-get before :turnId) (plist-get after :turnId)) (plist-get after :id)))))
+
+(defun treadle-diff ()
+  "Show what the last turn changed in the files."
+  (interactive)
+  (pcase-let ((`(,before . ,after) (treadle--checkpoints)) (view treadle--view) (cursor nil) (pages nil) (more t))
+    (while more
+      (let ((page (treadle-call 'checkpoint/diff
+                                `(:threadId ,(treadle-view-thread view) :from ,before :patches t
+                                  ,@(when after `(:to ,after)) ,@(when cursor `(:cursor ,cursor))))))
+        (push (mapconcat (lambda (file) (concat (plist-get file :patch) (if (eq (plist-get file :cut) t) "(cut)\n" "")))
+                         (plist-get page :files) "")
+              pages)
+        (setq cursor (plist-get page :nextCursor) more cursor)))
+    (pop-to-buffer (get-buffer-create (format "*treadle diff %s*" (treadle-view-thread view))))
+    (let ((inhibit-read-only t) (text (string-join (reverse pages))))
+      (erase-buffer)
+      (insert (if (string-empty-p text) "(nothing was changed)\n" text))
+      (goto-char (point-min)))
+    (diff-mode)
+    (setq buffer-read-only t treadle--view view)))
+
+(defun treadle-undo (&optional checkpoint)
+  "Put the files back to what they were before the last turn, after asking.
+With a prefix argument, read the id of a CHECKPOINT to put them back to."
+  (interactive (list (when current-prefix-arg (read-string "Checkpoint: "))))
+  (let* ((id (or checkpoint (car (treadle--checkpoints))))
+         (asked (list :threadId (treadle-view-thread treadle--view) :id id))
+         (plan (treadle-call 'checkpoint/restore `(,@asked :dryRun t))))
+    (when (yes-or-no-p (format "Write [%s], remove [%s]? " (string-join (plist-get plan :written) ", ")
+                               (string-join (plist-get plan :removed) ", ")))
+      (let ((done (treadle-call 'checkpoint/restore asked)))
+        (message "treadle: C-u M-x treadle-undo %s undoes this" (plist-get done :before))))))
 
 (defun treadle-interrupt ()
   "Interrupt the running turn, which pauses the queue."

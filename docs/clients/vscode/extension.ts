@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import { randomUUID } from "node:crypto";
 import { Client, type View } from "./client";
-import type { Command, ConfiguredAgents, ProjectOpened } from "./treadle";
+import type { CheckpointDiff, Command, ConfiguredAgents, ProjectOpened, Restoration } from "./treadle";
 
 const SCHEME = "treadle";
 let client: Promise<Client> | undefined;
@@ -97,8 +97,46 @@ async function approve(): Promise<void> {
   if (chosen) await dispatch({ type: "ResolveApproval", threadId, id: approval.id, outcome: chosen.id });
 }
 
+/** The checkpoints before and after the last turn that has one before it. While it runs, there is none after it. */
+function checkpoints(threadId: string): { before: string; after?: string } {
+  const found = threads.get(threadId)?.of("checkpoint") ?? [];
+  const before = found.filter(({ phase }) => phase === "before").pop();
+  if (!before) throw new Error("no turn has a checkpoint");
+  return { before: before.id, after: found.find(({ phase, turnId }) => phase === "after" && turnId === before.turnId)?.id };
+}
+
+/** Shows beside the thread what its last turn changed in the files. */
+async function diff(): Promise<void> {
+  const threadId = current();
+  const { before, after } = checkpoints(threadId);
+  const daemon = await connected();
+  let content = "";
+  let cursor: string | null | undefined;
+  do {
+    const asked = { threadId, from: before, to: after, patches: true, cursor };
+    const page: CheckpointDiff = await daemon.request<CheckpointDiff>("checkpoint/diff", asked);
+    for (const { patch, cut } of page.files) content += `${patch}${cut ? "(cut)\n" : ""}`;
+    cursor = page.nextCursor;
+  } while (cursor);
+  const document = await vscode.workspace.openTextDocument({ language: "diff", content: content || "(nothing was changed)" });
+  await vscode.window.showTextDocument(document, { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true });
+}
+
+/** Puts the files back to what they were before the last turn, or to a checkpoint, after asking. */
+async function undo(checkpoint?: string): Promise<void> {
+  const threadId = current();
+  const asked = { threadId, id: checkpoint ?? checkpoints(threadId).before };
+  const daemon = await connected();
+  const plan = await daemon.request<Restoration>("checkpoint/restore", { ...asked, dryRun: true });
+  const question = `Write [${plan.written.join(", ")}], remove [${plan.removed.join(", ")}]?`;
+  if ((await vscode.window.showWarningMessage(question, { modal: true }, "Put back")) !== "Put back") return;
+  const { before } = await daemon.request<Restoration>("checkpoint/restore", asked);
+  const redo = await vscode.window.showInformationMessage("The files were put back.", "Undo this");
+  if (redo && before) await undo(before);
+}
+
 const USER_COMMANDS = {
-  pick, new: create, agent, send: () => queue("idle"), steer: () => queue("steer"), approve,
+  pick, new: create, agent, send: () => queue("idle"), steer: () => queue("steer"), approve, diff, undo: () => undo(),
   /** Interrupts the running turn, which pauses the queue. */
   interrupt: async () => dispatch({ type: "InterruptTurn", threadId: current(), by: "user" }),
   /** Sends the queued prompts again after an interruption or a failure. */

@@ -1,5 +1,6 @@
 """What happens in a turn, by the names of the scripts. The package's docstring lists them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ ALWAYS = [
     {"optionId": "always-project", "name": "Always in this project", "kind": "allow_always"},
     {"optionId": "always-user", "name": "Always", "kind": "allow_always"},
 ]
+ODD_TEXT = "a\u2028b\u2029c\u0085d\x0be\0f"
+HALF = "\ud83d"
 MODES = [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}]
 
 
@@ -86,10 +89,27 @@ def edit(turn: Turn) -> None:
     turn.call(call, "completed", content=[{"type": "diff", "path": str(path), "oldText": before, "newText": after}])
 
 
+def files(turn: Turn) -> None:
+    folder = Path(turn.session.cwd)
+    for name in filter(None, turn.word("write", "").split(",")):
+        call = turn.tool(f"Write {name}", "edit", locations=[{"path": str(folder / name)}])
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("the agent wrote this\n")
+        turn.call(call, "completed")
+    for name in filter(None, turn.word("remove", "").split(",")):
+        call = turn.tool(f"Remove {name}", "delete", locations=[{"path": str(folder / name)}])
+        (folder / name).unlink()
+        turn.call(call, "completed")
+
+
 def usage(turn: Turn) -> None:
     session = turn.session
     session.cost, session.used = session.cost + 0.25, session.used + 1_000
     turn.update("usage_update", used=session.used, size=200_000, cost={"amount": session.cost, "currency": "USD"})
+    usage_answer(turn)
+
+
+def usage_answer(turn: Turn) -> None:
     turn.usage = {"usage": {"inputTokens": 900, "outputTokens": 100, "totalTokens": 1_000}}
 
 
@@ -99,6 +119,23 @@ def settings(turn: Turn) -> None:
     turn.update("config_option_update", configOptions=options("large"))
     turn.update("available_commands_update", availableCommands=[{"name": "test", "description": "Run the tests"}])
     turn.update("session_info_update", title="A title of the agent")
+
+
+def odd_text(turn: Turn) -> None:
+    line = turn.line("agent_message_chunk", content={"type": "text", "text": ODD_TEXT})
+    write(json.dumps(json.loads(line), ensure_ascii=False).encode())
+    turn.say(HALF)
+    turn.usage = {"_meta": {"said": HALF}}
+
+
+def unstorable(turn: Turn) -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    turn.update("deep_update", deep=deep)
+    about = {"toolCallId": turn.tool("rm -rf build"), "title": "rm -rf build", "rawInput": deep}
+    _, answer = turn.request("session/request_permission", {"toolCall": about, "options": [ALLOW, REJECT]})
+    turn.say(f"{turn.wait(answer)['error']['code']}")
 
 
 def thousand(turn: Turn) -> None:
@@ -123,13 +160,14 @@ def ask(
     turn: Turn,
     *,
     command: str = "rm -rf build",
+    kind: str = "execute",
     call: str | None = None,
     choices: list[Json] | None = None,
     **given: Any,
 ) -> str:
     """Ask for a permission; return what was chosen."""
     call = turn.tool(command) if call is None else call
-    about = {"toolCallId": call, "title": command, "kind": "execute", "rawInput": {"command": command}}
+    about = {"toolCallId": call, "title": command, "kind": kind, "rawInput": {"command": command}}
     params: Json = {"toolCall": about, "options": choices or [ALLOW, REJECT], **given.pop("params", {})}
     _, answer = turn.request("session/request_permission", params, **given)
     outcome = turn.wait(answer).get("result", {}).get("outcome", {})
@@ -137,6 +175,19 @@ def ask(
     turn.call(call, "failed" if chosen in ("reject", "cancelled") else "completed")
     turn.say("cancelled" if chosen == "cancelled" else f"chose {chosen}")
     return chosen
+
+
+def ask_kind(turn: Turn) -> None:
+    """About a path, too: a rule could be about that."""
+    command, kind = "rm -rf build", turn.word("kind", "execute")
+    about = {"rawInput": {"command": command}, "locations": [{"path": str(Path(turn.session.cwd) / "build")}]}
+    ask(turn, command=command, kind=kind, call=turn.tool(command, turn.word("announced", kind), **about))
+
+
+def ask_edit(turn: Turn) -> None:
+    path = str(Path(turn.session.cwd) / turn.word("file", "edited.txt"))
+    about = {"toolCallId": turn.tool(f"Edit {path}", "edit", locations=[{"path": path}]), "title": f"Edit {path}"}
+    ask(turn, call=about["toolCallId"], params={"toolCall": {**about, "kind": "edit", "locations": [{"path": path}]}})
 
 
 def ask_twice(turn: Turn) -> None:
@@ -155,6 +206,17 @@ def ask_withdrawn(turn: Turn) -> None:
     send(method="$/cancel_request", params={"requestId": id})
     turn.wait(answer)  # it still has to be answered
     turn.say("withdrawn")
+
+
+def ask_withdrawn_at_once(turn: Turn) -> None:
+    about = {"toolCallId": "only-asked-for", "title": "rm -rf build"}
+    params = {"toolCall": about, "options": [ALLOW, REJECT]}
+    turn.wait(turn.request("session/request_permission", params, withdrawn=True)[1])
+    turn.say("withdrawn")
+
+
+def late_ask_withdrawn(turn: Turn) -> None:
+    turn.after = lambda: ask_withdrawn_at_once(turn)
 
 
 def ask_hangs(turn: Turn) -> None:
@@ -283,8 +345,11 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "tool": tool,
     "tool-left": tool_left,
     "edit": edit,
+    "files": files,
     "ask": ask,
     "ask-diff": lambda turn: ask(turn, command="git diff"),
+    "ask-kind": ask_kind,
+    "ask-edit": ask_edit,
     "ask-twice": ask_twice,
     "ask-always-first": lambda turn: ask(
         turn, choices=[*ALWAYS, ALLOW, {"optionId": "cancel", "name": "No", "kind": "reject_once"}]
@@ -294,14 +359,20 @@ SCRIPTS: dict[str, Callable[[Turn], object]] = {
     "ask-text-id": lambda turn: ask(turn, id="permission-\u2028-1"),
     "ask-other-session": lambda turn: ask(turn, params={"sessionId": "of-a-subagent"}),
     "ask-withdrawn": ask_withdrawn,
+    "ask-withdrawn-at-once": ask_withdrawn_at_once,
+    "late-ask-withdrawn": late_ask_withdrawn,
     "ask-hangs": ask_hangs,
     "elicit": elicit,
     "ask-client": ask_client,
     "thousand": thousand,
     "flood": flood,
+    "odd-text": odd_text,
+    "unstorable": unstorable,
     "long-line": long_line,
+    "over-limit": lambda turn: start.long_line(),
     "banner": lambda turn: write(b"Loading \x1b[1mplugins\x1b[0m", b"[]", b"\xff\xfe", b"7"),
     "usage": usage,
+    "usage-answer": usage_answer,
     "settings": settings,
     "late": late,
     "late-settings": late_settings,

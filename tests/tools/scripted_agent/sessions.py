@@ -11,11 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scripted_agent import ANSWER
+from scripted_agent import ANSWER, login
 from scripted_agent.scripts import MODES, SCRIPTS, options, settings
 from scripted_agent.start import ANSWERS, BEHAVIOURS
 from scripted_agent.streams import Json, answered, encode, receive, send, write
 from scripted_agent.turn import Cancelled, Refused, Session, Turn
+
+NEWS = {"type": "text", "text": "the task in the background has ended"}
 
 
 class Agent:
@@ -60,6 +62,8 @@ class Agent:
 
     def fork(self, id: Any, params: Json) -> None:
         session = replace(copy.deepcopy(self._find(params["sessionId"])), id=secrets.token_hex(8))
+        if "fork-costs-nothing" in self.words:
+            session.cost = 0.0
         self._opened(id, session, {"sessionId": session.id})
 
     def close(self, id: Any, params: Json) -> None:
@@ -75,9 +79,16 @@ class Agent:
         session = self._find(params["sessionId"])
         for update in session.history if replay else ():
             send(method="session/update", params={"sessionId": session.id, "update": update})
-        self._opened(id, session, {})
+        if "no-settings-again" in self.words:
+            session.mode = "ask"
+            self.sessions[session.id] = session
+            send(id=id, result={})
+            return
+        news = Turn(session, None, "")
+        lines = [news.line("agent_message_chunk", content=NEWS)] if "speaks-again" in self.words else []
+        self._opened(id, session, {}, *lines)
 
-    def _opened(self, id: Any, session: Session, result: Json) -> None:
+    def _opened(self, id: Any, session: Session, result: Json, *lines: bytes) -> None:
         self.sessions[session.id] = session
         if "early-updates" in self.words:
             send(method="_auth/status_update", params={"status": "ok"})
@@ -86,12 +97,12 @@ class Agent:
             modes = {"currentModeId": session.mode, "availableModes": MODES}
             result |= {"modes": modes, "configOptions": options(session.model)}
         self._keep(session)
-        send(id=id, result=result)
+        write(encode(id=id, result=result), *lines)
         if "late-updates" in self.words:
             settings(Turn(replace(session, history=[]), None, ""))
 
     def _check_login(self, when: str) -> None:
-        if f"auth-on-{when}" in self.words and not self.is_logged_in:
+        if f"auth-on-{when}" in self.words and not (self.is_logged_in or login.is_known()):
             raise Refused(-32000, "Authentication required", {"authMethods": ANSWER["authMethods"]})
 
     def _find(self, id: str) -> Session:
@@ -113,7 +124,10 @@ class Agent:
     # Settings
 
     def authenticate(self, id: Any, params: Json) -> None:
-        self.is_logged_in = True
+        if params["methodId"] != "key":
+            raise Refused(-32602, "Invalid params")
+        login.by_itself(self.words)
+        self.is_logged_in = "login-in-vain" not in self.words
         send(id=id, result={})
 
     def set_mode(self, id: Any, params: Json) -> None:
@@ -148,6 +162,8 @@ class Agent:
         answer: Json
         try:
             names = [word.partition("=")[2] for word in turn.text.split() if word.startswith("script=")]
+            if "demo" in self.words:
+                names = DEMO.get(turn.text.partition(" ")[0], names)
             for name in names:
                 SCRIPTS[name](turn)
             if not names:
@@ -161,12 +177,18 @@ class Agent:
         del self.turns[turn.session.id]
         write(*turn.lines, encode(id=turn.prompt_id, **answer))
         turn.after()
+        self._keep(turn.session)
 
     def steer(self, id: Any, params: Json) -> None:
         turn = self.turns.get(params["sessionId"])
         text = " ".join(block.get("text", "") for block in params["prompt"])
         if "steering-lost" in self.words:
             os._exit(3)
+        if "steering-late" in self.words and turn is not None:
+            turn.after = lambda: send(id=id, result={"outcome": "injected"})
+            return
+        if "steering-hangs" in self.words:
+            return
         if "steering-turn" in self.words:
             send(id=id, result={"outcome": "startedNewTurn"})
             Turn(self._find(params["sessionId"]), None, "").say(f"a turn of its own: {text}")
@@ -189,16 +211,21 @@ HANDLERS = {
     "session/prompt": Agent.prompt,
     "_session/steering": Agent.steer,
 }
+DEMO = {"Run": ["echo", "tool", "ask"], "Count": ["stream"], "Say": ["plain"]}
+"""The scripts of the demo's prompts, by their first word."""
 OPTIONS = {
     *("no-load", "no-resume", "no-close", "fork", "auth-on-new", "auth-on-prompt", "load-fails", "resume-replays"),
-    *("steering", "steering-refused", "steering-turn", "steering-lost"),
-    *("early-updates", "late-updates", "no-settings", "new-hangs"),
+    *("steering", "steering-refused", "steering-turn", "steering-lost", "steering-late", "steering-hangs"),
+    *("login-terminal", "login-older", "login-form", "login-waits", "login-refused", "login-in-vain"),
+    *("no-login", "log-in", "demo"),
+    *("early-updates", "late-updates", "no-settings", "no-settings-again", "new-hangs"),
+    *("speaks-again", "fork-costs-nothing"),
 }
 """Words that say something of what follows `initialize`."""
 
 
-def introduction(words: list[str]) -> Json:
-    """The answer to `initialize`."""
+def introduction(words: list[str], asked: Json) -> Json:
+    """The answer to `initialize`. asked: its params."""
     answer: Json = copy.deepcopy(ANSWER)
     capabilities = answer["agentCapabilities"]
     capabilities["loadSession"] = "no-load" not in words
@@ -209,10 +236,13 @@ def introduction(words: list[str]) -> Json:
         capabilities["sessionCapabilities"]["fork"] = {}
     if any(word.startswith("steering") for word in words):
         answer["_meta"] = {"steering": {"supported": True}}
+    answer["authMethods"] = login.methods(words, asked.get("clientCapabilities", {}))
     return answer
 
 
 def main(words: list[str]) -> None:
+    if "log-in" in words:
+        login.on_terminal()
     agent = Agent(words)
     while (message := receive()) is not None:
         if message.get("method") != "initialize":
@@ -220,7 +250,7 @@ def main(words: list[str]) -> None:
             continue
         if not message["params"]["clientInfo"]["name"]:
             sys.exit(f"who is this? {message}")
-        answer: Json = {"result": introduction(words)}
+        answer: Json = {"result": introduction(words, message["params"])}
         for word in words:
             if word in ANSWERS:
                 answer = ANSWERS[word]

@@ -84,6 +84,18 @@ def silence() -> NoReturn:
     sys.exit()
 
 
+def late_start() -> None:
+    """Nothing until the input has ended, and then all that was not asked for any more."""
+    while receive():
+        pass
+
+
+def wait() -> None:
+    """Until the file $GO exists."""
+    while not os.path.exists(os.environ["GO"]):  # noqa: PTH110
+        time.sleep(0.02)
+
+
 def mutter() -> NoReturn:
     """Progress, without an end."""
     while True:
@@ -150,6 +162,8 @@ BEHAVIOURS = {
     "stay": stay,
     "fork-on-sigterm": fork_on_sigterm,
     "silence": silence,
+    "late-start": late_start,
+    "wait": wait,
     "mutter": mutter,
     "updates": updates,
     "chatter": chatter,

@@ -39,11 +39,12 @@ def receive() -> Any:
     return json.loads(line) if line else None
 
 
-def ask(method: str, params: Json, id: Any = ANY) -> tuple[Any, "queue.Queue[Json]"]:
-    """Send a request; return its id, and a queue that gets the answer."""
+def ask(method: str, params: Json, id: Any = ANY, withdrawn: bool = False) -> tuple[Any, "queue.Queue[Json]"]:
+    """Send a request; return its id, and a queue that gets the answer. withdrawn: withdraw it in the same write."""
     id = next(_ids) if id is ANY else id
     answer = _open[json.dumps(id)] = queue.Queue()
-    send(id=id, method=method, params=params)
+    withdrawal = encode(method="$/cancel_request", params={"requestId": id})
+    write(encode(id=id, method=method, params=params), *([withdrawal] if withdrawn else []))
     return id, answer
 
 

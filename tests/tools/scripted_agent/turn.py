@@ -65,8 +65,10 @@ class Turn:
     def call(self, call: str, status: str, **members: Any) -> None:
         self.update("tool_call_update", toolCallId=call, status=status, **members)
 
-    def request(self, method: str, params: Json, id: Any = ANY) -> tuple[Any, "queue.Queue[Json]"]:
-        return ask(method, {"sessionId": self.session.id, **params}, id)
+    def request(
+        self, method: str, params: Json, id: Any = ANY, withdrawn: bool = False
+    ) -> tuple[Any, "queue.Queue[Json]"]:
+        return ask(method, {"sessionId": self.session.id, **params}, id, withdrawn)
 
     def wait(self, answer: "queue.Queue[Json]") -> Json:
         """Wait for an answer. Raises Cancelled."""

@@ -27,12 +27,16 @@ class AppendQueue:
         self._stuck = 0  # the mtime that a holder set which this process no longer waits for
         self._has_it = self._had_it = False
 
+    @property
+    def is_shared(self) -> bool:
+        return asyncio.get_running_loop().time() < self._queues_until
+
     async def begin(self) -> bool:
         """Before an append: wait for our turn if other processes append too.
 
         Returns whether they do, so that the caller's state is probably stale.
         """
-        if asyncio.get_running_loop().time() >= self._queues_until:
+        if not self.is_shared:
             return False
         if self._had_it:
             await asyncio.sleep(2 * POLL)  # we have just released the lock: let another process get it

@@ -211,6 +211,10 @@ class FileLock:
         finally:
             another.release()
 
+    def held_by(self) -> tuple[int, ...]:
+        """The descriptor by which it is held: a process that inherits it holds the lock as well."""
+        return () if self._descriptor is None else (self._descriptor,)
+
     def release(self) -> None:
         """Release the lock, if it is held."""
         if self._descriptor is not None:

@@ -51,7 +51,8 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
 
 
 def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, ThreadState]:
-    id, project_id, title, version, archived, deleted, turn_status, agent, queued, paused, auth_required, session = row
+    id, project_id, title, version, archived, deleted, turn_status, agent, queued, paused, auth_required, *last = row
+    session, worktree = last
     if deleted:
         return ("thread", id), ThreadState(project_id, title, version, bool(archived), deleted=True)
     queue = connection.execute(query("lookup_queue"), {"thread": id}).fetchall() if queued else []
@@ -66,6 +67,7 @@ def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, 
         paused=paused,
         auth_required=bool(auth_required),
         session=session,
+        worktree=worktree,
     )
 
 

@@ -25,6 +25,7 @@ TABLES = (
     "parts",
     "projection_approvals",
     "checkpoints",
+    "restores",
     "projection_prompts",
     "projection_sessions",
     "projection_usage",

@@ -1,5 +1,6 @@
 """Counts for `treadle stats`. They read the whole database, so no method of the protocol uses them."""
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ def events_by_type(reader: Reader, progress: Progress) -> dict[str, dict[str, in
             of["bytes"] += size
     progress(end, end)
     return dict(sorted(found.items(), key=lambda item: (-item[1]["count"], item[0])))
+
+
+def redacted_by_kind(reader: Reader) -> dict[str, int]:
+    """How often the log has text that was redacted, by the kind of the secret, most frequent first."""
+    end = reader.read(lambda reads: reads.sequence())
+    found: Counter[str] = Counter()
+    for after in range(0, end, SLICE):
+        found.update(reader.read(partial(_redacted, after=after, upto=min(after + SLICE, end))))
+    return dict(found.most_common())
+
+
+def _redacted(reads: Reads, after: int, upto: int) -> dict[str, int]:
+    return reads.redacted(after, upto)
 
 
 def _counted(reads: Reads, after: int, upto: int) -> list[tuple[str, int, int]]:

@@ -1,6 +1,7 @@
 """One read transaction on SQLite: the implementation of `Reads` in store/ports.py."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,9 +12,11 @@ from msgspec import Raw
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Hit
 from treadle.domain.ids import Syntax, ThreadSort
+from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
 from treadle.store.ports import (
+    KeptCheckpoint,
     LogSpan,
     NamedEntity,
     OpenMessage,
@@ -213,10 +216,42 @@ class SqliteReads:
     def open_queues(self) -> list[QueueOwner]:
         return [QueueOwner(*row) for row in self._rows("open_queues")]
 
-    def work(self, thread_ids: Collection[str] | None) -> list[ThreadWork]:
-        ids = [id for (id,) in self._rows("threads_at_work")] if thread_ids is None else sorted(thread_ids)
-        rows = self._rows("work_of_threads", ids=msgspec.json.encode(ids).decode())
+    def threads_at_work(self) -> list[str]:
+        return [id for (id,) in self._rows("threads_at_work")]
+
+    def work(self, thread_ids: Collection[str]) -> list[ThreadWork]:
+        rows = self._rows("work_of_threads", ids=msgspec.json.encode(sorted(thread_ids)).decode())
         return [_decode_work(work) for _, work in rows]
+
+    def project_paths(self) -> dict[str, str]:
+        return dict(self._rows("project_paths"))
+
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
+        rows = self._rows("kept_checkpoints", projects=msgspec.json.encode(sorted(project_ids)).decode())
+        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]), bool(row[9]))) for row in rows)
+
+    def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
+        rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
+        return {id: bool(deleted) for id, deleted in rows}
+
+    def pruned_at(self, thread_id: str, id: str) -> str | None:
+        rows = self._rows("pruned_at", thread=thread_id, id=id)
+        return rows[0][0] if rows else None
+
+    def origins_of_turns(
+        self, turns: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[str, str, str | None, str | None]]:
+        rows = self._rows("origins_of_turns", keys=msgspec.json.encode(sorted(turns)).decode())
+        return {(thread_id, id): (title, at, agent, prompt) for thread_id, id, title, at, agent, prompt in rows}
+
+    def threads_with_worktree(self) -> list[str]:
+        return [id for (id,) in self._rows("threads_with_worktree")]
+
+    def thread_of_session(self, session_id: str) -> str | None:
+        return next((id for (id,) in self._rows("thread_of_session", session=session_id)), None)
+
+    def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
+        return [row[:2] for row in self._rows("own_turns", thread=thread_id)]
 
     def turns_after(self, thread_id: str, after: int, limit: int) -> list[tuple[int, str]]:
         return [row[:2] for row in self._rows("turn_list_after", thread=thread_id, after=after, limit=limit)]
@@ -232,6 +267,10 @@ class SqliteReads:
 
     def event_counts(self, after: int, upto: int) -> list[tuple[str, int, int]]:
         return self._rows("stats_event_types", after=after, upto=upto)
+
+    def redacted(self, after: int, upto: int) -> dict[str, int]:
+        rows = self._rows("stats_redacted", after=after, upto=upto)
+        return dict(Counter(kind for (payload,) in rows for kind in MARKER.findall(payload)))
 
     def largest_threads(self, limit: int) -> list[tuple[str, str | None, int, int]]:
         return self._rows("stats_largest_threads", limit=limit)

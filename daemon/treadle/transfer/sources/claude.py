@@ -11,16 +11,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from treadle.agents.shapes import Json, as_text, digest, fitting
+from treadle.agents.shapes import Json, as_object, as_text, digest, fitting
 from treadle.domain import commands as c
 from treadle.transfer.sources.claude_thread import ClaudeThread
 from treadle.transfer.sources.forks import Turns, shared_turns, turns_of
-from treadle.transfer.sources.lines import is_file, read_head, read_json, read_records
-from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
+from treadle.transfer.sources.lines import described, is_file, read_head, read_lines, read_records, read_small
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
 
 TOOL = "claude"
 HISTORY = "history.jsonl"
+SUBAGENTS = "*/subagents/**/agent-*.jsonl"
+KEPT_DAYS = 30.0
 MAX_SPILLED = 64 * 1024  # bytes that are read from each end of a tool result in a file of its own
 
 
@@ -29,99 +31,106 @@ def home(environment: Mapping[str, str], user: Path) -> Path:
     return Path(environment.get("CLAUDE_CONFIG_DIR") or user / ".claude")
 
 
-def discover(folder: Path, report: SourceReport) -> Iterator[ToolSession]:
-    """The sessions in a folder of Claude Code, those of each project together. Raises OSError."""
-    projects = folder / "projects"
-    for project in sorted(path for path in projects.iterdir() if path.is_dir()) if projects.is_dir() else ():
-        files = [path for path in sorted(project.glob("*.jsonl")) if is_file(path)]
-        found = [_session(path) for path in files]
+def files(folder: Path) -> Iterator[Path]:
+    """The files of the sessions in a folder of Claude Code, or in a copy of the folder of one project."""
+    for project in _projects(folder):
+        yield from sorted(project.glob("*.jsonl"))
+        yield from sorted(project.glob(SUBAGENTS))
+
+
+def discover(folder: Path, report: SourceReport, known: Discovery = described) -> Iterator[ToolSession]:
+    """The sessions in a folder of Claude Code, or in a copy of the folder of one project. Raises OSError."""
+    for project in _projects(folder):
+        found = [session for path in sorted(project.glob("*.jsonl")) for session in known(path, _sessions)]
         yield from _with_forks([session for session in found if session.parent is None])
         yield from (session for session in found if session.parent is not None)
-        for path in sorted(project.glob("*/subagents/**/agent-*.jsonl")):
-            if is_file(path):
-                parent = path.relative_to(project).parts[0]
-                yield _session(path, parent)
-    if is_file(folder / HISTORY):
-        yield _described(folder / HISTORY, "history", is_remainder=True)
+        for path in sorted(project.glob(SUBAGENTS)):
+            parent = path.relative_to(project).parts[0]
+            yield from known(path, lambda path, parent=parent: _sessions(path, parent))  # type: ignore[misc]
+    yield from known(folder / HISTORY, lambda path: [session_in(TOOL, path, "history", is_remainder=True)])
+
+
+def keeps(folder: Path) -> float | None:
+    """After how many days without a change the tool deletes a session."""
+    days = as_object(read_small(folder / "settings.json")).get("cleanupPeriodDays", KEPT_DAYS)
+    return float(days) if isinstance(days, int | float) else KEPT_DAYS
 
 
 def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
     """The commands of a session. Raises OSError."""
     if session.is_remainder:
         yield from _prompts(session, report, full)
-        return
-    threads = _Threads(session, report, full)
-    for record in read_records(session.path, report):
-        yield from threads.of(record).feed(record)
-    yield from threads.end()
-
-
-SOURCE = Source(TOOL, home, discover, read)
+    else:
+        yield from read_lines(_Threads(session, report, full), session.path, report)
 
 
 # Discovery
 
 
-def _described(path: Path, id: str, **members: object) -> ToolSession:
-    thread_id = fitting(f"{TOOL}:{id}")
-    found = path.stat()
-    return ToolSession(
-        tool=TOOL,
-        id=id,
-        thread_id=thread_id,
-        path=path,
-        size=found.st_size,
-        modified=found.st_mtime,
-        **members,  # type: ignore[arg-type]
-    )
+def _projects(folder: Path) -> Iterator[Path]:
+    """The folders with the sessions of a project each."""
+    projects = folder / "projects"
+    if projects.is_dir():
+        yield from sorted(path for path in projects.iterdir() if path.is_dir())
+        return
+    for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
+        if not {"subagents", "tool-results"} & {*place.relative_to(folder).parts}:
+            yield place
 
 
-def _session(path: Path, parent: str | None = None) -> ToolSession:
+def _sessions(path: Path, parent: str | None = None) -> list[ToolSession]:
+    """The session of a file, in a list. parent: of a subagent."""
     head = read_head(path)
     folder = next((f for record in head if (f := as_text(record.get("cwd"), ""))), None)
     oldest = next((t for record in head if (t := time_of(record.get("timestamp")))), None)
     id = path.stem
-    if not id.startswith("agent-"):
-        return _described(path, id, folder=folder, oldest=oldest)
+    is_side = parent is not None or any(record.get("isSidechain") or record.get("agentId") for record in head)
+    if not (id.startswith("agent-") and is_side):
+        first = next((uuid for record in head if (uuid := as_text(record.get("uuid"), ""))), id)
+        return [session_in(TOOL, path, id, folder=folder, oldest=oldest, begins_as=first)]
     parent = parent or next((s for record in head if (s := as_text(record.get("sessionId"), ""))), "unknown")
-    told = {}
-    meta = path.with_suffix(".meta.json")
-    if is_file(meta):
-        value = read_json(meta.read_bytes())
-        told = value if isinstance(value, dict) else {}
+    told = as_object(read_small(path.with_suffix(".meta.json")))
     activity_id = as_text(told.get("toolUseId"), "")
     belongs = c.ParentThread(
         thread_id=fitting(f"{TOOL}:{parent}"), activity_id=fitting(activity_id) if activity_id else None
     )
-    session = _described(path, id, folder=folder, oldest=oldest, parent=belongs)
-    return replace(session, thread_id=fitting(f"{TOOL}:{parent}:{id}"))
+    session = session_in(TOOL, path, id, folder=folder, oldest=oldest, parent=belongs)
+    return [replace(session, thread_id=fitting(f"{TOOL}:{parent}:{id}"))]
 
 
 def _with_forks(sessions: list[ToolSession]) -> Iterator[ToolSession]:
     """The sessions, with which of them begins as a copy of which. A copy has the same uuids, and no other sign.
 
-    The first to be written last is the original, since a copy is made in order to be continued.
+    The first to be written last is the original, since a copy is made in order to be continued. What is known is not
+    asked again: it would have to be read.
     """
     families: dict[str, list[ToolSession]] = defaultdict(list)
     for session in sessions:
-        first = next((u for record in read_head(session.path) if (u := as_text(record.get("uuid"), ""))), session.id)
-        families[first].append(session)
+        families[session.begins_as].append(session)
     for family in families.values():
-        family.sort(key=lambda session: (session.modified, session.id))
-        yield family[0]
-        known = {family[0].thread_id: _turns(family[0].path)} if len(family) > 1 else {}
-        for session in family[1:]:
-            turns = _turns(session.path)
-            shared = {thread_id: shared_turns(turns, others) for thread_id, others in known.items()}
-            best = max(shared, key=lambda thread_id: len(shared[thread_id]))
-            known[session.thread_id] = turns
-            if shared[best]:
-                session = replace(session, fork_of=c.ForkedThread(thread_id=best, turn_id=shared[best][-1]))
-            yield session
+        family.sort(key=lambda session: (not session.is_known, session.modified, session.id))
+        turns: dict[str, Turns] = {}
+        for number, session in enumerate(family):
+            if number and not session.is_known:
+                for one in family[: number + 1]:
+                    turns.setdefault(one.thread_id, _turns(one.path))
+                yield _with_fork(session, turns)
+            else:
+                yield session
+
+
+def _with_fork(session: ToolSession, turns: dict[str, Turns]) -> ToolSession:
+    """The session, with which of the ones before it it begins as a copy of."""
+    own = turns[session.thread_id]
+    shared = {id: shared_turns(own, others) for id, others in turns.items() if id != session.thread_id}
+    best = max(shared, key=lambda thread_id: len(shared[thread_id]))
+    if not shared[best]:
+        return session
+    return replace(session, fork_of=c.ForkedThread(thread_id=best, turn_id=shared[best][-1]))
 
 
 def _turns(path: Path) -> Turns:
-    thread = ClaudeThread(ThreadWriter(_described(path, path.stem), SourceReport(), False), lambda path: None)
+    thread = ClaudeThread(ThreadWriter(session_in(TOOL, path, path.stem), SourceReport(), False), lambda path: None)
     return turns_of(path, thread, lambda record: as_text(record.get("uuid"), ""))
 
 
@@ -153,6 +162,9 @@ class _Threads:
     def end(self) -> Commands:
         for thread in (*self._sides.values(), self._main):
             yield from thread.end()
+
+    def feed(self, record: Json) -> Commands:
+        yield from self.of(record).feed(record)
 
     def _thread(self, session: ToolSession) -> ClaudeThread:
         return ClaudeThread(ThreadWriter(session, self._report, self._full), self._spilled)
@@ -195,3 +207,6 @@ def _prompts(session: ToolSession, report: SourceReport, full: bool) -> Commands
         at = time_of(record.get("timestamp"))
         yield from writers[id].start(writers[id].nameless("prompt", record), text, at)
         yield from writers[id].complete("prompt_only", None, at)
+
+
+SOURCE = Source(TOOL, home, files, discover, read, opened=_Threads, keeps=keeps)

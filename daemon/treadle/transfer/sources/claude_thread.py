@@ -15,8 +15,9 @@ from treadle.transfer.sources.source import time_of
 from treadle.transfer.sources.thread_writer import NO_END, Commands, ThreadWriter
 
 HARNESS = frozenset((
-    "agent-setting", "bridge-session", "file-history-snapshot", "frame-link", "last-prompt", "mode", "permission-mode",
-    "progress", "queue-operation", "relocated", "result", "started", "worktree-state",
+    "agent-setting", "api-request", "api-request-blob", "api-request-shape", "atis-latch", "bridge-session",
+    "cost-state", "file-history-snapshot", "frame-link", "last-prompt", "mode", "permission-mode", "progress",
+    "queue-operation", "relocated", "result", "started", "worktree-state",
 ))  # fmt: skip
 """Types of records that only the tool itself needs. They are counted."""
 
@@ -135,7 +136,7 @@ class ClaudeThread:
         parent = as_text(record.get("parentUuid"), "")
         left = self._asked.get(parent)
         self._is_rewound = left is not None
-        yield from self._end_turn(at, is_open=False)
+        yield from self._end_turn(None, is_open=False)
         yield from self.writer.start(id, text, at)
         if parent:
             self._asked[parent] = id

@@ -127,7 +127,7 @@ class CodexThread:
     def _started(self, turn_id: str, at: Timestamp | None) -> Commands:
         self._next = turn_id or self._next
         if self.writer.turn_id and self.writer.turn_id != turn_id:
-            yield from self._end_turn(at)
+            yield from self._end_turn(None)
         self._is_bracketed = True
 
     def _prompt(self, log: str, text: str, at: Timestamp | None) -> Commands:
@@ -138,7 +138,7 @@ class CodexThread:
             yield from self.writer.say(id, "user", text, at)
             return
         is_bracketed = self._is_bracketed
-        yield from self._end_turn(at)
+        yield from self._end_turn(None)
         self._is_bracketed = is_bracketed
         yield from self._start(id, text, at)
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
+from treadle.agents.shapes import Json, as_list, as_object, as_text
 from treadle.domain.ids import Timestamp
 from treadle.transfer.sources.calls import Calls
-from treadle.transfer.sources.lines import is_file, read_head, read_json, read_records
-from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
+from treadle.transfer.sources.lines import described, read_head, read_json, read_lines
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import NO_END, Commands, ThreadWriter
 
 TOOL = "copilot"
@@ -27,36 +27,38 @@ def home(environment: Mapping[str, str], user: Path) -> Path:
     return Path(environment.get("COPILOT_HOME") or user / ".copilot")
 
 
-def discover(folder: Path, report: SourceReport) -> Iterator[ToolSession]:
-    """The sessions in a folder of Copilot CLI. Raises OSError."""
+def files(folder: Path) -> Iterator[Path]:
+    """The files of the sessions in a folder of Copilot CLI, or all files in another folder."""
     states = folder / "session-state"
-    for path in sorted([*states.glob("*.jsonl"), *states.glob("*/events.jsonl")]):
-        if not is_file(path):
-            continue
-        id = path.stem if path.parent == states else path.parent.name
-        head, found = read_head(path), path.stat()
-        contexts = [as_object(as_object(record.get("data")).get("context")) for record in head]
-        yield ToolSession(
-            tool=TOOL,
-            id=id,
-            thread_id=fitting(f"{TOOL}:{id}"),
-            path=path,
-            folder=next((cwd for context in contexts if (cwd := as_text(context.get("cwd"), ""))), None),
-            size=found.st_size,
-            modified=found.st_mtime,
-            oldest=next((at for record in head if (at := time_of(record.get("timestamp")))), None),
-        )
+    found = [*states.glob("*.jsonl"), *states.glob("*/events.jsonl")]
+    yield from sorted(found if states.is_dir() else folder.rglob("*.jsonl"))
+
+
+def discover(folder: Path, report: SourceReport, known: Discovery = described) -> Iterator[ToolSession]:
+    """The sessions in a folder of Copilot CLI. Raises OSError."""
+    for path in files(folder):
+        yield from known(path, _sessions)
 
 
 def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
     """The commands of a session. Raises OSError."""
-    thread = CopilotThread(ThreadWriter(session, report, full))
-    for record in read_records(session.path, report):
-        yield from thread.feed(record)
-    yield from thread.end()
+    yield from read_lines(_opened(session, report, full), session.path, report)
 
 
-SOURCE = Source(TOOL, home, discover, read)
+def _opened(session: ToolSession, report: SourceReport, full: bool) -> "CopilotThread":
+    return CopilotThread(ThreadWriter(session, report, full))
+
+
+SOURCE = Source(TOOL, home, files, discover, read, frozenset({"session-state"}), _opened)
+
+
+def _sessions(path: Path) -> list[ToolSession]:
+    head = read_head(path)
+    id = path.parent.name if path.name == "events.jsonl" else path.stem
+    contexts = [as_object(as_object(record.get("data")).get("context")) for record in head]
+    folder = next((cwd for context in contexts if (cwd := as_text(context.get("cwd"), ""))), None)
+    oldest = next((at for record in head if (at := time_of(record.get("timestamp")))), None)
+    return [session_in(TOOL, path, id, folder=folder, oldest=oldest)]
 
 
 class CopilotThread:
@@ -112,7 +114,7 @@ class CopilotThread:
 
     def _user(self, id: str, data: Json, at: Timestamp | None) -> Commands:
         if not self.writer.knows(id):
-            yield from self._end_turn(at, is_open=False)
+            yield from self._end_turn(None, is_open=False)
         yield from self.writer.start(id, as_text(data.get("content"), ""), at)
 
     def _end_turn(self, at: Timestamp | None, is_open: bool) -> Commands:

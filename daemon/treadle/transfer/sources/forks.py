@@ -7,22 +7,20 @@ from typing import Protocol
 
 from treadle.agents.shapes import Json
 from treadle.transfer.sources.lines import read_records
-from treadle.transfer.sources.source import SourceReport
-from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
+from treadle.transfer.sources.source import Conversation, SourceReport
+from treadle.transfer.sources.thread_writer import ThreadWriter
 
 Turns = list[tuple[str, set[int]]]
 """The turns of a session: the id of each, and a number for each of its records."""
 
 
-class Conversation(Protocol):
-    """Maps the records of a session one by one."""
+class WithWriter(Conversation, Protocol):
+    """A conversation that becomes one thread."""
 
     writer: ThreadWriter
 
-    def feed(self, record: Json) -> Commands: ...
 
-
-def turns_of(path: Path, thread: Conversation, key: Callable[[Json], str]) -> Turns:
+def turns_of(path: Path, thread: WithWriter, key: Callable[[Json], str]) -> Turns:
     """The turns of a file; none if it cannot be read. key: what a record and its copy share."""
     turns: Turns = []
     try:

@@ -78,7 +78,7 @@ class GeminiThread:
         if text.startswith(("/", "?", "<session_context>")) or not (text or message.get("content")):
             self.writer.report.skip("a message of the tool itself")
         elif not self.writer.knows(id):
-            yield from self._end_turn(at, is_open=False)
+            yield from self._end_turn(None, is_open=False)
             yield from self.writer.start(id, text or "[file]", at)
 
     def _end_turn(self, at: Timestamp | None, is_open: bool) -> Commands:

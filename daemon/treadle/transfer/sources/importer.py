@@ -7,6 +7,7 @@ there (it was imported while the tool worked, or the import was killed) is conti
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,22 @@ from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
-from treadle.store.ports import DataDirectory
+from treadle.store.ports import DataDirectory, Reads
+from treadle.transfer.sessions import thread_with
+from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
 from treadle.transfer.sources.thread_writer import NO_END
 from treadle.transfer.turns import is_end
 
 STILL_GOING = 600.0  # seconds after the last change of a session in which a turn without an end may still get one
-BATCH = 500  # commands in one submission to the engine, which appends them in one transaction
-BATCH_BYTES = 1024 * 1024
+ENOUGH = 50  # commands of whole turns that are worth a transaction
+ENOUGH_BYTES = 64 * 1024
+BATCH = 4_000  # commands in one transaction: a turn with more is in several
+BATCH_BYTES = 4 * 1024 * 1024
 PARTS = 100  # turns that continue one
+RECORDED = "a session that treadle ran or recorded itself"
+REST = 0.1  # seconds that an import lets other processes append at most, after each of its transactions
+ENDED = "the import that followed it has ended"
 
 Turn = tuple[str, str]
 """The ids of a thread and of a turn in it."""
@@ -47,6 +55,18 @@ class Imported(Struct):
     failed: list[str] = []
 
 
+class Taken(Struct):
+    """How far a session was imported. position: the log has what is before it. tail: the last bytes before it. is_open:
+    its last turn has no end yet. left_out: where the turns begin that were left out, with the tail before each.
+    is_failed: it could not be read to its end."""
+
+    position: int
+    tail: bytes = b""
+    is_open: bool = False
+    is_failed: bool = False
+    left_out: list[tuple[int, bytes]] = []
+
+
 class Importer:
     """Imports sessions into one data directory, one after the other."""
 
@@ -54,37 +74,90 @@ class Importer:
         self._store, self._engine, self._source, self._full = store, engine, source, full
         self._projects: dict[str, str] = {}
         self._left_out: set[str] = set()
+        self._deleted: set[str] = set()
         self._parts: dict[Turn, str] = {}
+        self._own: dict[str, OwnTurns] = {}
         self.imported = Imported()
+        self.progress: Callable[[int], object] = lambda position: None
+        self.open_turns: dict[Turn, None] = {}
 
-    async def take(self, session: ToolSession, report: SourceReport) -> None:
-        """Import what is new of a session."""
-        known = await self._thread(fitting(session.id))
-        if known is not None and session.parent is None:
-            report.skip("a session that treadle recorded itself", str(session.path))
-            return
+    async def take(
+        self,
+        session: ToolSession,
+        report: SourceReport,
+        *,
+        after: int = 0,
+        read: Callable[[ToolSession], Iterator[c.Command]] | None = None,
+        is_followed: bool = False,
+    ) -> Taken:
+        """Import what is new of a session.
+
+        after: the position in its file up to which the log has it. read: gives the commands of its new records, if not
+        all are to be read. is_followed: a turn without an end is imported as it is, and stays open.
+        """
+        if await self._store.read(lambda reads: is_recorded(reads, session)):
+            report.skip(RECORDED, str(session.path))
+            return Taken(0)
+        if session.parent is not None:
+            session = replace(session, parent=await self._held(session.tool, session.parent))
         before = await self._thread(session.thread_id)
         if before is not None:
             session = _as_before(session, before)
         self._left_out.clear()
-        self._parts.clear()
+        if read is None:
+            self._parts.clear()
+            self._own.pop(session.thread_id, None)
+        own = self._own.setdefault(session.thread_id, OwnTurns(self._store, session.thread_id))
+        if before is not None:
+            await own.refresh()
         is_recent = time.time() - session.modified < STILL_GOING
+        began: dict[Turn, tuple[int, bytes]] = {}
+        taken = Taken(0)
         batch: list[Any] = []
         size = 0
+        report.position = 0
         try:
-            for command in self._source.read(session, report, self._full):
+            for command in self._source.read(session, report, self._full) if read is None else read(session):
+                if await own.has(command, _turn_of(command)[1]):
+                    continue
+                if report.position < after and not isinstance(command, c.CreateThread):
+                    continue
+                if isinstance(command, c.StartTurn):
+                    began[_turn_of(command)] = report.position, report.tail
+                is_open = is_recent and isinstance(command, c.InterruptTurn) and command.reason == NO_END
+                if is_open and is_followed:
+                    self.open_turns[_turn_of(command)] = None
+                    taken.is_open = True
+                    continue
+                if is_end(command):
+                    self.open_turns.pop(_turn_of(command), None)
                 batch.append(command)
                 size += len(msgspec.json.encode(command))
-                if is_recent and isinstance(command, c.InterruptTurn) and command.reason == NO_END:
+                if is_open:
                     batch = self._without_turn(batch)
-                # What continues an ended turn must come before the turns after it.
-                enough = 1 if before is not None or session.is_remainder else BATCH // 2
-                if len(batch) >= BATCH or size >= BATCH_BYTES or (is_end(command) and len(batch) >= enough):
+                    taken.is_open = True
+                    if not batch or _turn_of(batch[-1]) != _turn_of(command):
+                        taken.left_out.append(began.get(_turn_of(command), (0, b"")))
+                # What continues an ended turn must come before the turns after it. Other processes wait for each turn.
+                is_shared = self._store.append_queue.is_shared
+                enough = 1 if before is not None or session.is_remainder or is_shared else ENOUGH
+                is_enough = is_end(command) and (len(batch) >= enough or size >= ENOUGH_BYTES)
+                if is_enough or len(batch) >= BATCH or size >= BATCH_BYTES:
                     await self._submit(session, batch)
+                    self.progress(report.position)
                     batch, size = [], 0
         except OSError as error:
             self.imported.failed.append(str(error))
+            taken.is_failed = True
         await self._submit(session, batch)
+        taken.position, taken.tail = min([(report.position, report.tail), *taken.left_out])
+        return taken
+
+    async def leave(self) -> None:
+        """Interrupt the turns that are open because their sessions were followed."""
+        for thread_id, id in self.open_turns:
+            await self._dispatch([c.InterruptTurn(thread_id=thread_id, id=id, reason=ENDED)])
+        self.open_turns.clear()
 
     def _without_turn(self, batch: list[Any]) -> list[Any]:
         """The commands without the turn of the last one, which may still get an end; without its thread as well, if
@@ -128,9 +201,11 @@ class Importer:
         if isinstance(command, c.CreateThread):
             state = await self._thread(thread_id)
             is_other = state is not None and (state["origin"] or {}).get("source") != str(session.path)
-            if await self._is_deleted(thread_id) or (session.is_remainder and is_other):
+            if await self._is_deleted(thread_id):
+                self._deleted.add(thread_id)
+            if session.is_remainder and is_other:
                 self._left_out.add(thread_id)
-        if thread_id in self._left_out or (is_end(command) and _turn_of(command) in self._parts):
+        if thread_id in self._left_out | self._deleted or (is_end(command) and _turn_of(command) in self._parts):
             return None
         command = replace(command, at=_past(command.at))
         if isinstance(command, c.CreateThread):
@@ -169,10 +244,17 @@ class Importer:
         for number in range(2, PARTS):
             part = fitting(f"{turn[1]}:{number}")
             (answer,) = await self._dispatch([c.StartTurn(thread_id=turn[0], id=part, message_id=part, at=at)])
-            if not isinstance(answer, Rejected):
+            is_ours = not isinstance(answer, Rejected) or await self._is_running(turn[0], part)
+            if is_ours:
                 self._parts[turn] = part
-            if not isinstance(answer, Rejected) or answer.kind != "idTaken":
+                if turn in self.open_turns:
+                    self.open_turns[turn[0], part] = None
+            if is_ours or answer.kind != "idTaken":  # type: ignore[union-attr]
                 return
+
+    async def _is_running(self, thread_id: str, id: str) -> bool:
+        found = await self._store.read(lambda reads: reads.entities("turn", thread_id, [id]))
+        return id in found and msgspec.json.decode(found[id])["status"] == "running"
 
     async def _dispatch(self, commands: list[Any]) -> list[BatchDispatched | Rejected]:
         """Submit each command by itself; the answers. One that was given before gets the answer that it got then."""
@@ -180,7 +262,10 @@ class Importer:
         submissions = [
             self._engine.submit([k], command_id=k.command_id, size=len(msgspec.json.encode(k))) for k in commands
         ]
+        began = time.monotonic()
         answers = await asyncio.gather(*(s.future for s in submissions), return_exceptions=True)
+        if self._store.append_queue.is_shared:  # they wait for a transaction, and find half of the time free
+            await asyncio.sleep(min(REST, time.monotonic() - began))
         for command, answer in zip(commands, answers, strict=True):
             if isinstance(answer, BatchDispatched):
                 new = len(answer.results[0].events) if answer.sequence > before else 0
@@ -197,6 +282,12 @@ class Importer:
     async def _thread(self, thread_id: str) -> dict[str, Any] | None:
         found = await self._store.read(lambda reads: reads.entities("thread", None, [thread_id]))
         return msgspec.json.decode(found[thread_id]) if thread_id in found else None
+
+    async def _held(self, tool: str, parent: c.ParentThread) -> c.ParentThread:
+        """The parent of a subagent: the thread that has its session."""
+        session_id = parent.thread_id.removeprefix(f"{tool}:")
+        holder = await self._store.read(lambda reads: thread_with(reads, session_id))
+        return parent if holder is None else replace(parent, thread_id=holder)
 
     async def _is_deleted(self, thread_id: str) -> bool:
         key = ("thread", thread_id)
@@ -215,6 +306,11 @@ class Importer:
             await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         return self._projects.setdefault(key[1], str(found))
+
+
+def is_recorded(reads: Reads, session: ToolSession) -> bool:
+    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
+    return session.parent is None and thread_with(reads, session.id) not in (None, session.thread_id)
 
 
 _ENTITY: dict[type[c.Command], EntityName] = {

@@ -1,7 +1,6 @@
 """Reads files of JSON Lines that another program writes: leniently, one line at a time, with bounded memory."""
 
 import io
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,17 +10,18 @@ from typing import IO, Any
 import msgspec
 
 from treadle.agents.shapes import Json
-from treadle.transfer.sources.source import SourceReport
+from treadle.contract.json_text import storable
+from treadle.domain import commands as c
+from treadle.transfer.sources.source import Conversation, Describe, SourceReport, ToolSession
 
 MAX_LINE = 16 * 1024 * 1024  # bytes; a longer line is skipped
 MAX_FILE = 64 * 1024 * 1024  # bytes of a file that is one JSON text
+TAIL = 64  # bytes before a position that show that a file is still the same
+MAX_SMALL = 1024 * 1024  # bytes of a file with settings or names
 COMPRESSED = "compressed with Zstandard: install treadle[zstd] to read it"
 HEAD_LINES = 40  # in which discovery looks for the folder and the first time of a session
 
 _BOM = b"\xef\xbb\xbf"
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000|.)", re.DOTALL
-)
 _decode = msgspec.json.Decoder().decode
 
 Rescue = Callable[[bytes], bytes | None]
@@ -40,13 +40,29 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def read_records(path: Path, report: SourceReport, rescue: Rescue = lambda line: None) -> Iterator[Json]:
-    """Yield the objects of a file of JSON Lines, and count what is not one. Raises OSError.
+def described(path: Path, describe: Describe) -> list[ToolSession]:
+    """A Discovery that knows nothing."""
+    return describe(path) if is_file(path) else []
 
-    An unfinished last line is not counted: the tool is writing it.
+
+def read_records(
+    path: Path, report: SourceReport, rescue: Rescue = lambda line: None, start: int = 0
+) -> Iterator[Json]:
+    """Yield the objects of a file of JSON Lines, from a position on, and count what is not one. Raises OSError.
+
+    An unfinished last line is not counted: the tool is writing it. At the end, the position is that of the next line.
+    Where it starts at one, the report has the tail before that.
     """
+    report.position = end = start
+    tail = report.tail = report.tail if start else b""
     with closing(open_lines(path)) as stream:
-        for number, line, is_whole in _lines(stream, report, path):
+        if start:
+            stream.seek(start)
+        for number, line, size in _lines(stream, report, path):
+            is_whole = line.endswith(b"\n")
+            report.position, report.tail = end, tail
+            if is_whole:
+                end, tail = start + size, line[-TAIL:]
             record = read_json(line)
             if record is None and is_whole and (rest := rescue(line)) is not None:
                 report.skip("a cut record", f"{path}:{number}")
@@ -58,6 +74,16 @@ def read_records(path: Path, report: SourceReport, rescue: Rescue = lambda line:
                 report.skip(
                     "a line that is not JSON" if record is None else "a line that is not an object", f"{path}:{number}"
                 )
+        report.position, report.tail = end, tail
+
+
+def read_lines(
+    conversation: Conversation, path: Path, report: SourceReport, rescue: Rescue = lambda line: None
+) -> Iterator[c.Command]:
+    """The commands of a session in a file of JSON Lines. Raises OSError."""
+    for record in read_records(path, report, rescue):
+        yield from conversation.feed(record)
+    yield from conversation.end()
 
 
 def read_head(path: Path) -> list[Json]:
@@ -84,10 +110,18 @@ def read_whole(path: Path, report: SourceReport) -> Any:
     return value
 
 
+def read_small(path: Path) -> Any:
+    """The JSON text of a small file; None if it is not one."""
+    try:
+        return read_json(path.read_bytes()) if is_file(path) and path.stat().st_size <= MAX_SMALL else None
+    except OSError:
+        return None
+
+
 def read_json(text: bytes) -> Any:
     """Decode a JSON text, with U+FFFD for U+0000 and lone surrogates, which treadle rejects; None if it is not JSON."""
     if b"\\u0000" in text:
-        text = _ESCAPE.sub(_acceptable, text)
+        text = storable(text)
     for repair in (lambda text: text, _repaired):
         try:
             return _decode(repair(text))
@@ -130,27 +164,23 @@ class _Decompressed(io.RawIOBase):
 
 def _lines(
     stream: IO[bytes], report: SourceReport, path: Path, most: int | None = None
-) -> Iterator[tuple[int, bytes, bool]]:
-    """Yield the lines that are not blank: the number, the text, and whether it ends with a line feed."""
-    number = 0
+) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the lines that are not blank: the number, the text, and how many bytes there were with it."""
+    number = size = 0
     while (most is None or number < most) and (line := stream.readline(MAX_LINE)):
         number += 1
-        is_whole = line.endswith(b"\n")
-        if not is_whole and len(line) == MAX_LINE:
+        size += len(line)
+        if not line.endswith(b"\n") and len(line) == MAX_LINE:
             report.skip(f"a line over {MAX_LINE >> 20} MiB", f"{path}:{number}")
             while line and not line.endswith(b"\n"):
                 line = stream.readline(MAX_LINE)
+                size += len(line)
             continue
         if number == 1:
             line = line.removeprefix(_BOM)
         if line.strip():
-            yield number, line, is_whole
-
-
-def _acceptable(escape: re.Match[bytes]) -> bytes:
-    """The escape, or U+FFFD for what the pattern matches with six characters: U+0000 and lone surrogates."""
-    return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
+            yield number, line, size
 
 
 def _repaired(text: bytes) -> bytes:
-    return _ESCAPE.sub(_acceptable, text.decode(errors="replace").encode())
+    return storable(text.decode(errors="replace").encode())

@@ -7,17 +7,19 @@ from typing import Any
 from treadle.agents.shapes import Json, as_object, as_text, fitting
 from treadle.domain import commands as c
 from treadle.store.sqlite.foreign import open_foreign
-from treadle.transfer.sources.lines import is_file, read_json, read_whole
+from treadle.transfer.sources.lines import described, is_file, read_json, read_whole
 from treadle.transfer.sources.opencode_stores import (
     has_idle,
     session_files,
     session_ids,
     session_row,
+    stamp_of_files,
+    stamp_of_rows,
     stored_in_database,
     stored_in_files,
 )
 from treadle.transfer.sources.opencode_thread import OpenCodeThread
-from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, time_of
 from treadle.transfer.sources.thread_writer import Commands, ThreadWriter
 
 TOOL = "opencode"
@@ -30,22 +32,22 @@ def home(environment: Mapping[str, str], user: Path) -> Path:
     return Path(environment.get("XDG_DATA_HOME") or user / ".local" / "share") / "opencode"
 
 
-def discover(folder: Path, report: SourceReport) -> Iterator[ToolSession]:
+def discover(folder: Path, report: SourceReport, known: Discovery = described) -> Iterator[ToolSession]:
     """The sessions in a data folder, each in the newest store that has its messages. Raises OSError."""
     seen: set[str] = set()
-    for path in sorted(folder.glob("opencode*.db")):
-        if not is_file(path):
-            continue
+
+    def rows_of(path: Path) -> list[ToolSession]:
         try:
-            with open_foreign(path) as database:
-                found = [(id, session_row(database, id, table)) for id, table in session_ids(database)]
+            return _sessions(path)
         except OSError as error:
             report.skip("a database that cannot be read", f"{path}: {error}")
-            continue
-        for id, row in found:
-            if id not in seen:
-                seen.add(id)
-                yield _session(path, id, row)
+            return []
+
+    for path in sorted(folder.glob("opencode*.db")):
+        for session in known(path, rows_of):
+            if session.id not in seen:
+                seen.add(session.id)
+                yield session
     for path, store in session_files(folder):
         told = as_object(read_whole(path, report)) if is_file(path) else {}
         id = path.stem if (store / "message" / path.stem).is_dir() else as_text(told.get("id"), path.stem)
@@ -75,7 +77,16 @@ def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
         yield from thread.end(as_text(row.get("title"), ""))
 
 
-SOURCE = Source(TOOL, home, discover, read)
+SOURCE = Source(TOOL, home, None, discover, read, frozenset({"storage", "project"}))
+
+
+def _sessions(path: Path) -> list[ToolSession]:
+    """The sessions in a database. Each is stamped by the times and sizes of its rows, which are written in place."""
+    with open_foreign(path) as database:
+        return [
+            _session(path, id, {**session_row(database, id, table), **stamp_of_rows(database, id, table)})
+            for id, table in session_ids(database)
+        ]
 
 
 def _session(path: Path, id: str, row: Json) -> ToolSession:
@@ -90,6 +101,7 @@ def _session(path: Path, id: str, row: Json) -> ToolSession:
         size=row.get("size", 0),
         modified=modified / 1000 if isinstance(modified, int | float) else path.stat().st_mtime,
         oldest=time_of(row.get("time_created")),
+        stamp=row["stamp"],
         parent=c.ParentThread(thread_id=_thread_id(parent)) if parent else None,
         fork_of=c.ForkedThread(thread_id=_thread_id(fork)) if fork else None,
     )
@@ -110,6 +122,7 @@ def _from_file(told: Json, messages: Path) -> Json:
         "time_created": times.get("created"),
         "time_updated": latest,
         "size": sum(file.st_size for file in files),
+        "stamp": stamp_of_files(messages),
     }
 
 

@@ -29,6 +29,10 @@ _UPDATED = {
     "session_message": "SELECT max(time_updated) FROM session_message WHERE session_id = ?",
     "message": "SELECT max(time_updated) FROM message WHERE session_id = ?",
 }
+_STAMPS = {
+    name: f"SELECT count(*), max(time_updated), sum(length(data)) FROM {name} WHERE session_id = ?"
+    for name in ("session_message", "message", "part")
+}
 _MESSAGES = "SELECT id FROM message WHERE session_id = ? ORDER BY time_created, id"
 _MESSAGE = "SELECT data, time_created FROM message WHERE id = ? AND length(data) <= ?"
 _PARTS = "SELECT id, data, time_created FROM part WHERE message_id = ? AND length(data) <= ? ORDER BY id"
@@ -74,6 +78,13 @@ def session_row(database: ForeignDatabase, id: str, table: str) -> Json:
     return told
 
 
+def stamp_of_rows(database: ForeignDatabase, id: str, table: str) -> Json:
+    """How large the session is, and a stamp that differs once a row of it was added or written."""
+    tables = ("message", "part") if table == "message" else ("session_message",)
+    found = [database.rows(_STAMPS[name], id)[0] for name in tables if database.columns(name)]
+    return {"stamp": " ".join(map(str, found)), "size": sum(size or 0 for _, _, size in found)}
+
+
 def has_idle(database: ForeignDatabase, id: str) -> bool:
     """Whether the session says itself where its turns end."""
     sql = "SELECT 1 FROM session_message WHERE session_id = ? AND type = 'idle' LIMIT 1"
@@ -105,11 +116,23 @@ def _decoded(text: Any, report: SourceReport, where: str) -> Json:
 
 
 def session_files(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that describe a session, and the folder of their store, which has `message` and `part`."""
+    """The files that describe a session, and the folder of their store, which has `message` and `part`. The folder may
+    be the store itself."""
+    for path in sorted(folder.glob("session/*/*.json")):
+        yield path, folder
     for path in sorted(folder.glob("storage/session/*/*.json")):
         yield path, folder / "storage"
     for path in sorted(folder.glob("project/*/storage/session/info/*.json")):
         yield path, path.parent.parent
+
+
+def stamp_of_files(messages: Path) -> str:
+    """Differs once a message of the session, or a part of one, was added or written."""
+    parts = messages.parent.parent / "part"
+    found = _json_files(messages)
+    files = [*found, *(file for path in found for file in _json_files(parts / path.stem))]
+    times = [file.stat().st_mtime_ns for file in files]
+    return f"{len(files)} {max(times, default=0)}"
 
 
 def stored_in_files(store: Path, id: str, report: SourceReport) -> Iterator[Stored]:

@@ -76,7 +76,7 @@ class OpenCodeThread:
         if self.writer.turn_id and self._has_ends:
             yield from self.writer.say(stored.id, "user", prompt, at)
         else:
-            yield from self._end_turn(at)
+            yield from self._end_turn(None)
             yield from self.writer.start(stored.id, prompt, at)
         for id, part in others:
             yield from self._part(id, part, at)

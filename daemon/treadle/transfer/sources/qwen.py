@@ -7,12 +7,12 @@ are only appended, each with an id, and a message has the form of the API.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from treadle.agents.shapes import Json, as_list, as_object, as_text, fitting
+from treadle.agents.shapes import Json, as_list, as_object, as_text
 from treadle.domain.ids import Timestamp
 from treadle.transfer.sources.calls import Calls
 from treadle.transfer.sources.gemini_thread import output_of
-from treadle.transfer.sources.lines import is_file, read_head, read_records
-from treadle.transfer.sources.source import Source, SourceReport, ToolSession, time_of
+from treadle.transfer.sources.lines import described, read_head, read_lines
+from treadle.transfer.sources.source import Discovery, Source, SourceReport, ToolSession, session_in, time_of
 from treadle.transfer.sources.thread_writer import NO_END, Commands, ThreadWriter
 
 TOOL = "qwen"
@@ -29,33 +29,36 @@ def home(environment: Mapping[str, str], user: Path) -> Path:
     return user / ".qwen"
 
 
-def discover(folder: Path, report: SourceReport) -> Iterator[ToolSession]:
+def files(folder: Path) -> Iterator[Path]:
+    """The files of the sessions in a folder of Qwen Code, or all files in another folder."""
+    found = [*folder.glob("projects/*/chats/*.jsonl"), *folder.glob("tmp/*/chats/*.jsonl")]
+    is_home = (folder / "projects").is_dir() or (folder / "tmp").is_dir()
+    yield from sorted(found if is_home else folder.rglob("*.jsonl"))
+
+
+def discover(folder: Path, report: SourceReport, known: Discovery = described) -> Iterator[ToolSession]:
     """The sessions in a folder of Qwen Code. Raises OSError."""
-    for path in sorted([*folder.glob("projects/*/chats/*.jsonl"), *folder.glob("tmp/*/chats/*.jsonl")]):
-        if not is_file(path):
-            continue
-        head, found = read_head(path), path.stat()
-        yield ToolSession(
-            tool=TOOL,
-            id=path.stem,
-            thread_id=fitting(f"{TOOL}:{path.stem}"),
-            path=path,
-            folder=next((cwd for record in head if (cwd := as_text(record.get("cwd"), ""))), None),
-            size=found.st_size,
-            modified=found.st_mtime,
-            oldest=next((at for record in head if (at := time_of(record.get("timestamp")))), None),
-        )
+    for path in files(folder):
+        yield from known(path, _sessions)
 
 
 def read(session: ToolSession, report: SourceReport, full: bool) -> Commands:
     """The commands of a session. Raises OSError."""
-    thread = QwenThread(ThreadWriter(session, report, full))
-    for record in read_records(session.path, report):
-        yield from thread.feed(record)
-    yield from thread.end()
+    yield from read_lines(_opened(session, report, full), session.path, report)
 
 
-SOURCE = Source(TOOL, home, discover, read)
+def _opened(session: ToolSession, report: SourceReport, full: bool) -> "QwenThread":
+    return QwenThread(ThreadWriter(session, report, full))
+
+
+SOURCE = Source(TOOL, home, files, discover, read, frozenset({"projects", "tmp"}), _opened)
+
+
+def _sessions(path: Path) -> list[ToolSession]:
+    head = read_head(path)
+    folder = next((cwd for record in head if (cwd := as_text(record.get("cwd"), ""))), None)
+    oldest = next((at for record in head if (at := time_of(record.get("timestamp")))), None)
+    return [session_in(TOOL, path, path.stem, folder=folder, oldest=oldest)]
 
 
 class QwenThread:
@@ -81,7 +84,7 @@ class QwenThread:
             if subtype and self.writer.turn_id:
                 yield from self.writer.say(id, "user", text, at)
             elif text and not self.writer.knows(id):
-                yield from self._end_turn(at, is_open=False)
+                yield from self._end_turn(None, is_open=False)
                 yield from self.writer.start(id, text, at)
         elif kind == "assistant":
             yield from self._answer(id, record, parts, at)

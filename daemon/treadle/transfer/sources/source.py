@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from treadle.agents.shapes import Json, fitting
 from treadle.domain import commands as c
 from treadle.domain.ids import Timestamp
 
@@ -24,6 +25,8 @@ class ToolSession(Struct, frozen=True, kw_only=True):
     worked in. size: in bytes. modified: when it was last written, in seconds since 1970. oldest: the time of its first
     record, if it is known without reading all of it. parent: for the work of a subagent. fork_of: whose turns it
     repeats at its beginning, and the last of them. is_remainder: only the prompts are left, of deleted sessions.
+    stamp: differs once the session has changed. begins_as: equal for sessions of which one may begin as a copy of the
+    other. is_known: it was discovered before, so that what it is a fork of is settled.
     """
 
     tool: str
@@ -38,6 +41,9 @@ class ToolSession(Struct, frozen=True, kw_only=True):
     fork_of: c.ForkedThread | None = None
     is_archived: bool = False
     is_remainder: bool = False
+    stamp: str = ""
+    begins_as: str = ""
+    is_known: bool = False
 
     def origin(self, **members: Any) -> c.Origin:
         """The origin of the thread. members: those that only the records tell."""
@@ -51,11 +57,29 @@ class ToolSession(Struct, frozen=True, kw_only=True):
         )
 
 
+def session_in(tool: str, path: Path, id: str, **members: Any) -> ToolSession:
+    """The session that a file holds. members: what its content tells. Raises OSError."""
+    found = path.stat()
+    return ToolSession(
+        tool=tool,
+        id=id,
+        thread_id=fitting(f"{tool}:{id}"),
+        path=path,
+        size=found.st_size,
+        modified=found.st_mtime,
+        stamp=stamp_of(path),
+        **members,
+    )
+
+
 class SourceReport(Struct):
-    """What was read. records: how many. skipped, cut, unknown: how many of each kind were not kept, kept in part, or
+    """What was read. records: how many. position: in the file that is being read, of the record that is next or being
+    mapped. tail: the last bytes before it. skipped, cut, unknown: how many of each kind were not kept, kept in part, or
     kept as activities because this release does not know them. named: the first skipped lines and files, one by one."""
 
     records: int = 0
+    position: int = 0
+    tail: bytes = b""
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
     cut: Counter[str] = msgspec.field(default_factory=Counter)
     unknown: Counter[str] = msgspec.field(default_factory=Counter)
@@ -68,17 +92,62 @@ class SourceReport(Struct):
             self.named.append(f"{where}: {reason}")
 
 
+Describe = Callable[[Path], list[ToolSession]]
+"""The sessions that a file holds. Raises OSError."""
+
+Discovery = Callable[[Path, Describe], list[ToolSession]]
+"""The same, from what is known of the file if it has not changed; none if it is not a file or cannot be read."""
+
+
+class Discover(Protocol):
+    """Finds the sessions in a folder, and reports what it skips. known: how it describes a file. Raises OSError."""
+
+    def __call__(self, folder: Path, report: SourceReport, known: Discovery = ...) -> Iterator[ToolSession]: ...
+
+
+class Conversation(Protocol):
+    """Maps the records of a session one by one. It can be copied."""
+
+    def feed(self, record: Json) -> Iterator[c.Command]:
+        """The commands of one record."""
+
+    def end(self) -> Iterator[c.Command]:
+        """The commands at the end of the records so far."""
+
+
 class Source(Struct, frozen=True):
     """A tool whose history can be read. home: its folder, given the environment and the user's home folder.
 
-    discover: the sessions in a folder, and a report for what is skipped; it reads only, and raises OSError if the
-    folder cannot be read. read: the commands of a session, whole tool results if `full`; it raises OSError as well.
+    files: the files of the sessions in a folder, found by their names alone; None if the tool has a database. Of a
+    folder that is not the tool's own, it is all files that could be one. discover: the sessions in a folder. read: the
+    commands of a session, whole tool results if `full`. places: names of the folders in the tool's own that have its
+    sessions, by which that one is found from a file. opened: for sessions in files that are only appended to, what maps
+    the records. rescue: see read_records. keeps: after how many days without a change the tool deletes a session, given
+    its folder; None if it does not. All of them only read, and raise OSError if they cannot.
     """
 
     tool: str
     home: Callable[[Mapping[str, str], Path], Path]
-    discover: Callable[[Path, SourceReport], Iterator[ToolSession]]
+    files: Callable[[Path], Iterator[Path]] | None
+    discover: Discover
     read: Callable[[ToolSession, SourceReport, bool], Iterator[c.Command]]
+    places: frozenset[str] = frozenset()
+    opened: Callable[[ToolSession, SourceReport, bool], Conversation] | None = None
+    rescue: Callable[[bytes], bytes | None] = lambda line: None
+    keeps: Callable[[Path], float | None] = lambda folder: None
+
+
+def stamp_of(*paths: Path) -> str:
+    """Differs once one of the files has changed. An empty file counts as one that is missing."""
+    return " ".join(_stamp(path) for path in paths)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return "-"
+    return f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}" if found.st_size else "-"
 
 
 def time_of(value: Any) -> Timestamp | None:

@@ -28,7 +28,8 @@ class ThreadWriter:
 
     So the same records always give the same commands, and one that was given before is answered and adds nothing. All
     content belongs to a turn: what comes outside one gets a turn without a prompt. Turns that a fork shares with its
-    origin are left out. at: of a record, None if it has no time: it is then that of the record before.
+    origin are left out. at: of a record, None if it has no time: it is then that of the record before. So a turn that
+    ends because the next one begins ends when something was last done in it.
     """
 
     def __init__(self, session: ToolSession, report: SourceReport, full: bool, origin: c.Origin | None = None) -> None:

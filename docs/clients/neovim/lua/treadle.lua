@@ -128,8 +128,11 @@ local function choose(items, prompt, callback)
 end
 
 --- Lets the user choose the agent of this buffer's thread.
-function M.agent()
+function M.agent(name)
   local thread_id = vim.b.treadle_thread
+  if name ~= '' then
+    return dispatch({ type = 'AssignAgent', threadId = thread_id, agent = name })
+  end
   client.request('agent/list', nil, function(err, listed)
     return err and client.report(err) or choose(listed.agents, 'Agent:', function(agent)
       dispatch({ type = 'AssignAgent', threadId = thread_id, agent = agent.name })
@@ -157,6 +160,70 @@ function M.approve()
       end)
     end
   end
+end
+
+--- The checkpoints before and after the last turn that has one before it. While it runs, there is none after it.
+local function checkpoints()
+  local before, after = nil, {}
+  for _, entity in ipairs(followed[vim.b.treadle_thread].entities) do
+    local one = entity.value
+    if entity.kind == 'checkpoint' and one.phase == 'before' then
+      before = one
+    elseif entity.kind == 'checkpoint' and one.phase == 'after' then
+      after[one.turnId] = one
+    end
+  end
+  if not before then
+    client.report({ message = 'no turn has a checkpoint' })
+  end
+  return before, before and after[before.turnId]
+end
+
+--- Shows in a buffer what the last turn changed in the files.
+function M.diff()
+  local thread_id, before, after = vim.b.treadle_thread, checkpoints()
+  local lines = {}
+  local function show(cursor)
+    local asked = { threadId = thread_id, from = before.id, to = after and after.id, patches = true, cursor = cursor }
+    client.request('checkpoint/diff', asked, function(err, page)
+      if err then
+        return client.report(err)
+      end
+      for _, file in ipairs(page.files) do
+        vim.list_extend(lines, vim.split(file.patch:gsub('\n$', ''), '\n', { plain = true }))
+        vim.list_extend(lines, file.cut and { '(cut)' } or {})
+      end
+      if page.nextCursor then
+        return show(page.nextCursor)
+      end
+      vim.cmd('new')
+      vim.api.nvim_buf_set_lines(0, 0, -1, false, #lines > 0 and lines or { '(nothing was changed)' })
+      vim.bo.buftype, vim.bo.bufhidden, vim.bo.filetype, vim.bo.modifiable = 'nofile', 'wipe', 'diff', false
+      vim.b.treadle_thread = thread_id
+    end)
+  end
+  return before and show()
+end
+
+--- Puts the files back to what they were before the last turn, or to a checkpoint, after asking.
+function M.undo(checkpoint)
+  local thread_id = vim.b.treadle_thread
+  local before = checkpoint ~= '' and { id = checkpoint } or checkpoints()
+  local function restore(dry_run, callback)
+    local asked = { threadId = thread_id, id = before.id, dryRun = dry_run }
+    client.request('checkpoint/restore', asked, function(err, done)
+      return err and client.report(err) or callback(done)
+    end)
+  end
+  return before and restore(true, function(plan)
+    local question = ('Write [%s], remove [%s]?'):format(table.concat(plan.written, ', '), table.concat(plan.removed, ', '))
+    choose({ { name = 'Put back' }, { name = 'Leave' } }, question, function(answer)
+      return answer.name == 'Put back' and restore(false, function(done)
+        vim.cmd('checktime') -- files that are open
+        vim.notify(('treadle: :TreadleUndo %s undoes this'):format(done.before))
+      end)
+    end)
+  end)
 end
 
 --- Interrupts the running turn, which pauses the queue.

@@ -6,10 +6,12 @@ end
 
 command('TreadleThreads', 'pick', 0)
 command('TreadleNew', 'new', '+')
-command('TreadleAgent', 'agent', 0)
+command('TreadleAgent', 'agent', '?')
 command('TreadleSend', 'send', '+')
 command('TreadleSteer', 'steer', '+')
 command('TreadleApprove', 'approve', 0)
+command('TreadleDiff', 'diff', 0)
+command('TreadleUndo', 'undo', '?')
 command('TreadleInterrupt', 'interrupt', 0)
 command('TreadleResume', 'resume', 0)
 
