@@ -571,6 +571,21 @@ async def test_a_secret_in_a_text_that_an_activity_tells_again_as_it_grows_is_re
     assert secret[: len(secret) // 2] not in whole
 
 
+async def test_what_is_held_back_of_an_activity_does_not_replace_what_a_command_with_an_id_said_later(
+    ready: Engine, store: MemoryStore
+) -> None:
+    common: dict[str, Any] = {"thread_id": "t", "id": "a"}
+    started = c.RecordActivity(
+        **common, turn_id="u", kind="thought", title="Thought", status="running", detail={"text": "b ghp_1"}
+    )
+    await answer(ready, started)
+    later = c.UpdateActivity(**common, command_id="later", detail={"text": "something else"})
+    await ready.submit([later], command_id="later").future
+    await answer(ready, c.UpdateActivity(**common, status="completed"))
+    found = msgspec.json.decode(await store.read(lambda reads: reads.activity("t", "a")))
+    assert found["detail"] == {"text": "something else"}
+
+
 # The setting
 
 

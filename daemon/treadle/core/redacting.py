@@ -75,13 +75,13 @@ class Redacting:
             case c.AddMessage(streaming=True, content=None, text=text) if text and holds:
                 ready = self._split(("message", command.thread_id, str(command.id)), "", text, redactor)
                 return command if ready == text else msgspec.structs.replace(command, text=ready)
-            case c.RecordActivity() if holds:
-                return self._activity(command, redactor)
-            case c.UpdateActivity() if holds:
+            case c.RecordActivity():
+                return self._activity(command, redactor, holds)
+            case c.UpdateActivity():
                 if releases:
                     members = self._released(("activity", command.thread_id, command.id), redactor)
                     return msgspec.structs.replace(command, detail=members or None)
-                return self._activity(command, redactor)
+                return self._activity(command, redactor, holds)
         return command if redactor is None else redacted(command, redactor)
 
     def events(self, events: list[e.Event]) -> Iterator[e.Event]:
@@ -128,13 +128,20 @@ class Redacting:
 
     # Activities
 
-    def _activity(self, command: c.RecordActivity | c.UpdateActivity, redactor: Redactor | None) -> c.Command:
+    def _activity(
+        self, command: c.RecordActivity | c.UpdateActivity, redactor: Redactor | None, holds: bool
+    ) -> c.Command:
         """An activity that is told again as it grows: each member of its detail comes as a whole."""
         key = ("activity", command.thread_id, str(command.id))
         is_new = isinstance(command, c.RecordActivity)
         held = {} if is_new else {k: v for k, v in self._of(key).members.items() if k not in (command.detail or {})}
         result: c.Command = command if redactor is None else redacted(command, redactor)
-        if redactor is not None and command.status in (None, *UNFINISHED) and isinstance(command.detail, dict):
+        if (
+            holds
+            and redactor is not None
+            and command.status in (None, *UNFINISHED)
+            and isinstance(command.detail, dict)
+        ):
             begun = {name: changed_texts(value, redactor.begun) for name, value in command.detail.items()}
             whole = changed_texts(command.detail, redactor.text)
             cut = {name for name in begun if begun[name] != whole[name] and PLAIN_NAME.fullmatch(name)}

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from treadle.domain.secret_forms import BEGIN, KEY_BODY, KEY_FOOTER, KEY_HEADER, RULES, SecretForm
+from treadle.domain.secret_forms import BEGIN, KEY_BODY, KEY_FOOTER, KEY_HEADER, RULES, SecretForm, compiled
 
 KEY: Final = "redaction"
 """The setting that says whether and what is redacted."""
@@ -30,16 +30,16 @@ _STARTS: Final = {
 """The words that secrets begin with, by a character that a text without any of them often does not have."""
 
 _IN_WORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+/=-"
-_BEGUN_WORD: Final = re.compile(rf"{BEGIN}(?:{'|'.join(map(re.escape, _WORDS))})")
-_BEGUN_KEY: Final = re.compile(rf"-----BEGIN[ A-Z0-9]{{0,64}}-{{0,5}}\Z|{KEY_HEADER}(?:(?!{KEY_FOOTER}){KEY_BODY})*\Z")
-_BEGUN_PASSWORD: Final = re.compile(r"://[^\s/:@\"'<>`]{0,64}:[^\s/@\"'<>`]{0,256}\Z")
+_BEGUN_WORD: Final = rf"{BEGIN}(?:{'|'.join(map(re.escape, _WORDS))})"
+_BEGUN_KEY: Final = rf"-----BEGIN[ A-Z0-9]{{0,64}}-{{0,5}}\Z|{KEY_HEADER}(?:(?!{KEY_FOOTER}){KEY_BODY})*\Z"
+_BEGUN_PASSWORD: Final = r"://[^\s/:@\"'<>`]{0,64}:[^\s/@\"'<>`]{0,256}\Z"
 
 
 class Redactor:
     """Redacts texts. patterns: regular expressions of the user, besides the rules."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        self._own = [SecretForm("pattern", (), re.compile(pattern), "") for pattern in patterns]
+        self._own = [SecretForm("pattern", (), pattern, "") for pattern in patterns]
 
     def text(self, text: str) -> str:
         """The text without secrets."""
@@ -54,7 +54,7 @@ class Redactor:
         rules = _rules_for(text)
         where = _begun(text, rules)
         if where < len(text):  # not within a secret: the last dashes of a private key may begin another
-            found = (match for rule in rules for match in rule.pattern.finditer(text))
+            found = (match for rule in rules for match in compiled(rule.pattern).finditer(text))
             where = min([where, *(match.start() for match in found if match.end() > where)])
         where = max(after, where)
         return self._replaced(text[:where], rules, after)[after:], text[where:]
@@ -88,11 +88,11 @@ def _begun(text: str, rules: list[SecretForm]) -> int:
     if not rules:
         return where
     begin = max(0, where - MAX_UNFINISHED - CONTEXT)
-    if found := _BEGUN_WORD.search(text, max(begin, len(text.rstrip(_IN_WORD)))):
+    if found := compiled(_BEGUN_WORD).search(text, max(begin, len(text.rstrip(_IN_WORD)))):
         where = found.start()
-    if found := _BEGUN_PASSWORD.match(text, max(0, text.rfind("://"))):
+    if found := compiled(_BEGUN_PASSWORD).match(text, max(0, text.rfind("://"))):
         where = min(where, found.start())
-    if "-----BEGIN" in text and (found := _BEGUN_KEY.search(text, begin)):
+    if "-----BEGIN" in text and (found := compiled(_BEGUN_KEY).search(text, begin)):
         where = min(where, found.start())
     return where
 

@@ -4,17 +4,25 @@ None guesses by randomness: code is full of hashes.
 """
 
 import re
+from functools import cache
 from typing import Final
 
 from msgspec import Struct
 
 
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression, compiled when it is first used: all of them together would take 8 ms of each start."""
+    return re.compile(pattern)
+
+
 class SecretForm(Struct, frozen=True):
-    """One form of a secret. starts: one of them is at its beginning. source: the page that documents it."""
+    """One form of a secret. starts: one of them is at its beginning. pattern: a regular expression. source: the page
+    that documents it."""
 
     kind: str
     starts: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: str
     source: str
 
     def replace(self, text: str, after: int = 0) -> str:
@@ -23,7 +31,7 @@ class SecretForm(Struct, frozen=True):
         What the group `keep` has found stays.
         """
         pieces, end = [], 0
-        for match in self.pattern.finditer(text):
+        for match in compiled(self.pattern).finditer(text):
             if match.end() > after:
                 kept = match.end("keep") if "keep" in match.groupdict() else match.start()
                 pieces += [text[end : max(kept, after)], f"[redacted: {self.kind}]"]
@@ -42,14 +50,14 @@ _KEY_BREAK: Final = r"""(?:\s|\\[nrt]|["'])"""
 def _token(kind: str, starts: str, body: str, source: str) -> SecretForm:
     """A secret that begins with one of some words; body: what follows them, and what must not follow that."""
     words = tuple(starts.split())
-    return SecretForm(kind, words, re.compile(f"{BEGIN}(?:{'|'.join(map(re.escape, words))}){body}"), source)
+    return SecretForm(kind, words, f"{BEGIN}(?:{'|'.join(map(re.escape, words))}){body}", source)
 
 
 RULES: Final[tuple[SecretForm, ...]] = (
     SecretForm(
         "private-key",
         ("-----BEGIN",),
-        re.compile(
+        (
             # Whole; or cut off, but with a first line that is certainly one of a key.
             f"{KEY_HEADER}(?:{KEY_BODY}{{64,16384}}?{KEY_FOOTER}"
             f"|{_KEY_BREAK}{{0,8}}[A-Za-z0-9+/=]{{60,}}(?:{_KEY_BREAK}{{1,8}}[A-Za-z0-9+/=]{{60,}})*)"
@@ -191,10 +199,10 @@ RULES: Final[tuple[SecretForm, ...]] = (
     SecretForm(
         "url-password",
         ("://",),
-        re.compile(
+        (
             r"(?P<keep>://[^\s/:@\"'<>`]{0,64}:)"
             r"(?![$<{*\[(]|%(?![0-9A-Fa-f]{2})|\.\.\.|(?i:x{3,}|pass|password|passwd|pwd|secret|token)@)"
-            r"[^\s/@,\"'<>`]{3,256}(?=@)",
+            r"[^\s/@,\"'<>`]{3,256}(?=@)"
         ),
         "https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1",
     ),
