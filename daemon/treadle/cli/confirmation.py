@@ -9,8 +9,8 @@ UNCHANGED = "nothing was changed"
 
 def confirmed(question: str) -> bool:
     """Ask on stdout, or on stderr if stdout is a pipe. Anything but `y` or `yes` is a no, and UNCHANGED is printed."""
-    print(f"{question} [y/N] ", end="", file=sys.stdout if is_terminal() else sys.stderr, flush=True)
     try:
+        print(f"{question} [y/N] ", end="", file=sys.stdout if is_terminal() else sys.stderr, flush=True)
         is_wanted = sys.stdin.readline().strip().lower() in ("y", "yes")
     except KeyboardInterrupt:
         print(f"\n{UNCHANGED}", file=sys.stderr)
