@@ -754,10 +754,16 @@ class MemoryLog:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def append(self, expected: int, payloads: list[bytes], records: list[ports.CommandRecord]) -> bool:
+    def append(
+        self,
+        expected: int,
+        payloads: list[bytes],
+        records: list[ports.CommandRecord],
+        by: ports.DecidedBy | None = None,
+    ) -> int | None:
         known = self._contents.records
         if expected != self.sequence() or any(record.command_id in known for record in records):
-            return False
+            return None
         try:
             events = [e.decode(payload) for payload in payloads]
         except msgspec.MsgspecError as error:
@@ -765,7 +771,10 @@ class MemoryLog:
         for payload, event in zip(payloads, events, strict=True):
             self._contents.append(payload, event)
         known.update({record.command_id: record for record in records})
-        return True
+        return expected
+
+    def is_current(self, expected: int, by: ports.DecidedBy) -> bool:
+        return self.sequence() == expected
 
     def load(self, keys: list[Key], command_ids: list[str]) -> ports.Loaded:
         answers = {}
@@ -816,6 +825,7 @@ class MemoryStore:
         self.log_id = new_id()
         self._log = MemoryLog(contents)
         self.runner = self.append_queue = OneDaemon()
+        self.is_shared = False
         self._reads = MemoryReads(contents, self.log_id, pages)
 
     def read(self, function: Callable[[MemoryReads], T]) -> "asyncio.Future[T]":

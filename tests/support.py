@@ -279,7 +279,7 @@ async def append_all(store: DataDirectory, events: Iterable[AnyEvent]) -> list[S
     payloads = [encode(event) for event in batch]
 
     def append(log: Log) -> int:
-        while not log.append(after := log.sequence(), payloads, []):
+        while log.append(after := log.sequence(), payloads, []) is None:
             pass
         return after
 

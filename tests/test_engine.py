@@ -27,7 +27,7 @@ from treadle.domain.agent_commands import AddRule, RuleMatch
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST
-from treadle.store.ports import CommandRecord, DataDirectory, Log
+from treadle.store.ports import CommandRecord, DataDirectory, DecidedBy, Log
 from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
 
@@ -122,12 +122,14 @@ class HookedLog:
     """A log that calls `before` with the number of events and of records ahead of each append."""
 
     def __init__(self, log: Log, before: Callable[[int, int], None]) -> None:
-        self.sequence, self.load = log.sequence, log.load
+        self.sequence, self.load, self.is_current = log.sequence, log.load, log.is_current
         self._log, self._before = log, before
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
         self._before(len(payloads), len(records))
-        return self._log.append(expected, payloads, records)
+        return self._log.append(expected, payloads, records, by)
 
 
 def hook_appends(store: DataDirectory, monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:

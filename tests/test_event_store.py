@@ -54,7 +54,7 @@ async def test_the_events_of_a_batch_have_consecutive_sequences(store: Store) ->
 
 async def test_appending_an_empty_batch_changes_nothing(store: Store) -> None:
     assert await append_all(store, []) == []
-    assert await store.write(lambda log: log.append(0, [], [])) is True
+    assert await store.write(lambda log: log.append(0, [], [])) == 0
     assert await log_sequence(store) == 0
 
 
@@ -67,15 +67,15 @@ async def test_replay_from_a_sequence_skips_earlier_events(store: Store) -> None
 async def test_an_append_with_a_stale_expected_sequence_returns_false_and_writes_nothing(
     store: Store, data_dir: Path
 ) -> None:
-    assert await store.write(lambda log: log.append(0, [payload(1)], [])) is True
+    assert await store.write(lambda log: log.append(0, [payload(1)], [])) == 0
     record = CommandRecord("late", "digest", 1, 1)
-    assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is False
-    assert await store.write(lambda log: log.append(2, [payload(2)], [record])) is False
-    assert await store.write(lambda log: log.append(0, [], [record])) is False
+    assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is None
+    assert await store.write(lambda log: log.append(2, [payload(2)], [record])) is None
+    assert await store.write(lambda log: log.append(0, [], [record])) is None
     with plain(data_dir) as db:
         assert db.execute("SELECT sequence, payload FROM events").fetchall() == [(1, payload(1).decode())]
         assert db.execute("SELECT count(*) FROM commands").fetchone() == (0,)
-    assert await store.write(lambda log: log.append(1, [payload(2)], [record])) is True
+    assert await store.write(lambda log: log.append(1, [payload(2)], [record])) == 1
 
 
 async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_nothing(
@@ -83,9 +83,9 @@ async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_not
 ) -> None:
     # Two processes, the same commandId, and no event: nothing but the record has moved.
     first, second = CommandRecord("same", "digest", 1, 0), CommandRecord("same", "digest", 1, 1)
-    assert await store.write(lambda log: log.append(0, [], [first])) is True
+    assert await store.write(lambda log: log.append(0, [], [first])) == 0
     both = [CommandRecord("other", "digest", 1, 1), second]
-    assert await store.write(lambda log: log.append(0, [payload(1)], both)) is False
+    assert await store.write(lambda log: log.append(0, [payload(1)], both)) is None
     assert await log_sequence(store) == 0
     with plain(data_dir) as db:
         assert db.execute("SELECT command_id, last_sequence FROM commands").fetchall() == [("same", 0)]
@@ -121,7 +121,7 @@ async def test_payload_bytes_are_stored_unchanged(store: Store, data_dir: Path) 
         b' { "at" : "2026-01-31T12:00:00.000Z",\t"type":"SettingChanged","key":"\\u006b","value":'
         b'["\\/\\ud83d\\ude00","\xc3\xa9 \xf0\x9f\x98\x80 \x7f",1.0,1E5,-0,12345678901234567890123] } '
     )
-    assert await store.write(lambda log: log.append(0, [odd], []))
+    assert await store.write(lambda log: log.append(0, [odd], [])) == 0
     with plain(data_dir) as db:
         db.text_factory = bytes
         assert db.execute("SELECT payload, typeof(payload) FROM events").fetchone() == (odd, b"text")
@@ -348,7 +348,7 @@ async def test_a_data_directory_that_cannot_be_created_gives_a_clear_error(tmp_p
 
 async def test_command_records_survive_reopening(store: Store, data_dir: Path) -> None:
     records = [CommandRecord("a", "d1", 1, 1), CommandRecord("b", "d2", 2, 1), CommandRecord("c", "d3", 1, 1, "[1]")]
-    assert await store.write(lambda log: log.append(0, [payload(1)], records))
+    assert await store.write(lambda log: log.append(0, [payload(1)], records)) == 0
     await store.close()
     with plain(data_dir) as db:
         found = db.execute("SELECT command_id, digest, first_sequence, last_sequence, parts FROM commands").fetchall()

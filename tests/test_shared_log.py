@@ -281,7 +281,14 @@ def test_pages_are_bounded_by_bytes_and_hold_one_event_at_least(replicas: Callab
 def test_lists_of_texts_are_sent_as_binary() -> None:
     """As text, 500 events take psycopg 14 ms instead of 0.6."""
     casts = re.findall(r"%\((\w+)\)(\w)::text\[\]", APPEND)
-    assert {name for name, format in casts if format == "b"} == {"reads", "scopes", "payloads", "ids", "digests"}
+    assert {name for name, format in casts if format == "b"} == {
+        "reads",
+        "scopes",
+        "payloads",
+        "ids",
+        "digests",
+        "rejected",
+    }
 
 
 # Connections that are lost

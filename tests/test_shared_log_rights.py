@@ -169,11 +169,11 @@ def test_a_role_with_any_name_is_granted_and_revoked(database: Database, logs: d
         database.as_admin(f"DROP ROLE {quoted}")
 
 
-@pytest.mark.parametrize("missing", range(14))
+@pytest.mark.parametrize("missing", range(15))
 def test_an_argument_that_is_null_appends_nothing(database: Database, logs: dict[str, UUID], missing: int) -> None:
     """A comparison with NULL is neither true nor false, so it could let an append through."""
-    values: list[object] = [logs["first"], 0, NO_MARK, 1, 1, uuid4(), ["t:1"], ["t:1"], ["{}"], [], [], [], [], []]
-    types = ["uuid", "bigint", "uuid", "int", "int", "uuid", *["text[]"] * 5, "int[]", "int[]", "text[]"]
+    values: list[object] = [logs["first"], 0, NO_MARK, 1, 1, uuid4(), ["t:1"], ["t:1"], ["{}"], [], [], [], [], [], []]
+    types = ["uuid", "bigint", "uuid", "int", "int", "uuid", *["text[]"] * 5, "int[]", "int[]", "text[]", "text[]"]
     call = f"SELECT status FROM treadle.append_v1({', '.join(f'%s::{type}' for type in types)})"
     with database.cluster.connect("ada", database.name) as connection:
         assert connection.execute(call.encode(), values).fetchone() == ("appended",)
@@ -193,13 +193,13 @@ def test_an_argument_that_is_null_appends_nothing(database: Database, logs: dict
 def test_lists_of_different_lengths_and_a_null_among_them_are_refused(
     database: Database, logs: dict[str, UUID]
 ) -> None:
-    lists = "ARRAY['t:1'], ARRAY['t:1'], ARRAY['{}'], '{}', '{}', '{}', '{}', '{}'"
+    lists = "ARRAY['t:1'], ARRAY['t:1'], ARRAY['{}'], '{}', '{}', '{}', '{}', '{}', '{}'"
     head = f"SELECT treadle.append_v1('{logs['first']}', 0, NULL, 1, 1, gen_random_uuid(), "
     with database.cluster.connect("ada", database.name) as connection:
         for changed in (
             lists.replace("ARRAY['t:1']", "ARRAY['t:1', NULL]", 1),
             lists.replace("ARRAY['{}']", "ARRAY['{}', '{}']"),
-            lists.replace("'{}', '{}', '{}', '{}', '{}'", "'{a}', '{b,c}', '{1}', '{1}', '{NULL}'"),
+            lists.replace("'{}', '{}', '{}', '{}', '{}', '{}'", "'{a}', '{b,c}', '{1}', '{1}', '{NULL}', '{}'"),
         ):
             assert changed != lists
             with pytest.raises(psycopg.errors.InvalidParameterValue):

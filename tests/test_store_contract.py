@@ -18,6 +18,7 @@ from memory_store import MemoryStore
 from support import opened
 from treadle.contract.results import BatchDispatched, Page
 from treadle.core.engine import Engine
+from treadle.core.group_commit import Group
 from treadle.domain import agent_commands as ac
 from treadle.domain import agent_events as a
 from treadle.domain import commands as c
@@ -35,6 +36,7 @@ from treadle.domain.state import (
     RunningTurn,
     SessionState,
     ThreadState,
+    initial_state,
 )
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST, PAGE_BOUNDS, BadCursor, PageBounds, decode_cursor
@@ -165,7 +167,7 @@ async def sequence(store: DataDirectory) -> int:
 
 
 async def append(store: DataDirectory, after: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-    return await store.write(lambda log: log.append(after, payloads, records))
+    return await store.write(lambda log: log.append(after, payloads, records)) is not None
 
 
 async def load(store: DataDirectory, keys: list[Key], command_ids: list[str]) -> Loaded:
@@ -189,6 +191,14 @@ async def test_an_append_succeeds_only_after_the_last_event(store: DataDirectory
         "key-2",
         "key-3",
     ]
+
+
+async def test_a_decision_is_current_until_the_next_event(store: DataDirectory) -> None:
+    by = Group(initial_state(), "", {})
+    assert await store.write(lambda log: log.is_current(0, by))
+    await append(store, 0, [payload(1)], [])
+    assert not await store.write(lambda log: log.is_current(0, by))
+    assert await store.write(lambda log: log.is_current(1, by))
 
 
 async def test_an_append_whose_command_was_answered_meanwhile_does_nothing(store: DataDirectory) -> None:

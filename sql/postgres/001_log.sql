@@ -82,7 +82,8 @@ $$;
 -- Append events, and the records of their commands, unless what they were decided by has changed since `known`.
 --
 -- reads: the scopes that the decision has read. scopes_: of each event, separated by spaces. firsts, lasts: of the events of each
--- command, from 1. format_: the newest format that the caller knows. needs: the format of these events.
+-- command, from 1. format_: the newest format that the caller knows. needs: the format of these events. rejected: ids of commands
+-- that were rejected, which another machine may have carried out. `*` among the scopes in `reads` stands for every scope.
 --
 -- status: appended, after the sequence `base`; again: an earlier call with this append_id_ did it, after `base`; conflict: a
 -- read scope has changed; repeated: a command was carried out before (`records`); behind: pull first; older: the log has
@@ -90,7 +91,7 @@ $$;
 -- come the next events after `known` that were there before: sequences, append_ids, actors, missed.
 CREATE FUNCTION treadle.append_v1(
   log uuid, known bigint, mark uuid, format_ int, needs int, append_id_ uuid, reads text[], scopes_ text[], payloads text[],
-  command_ids text[], digests text[], firsts int[], lasts int[], partss text[],
+  command_ids text[], digests text[], firsts int[], lasts int[], partss text[], rejected text[],
   OUT status text, OUT base bigint, OUT sequences bigint[], OUT append_ids uuid[], OUT actors text[], OUT missed text[],
   OUT records text[]
 )
@@ -102,7 +103,7 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = 'no such log, or this login may not write to it';
   END IF;
   -- With a NULL a comparison would be neither true nor false, and the append would go through.
-  IF num_nulls(known, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss) > 0
+  IF num_nulls(known, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss, rejected) > 0
     OR array_position(reads, NULL) > 0 OR known < 0 OR cardinality(scopes_) <> cardinality(payloads)
     OR cardinality(command_ids) <> ANY (
       ARRAY[cardinality(digests), cardinality(firsts), cardinality(lasts), cardinality(partss)])
@@ -136,12 +137,12 @@ BEGIN
       INTO sequences, append_ids, actors, missed FROM treadle.events_after(log, known, 500) e;
   END IF;
   SELECT array_agg(json_build_array(c.command_id, c.digest, c.first_sequence, c.last_sequence, c.parts)::text)
-    INTO records FROM treadle.commands c WHERE c.log_id = log AND c.command_id = ANY (command_ids);
+    INTO records FROM treadle.commands c WHERE c.log_id = log AND c.command_id = ANY (command_ids || rejected);
   IF records IS NOT NULL THEN
     status := 'repeated';
     RETURN;
   END IF;
-  IF EXISTS (SELECT FROM treadle.events e WHERE e.log_id = log AND e.sequence > known AND e.scopes && reads) THEN
+  IF EXISTS (SELECT FROM treadle.events e WHERE e.log_id = log AND e.sequence > known AND (e.scopes && reads OR '*' = ANY (reads))) THEN
     status := 'conflict';
     RETURN;
   END IF;
@@ -175,10 +176,11 @@ BEGIN
   RETURN QUERY SELECT * FROM treadle.events_after(log, known, least(how_many, 5000));
 END $$;
 
--- Say that a machine is there, for the next 60 seconds, and return all machines, and which of them are there.
+-- Say that a machine is there, for the next 60 seconds, and return all machines. away: seconds since the lease of one ended, 0
+-- while it holds.
 -- Raises TR002 if another holder has the lease of this machine: its data directory is a copy of the other one's.
 CREATE FUNCTION treadle.beat_v1(log uuid, machine text, holder_ uuid, applied_ bigint)
-RETURNS TABLE (machine_id text, actor name, applied bigint, seen timestamptz, is_there boolean)
+RETURNS TABLE (machine_id text, actor name, applied bigint, seen timestamptz, away float8)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -194,7 +196,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'another holder has the lease of this machine' USING ERRCODE = 'TR002';
   END IF;
-  RETURN QUERY SELECT m.machine_id, m.actor, m.applied, m.seen, m.until >= now() FROM treadle.machines m
+  RETURN QUERY SELECT m.machine_id, m.actor, m.applied, m.seen, greatest(0, extract(epoch FROM now() - m.until)::float8) FROM treadle.machines m
     WHERE m.log_id = log ORDER BY m.machine_id;
 END $$;
 
@@ -235,7 +237,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA treadle FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA treadle FROM PUBLIC;
 -- They check the login themselves, and nobody gets at them without USAGE on the schema, which `grant_member` gives.
 GRANT EXECUTE ON FUNCTION
-  treadle.append_v1(uuid, bigint, uuid, int, int, uuid, text[], text[], text[], text[], text[], int[], int[], text[]),
+  treadle.append_v1(uuid, bigint, uuid, int, int, uuid, text[], text[], text[], text[], text[], int[], int[], text[], text[]),
   treadle.pull_v1(uuid, bigint, uuid, int),
   treadle.beat_v1(uuid, text, uuid, bigint),
   treadle.logs_v1()

@@ -33,7 +33,7 @@ async def append(data_dir: Path, path: Path, count: int, size: int) -> float:
 
     async def append_all(start: int, end: int) -> None:
         payloads = [encode(event) for event in events[start:end]]
-        assert await store.write(lambda log: log.append(log.sequence(), payloads, []))
+        assert await store.write(lambda log: log.append(log.sequence(), payloads, [])) is not None
 
     events = [decode(line) for line in path.read_bytes().splitlines()]
     store = await Store.open(data_dir)

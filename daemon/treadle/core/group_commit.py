@@ -9,12 +9,14 @@ import msgspec
 from msgspec import Raw
 
 from treadle.contract.results import BatchDispatched, Dispatched
-from treadle.core.redacting import HeldText, Redacting
+from treadle.core.redacting import SETTING, HeldText, Redacting
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.decider import Stamp, decide, evolve
+from treadle.domain.agent_events import PromptMoved
+from treadle.domain.decider import Stamp, decide, evolve, names
 from treadle.domain.errors import Conflict, Rejected
 from treadle.domain.ids import Timestamp
+from treadle.domain.scopes import EVERYTHING, read_scopes
 from treadle.domain.state import Key, State
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
@@ -99,8 +101,9 @@ class Delta:
 class Group:
     """Decides submissions one after the other, each against the state that its predecessors leave.
 
-    expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
-    stored: the remembered answers. held: what is held back of texts that stream; `redacting` has what is to follow.
+    expected: the sequence that they are decided at. payloads: the events as JSON. records: answers to remember, as if
+    the events came right after it. stored: the remembered answers. held: what is held back of texts that stream;
+    `redacting` has what is to follow.
     """
 
     def __init__(
@@ -161,6 +164,30 @@ class Group:
                 records.append(CommandRecord(submission.command_id, submission.digest, first, last, parts))
         return records
 
+    @property
+    def reads(self) -> set[str]:
+        """The scopes that decided it, see domain/scopes.py."""
+        judged = [submission for submission, _ in (*self._accepted, *self._rejected)]
+        commands = [command for submission in judged for command, _ in submission.commands]
+        scopes = read_scopes({SETTING}.union(*map(names, commands)), self._state)
+        # The position of a moved prompt is made of sequences, which those of earlier events of the group only expect.
+        return scopes | {EVERYTHING} if any(isinstance(event, PromptMoved) for event in self._events) else scopes
+
+    @property
+    def rejected(self) -> list[str]:
+        """The ids of the commands that were rejected."""
+        return [submission.command_id for submission, _ in self._rejected if submission.command_id is not None]
+
+    @property
+    def of_own_turn(self) -> bool:
+        """Whether a command is of a thread with a turn that this daemon runs."""
+        threads = [
+            self._state.get(("thread", getattr(command, "thread_id", "")))
+            for submission, _ in self._accepted
+            for command, _ in submission.commands
+        ]
+        return any(thread and thread.turn and thread.turn.runner == self._runner for thread in threads)
+
     def add(self, submission: Submission) -> None:
         """Decide one more."""
         if submission.command_id in self._stored:
@@ -203,12 +230,12 @@ class Group:
             else:
                 self._open_deltas.clear()
 
-    def answer(self) -> None:
-        """Tell every submission what became of it; the append is on disk."""
-        events: list[Any] = [stored_event(self.expected + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+    def answer(self, base: int) -> None:
+        """Tell every submission what became of it; its events are in the log after the sequence `base`."""
+        events: list[Any] = [stored_event(base + 1 + i, payload) for i, payload in enumerate(self.payloads)]
         for submission, ranges in self._accepted:
-            results = [Dispatched(self.expected + end, events[start:end]) for start, end in ranges]
-            submission.answer(BatchDispatched(results[-1].sequence if results else self.expected, results))
+            results = [Dispatched(base + end, events[start:end]) for start, end in ranges]
+            submission.answer(BatchDispatched(results[-1].sequence if results else base, results))
         for submission, error in self._rejected:
             submission.fail(error)
         for submission, answer in self._repeated:

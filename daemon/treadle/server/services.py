@@ -99,6 +99,9 @@ class Services:
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
+        if self.store.sharing is not None:
+            self.store.sharing.follower.start()
+            self.watch.start()  # the follower tells other machines also what other daemons of this one append
         self.engine.start()
         await self.recovery.look()
         self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
@@ -126,6 +129,8 @@ class Services:
     def wake(self) -> None:
         """Look for changes: this or another process may have appended."""
         self.supervisor.wake()
+        if self.store.sharing is not None:
+            self.store.sharing.follower.wake()
         self._woken()
 
     def _published(self, sequence: int, events: list[bytes]) -> None:

@@ -392,6 +392,23 @@ class Reads(Protocol):
         """The free bytes inside the database file, which SQLite reuses before the file grows."""
 
 
+class DecidedBy(Protocol):
+    """What events, or a rejection, were decided by. Only a log that other machines append to asks for it.
+
+    reads: the scopes that were read, see domain/scopes.py. rejected: the ids of commands that were rejected, which
+    another machine may have carried out. of_own_turn: whether a turn depends on it that this daemon runs.
+    """
+
+    @property
+    def of_own_turn(self) -> bool: ...
+
+    @property
+    def reads(self) -> set[str]: ...
+
+    @property
+    def rejected(self) -> list[str]: ...
+
+
 class Log(Protocol):
     """The events of a data directory, on the thread that may write. Valid only within the function it was passed to."""
 
@@ -401,13 +418,19 @@ class Log(Protocol):
     def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         """The state under the keys and the stored answers of the commands, in one read transaction. Raises Busy."""
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Append events after sequence `expected`, and the records of their commands, in one transaction.
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
+        """Append events that were decided at `expected`, and the records of their commands, in one transaction.
 
-        Returns False and appends nothing if another process has appended first, or has stored an answer for one of the
-        command ids. Raises StorageError if the append fails or the file was moved away: Busy while another process has
-        locked it, NewerDatabase if a newer treadle has upgraded it.
+        Returns the sequence before them: `expected`, or a later one if what others have appended does not matter.
+        Returns None and appends nothing if it does, or if one of the command ids has an answer. by: what they were
+        decided by; None: the whole log. Raises StorageError if the append fails or the file was moved away: Busy while
+        another process has locked it, NewerDatabase if a newer treadle has upgraded it.
         """
+
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
+        """Whether what was decided at `expected` would be decided the same way now."""
 
 
 class AppendOrder(Protocol):
@@ -456,6 +479,10 @@ class DataDirectory(Protocol):
 
     @property
     def append_queue(self) -> AppendOrder: ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the log is a shared one, of which this is a replica."""
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""

@@ -4,7 +4,8 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from treadle.store.errors import NewerDatabase, Refused, UserError
-from treadle.store.shared.remote import MachineLease, RemoteLog
+from treadle.store.shared.remote import RemoteLog
+from treadle.store.shared.status import MachineLease
 from treadle.store.sqlite.migrations import version_of
 from treadle.store.sqlite.sql import Script, scripts
 
@@ -36,7 +37,8 @@ GRANT = "SELECT treadle.grant_member(%(log)s::uuid, %(role)s::text, %(may)s::tex
 REVOKE = "SELECT treadle.revoke_member(%(log)s::uuid, %(role)s::text)"
 MEMBERS = "SELECT role::text, may FROM treadle.members WHERE log_id = %(log)s ORDER BY role"
 MACHINES = """
-SELECT machine_id, actor::text, applied, seen::text, until >= now() FROM treadle.machines WHERE log_id = %(log)s
+SELECT machine_id, actor::text, applied, seen::text, greatest(0, extract(epoch FROM now() - until)::float8)
+FROM treadle.machines WHERE log_id = %(log)s
 ORDER BY machine_id
 """
 

@@ -21,6 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_NAME = "treadle.db"
+SHARED_LOG = "log.json"  # says which shared log the database is a replica of, if it is one
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
 PRESENT = "present.lock"  # shared by processes that have the database open; exclusive for an upgrade or a restore
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)

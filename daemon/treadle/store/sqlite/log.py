@@ -10,7 +10,7 @@ from treadle.domain.events import EVENT_TYPES
 from treadle.domain.state import Key
 from treadle.store.errors import NewerDatabase
 from treadle.store.pages import stored_event
-from treadle.store.ports import CommandRecord, Loaded
+from treadle.store.ports import CommandRecord, DecidedBy, Loaded
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.sql import query, scripts
@@ -26,7 +26,9 @@ class SqliteLog:
     def sequence(self) -> int:
         return position(self._db)[0]
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
         db, count = self._db, len(payloads)
         batch = msgspec.json.encode([payload.decode() for payload in payloads]).decode()
         db.execute("BEGIN IMMEDIATE")
@@ -48,7 +50,10 @@ class SqliteLog:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        return appended
+        return expected if appended else None
+
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
+        return self.sequence() == expected
 
     def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         db = self._db

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
@@ -21,6 +21,7 @@ from treadle.store.sqlite.database import (
     FILE_NAME,
     OPENING,
     PRESENT,
+    SHARED_LOG,
     FileLock,
     SqliteConnection,
     make_private_folder,
@@ -30,6 +31,9 @@ from treadle.store.sqlite.database import (
 from treadle.store.sqlite.log import SqliteLog, position
 from treadle.store.sqlite.runners import Machine, Runner, identify
 from treadle.store.sqlite.transaction import SqliteReads
+
+if TYPE_CHECKING:
+    from treadle.store.shared.sharing import Sharing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,8 +46,9 @@ class Store:
     """Implements DataDirectory.
 
     reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
-    log_id: identifies the log. pages: bounds of pages. rebuilt: the number of events that the projections were rebuilt
-    from when the store was opened; None if they were current.
+    log_id: identifies the log. pages: bounds of pages. sharing: None if the log is not shared with other machines.
+    rebuilt: the number of events that the projections were rebuilt from when the store was opened; None if they were
+    current.
     """
 
     def __init__(
@@ -56,8 +61,10 @@ class Store:
         log_id: str,
         machine: Machine,
         pages: PageBounds,
+        sharing: "Sharing | None" = None,
     ) -> None:
         self.data_dir = data_dir
+        self.sharing = sharing
         self.path = data_dir / FILE_NAME
         self.durability = durability
         self.writer = writer
@@ -108,15 +115,24 @@ class Store:
             rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
             log_id = await writer.call(_log_id)
             machine = await writer.call(identify, writer.inode[1], present.acquire)
+            sharing = None
+            if (data_dir / SHARED_LOG).exists():  # psycopg takes a quarter of a second to import
+                from treadle.store.shared.sharing import Sharing
+
+                sharing = Sharing(data_dir, durability, writer, machine.id)
             present.acquire(shared=True)
             reader = await open_reader(data_dir)
         except BaseException:
             await writer.close()
             present.release()
             raise
-        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages)
+        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages, sharing)
         store.rebuilt = rebuilt
         return store
+
+    @property
+    def is_shared(self) -> bool:
+        return self.sharing is not None
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
@@ -124,6 +140,8 @@ class Store:
 
     async def write(self, function: Callable[[Log], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
+        if self.sharing is not None:
+            return await self.sharing.write(function)
         in_place = self.writer.require_in_place
         with translated():
             return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
@@ -180,6 +198,8 @@ class Store:
         """Close the connections and release the locks."""
         self._closing = True
         try:
+            if self.sharing is not None:
+                await self.sharing.close()
             if self._searches is not None:
                 for opened in await asyncio.gather(self._searches, return_exceptions=True):
                     if isinstance(opened, ReadQueue):

@@ -1,0 +1,131 @@
+"""A shared log, as the engine appends to it: the server puts events into one order, the replica follows."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from treadle.domain import events
+from treadle.domain.scopes import EVERYTHING, changed_scopes
+from treadle.store.errors import Busy, LogUnavailable, NewerDatabase, StorageError, explained
+from treadle.store.ids import new_id
+from treadle.store.ports import CommandRecord, DecidedBy
+from treadle.store.shared.failures import REWOUND
+from treadle.store.shared.link import Link
+from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
+from treadle.store.shared.replica import Place, apply, note_rewound, place_of
+from treadle.store.sqlite.log import SqliteLog
+
+log = logging.getLogger(__name__)
+
+TRIES = 50  # lost races in a row after which a command fails
+
+
+class SharedLog(SqliteLog):
+    """Implements Log on a replica. An append is answered when the server and the replica have it."""
+
+    def __init__(self, connection: sqlite3.Connection, in_place: Callable[[], None], link: Link) -> None:
+        super().__init__(connection, in_place)
+        self._link = link
+
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
+        place = self._place()
+        if place.sequence != expected:  # another process of this machine was faster
+            return None
+        asked = ScopedAppend(
+            UUID(new_id()),
+            expected,
+            place.mark,
+            reads=[EVERYTHING] if by is None else sorted(by.reads),
+            scopes=[" ".join(changed_scopes(events.decode(payload))) for payload in payloads],
+            payloads=payloads,
+            records=records,
+            rejected=[] if by is None else by.rejected,
+        )
+        answer = self._link.append(asked, patient=by is not None and by.of_own_turn)
+        if answer.base is None:
+            self._catch_up(answer, place)
+            return None
+        self._link.won()
+        self._apply_own(asked, answer, answer.base)
+        return answer.base
+
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
+        return self.append(expected, [], [], by) is not None
+
+    def follow(self, page: list[SharedEvent]) -> Place:
+        """Apply events that were pulled; return the place of the replica."""
+        return apply(self._db, self._in_place, page)
+
+    def place(self) -> Place:
+        """How far the replica is."""
+        return place_of(self._db)
+
+    def note_rewound(self) -> Place:
+        """Take no more events: the shared log lacks some that the replica has."""
+        note_rewound(self._db, datetime.now(UTC).isoformat(timespec="seconds"))
+        return place_of(self._db)
+
+    def _place(self) -> Place:
+        """Raises LogUnavailable if the replica can take no more events."""
+        place = place_of(self._db)
+        if place.rewound is not None:
+            raise LogUnavailable(
+                "the shared log was rewound: it lacks events that this machine has. Start treadle again: it keeps them "
+                "in a file and builds a new replica",
+                REWOUND,
+            )
+        return place
+
+    def _apply_own(self, asked: ScopedAppend, answer: AppendAnswer, base: int) -> None:
+        """Apply what was appended. It is in the log, so a full disk here must not make of it a failure."""
+        login = self._link.login
+        try:
+            place = self._apply(answer.missed)
+            while place.sequence < base:
+                place = self._pull(place)
+            own = [SharedEvent(base + 1 + n, asked.append_id, login, p.decode()) for n, p in enumerate(asked.payloads)]
+            shift = base - asked.known
+            moved = [
+                msgspec.structs.replace(
+                    record, first_sequence=record.first_sequence + shift, last_sequence=record.last_sequence + shift
+                )
+                for record in asked.records
+            ]
+            self._apply(own, moved)
+        except (sqlite3.Error, StorageError) as error:
+            why = explained(error) if isinstance(error, sqlite3.Error) else error
+            log.error("the shared log has %d events more, but not the replica: %s", len(asked.payloads), why)
+
+    def _catch_up(self, answer: AppendAnswer, place: Place) -> None:
+        """Apply why it was not appended, so that it can be decided again. Raises StorageError where it cannot."""
+        match answer.status:
+            case "conflict":
+                self._apply(answer.missed)
+                if self._link.lost() > TRIES:
+                    raise Busy("other machines are always faster in this thread: try again")
+            case "repeated" | "behind":
+                while place != (place := self._pull(place)):
+                    pass
+                self._apply([], answer.records)
+            case "older":
+                raise NewerDatabase("the shared log has events of a newer treadle: use that version to write to it")
+            case "diverged":
+                self.note_rewound()
+                self._place()
+
+    def _pull(self, place: Place) -> Place:
+        try:
+            return self._apply(self._link.pull(place.sequence, place.mark))
+        except LogUnavailable as error:
+            if error.kind == REWOUND:
+                self.note_rewound()
+            raise
+
+    def _apply(self, page: list[SharedEvent], records: Iterable[CommandRecord] = ()) -> Place:
+        return apply(self._db, self._in_place, page, records)
