@@ -17,7 +17,7 @@ from treadle.store.errors import LogUnavailable, StorageError
 from treadle.store.shared.config import SharedLogConfig
 from treadle.store.shared.failures import LEASED, REWOUND
 from treadle.store.shared.remote import RemoteLog
-from treadle.store.shared.replica import Place
+from treadle.store.shared.replica import ReplicaPlace
 from treadle.store.shared.shared_log import SharedLog
 from treadle.store.shared.status import FOLLOWING, LogStatus, MachineLease
 from treadle.store.sqlite.database import FileLock
@@ -25,7 +25,7 @@ from treadle.store.sqlite.database import FileLock
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-Write = Callable[[Callable[[SharedLog], Place]], Awaitable[Place]]
+Write = Callable[[Callable[[SharedLog], ReplicaPlace]], Awaitable[ReplicaPlace]]
 
 LOOK_FOR_LOCK = 1.0  # seconds between two tries to follow, while another process of the machine does
 BEAT = 15.0  # seconds between two times that the machine says that it is there
@@ -122,7 +122,7 @@ class Follower:
         finally:
             loop.remove_reader(remote.fileno())
 
-    async def _pull(self, remote: RemoteLog, place: Place) -> Place:
+    async def _pull(self, remote: RemoteLog, place: ReplicaPlace) -> ReplicaPlace:
         """Pull and apply all that there is."""
         try:
             while page := await self._in_thread(remote.pull, self._config.log_id, place.sequence, place.mark):

@@ -33,7 +33,7 @@ class _Tagged(Struct):
     type: str
 
 
-class Place(Struct, frozen=True):
+class ReplicaPlace(Struct, frozen=True):
     """How far a replica is. mark: of its last event. rewound: when it was noticed that it has events of its own."""
 
     sequence: int
@@ -41,9 +41,9 @@ class Place(Struct, frozen=True):
     rewound: str | None = None
 
 
-def place_of(db: sqlite3.Connection) -> Place:
+def place_of(db: sqlite3.Connection) -> ReplicaPlace:
     sequence, mark, rewound = db.execute(PLACE).fetchone()
-    return Place(sequence, NO_MARK if mark is None else UUID(mark), rewound)
+    return ReplicaPlace(sequence, NO_MARK if mark is None else UUID(mark), rewound)
 
 
 def apply(
@@ -51,7 +51,7 @@ def apply(
     in_place: Callable[[], None],
     events: Sequence[SharedEvent],
     records: Iterable[CommandRecord] = (),
-) -> Place:
+) -> ReplicaPlace:
     """Append the events that the replica lacks, and store answers of commands, in one transaction; return its place.
 
     Another process may have applied some of them. Those after a gap are left out. Raises NewerDatabase for an event of
@@ -70,7 +70,7 @@ def apply(
             actors = msgspec.json.encode({str(n): event.actor for n, event in enumerate(missing)}).decode()
             values = {"expected": place.sequence, "batch": batch, "actors": actors}
             db.execute(query("append_events"), values)
-            place = Place(missing[-1].sequence, missing[-1].append_id, place.rewound)
+            place = ReplicaPlace(missing[-1].sequence, missing[-1].append_id, place.rewound)
             db.execute(PUT, (MARK, str(place.mark)))
         rows = {"sequence": place.sequence, "batch": msgspec.json.encode([*records]).decode()}
         db.execute(query("append_commands"), rows)

@@ -16,7 +16,7 @@ from treadle.store.ports import CommandRecord, DecidedBy
 from treadle.store.shared.failures import REWOUND
 from treadle.store.shared.link import Link
 from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
-from treadle.store.shared.replica import Place, apply, note_rewound, place_of
+from treadle.store.shared.replica import ReplicaPlace, apply, note_rewound, place_of
 from treadle.store.sqlite.log import SqliteLog
 
 log = logging.getLogger(__name__)
@@ -58,20 +58,20 @@ class SharedLog(SqliteLog):
     def is_current(self, expected: int, by: DecidedBy) -> bool:
         return self.append(expected, [], [], by) is not None
 
-    def follow(self, page: list[SharedEvent]) -> Place:
+    def follow(self, page: list[SharedEvent]) -> ReplicaPlace:
         """Apply events that were pulled; return the place of the replica."""
         return apply(self._db, self._in_place, page)
 
-    def place(self) -> Place:
+    def place(self) -> ReplicaPlace:
         """How far the replica is."""
         return place_of(self._db)
 
-    def note_rewound(self) -> Place:
+    def note_rewound(self) -> ReplicaPlace:
         """Take no more events: the shared log lacks some that the replica has."""
         note_rewound(self._db, datetime.now(UTC).isoformat(timespec="seconds"))
         return place_of(self._db)
 
-    def _place(self) -> Place:
+    def _place(self) -> ReplicaPlace:
         """Raises LogUnavailable if the replica can take no more events."""
         place = place_of(self._db)
         if place.rewound is not None:
@@ -102,7 +102,7 @@ class SharedLog(SqliteLog):
             why = explained(error) if isinstance(error, sqlite3.Error) else error
             log.error("the shared log has %d events more, but not the replica: %s", len(asked.payloads), why)
 
-    def _catch_up(self, answer: AppendAnswer, place: Place) -> None:
+    def _catch_up(self, answer: AppendAnswer, place: ReplicaPlace) -> None:
         """Apply why it was not appended, so that it can be decided again. Raises StorageError where it cannot."""
         match answer.status:
             case "conflict":
@@ -119,7 +119,7 @@ class SharedLog(SqliteLog):
                 self.note_rewound()
                 self._place()
 
-    def _pull(self, place: Place) -> Place:
+    def _pull(self, place: ReplicaPlace) -> ReplicaPlace:
         try:
             return self._apply(self._link.pull(place.sequence, place.mark))
         except LogUnavailable as error:
@@ -127,5 +127,5 @@ class SharedLog(SqliteLog):
                 self.note_rewound()
             raise
 
-    def _apply(self, page: list[SharedEvent], records: Iterable[CommandRecord] = ()) -> Place:
+    def _apply(self, page: list[SharedEvent], records: Iterable[CommandRecord] = ()) -> ReplicaPlace:
         return apply(self._db, self._in_place, page, records)
