@@ -537,7 +537,11 @@ class MemoryReads:
 
     def running_turns(self) -> list[ports.TurnOwner]:
         turns = {thread.id: self._contents.state["thread", thread.id].turn for thread in self._threads()}
-        return [ports.TurnOwner(thread, turn.id, turn.runner) for thread, turn in turns.items() if turn is not None]
+        return [
+            ports.TurnOwner(thread, turn.id, turn.runner, turn.cancelling)
+            for thread, turn in turns.items()
+            if turn is not None
+        ]
 
     def open_sessions(self) -> list[ports.SessionOwner]:
         rows = [row.entity for row in self._rows("session") if row.entity.ended_at is None]
@@ -800,6 +804,12 @@ class OneDaemon:
     def is_gone(self, name: str) -> bool:
         return name != self.name or not self._is_alive
 
+    def is_elsewhere(self, name: str | None) -> bool:
+        return False
+
+    def is_away(self, name: str) -> bool:
+        return False
+
     def left_behind(self) -> set[str]:
         return set()
 
@@ -825,7 +835,7 @@ class MemoryStore:
         self.log_id = new_id()
         self._log = MemoryLog(contents)
         self.runner = self.append_queue = OneDaemon()
-        self.is_shared = False
+        self.is_shared, self.actor = False, None
         self._reads = MemoryReads(contents, self.log_id, pages)
 
     def read(self, function: Callable[[MemoryReads], T]) -> "asyncio.Future[T]":

@@ -28,6 +28,7 @@ from treadle.domain import commands, entities
 from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
+from treadle.store.shared import failures
 from treadle.store.sqlite.store import Store
 from treadle.workspace import (
     git,
@@ -252,6 +253,8 @@ def kinds() -> set[str]:
     for path in (ROOT / "daemon").rglob("*.py"):
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
+    found |= {kind for kind, _ in failures._BY_STATE.values()} | {"logInsecure"}
+    found -= {failures.LEASED}  # no request asks for a lease
     for module in (
         git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
     ):  # fmt: skip

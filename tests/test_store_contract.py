@@ -909,8 +909,11 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     await do(engine, *BEGUN, c.CreateThread(thread_id="other", project_id="p", title="T"))
     foreign = e.TurnStarted(thread_id="other", id="v", runner="of-another-daemon", at=TIMES[0])
     assert await append(store, 5, [e.encode(foreign)], [])
-    mine, theirs = TurnOwner("t", "u", store.runner.name), TurnOwner("other", "v", "of-another-daemon")
+    mine, theirs = TurnOwner("t", "u", store.runner.name, False), TurnOwner("other", "v", "of-another-daemon", False)
     assert sorted(await store.read(lambda reads: reads.running_turns())) == sorted([mine, theirs])
+    assert not store.runner.is_away(store.runner.name)
+    await do(engine, c.CancelTurn(thread_id="t", id="u"))
+    assert mine._replace(cancelling=True) in await store.read(lambda reads: reads.running_turns())
     await do(engine, END)
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
 

@@ -15,7 +15,8 @@ COMMANDS = (
     *("diff", "undo", "checkpoints", "blame", "worktree"),
     *("serve", "acp", "call"),
     *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
-    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "log", "schema", "completion"),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore"),
+    *("log", "clone", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 

@@ -77,6 +77,31 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REQUEST_FAILED, "The data directory does not exist any more, was replaced, or is not readable"
     ),
     "databaseLocked": Kind(errors.REQUEST_FAILED, "Another program has locked the database. Close it and try again"),
+    "logUnreachable": Kind(
+        errors.REQUEST_FAILED,
+        "The server of the shared log is not reached. Reads still work. Send it again later; with a `commandId` it is never "
+        "carried out twice, even if the answer was lost",
+    ),
+    "logForbidden": Kind(
+        errors.REQUEST_FAILED, "This login may not write to the shared log. Ask its owner for `treadle log grant`"
+    ),
+    "logFull": Kind(errors.REQUEST_FAILED, "The disk of the server is full. Tell the one who runs it"),
+    "logRewound": Kind(
+        errors.REQUEST_FAILED,
+        "The shared log lacks events that this machine has: its server was restored from a backup, or a standby took "
+        "over without them. Start all treadle processes of the data directory again: the replica is kept as "
+        "`rewound-DATE.db`, and a new one is built",
+    ),
+    "logMissing": Kind(
+        errors.REQUEST_FAILED,
+        "The database has no shared log, or its schema is of an older treadle. Its owner runs `treadle log init` or "
+        "`treadle log upgrade`",
+    ),
+    "logInsecure": Kind(
+        errors.REQUEST_FAILED,
+        "The connection to the shared log could be read by others, or a crash of its server would lose events. The "
+        "message says what to change",
+    ),
     "searchTimedOut": Kind(errors.REQUEST_FAILED, "The search timed out after 10 seconds. Narrow the query"),
     "tooBig": Kind(errors.REQUEST_FAILED, "A value is larger than SQLite can store"),
     "storage": Kind(errors.REQUEST_FAILED, "SQLite failed for another reason. The message has it"),

@@ -230,9 +230,9 @@ class Group:
             else:
                 self._open_deltas.clear()
 
-    def answer(self, base: int) -> None:
-        """Tell every submission what became of it; its events are in the log after the sequence `base`."""
-        events: list[Any] = [stored_event(base + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+    def answer(self, base: int, actor: str | None = None) -> None:
+        """Tell every submission what became of it: its events are after the sequence `base`, by this actor."""
+        events: list[Any] = [stored_event(base + 1 + i, payload, actor) for i, payload in enumerate(self.payloads)]
         for submission, ranges in self._accepted:
             results = [Dispatched(base + end, events[start:end]) for start, end in ranges]
             submission.answer(BatchDispatched(results[-1].sequence if results else base, results))

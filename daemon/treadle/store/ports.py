@@ -70,11 +70,12 @@ class OpenMessage(NamedTuple):
 
 
 class TurnOwner(NamedTuple):
-    """A running turn. runner: the name of the daemon that runs it."""
+    """A running turn. runner: the name of the daemon that runs it. cancelling: whether it was asked to stop."""
 
     thread_id: str
     id: str
     runner: str
+    cancelling: bool
 
 
 class KeptCheckpoint(NamedTuple):
@@ -459,7 +460,13 @@ class Presence(Protocol):
         """Mark this runner as alive. Required before it starts an agent, or appends its first event that names it."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""
+        """Whether the runner of that name is dead, or its machine away for long; False if that is unknown."""
+
+    def is_elsewhere(self, name: str | None) -> bool:
+        """Whether the runner of that name is one of another machine."""
+
+    def is_away(self, name: str) -> bool:
+        """Whether the runner of that name is on another machine, which is not there now."""
 
     def left_behind(self) -> set[str]:
         """Dead runners that have not cleaned up, as after a crash."""
@@ -483,6 +490,10 @@ class DataDirectory(Protocol):
     @property
     def is_shared(self) -> bool:
         """Whether the log is a shared one, of which this is a replica."""
+
+    @property
+    def actor(self) -> str | None:
+        """Who appends here, as the events say; None for the owner of the data directory."""
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""

@@ -18,6 +18,7 @@ from treadle.store.shared.link import Link
 from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
 from treadle.store.shared.replica import ReplicaPlace, apply, note_rewound, place_of
 from treadle.store.sqlite.log import SqliteLog
+from treadle.store.sqlite.runners import identify_anew
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,10 @@ class SharedLog(SqliteLog):
         """How far the replica is."""
         return place_of(self._db)
 
+    def identify_anew(self) -> None:
+        """This data directory is a copy: the next start gives it a machine id of its own."""
+        identify_anew(self._db)
+
     def note_rewound(self) -> ReplicaPlace:
         """Take no more events: the shared log lacks some that the replica has."""
         note_rewound(self._db, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -84,7 +89,7 @@ class SharedLog(SqliteLog):
 
     def _apply_own(self, asked: ScopedAppend, answer: AppendAnswer, base: int) -> None:
         """Apply what was appended. It is in the log, so a full disk here must not make of it a failure."""
-        login = self._link.login
+        login = str(self._link.login)
         try:
             place = self._apply(answer.missed)
             while place.sequence < base:

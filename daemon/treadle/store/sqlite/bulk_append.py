@@ -48,7 +48,7 @@ def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress:
                     _append(db, done, events)
                     done += len(events)
                     progress(done, total)
-                note_former(db, {runner for _, _, runner in db.execute(query("running_turns"))})
+                note_former(db, {runner for _, _, runner, _ in db.execute(query("running_turns"))})
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:

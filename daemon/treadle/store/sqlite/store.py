@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.domain.ids import Durability
-from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
+from treadle.store.errors import Refused, StorageError, UserError, explained, is_busy, translated
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.ports import Log, Reads
 from treadle.store.sqlite import migrations, projections
@@ -29,7 +29,7 @@ from treadle.store.sqlite.database import (
     open_reader,
 )
 from treadle.store.sqlite.log import SqliteLog, position
-from treadle.store.sqlite.runners import Machine, Runner, identify
+from treadle.store.sqlite.runners import Machine, Runner, identify, note_machine
 from treadle.store.sqlite.transaction import SqliteReads
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Store:
         self.durability = durability
         self.writer = writer
         self.runner = Runner(data_dir, machine)
+        if sharing is not None:
+            self.runner.away = sharing.follower.away
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
         self.pages = pages
@@ -110,13 +112,21 @@ class Store:
         cls, data_dir: Path, durability: Durability, progress: projections.Progress, pages: PageBounds
     ) -> "Store":
         present = FileLock(data_dir / PRESENT)
-        writer = await open_or_create_db(data_dir, durability=durability)
+        is_shared = (data_dir / SHARED_LOG).exists()
+        try:
+            set_aside = _set_aside_if_rewound(data_dir, present) if is_shared else None
+            writer = await open_or_create_db(data_dir, durability=durability)
+        except BaseException:
+            present.release()
+            raise
         try:
             rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
+            if set_aside is not None:
+                await writer.call(note_machine, set_aside)
             log_id = await writer.call(_log_id)
             machine = await writer.call(identify, writer.inode[1], present.acquire)
             sharing = None
-            if (data_dir / SHARED_LOG).exists():  # psycopg takes a quarter of a second to import
+            if is_shared:  # psycopg takes a quarter of a second to import
                 from treadle.store.shared.sharing import Sharing
 
                 sharing = Sharing(data_dir, durability, writer, machine.id)
@@ -133,6 +143,10 @@ class Store:
     @property
     def is_shared(self) -> bool:
         return self.sharing is not None
+
+    @property
+    def actor(self) -> str | None:
+        return None if self.sharing is None else self.sharing.login
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
@@ -308,6 +322,15 @@ def on_loop(progress: projections.Progress) -> projections.Progress:
         loop.call_soon_threadsafe(progress, done, total)
 
     return call
+
+
+def _set_aside_if_rewound(data_dir: Path, present: FileLock) -> Machine | None:
+    """The machine of a replica that was set aside, because the shared log lacks events that it has."""
+    try:
+        from treadle.store.shared.rewound import set_aside_if_rewound
+    except UserError as error:  # without psycopg
+        raise Refused(str(error)) from None
+    return set_aside_if_rewound(data_dir, present.acquire)
 
 
 def _has_events(connection: sqlite3.Connection) -> bool:

@@ -208,7 +208,8 @@ class SqliteReads:
         return sorted((PendingApproval(*row) for row in rows), key=lambda approval: approval.sequence)
 
     def running_turns(self) -> list[TurnOwner]:
-        return [TurnOwner(*row) for row in self._rows("running_turns")]
+        rows = self._rows("running_turns")
+        return [TurnOwner(thread_id, id, runner, bool(cancelling)) for thread_id, id, runner, cancelling in rows]
 
     def open_sessions(self) -> list[SessionOwner]:
         return [SessionOwner(*row) for row in self._rows("open_sessions")]
