@@ -249,6 +249,8 @@ class Engine:
                 break
             self._forget_state()
             await self.store.append_queue.lost()
+        if decided.folders:
+            await self.store.map_folders(decided.folders)
         self._schedule(decided.redacting.changes)
         decided.answer()
         if decided.payloads:
@@ -293,7 +295,10 @@ class Engine:
         Runs on the log's thread. No lock is held while the commands are decided: the append compares the sequence.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, self.store.runner.name, answers, self._max_merged, self._held)
+        store = self.store
+        decided = Group(
+            self._state, store.runner.name, answers, self._max_merged, self._held, is_shared=store.is_shared
+        )
         for submission in group:
             decided.add(submission)
         if decided.writes:

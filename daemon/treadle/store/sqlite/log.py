@@ -1,7 +1,7 @@
 """The event log: compare-and-append, and the state that commands are decided against."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -26,7 +26,13 @@ class SqliteLog:
     def sequence(self) -> int:
         return position(self._db)[0]
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+    def append(
+        self,
+        expected: int,
+        payloads: list[bytes],
+        records: list[CommandRecord],
+        actors: Sequence[str | None] | None = None,
+    ) -> bool:
         db, count = self._db, len(payloads)
         batch = msgspec.json.encode([payload.decode() for payload in payloads]).decode()
         db.execute("BEGIN IMMEDIATE")
@@ -35,7 +41,7 @@ class SqliteLog:
             appended = self.sequence() == expected
             if appended and count:
                 inserted = db.execute(
-                    query("append_events"), {"expected": expected, "batch": batch, "actors": None}
+                    query("append_events"), {"expected": expected, "batch": batch, "actors": by_index(actors)}
                 ).rowcount
                 assert inserted == count, f"{inserted} rows of {count}"
             if appended and records:
@@ -67,6 +73,12 @@ class SqliteLog:
         finally:
             db.execute("ROLLBACK")
         return Loaded(sequence, found, answers)
+
+
+def by_index(actors: Sequence[str | None] | None) -> str | None:
+    """The actors as the statement that appends events takes them; None if there are none, which costs it nothing."""
+    found = {str(index): actor for index, actor in enumerate(actors or ()) if actor is not None}
+    return msgspec.json.encode(found).decode() if found else None
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
@@ -29,12 +31,14 @@ from treadle.store.sqlite.database import (
 )
 from treadle.store.sqlite.log import SqliteLog, position
 from treadle.store.sqlite.runners import Machine, Runner, identify
+from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.transaction import SqliteReads
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REBUILDING = "rebuilding.lock"
+SHARED = "log.json"  # of a replica of a shared log: where that is
 LONGEST_SEARCH = 10.0  # seconds until a search times out, because other searches wait for it
 
 
@@ -42,8 +46,8 @@ class Store:
     """Implements DataDirectory.
 
     reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
-    log_id: identifies the log. pages: bounds of pages. rebuilt: the number of events that the projections were rebuilt
-    from when the store was opened; None if they were current.
+    log_id: identifies the log. is_shared: whether it is a replica of a shared log. pages: bounds of pages. rebuilt: the
+    number of events that the projections were rebuilt from when the store was opened; None if they were current.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Store:
         self.runner = Runner(data_dir, machine)
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
+        self.is_shared = (data_dir / SHARED).exists()
         self.pages = pages
         self.rebuilt: int | None = None
         self.reads = ReadQueue(reader, pages)
@@ -127,6 +132,11 @@ class Store:
         in_place = self.writer.require_in_place
         with translated():
             return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
+
+    async def map_folders(self, folders: dict[str, str]) -> None:
+        """Map projects of a shared log to folders of this machine. folders: absolute paths by project id."""
+        with translated():
+            await self.writer.call(_map_folders, folders)
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Rebuild the projections from the log while other daemons wait; return the number of events."""
@@ -303,6 +313,11 @@ def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
     copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
     copy_whole(data_dir / FILE_NAME, copy)
     return copy
+
+
+def _map_folders(connection: sqlite3.Connection, folders: dict[str, str]) -> None:
+    rows = msgspec.json.encode(folders).decode()
+    connection.execute(query("map_folders"), {"folders": rows})
 
 
 def _log_id(connection: sqlite3.Connection) -> str:
