@@ -12,19 +12,21 @@ from treadle.domain.state import Key, State
 
 AT = "2026-01-31T12:00:00.000Z"
 STAMP = Stamp(at=AT, runner="daemon-1", latest="2026-01-31T12:01:00.000Z")
+SHARED = Stamp(at=AT, runner="machine-1.daemon-1", latest=AT, is_shared=True)
+"""As in a log that several machines share."""
 
 
-def given(*commands: c.Command) -> State:
+def given(*commands: c.Command, stamp: Stamp = STAMP) -> State:
     """The state after these were accepted, one after the other."""
     state = initial_state()
     for command in commands:
-        for event in when(state, command):
+        for event in when(state, command, stamp):
             evolve(state, event)
     state.commit()
     return state
 
 
-def when(state: State, command: c.Command) -> list[e.Event]:
+def when(state: State, command: c.Command, stamp: Stamp = STAMP) -> list[e.Event]:
     """What the command makes happen; the state is as it was, whether it is accepted or not."""
     keys = set(names(command))
     if isinstance(command, c.CreateProject):
@@ -32,14 +34,14 @@ def when(state: State, command: c.Command) -> list[e.Event]:
     state.load({key: None for key in keys if key not in state})
     before = contents(state)
     try:
-        return decide(state, command, STAMP)
+        return decide(state, command, stamp)
     finally:
         assert contents(state) == before
 
 
-def then_rejected(state: State, command: c.Command) -> Rejected:
+def then_rejected(state: State, command: c.Command, stamp: Stamp = STAMP) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        when(state, command)
+        when(state, command, stamp)
     return caught.value
 
 

@@ -153,6 +153,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(4),
                 "updated_at": at(4),
                 "archived_at": None,
+                "created_by": None,
                 "deleted": 0,
             }
         },
@@ -324,6 +325,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "content": None,
                 "created_at": at(19),
                 "resolved_at": None,
+                "resolved_by": None,
             },
         },
     ),
@@ -347,6 +349,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "content": None,
                 "created_at": at(20),
                 "resolved_at": None,
+                "resolved_by": None,
             },
         },
     ),
@@ -399,12 +402,15 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(23),
                 "restored_at": None,
                 "in_project": 0,
+                "machine": None,
                 "pruned": 0,
             },
         },
     ),
     (
-        e.CheckpointCreated(id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", at=at(24)),
+        e.CheckpointCreated(
+            id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", machine="0a", at=at(24)
+        ),
         {
             "projection_threads t": thread(24),
             "checkpoints t in": {
@@ -421,6 +427,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(24),
                 "restored_at": None,
                 "in_project": 0,
+                "machine": "0a",
                 "pruned": 0,
             },
         },

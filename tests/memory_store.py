@@ -122,6 +122,7 @@ class Stored(NamedTuple):
     sequence: int
     payload: bytes
     event: e.AnyEvent
+    actor: str | None
 
 
 class Contents:
@@ -138,11 +139,11 @@ class Contents:
         self.worktrees: dict[str, ThreadWorktree] = {}
         self.removals: dict[str, int] = {}
 
-    def append(self, payload: bytes, event: e.AnyEvent) -> None:
+    def append(self, payload: bytes, event: e.AnyEvent, actor: str | None) -> None:
         evolve(self.state, event)
         self.state.commit()
         sequence = self.state.sequence
-        self.log.append(Stored(sequence, payload, event))
+        self.log.append(Stored(sequence, payload, event, actor))
         thread = event.thread_id if isinstance(event, e.ThreadEvent) else ""
         if isinstance(event, e.ThreadCreated) and event.worktree:
             self.worktrees[thread] = ThreadWorktree(path=None, base=None)
@@ -184,7 +185,7 @@ class Contents:
             case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
                 pass  # they change only the thread
             case _:
-                self._project(event, thread)
+                self._project(event, thread, actor)
         if (header := self.rows.get(("thread", thread))) and not isinstance(event, e.MessageAppended):
             latest = max(header.entity.updated_at or "", event.at)
             fields = {"status": self._status(thread), "version": sequence, "updated_at": latest}
@@ -232,14 +233,29 @@ class Contents:
             cost=round(sum(costs), 9) if costs else None, currency=currency, tokens=sum(tokens) if tokens else None
         )
 
+    def _author(self, event: e.MessageAdded, actor: str | None) -> str | None:
+        """Who wrote a message: a prompt may have been queued by another one than it was sent by."""
+        before, prompt = self.log[-2].event, event.prompt_id
+        if isinstance(before, e.TurnStarted):
+            prompt = before.prompt_id
+        for stored in self.log if actor else ():
+            queued = stored.event
+            if isinstance(queued, a.PromptQueued) and (queued.thread_id, queued.id) == (event.thread_id, prompt):
+                return stored.actor or actor
+        return actor
+
     def _replace(self, key: Key, **fields: object) -> None:
         row = self.rows[key]
         row.entity = msgspec.structs.replace(row.entity, **fields)
 
-    def _project(self, event: Any, thread: str) -> None:
+    def _project(self, event: Any, thread: str, actor: str | None) -> None:
         kind, more = EFFECTS[type(event)]
         names = ENTITIES[kind].__struct_fields__
         fields = {name: getattr(event, name) for name in names if getattr(event, name, None) is not None} | more(event)
+        if isinstance(event, e.ApprovalResolved):
+            fields["resolved_by"] = actor
+        if isinstance(event, e.MessageAdded):
+            actor = self._author(event, actor)
         id = getattr(event, "key", None) or getattr(event, "id", "")
         key = tuple(filter(None, (kind, thread, id)))
         row = self.rows.get(key)
@@ -251,7 +267,7 @@ class Contents:
             if len(threaded.queue) == 1 or threaded.paused is not None:
                 self.queue_runners[thread] = event.runner
         if row is None:
-            new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at}
+            new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at, "created_by": actor}
             make: Any = ENTITIES[kind]
             row = Row(make(**{name: value for name, value in (new | fields).items() if name in names}))
             self.rows[key] = row
@@ -418,7 +434,8 @@ class MemoryReads:
 
     def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
         page, more = self._bounded(limit, ((s.sequence, s.payload.decode()) for s in self._log(thread_id, after)))
-        return [stored_event(*row) for row in page], page[-1][0] if more else None
+        stored = {s.sequence: s for s in self._log(thread_id, after)}
+        return [stored_event(*row, stored[row[0]].actor) for row in page], page[-1][0] if more else None
 
     def search(
         self,
@@ -574,12 +591,13 @@ class MemoryReads:
         running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
         threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
-        elsewhere = {thread.id for thread in self._threads() if thread.worktree is not None}
+        worktrees = {thread.id for thread in self._threads() if thread.worktree is not None}
         return sorted(
             ports.KeptCheckpoint(
                 *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
                 running=(one.thread_id, one.turn_id) in running,
-                in_project=one.in_project or one.thread_id not in elsewhere,
+                in_project=one.in_project or one.thread_id not in worktrees,
+                elsewhere=False,
             )
             for one in kept
         )
@@ -629,13 +647,13 @@ class MemoryReads:
         received = {s.event.id: s.event.runner for s in self._log(thread_id, 0) if isinstance(s.event, a.PromptQueued)}
         newest = [row.entity for row in self._rows("session", thread_id)][-1:]
         turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
-        project = self._contents.state["project", state.project_id].path
+        project = self._contents.state["project", state.project_id]
         worktree = self._contents.worktrees.get(thread_id)
         return ports.ThreadWork(
             thread_id=thread_id,
             project_id=state.project_id,
-            path=(worktree and worktree.path) or project,
-            project=project,
+            folder=project.path,
+            remote=project.remote,
             title=state.title,
             agent=None if header is None else header.entity.agent,
             archived=state.archived,
@@ -773,7 +791,7 @@ class MemoryLog:
         except msgspec.MsgspecError as error:
             raise StorageError(str(error)) from error
         for payload, event in zip(payloads, events, strict=True):
-            self._contents.append(payload, event)
+            self._contents.append(payload, event, None)
         known.update({record.command_id: record for record in records})
         return expected
 
@@ -784,7 +802,7 @@ class MemoryLog:
         answers = {}
         for record in [self._contents.records[id] for id in command_ids if id in self._contents.records]:
             stored = self._contents.log[record.first_sequence - 1 : record.last_sequence]
-            answers[record.command_id] = record, [stored_event(s.sequence, s.payload) for s in stored]
+            answers[record.command_id] = record, [stored_event(s.sequence, s.payload, s.actor) for s in stored]
         return ports.Loaded(self.sequence(), self._contents.look_up(keys), answers)
 
     def sequence(self) -> int:
@@ -831,7 +849,7 @@ class MemoryStore:
     """Implements DataDirectory."""
 
     def __init__(self, *, pages: PageBounds = PAGE_BOUNDS) -> None:
-        contents = Contents()
+        contents = self.contents = Contents()
         self.log_id = new_id()
         self._log = MemoryLog(contents)
         self.runner = self.append_queue = OneDaemon()
@@ -846,6 +864,9 @@ class MemoryStore:
 
     async def write(self, function: Callable[[MemoryLog], T]) -> T:
         return function(self._log)
+
+    async def map_folders(self, folders: dict[str, str]) -> None:
+        raise NotImplementedError("no log in memory is shared")
 
     def _run(self, function: Callable[[MemoryReads], T], future: "asyncio.Future[T]") -> None:
         if not future.done():  # it was not cancelled

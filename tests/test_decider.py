@@ -25,6 +25,7 @@ from decisions import (
     PROJECT,
     PROJECT_2,
     SETTING,
+    SHARED,
     STAMP,
     THREAD,
     THREAD_2,
@@ -855,6 +856,76 @@ def test_rejected_when(before: list[c.Command], command: c.Command, kind: str, d
     assert (rejected.kind, rejected.details) == (kind, details)
     assert type(rejected) is Rejected
     assert str(rejected)
+
+
+APP, WEB = "example.org/app", "example.org/app//web"
+OF_APP = c.CreateProject(id="p", name="App", path="/app", remote=APP)
+OF_WEB = c.CreateProject(id="p2", name="Web", path="/app", remote=WEB)
+
+SHARED_ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
+    "a project is created": ([], OF_APP, [e.ProjectCreated(id="p", name="App", remote=APP, at=AT)]),
+    "a project has the path of another one": (
+        [OF_APP],
+        OF_WEB,
+        [e.ProjectCreated(id="p2", name="Web", remote=WEB, at=AT)],
+    ),
+    "a project has the remote of a deleted one": (
+        [OF_APP, c.DeleteProject(id="p")],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        [e.ProjectCreated(id="p2", name="Web", remote=APP, at=AT)],
+    ),
+    "a project has a remote that another one had": (
+        [OF_APP, c.UpdateProject(id="p", remote=WEB)],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        [e.ProjectCreated(id="p2", name="Web", remote=APP, at=AT)],
+    ),
+    "a project is given a folder": ([OF_APP], c.UpdateProject(id="p", path="/moved", remote=APP), []),
+    "a project is renamed and given a folder": (
+        [OF_APP],
+        c.UpdateProject(id="p", path="/moved", name="N"),
+        [e.ProjectUpdated(id="p", name="N", at=AT)],
+    ),
+    "a checkpoint is created": (
+        [OF_APP, THREAD],
+        c.CreateCheckpoint(thread_id="t", id="k", git_ref="refs/x", message=""),
+        [e.CheckpointCreated(thread_id="t", id="k", git_ref="refs/x", message="", machine="machine-1", at=AT)],
+    ),
+}
+SHARED_REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] = {
+    "a project has no remote": ([], PROJECT, "noRemote", {}),
+    "a project has the remote of another one": (
+        [OF_APP],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a project gets the remote of another one": (
+        [OF_APP, OF_WEB],
+        c.UpdateProject(id="p2", remote=APP),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a project gets a remote that another one got": (
+        [OF_APP, OF_WEB, c.UpdateProject(id="p", remote="example.org/new")],
+        c.UpdateProject(id="p2", remote="example.org/new"),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a folder is relative": ([OF_APP], c.UpdateProject(id="p", path="app"), "pathNotAbsolute", {}),
+}
+
+
+@pytest.mark.parametrize(("before", "command", "events"), SHARED_ACCEPTED.values(), ids=SHARED_ACCEPTED)
+def test_accepted_in_a_shared_log(before: list[c.Command], command: c.Command, events: list[e.Event]) -> None:
+    assert when(given(*before, stamp=SHARED), command, SHARED) == events
+
+
+@pytest.mark.parametrize(("before", "command", "kind", "details"), SHARED_REJECTED.values(), ids=SHARED_REJECTED)
+def test_rejected_in_a_shared_log_when(
+    before: list[c.Command], command: c.Command, kind: str, details: dict[str, object]
+) -> None:
+    rejected = then_rejected(given(*before, stamp=SHARED), command, SHARED)
+    assert (rejected.kind, rejected.details) == (kind, details)
 
 
 @pytest.mark.parametrize(("before", "command", "entity", "id"), NOT_FOUND.values(), ids=NOT_FOUND)

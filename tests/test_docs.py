@@ -19,7 +19,7 @@ import docs_help
 import treadle
 from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
 from support import needs
-from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED
+from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED, SHARED_REJECTED
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
 from treadle.contract.kinds import CODES, KINDS
@@ -203,7 +203,8 @@ def test_every_command_is_documented_with_its_fields(command: type[commands.Comm
 
 def rejections(command: type[commands.Command]) -> set[str]:
     """The kinds that the tests of the decider see it rejected with."""
-    found = {kind for _, rejected, kind, _ in REJECTED.values() if type(rejected) is command}
+    all_rejected = [*REJECTED.values(), *SHARED_REJECTED.values()]
+    found = {kind for _, rejected, kind, _ in all_rejected if type(rejected) is command}
     missing = [*(rejected for _, rejected, _, _ in NOT_FOUND.values()), *IN_NO_THREAD]
     return found | {"notFound" for rejected in missing if type(rejected) is command}
 

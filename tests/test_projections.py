@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "a61b5e167bdc2640dbc00a0b73f0723dbf3db2affb493e6c1739ca01e9d22dd3")
+PINNED = (1, "930e3b8a9cfac553bd77b9c67770500c2e154e23593883b7a129f0a2dc5c86c3")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -248,11 +248,12 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 
 
 BESIDE = {
-    "projection_threads": {"thread_search"},
+    "projection_threads": {"thread_search", "events"},
+    "projection_approvals": {"events"},
     "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
     "projection_activities": {"parts", "activity_search", "activity_texts", "activity_parts", "events"},
 }
-"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
+"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text and authors."""
 
 TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
@@ -310,6 +311,7 @@ def test_every_projection_has_a_file_and_every_table_a_projection() -> None:
         "events",
         "event_types",
         "commands",
+        "project_folders",
     }
 
 

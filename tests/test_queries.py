@@ -292,6 +292,7 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "message": log.sequence - 2,
         "ids": msgspec.json.encode(["t" if name == "work_of_threads" else ids.get(kind)]).decode(),
         "keys": msgspec.json.encode([key]).decode(),
+        "folders": '{"p": "/p"}',
     }
     return {parameter: given[parameter] for parameter in re.findall(r":(\w+)", QUERIES[name])}
 

@@ -328,6 +328,7 @@ EXECUTES = {"execute", "executemany", "executescript", "execute_fetchall"}
 SQL_THAT_IS_MADE = {
     "f'PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}'": "a constant of the module",
     "f'PRAGMA application_id = {APPLICATION_ID}'": "a constant of the module",
+    "sql.SQL(LISTEN).format(sql.Identifier(_channel(log_id)))": "a name made of the hexadecimal digits of an id",
     "sql": "a SELECT of transfer/sources/opencode_stores.py, all of which are constants, on a read-only connection",
     "f'DELETE FROM {table}'": "a table of projections.TABLES",
     "f'SELECT coalesce(max(sequence), 0) FROM {events}'": "`events` or `live.events`, by its two callers",

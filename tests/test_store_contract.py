@@ -26,7 +26,7 @@ from treadle.domain import events as e
 from treadle.domain.entities import Assigned, Spent, ThreadWorktree
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import ThreadSort
-from treadle.domain.paths import path_key
+from treadle.domain.paths import project_key
 from treadle.domain.state import (
     ActivityState,
     ApprovalState,
@@ -481,8 +481,8 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
         ThreadWork(
             thread_id="t",
             project_id="p",
-            path="/p",
-            project="/p",
+            folder="/p",
+            remote="example.org/team/app",
             title="Title",
             agent=Assigned(name="a", mode=None, options={"model": "m"}),
             archived=False,
@@ -1162,8 +1162,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
     keys: set[Key] = set()
     for event in events:
         match event:
-            case e.ProjectCreated(id=id, path=path):
-                keys |= {("project", id), ("members", id), ("path", path_key(path))}
+            case e.ProjectCreated(id=id, path=path, remote=remote):
+                keys |= {("project", id), ("members", id), ("path", project_key(path, remote))}
             case e.ThreadCreated(thread_id=thread):
                 keys.add(("thread", thread))
             case e.SettingChanged(key=name):

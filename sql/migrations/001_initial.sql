@@ -88,6 +88,12 @@ CREATE TABLE commands (
   parts          TEXT
 ) STRICT, WITHOUT ROWID;
 
+-- The folders of this machine for the projects of a shared log. No projection: the log does not have them.
+CREATE TABLE project_folders (
+  project_id TEXT PRIMARY KEY,
+  path       TEXT NOT NULL UNIQUE
+) STRICT, WITHOUT ROWID;
+
 -- The tables of the projections. `sequence` is that of the event that created the row, the same in every rebuild.
 -- Rows of deleted projects and threads stay, because an id is never used twice.
 
@@ -95,13 +101,14 @@ CREATE TABLE projection_projects (
   sequence   INTEGER PRIMARY KEY,
   id         TEXT NOT NULL UNIQUE,
   name       TEXT NOT NULL,
-  path       TEXT NOT NULL,
+  path       TEXT, -- NULL in a shared log, where the remote identifies the project
   remote     TEXT,
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   deleted    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX idx_projects_path ON projection_projects (path) WHERE deleted = 0;
+CREATE UNIQUE INDEX idx_projects_remote ON projection_projects (remote) WHERE deleted = 0 AND path IS NULL;
 CREATE INDEX idx_projects_live ON projection_projects (sequence) WHERE deleted = 0;
 
 CREATE TABLE projection_threads (
@@ -125,6 +132,7 @@ CREATE TABLE projection_threads (
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
+  created_by        TEXT, -- the actor of its first event
   deleted           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
@@ -223,6 +231,7 @@ CREATE TABLE projection_approvals (
   content     TEXT,
   created_at  TEXT NOT NULL,
   resolved_at TEXT,
+  resolved_by TEXT, -- the actor of that event
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_approvals_thread ON projection_approvals (thread_id);
@@ -243,6 +252,7 @@ CREATE TABLE checkpoints (
   created_at  TEXT NOT NULL,
   restored_at TEXT,
   in_project  INTEGER NOT NULL DEFAULT 0,
+  machine     TEXT, -- that has it, in a shared log
   pruned      INTEGER NOT NULL DEFAULT 0, -- the event that says so
   UNIQUE (thread_id, id)
 ) STRICT;

@@ -163,7 +163,8 @@ class EventFormatter:
             case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted():
                 return paint("dim", f"thread {type(event).__name__.removeprefix('Thread').lower()}")
             case e.ProjectCreated():
-                return paint("dim", f"project created: {one_line(event.name)} ({one_line(event.path)})")
+                place = str(event.remote) if event.path is None else event.path
+                return paint("dim", f"project created: {one_line(event.name)} ({one_line(place)})")
             case e.ProjectUpdated():
                 return paint(
                     "dim", f"project updated: {one_line(event.name or event.path or event.remote or event.id)}"

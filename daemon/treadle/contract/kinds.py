@@ -79,8 +79,8 @@ KINDS: Final[dict[str, Kind]] = {
     "databaseLocked": Kind(errors.REQUEST_FAILED, "Another program has locked the database. Close it and try again"),
     "logUnreachable": Kind(
         errors.REQUEST_FAILED,
-        "The server of the shared log is not reached. Reads still work. Send it again later; with a `commandId` it is never "
-        "carried out twice, even if the answer was lost",
+        "The server of the shared log is not reached. Reads still work. Send it again later; with a `commandId` it is "
+        "never carried out twice, even if the answer was lost",
     ),
     "logForbidden": Kind(
         errors.REQUEST_FAILED, "This login may not write to the shared log. Ask its owner for `treadle log grant`"
@@ -197,6 +197,33 @@ KINDS: Final[dict[str, Kind]] = {
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
     "pathTaken": Kind(
         errors.REJECTED, "The project `projectId` has this path. Use that project", {"projectId": GivenId}
+    ),
+    "noRemote": Kind(
+        errors.REJECTED,
+        "A project of a shared log is known by its git remote, and the folder has none. Add one: "
+        "`git remote add origin URL`",
+    ),
+    "remoteTaken": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has this remote. Use that project: `project/open` finds it",
+        {"projectId": GivenId},
+    ),
+    "folderTaken": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has another folder on this machine. Use that, or give the project "
+        "this one: UpdateProject with `path`",
+        {"projectId": GivenId},
+    ),
+    "folderMissing": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has no folder on this machine. Clone its repository, and give the "
+        "folder to `project/open`",
+        {"projectId": GivenId},
+    ),
+    "checkpointElsewhere": Kind(
+        errors.REJECTED,
+        "The checkpoint is in a repository on another machine: on that of `by`, if that is known",
+        {"machine": GivenId, "by": str | None},
     ),
     "projectHasThreads": Kind(
         errors.REJECTED, "The project has threads. Delete them first, or set `cascade`", {"threads": int}

@@ -251,6 +251,8 @@ class Engine:
             self._forget_state()
             await self.store.append_queue.lost()
         base, decided = appended
+        if decided.folders:
+            await self.store.map_folders(decided.folders)
         self._schedule(decided.redacting.changes)
         decided.answer(base, self.store.actor)
         if decided.payloads:
@@ -297,7 +299,10 @@ class Engine:
         the commands are decided: the append compares.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, self.store.runner.name, answers, self._max_merged, self._held)
+        store = self.store
+        decided = Group(
+            self._state, store.runner.name, answers, self._max_merged, self._held, is_shared=store.is_shared
+        )
         for submission in group:
             decided.add(submission)
         base: int | None = decided.expected

@@ -34,7 +34,7 @@ from treadle.domain.ids import (
 
 
 class CreateProject(Command, frozen=True, kw_only=True):
-    """Create a project for a folder."""
+    """Create a project for a folder. In a shared log, its remote identifies it; the folder is that of this machine."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -43,12 +43,18 @@ class CreateProject(Command, frozen=True, kw_only=True):
     path: Annotated[Path, note("An absolute path that no other live project has")]
     remote: Annotated[
         Remote | None,
-        note("The git remote of the folder, and the folder within the repository: `example.org/team/app//web`"),
+        note(
+            "The git remote of the folder, and the folder within the repository: `example.org/team/app//web`. Required "
+            "in a shared log, where no other live project may have it"
+        ),
     ] = None
 
 
 class UpdateProject(Command, frozen=True, kw_only=True):
-    """Rename a project, or change the path of a folder that was moved. Its threads stay."""
+    """Rename a project, or change the path of a folder that was moved. Its threads stay.
+
+    In a shared log, a path is the folder on this machine: it changes nothing for others, so it leads to no event.
+    """
 
     id: Annotated[Id, note("The project's id")]
     name: Annotated[Name | None, note("The new name")] = None

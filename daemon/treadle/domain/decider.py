@@ -51,12 +51,12 @@ def names(command: c.Command) -> set[Key]:
 
 def _names(command: c.Command) -> Iterator[Key]:
     match command:
-        case c.CreateProject(id=id, path=path):
-            yield from (("project", str(id)), ("path", path_key(path)))
-        case c.UpdateProject(id=id, path=path):
-            yield ("project", id)
+        case c.CreateProject(id=id, path=path, remote=remote) | c.UpdateProject(id=id, path=path, remote=remote):
+            yield ("project", str(id))
             if path is not None:
                 yield ("path", path_key(path))
+            if remote is not None:  # in a shared log
+                yield ("path", remote)
         case c.DeleteProject(id=id):
             yield from (("project", id), ("members", id))
         case c.CreateThread(thread_id=thread_id, project_id=project_id):

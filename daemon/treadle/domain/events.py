@@ -18,7 +18,7 @@ from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Ro
 class ProjectCreated(Event, frozen=True, kw_only=True):
     id: GivenId
     name: str
-    path: str
+    path: Annotated[str | None, note("Absent in a shared log, where each machine has a folder of its own")] = None
     remote: str | None = None
 
 
@@ -202,6 +202,7 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")] = (
         False
     )
+    machine: Annotated[GivenId | None, note("The machine that has it, in a shared log")] = None
 
 
 class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):

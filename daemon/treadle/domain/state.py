@@ -16,7 +16,7 @@ Key = tuple[str, ...]
 """What is under each key, or None if it does not exist:
 
 - ("project", id): ProjectState, also of a deleted one
-- ("path", path_key(path)): the id of the live project that has it
+- ("path", project_key(path, remote)): the id of the live project that has it
 - ("members", projectId): a tuple of the ids of its threads. Loading it also loads the ("thread", …) of each member,
   since DeleteProject reads both. A thread that is deleted after that stays a member: removing thousands one by one
   would take quadratic time
@@ -36,8 +36,10 @@ What was in a deleted thread does not exist.
 
 
 class ProjectState(Struct, frozen=True):
+    """A project. path: None in a shared log, where its remote identifies it."""
+
     name: str
-    path: str
+    path: str | None
     remote: str | None = None
     deleted: bool = False
 

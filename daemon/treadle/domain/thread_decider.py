@@ -16,21 +16,42 @@ from treadle.domain.turn_decider import interrupt
 # Projects
 
 
-def _free_path(state: State, path: str) -> str:
+def _absolute(path: str) -> str:
     if not path.startswith("/"):
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
-    path = normalized(path)
+    return normalized(path)
+
+
+def _free_path(state: State, path: str) -> str:
     holder = state[("path", path_key(path))]
     if holder is not None:
         raise Rejected("pathTaken", f"path {path!r} already belongs to project {holder!r}", projectId=holder)
     return path
 
 
+def _free_remote(state: State, remote: str | None) -> str:
+    if remote is None:
+        raise Rejected(
+            "noRemote",
+            "several machines share this log, so its projects are known by their git remote: the folder has none. "
+            "Add one (git remote add origin URL), or keep this work in a log of your own",
+        )
+    holder = state[("path", remote)]
+    if holder is not None:
+        raise Rejected("remoteTaken", f"{remote} already is project {holder!r}", projectId=holder)
+    return remote
+
+
 def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Iterator[e.Event]:
     id = str(command.id)
     unused(state, "project", id)
-    path = _free_path(state, command.path)
-    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=command.remote, at=stamp.at)
+    path: str | None = _absolute(command.path)
+    remote = command.remote
+    if stamp.is_shared:
+        path, remote = None, _free_remote(state, remote)
+    else:
+        path = _free_path(state, str(path))
+    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=remote, at=stamp.at)
 
 
 def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Iterator[e.Event]:
@@ -38,8 +59,13 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
     name = None if command.name == project.name else command.name
     path = command.path
     if path is not None:
-        path = None if path_key(path) == path_key(project.path) else _free_path(state, path)
+        is_same = project.path is not None and path_key(path) == path_key(project.path)
+        path = None if is_same else _absolute(path)
     remote = None if command.remote == project.remote else command.remote
+    if stamp.is_shared:
+        path, remote = None, None if remote is None else _free_remote(state, remote)
+    elif path is not None:
+        path = _free_path(state, path)
     if name is not None or path is not None or remote is not None:
         yield e.ProjectUpdated(id=command.id, name=name, path=path, remote=remote, at=stamp.at)
 
@@ -120,6 +146,7 @@ def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) 
         phase=command.phase,
         skipped=list[e.SkippedFile](command.skipped),
         in_project=command.in_project,
+        machine=stamp.machine,
         at=stamp.at,
     )
 

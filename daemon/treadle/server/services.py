@@ -85,7 +85,8 @@ class Services:
         """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
+        machine = self.store.runner.machine.id
+        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read, machine)
 
     @cached_property
     def worktrees(self) -> "ThreadWorktrees":

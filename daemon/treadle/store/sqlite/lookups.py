@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.domain.detail import json_text
 from treadle.domain.ids import ActivityStatus
-from treadle.domain.paths import path_key
+from treadle.domain.paths import project_key
 from treadle.domain.state import (
     ActivityState,
     AgentState,
@@ -39,8 +39,8 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
         by_kind["thread"] += [("thread", id) for (id,) in rows]
     if paths := set(by_kind.pop("path", [])):
         # Compared in Python: SQLite has no Unicode normalisation, and there are few live projects.
-        for path, project_id in connection.execute(query("lookup_paths")).fetchall():
-            key = ("path", path_key(path))
+        for path, remote, project_id in connection.execute(query("lookup_paths")).fetchall():
+            key = ("path", project_key(path, remote))
             if key in paths and found[key] is None:
                 found[key] = project_id
     for kind, wanted in by_kind.items():

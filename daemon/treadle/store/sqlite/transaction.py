@@ -225,11 +225,11 @@ class SqliteReads:
         return [_decode_work(work) for _, work in rows]
 
     def project_paths(self) -> dict[str, str]:
-        return dict(self._rows("project_paths"))
+        return {id: path for id, path in self._rows("project_paths") if path is not None}
 
     def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
         rows = self._rows("kept_checkpoints", projects=msgspec.json.encode(sorted(project_ids)).decode())
-        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]), bool(row[9]))) for row in rows)
+        return sorted(KeptCheckpoint._make((*row[:8], *map(bool, row[8:]))) for row in rows)
 
     def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
         rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
