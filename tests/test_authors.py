@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from memory_store import MemoryStore
-from support import append_all, log_sequence, opened, plain, serving
+from support import log_sequence, opened, plain, serving
 from treadle.domain import agent_events as agents
 from treadle.domain import entities
 from treadle.domain import events as e
@@ -57,12 +57,12 @@ async def append(store: DataDirectory, events: Sequence[tuple[str | None, e.Even
             store.contents.append(e.encode(event), event, actor)  # type: ignore[arg-type]
         return
     assert isinstance(store, Store)
-    for actor, event in events:
-        if actor is None:
-            await append_all(store, [event])  # type: ignore[list-item]
-        else:
-            shared = SharedEvent(1 + await log_sequence(store), uuid4(), actor, e.encode(event).decode())
-            await store.writer.call(apply, store.writer.require_in_place, [shared])
+    first = 1 + await log_sequence(store)
+    shared = [
+        SharedEvent(first + n, uuid4(), actor, e.encode(event).decode())  # type: ignore[arg-type]
+        for n, (actor, event) in enumerate(events)
+    ]
+    await store.writer.call(apply, store.writer.require_in_place, shared)
 
 
 def authors(reads: Reads) -> dict[str, Any]:

@@ -312,6 +312,7 @@ FORBIDDEN_IMPORTS = {
 }
 ALLOWED_IMPORTS = [
     ("server/stdio.py", {"socket"}),  # asks a descriptor whether it is one
+    ("store/shared/remote.py", {"socket"}),  # cuts the connection that libpq has made
     ("cli/__init__.py", {"importlib"}),  # the module of a command, whose names are a constant
     ("server/memory.py", {"ctypes"}),  # for mallopt(3)
     ("workspace/git.py", {"subprocess"}),  # asks git for a setting: the arguments are constants and a folder

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import socket
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ class Lessee(NamedTuple):
 
 
 def lessee(data_dir: Path, machine_id: str, inode: int) -> Lessee:
-    return Lessee(machine_id, uuid5(NAMESPACE_OID, f"{socket.gethostname()}:{data_dir.resolve()}:{inode}"))
+    return Lessee(machine_id, uuid5(NAMESPACE_OID, f"{os.uname().nodename}:{data_dir.resolve()}:{inode}"))
 
 
 class Follower:
