@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkouts import Checkout, with_git
+from histories import SHOP, Imports, claude_shop, write
 from machines import Machine, machine
 from runs import Thread, configure, running
 from scripted import scripted
@@ -23,6 +24,7 @@ from treadle.domain.decider import decide, evolve, initial_state, names
 from treadle.domain.errors import Rejected
 from treadle.domain.state import State
 from treadle.store.sqlite import projections
+from treadle.transfer.sources import claude
 from treadle.workspace.folders import open_project
 from wire import run
 
@@ -236,6 +238,14 @@ async def test_a_private_log_with_the_projects_of_a_shared_one_gives_them_the_fo
         assert isinstance(updated.event, e.ProjectUpdated)
         assert updated.event.path == str(app.folder)
         await engine.stop()
+
+
+async def test_a_history_of_another_tool_is_not_imported_into_a_shared_log(ada: Machine, tmp_path: Path) -> None:
+    """Its folders are paths of this machine, which may be gone."""
+    write(tmp_path / "home" / "projects" / "-work-shop" / f"{SHOP}.jsonl", claude_shop())
+    error = await rejection(Imports(ada.store, ada.engine, claude.SOURCE, tmp_path / "home").take())
+    assert error.kind == "noRemote"
+    assert await log_sequence(ada.store) == 0
 
 
 # Decisions

@@ -295,7 +295,7 @@ class Importer:
         return state is not None and bool(state.deleted)
 
     async def _project(self, folder: str, at: Any) -> str:
-        """The project of a folder, which is created if there is none."""
+        """The project of a folder, which is created if there is none. Raises Rejected (`noRemote`) in a shared log."""
         folder = normalized(folder)
         key = ("path", path_key(folder))
         if key[1] in self._projects:
@@ -303,7 +303,9 @@ class Importer:
         found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         if found is None:
             name = (Path(folder).name or folder)[:1024]
-            await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
+            (answer,) = await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
+            if isinstance(answer, Rejected) and answer.kind == "noRemote":
+                raise answer
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         return self._projects.setdefault(key[1], str(found))
 
