@@ -863,6 +863,11 @@ OF_APP = c.CreateProject(id="p", name="App", path="/app", remote=APP)
 OF_WEB = c.CreateProject(id="p2", name="Web", path="/app", remote=WEB)
 
 SHARED_ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
+    "a project has no remote": (
+        [PROJECT],
+        msgspec.structs.replace(PROJECT, id="q"),
+        [e.ProjectCreated(id="q", name="Demo", at=AT)],
+    ),
     "a project is created": ([], OF_APP, [e.ProjectCreated(id="p", name="App", remote=APP, at=AT)]),
     "a project has the path of another one": (
         [OF_APP],
@@ -892,7 +897,6 @@ SHARED_ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
     ),
 }
 SHARED_REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] = {
-    "a project has no remote": ([], PROJECT, "noRemote", {}),
     "a project has the remote of another one": (
         [OF_APP],
         msgspec.structs.replace(OF_WEB, remote=APP),

@@ -147,11 +147,19 @@ async def test_a_folder_without_a_remote_is_refused(ada: Machine, tmp_path: Path
     error = await rejection(ada.open(alone.folder))
     assert error.kind == "noRemote"
     assert f"{alone.folder} has none. Add one (git remote add origin URL)" in str(error)
-    assert (await rejection(ada.do(create("p", remote=None)))).kind == "noRemote"
     assert await log_sequence(ada.store) == 0
     alone.git("remote", "remove", "origin", check=False)
     alone.git("remote", "add", "origin", "git@example.org:team/app.git")
     assert (await ada.open(alone.folder)).created
+
+
+async def test_a_project_without_a_remote_can_be_created_by_its_command(ada: Machine, bob: Machine) -> None:
+    await ada.do(create("p", remote=None))
+    await bob.follow(ada)
+    assert (await bob.project("p")).path is None
+    await bob.do(c.UpdateProject(id="p", path="/home/bob/notes"))
+    assert [(await one.project("p")).remote for one in (ada, bob)] == [None, None]
+    assert (await bob.project("p")).path == "/home/bob/notes"
 
 
 @with_git
@@ -281,7 +289,7 @@ def test_live_projects_of_a_shared_log_have_different_remotes_and_no_path(comman
             evolve(whole, event)
             match event:
                 case e.ProjectCreated(id=id, remote=remote) | e.ProjectUpdated(id=id, remote=remote):
-                    remotes[id] = remote or remotes[id]
+                    remotes[id] = remote or remotes.get(id) or f"none of {id}"
                 case e.ProjectDeleted(id=id):
                     del remotes[id]
         assert len(set(remotes.values())) == len(remotes)

@@ -44,8 +44,8 @@ class CreateProject(Command, frozen=True, kw_only=True):
     remote: Annotated[
         Remote | None,
         note(
-            "The git remote of the folder, and the folder within the repository: `example.org/team/app//web`. Required "
-            "in a shared log, where no other live project may have it"
+            "The git remote of the folder, and the folder within the repository: `example.org/team/app//web`. In a "
+            "shared log no other live project may have it"
         ),
     ] = None
 

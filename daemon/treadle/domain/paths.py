@@ -16,5 +16,8 @@ def path_key(path: str) -> str:
 
 
 def project_key(path: str | None, remote: str | None) -> str:
-    """What no two live projects share: the path, or the remote of a project of a shared log, which has no path."""
-    return str(remote) if path is None else path_key(path)
+    """What no two live projects share: the path, or the remote of a project of a shared log, which has no path.
+
+    Empty if it has no remote either: only its id is its own.
+    """
+    return (remote or "") if path is None else path_key(path)

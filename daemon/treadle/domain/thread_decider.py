@@ -29,14 +29,8 @@ def _free_path(state: State, path: str) -> str:
     return path
 
 
-def _free_remote(state: State, remote: str | None) -> str:
-    if remote is None:
-        raise Rejected(
-            "noRemote",
-            "several machines share this log, so its projects are known by their git remote: the folder has none. "
-            "Add one (git remote add origin URL), or keep this work in a log of your own",
-        )
-    holder = state[("path", remote)]
+def _free_remote(state: State, remote: str | None) -> str | None:
+    holder = None if remote is None else state[("path", remote)]
     if holder is not None:
         raise Rejected("remoteTaken", f"{remote} already is project {holder!r}", projectId=holder)
     return remote

@@ -23,6 +23,7 @@ from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory, Reads
+from treadle.transfer.adding import NO_FOLDERS
 from treadle.transfer.sessions import thread_with
 from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
@@ -302,10 +303,10 @@ class Importer:
             return self._projects[key[1]]
         found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         if found is None:
+            if self._store.is_shared:
+                raise Rejected("noRemote", NO_FOLDERS)
             name = (Path(folder).name or folder)[:1024]
-            (answer,) = await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
-            if isinstance(answer, Rejected) and answer.kind == "noRemote":
-                raise answer
+            await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         return self._projects.setdefault(key[1], str(found))
 
