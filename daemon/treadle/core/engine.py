@@ -258,7 +258,8 @@ class Engine:
         if decided.payloads:
             self.published(base + len(decided.payloads), decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
-        is_stale = base != decided.expected
+        rewrites = any(isinstance(command, c.Redact) for submission in group for command, _ in submission.commands)
+        is_stale = rewrites or base != decided.expected
         if is_stale or len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
 
