@@ -271,7 +271,7 @@ def test_an_older_treadle_does_not_append_to_a_log_with_newer_events(replicas: C
 
 def test_pages_are_bounded_by_bytes_and_hold_one_event_at_least(replicas: Callable[..., Replica]) -> None:
     ada, bob = replicas("ada"), replicas("bob")
-    large = [b'"%s"' % (b"x" * size) for size in (2_000_000, 600_000, 600_000, 600_000)]
+    large = [b'{"type":"E","x":"%s"}' % (b"x" * size) for size in (2_000_000, 600_000, 600_000, 600_000)]
     asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:1"] * 4, large)
     assert ada.remote.append(ada.log, asked).status == "appended"
     assert len(bob.append([], []).missed) == 1
@@ -322,7 +322,7 @@ def sizes_of(database: Database, relay: Relay, log: UUID) -> tuple[int, int]:
     database.reach(relay.folder)
     with RemoteLog("ada") as through:
         relay.arm()
-        asked = ScopedAppend(uuid4(), 0, NO_MARK, ["never"], ["x", "x"], [b"{}", b"{}"])
+        asked = ScopedAppend(uuid4(), 0, NO_MARK, ["never"], ["x", "x"], [b'{"type":"E"}', b'{"type":"E"}'])
         assert through.append(log, asked).status == "appended"
         return relay.seen["answer"], relay.seen["request"]
 

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 import pytest
 
 import wire
@@ -18,9 +19,10 @@ from postgres import Cluster, Database, needs_postgres
 from runs import configure
 from scripted import scripted
 from support import PATIENCE, Wire, plain, spawned
+from treadle.store.errors import StorageError
 from treadle.store.shared import admin
 from treadle.store.shared.config import SharedLogConfig, write_config
-from treadle.store.shared.remote import RemoteLog
+from treadle.store.shared.remote import NO_MARK, RemoteLog, ScopedAppend
 
 pytestmark = needs_postgres
 
@@ -365,3 +367,60 @@ def private(tmp_path: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "treadle.db").touch()
     return folder
+
+
+# What is erased
+
+
+SECRET = "correct-horse-battery"
+SAID = [
+    *BEGUN[:2],
+    {"type": "StartTurn", "threadId": "t", "id": "u", "prompt": f"my password is {SECRET}"},
+    {"type": "CompleteTurn", "threadId": "t", "id": "u", "stopReason": "end_turn"},
+]
+
+
+def payloads(database: Database) -> str:
+    """All that the server has of events."""
+    return "\n".join(text for (text,) in database.as_admin("SELECT payload FROM treadle.events ORDER BY sequence"))
+
+
+async def test_what_a_member_erases_is_gone_on_the_server_and_on_every_machine(
+    database: Database, machine: Callable[[str], Path]
+) -> None:
+    with RemoteLog("owner") as owner:
+        admin.grant(owner, admin.log_named(owner, None), "ada", "erase")
+    folders = machine("ada"), machine("bob")
+    async with spawned(folders[0]) as (ada, _), spawned(folders[1]) as (bob, _):
+        await ada.call("command/dispatchBatch", {"commands": SAID})
+        assert SECRET in payloads(database)
+        count = len(await events(ada))
+        await until(lambda: has(bob, count))
+        refused = await bob.reply(bob.send("command/dispatch", {"type": "EraseThread", "threadId": "t"}))
+        assert refused["error"]["data"]["kind"] == "logForbidden"
+        erased = await ada.call("command/dispatch", {"type": "EraseThread", "threadId": "t"})
+        await until(lambda: has(bob, erased["sequence"]))
+        assert SECRET not in payloads(database)
+        assert await events(ada) == await events(bob)
+        assert SECRET not in msgspec.json.encode(await events(bob)).decode()
+    with plain(folders[0]) as mine, plain(folders[1]) as theirs:
+        stored = "SELECT payload FROM events ORDER BY sequence"
+        here = mine.execute(stored).fetchall()
+        assert here == theirs.execute(stored).fetchall()
+        assert "\n".join(text for (text,) in here) == payloads(database)
+
+
+async def test_a_member_who_may_only_write_cannot_erase_by_another_call(log: UUID, database: Database) -> None:
+    for payload in (b'{"type":"ThreadErased","at":""}', b'{"type":"EventsRedacted"}'):
+        with RemoteLog("ada") as ada, pytest.raises(StorageError) as raised:
+            ada.append(log, ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:t"], [payload]))
+        assert raised.value.kind == "logForbidden"
+    with RemoteLog("ada") as ada:
+        said = b'{"type":"MessageAdded","at":"","text":"a ThreadErased, \\u0000"}'
+        asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:t"], [said])
+        assert ada.append(log, asked).status == "appended"
+        with pytest.raises(StorageError) as raised:
+            ada.append(log, msgspec.structs.replace(asked, append_id=uuid4(), cleaned={1: "{}"}))
+        assert raised.value.kind == "logForbidden"
+    with pytest.raises(psycopg.Error, match="never changed"):
+        database.as_admin("UPDATE treadle.events SET payload = replace(payload, 'MessageAdded', 'Other')")

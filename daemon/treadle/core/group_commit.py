@@ -178,7 +178,9 @@ class Group:
         commands = [command for submission in judged for command, _ in submission.commands]
         scopes = read_scopes({SETTING}.union(*map(names, commands)), self._state)
         # The position of a moved prompt is made of sequences, which those of earlier events of the group only expect.
-        return scopes | {EVERYTHING} if any(isinstance(event, PromptMoved) for event in self._events) else scopes
+        # What a redaction makes of older events has its sequence.
+        needs_all = (PromptMoved, e.EventsRedacted)
+        return scopes | {EVERYTHING} if any(isinstance(event, needs_all) for event in self._events) else scopes
 
     @property
     def rejected(self) -> list[str]:

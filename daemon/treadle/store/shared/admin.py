@@ -67,7 +67,7 @@ class OwnedLog(NamedTuple):
 
 
 class LogMember(NamedTuple):
-    """A login that may use a log. may: `read` or `write`."""
+    """A login that may use a log. may: `read`, `write` or `erase`."""
 
     role: str
     may: str
@@ -154,7 +154,7 @@ def log_named(remote: RemoteLog, name: str | None) -> OwnedLog:
 
 
 def grant(remote: RemoteLog, log: OwnedLog, role: str, may: str) -> None:
-    """Let a role read a log, or write to it. Raises UserError if there is no such role."""
+    """Let a role read a log, write to it, or erase what is in it. Raises UserError if there is no such role."""
     found = remote.execute(IS_ROLE, role=role)
     if not found:
         raise UserError(

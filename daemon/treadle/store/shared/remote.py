@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, LiteralString, NamedTuple
 from uuid import UUID
@@ -46,6 +46,9 @@ SELECT status, base, sequences, append_ids, actors, missed, records FROM treadle
   %(reads)b::text[], %(scopes)b::text[], %(payloads)b::text[],
   %(ids)b::text[], %(digests)b::text[], %(firsts)s::int[], %(lasts)s::int[], %(parts)s::text[], %(rejected)b::text[])
 """
+ERASE = APPEND.replace("append_v1", "erase_v1").replace(
+    "%(rejected)b::text[])", "%(rejected)b::text[], %(erased)s::bigint[], %(cleaned)b::text[])"
+)
 PULL = """
 SELECT sequence, append_id, actor::text, payload
 FROM treadle.pull_v1(%(log)s::uuid, %(known)s::bigint, %(mark)s::uuid, %(how_many)s::int)
@@ -67,7 +70,8 @@ class ScopedAppend(Struct, frozen=True):
 
     append_id: chosen once; the same call again has no second effect. reads: the scopes that the decision has read.
     scopes: of each event, separated by spaces. records: with sequences as if nothing came after `known`. rejected: the
-    ids of commands that were rejected, which another machine may have carried out.
+    ids of commands that were rejected, which another machine may have carried out. cleaned: for an erasure, the
+    payloads that take the place of older ones, by their sequences.
     """
 
     append_id: UUID
@@ -78,6 +82,7 @@ class ScopedAppend(Struct, frozen=True):
     payloads: list[bytes]
     records: Sequence[CommandRecord] = ()
     rejected: Sequence[str] = ()
+    cleaned: Mapping[int, str] | None = None
 
 
 class SharedEvent(NamedTuple):
@@ -103,7 +108,7 @@ class AppendAnswer(NamedTuple):
 
 
 class SharedLogInfo(NamedTuple):
-    """A log that this login may use. may: `read` or `write`. version: of the schema on the server."""
+    """A log that this login may use. may: `read`, `write` or `erase`. version: of the schema on the server."""
 
     log_id: UUID
     name: str
@@ -172,8 +177,11 @@ class RemoteLog:
         """
         records = asked.records
         self._warned = False
+        statement, erasing = APPEND, dict[str, Any]()
+        if asked.cleaned is not None:
+            statement, erasing = ERASE, {"erased": [*asked.cleaned], "cleaned": [*asked.cleaned.values()]}
         [(status, base, *columns, answered)] = self.execute(
-            APPEND,
+            statement,
             log=log_id,
             known=asked.known,
             mark=asked.mark,
@@ -189,6 +197,7 @@ class RemoteLog:
             lasts=[record.last_sequence - asked.known for record in records],
             parts=[record.parts for record in records],
             rejected=[*asked.rejected],
+            **erasing,
         )
         if self._warned:
             # PostgreSQL commits and warns if the wait for a standby is cancelled: only this server has the events.

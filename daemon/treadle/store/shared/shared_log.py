@@ -4,11 +4,12 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from treadle.domain import events
+from treadle.domain.events import AnyEvent, EventsRedacted, ThreadErased, decode
 from treadle.domain.scopes import EVERYTHING, changed_scopes
 from treadle.store.errors import Busy, LogUnavailable, NewerDatabase, StorageError, explained
 from treadle.store.ids import new_id
@@ -19,9 +20,12 @@ from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
 from treadle.store.shared.replica import ReplicaPlace, apply, note_rewound, place_of
 from treadle.store.sqlite.log import SqliteLog
 from treadle.store.sqlite.runners import identify_anew
+from treadle.store.sqlite.sql import query
 
 log = logging.getLogger(__name__)
 
+OF_THREADS = "SELECT sequence, payload FROM events WHERE thread_id IN (SELECT value FROM json_each(:threads))"
+OWN = "SELECT payload FROM events WHERE sequence > :expected ORDER BY sequence"
 TRIES = 50  # lost races in a row after which a command fails
 
 
@@ -38,16 +42,19 @@ class SharedLog(SqliteLog):
         place = self._place()
         if place.sequence != expected:  # another process of this machine was faster
             return None
+        decoded = [*map(decode, payloads)]
         asked = ScopedAppend(
             UUID(new_id()),
             expected,
             place.mark,
             reads=[EVERYTHING] if by is None else sorted(by.reads),
-            scopes=[" ".join(changed_scopes(events.decode(payload))) for payload in payloads],
+            scopes=[" ".join(changed_scopes(event)) for event in decoded],
             payloads=payloads,
             records=records,
             rejected=[] if by is None else by.rejected,
         )
+        if any(isinstance(event, ThreadErased | EventsRedacted) for event in decoded):
+            asked = msgspec.structs.replace(asked, **self._erased(expected, decoded, payloads))
         answer = self._link.append(asked, patient=by is not None and by.of_own_turn)
         if answer.base is None:
             self._catch_up(answer, place)
@@ -75,6 +82,25 @@ class SharedLog(SqliteLog):
         """Take no more events: the shared log lacks some that the replica has."""
         note_rewound(self._db, datetime.now(UTC).isoformat(timespec="seconds"))
         return place_of(self._db)
+
+    def _erased(self, expected: int, decoded: list[AnyEvent], payloads: list[bytes]) -> dict[str, Any]:
+        """What an erasure makes of its own payloads, and of older ones.
+
+        It is found by appending to the replica in a transaction that is undone, so that it is the same on all machines.
+        """
+        db = self._db
+        erasures = [event for event in decoded if isinstance(event, ThreadErased | EventsRedacted)]
+        threads = {"threads": msgspec.json.encode([event.thread_id for event in erasures]).decode()}
+        batch = msgspec.json.encode([payload.decode() for payload in payloads]).decode()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            before = dict(db.execute(OF_THREADS, threads).fetchall())
+            db.execute(query("append_events"), {"expected": expected, "batch": batch, "actors": None})
+            after = dict(db.execute(OF_THREADS, threads).fetchall())
+            own = [payload.encode() for (payload,) in db.execute(OWN, {"expected": expected})]
+        finally:
+            db.execute("ROLLBACK")
+        return {"payloads": own, "cleaned": {n: after[n] for n, payload in before.items() if after[n] != payload}}
 
     def _place(self) -> ReplicaPlace:
         """Raises LogUnavailable if the replica can take no more events."""
