@@ -825,7 +825,7 @@ class MemoryStore:
         self.log_id = new_id()
         self._log = MemoryLog(contents)
         self.runner = self.append_queue = OneDaemon()
-        self.is_shared = False
+        self.is_shared, self.actor = False, None
         self._reads = MemoryReads(contents, self.log_id, pages)
 
     def read(self, function: Callable[[MemoryReads], T]) -> "asyncio.Future[T]":

@@ -252,7 +252,7 @@ class Engine:
             await self.store.append_queue.lost()
         base, decided = appended
         self._schedule(decided.redacting.changes)
-        decided.answer(base)
+        decided.answer(base, self.store.actor)
         if decided.payloads:
             self.published(base + len(decided.payloads), decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))

@@ -175,8 +175,9 @@ class Group:
 
     @property
     def rejected(self) -> list[str]:
-        """The ids of the commands that were rejected."""
-        return [submission.command_id for submission, _ in self._rejected if submission.command_id is not None]
+        """The ids of the commands that were rejected, except where that is because the id has another command."""
+        ids = (submission.command_id for submission, _ in self._rejected)
+        return [id for id in ids if id is not None and id not in self._stored]
 
     @property
     def of_own_turn(self) -> bool:
@@ -230,9 +231,9 @@ class Group:
             else:
                 self._open_deltas.clear()
 
-    def answer(self, base: int) -> None:
-        """Tell every submission what became of it; its events are in the log after the sequence `base`."""
-        events: list[Any] = [stored_event(base + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+    def answer(self, base: int, actor: str | None = None) -> None:
+        """Tell every submission what became of it: its events are after the sequence `base`, by this actor."""
+        events: list[Any] = [stored_event(base + 1 + i, payload, actor) for i, payload in enumerate(self.payloads)]
         for submission, ranges in self._accepted:
             results = [Dispatched(base + end, events[start:end]) for start, end in ranges]
             submission.answer(BatchDispatched(results[-1].sequence if results else base, results))

@@ -484,6 +484,10 @@ class DataDirectory(Protocol):
     def is_shared(self) -> bool:
         """Whether the log is a shared one, of which this is a replica."""
 
+    @property
+    def actor(self) -> str | None:
+        """Who appends here, as the events say; None for the owner of the data directory."""
+
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
 

@@ -20,24 +20,20 @@ FAIR = 3  # lost races after which it pauses before the next try
 class Link:
     """Used on the log's thread, except `cut` and `close`, and connected when it is needed.
 
-    problem: why the server could not be reached the last time; None if it was.
+    problem: why the server could not be reached the last time; None if it was. login: of the last connection; None
+    before the first.
     """
 
     def __init__(self, config: SharedLogConfig, durability: Durability) -> None:
         self.config = config
         self.problem: str | None = None
+        self.login: str | None = None
         self._durability = durability
         self._remote: RemoteLog | None = None
         self._closing = threading.Event()
         self._used = 0.0
         self._round_trip = 0.0
         self._lost = 0
-
-    @property
-    def login(self) -> str:
-        """The login of the last connection."""
-        assert self._remote is not None
-        return self._remote.login
 
     def append(self, asked: ScopedAppend, *, patient: bool) -> AppendAnswer:
         """Append, with the same `append_id` until there is an answer. patient: also if it could not be sent.
@@ -89,7 +85,7 @@ class Link:
     def drop_idle(self) -> None:
         """Close the connection if it was not used lately: the server may have few."""
         if self._remote is not None and time.monotonic() - self._used > IDLE:
-            self._drop()
+            self.drop()
 
     def cut(self) -> None:
         """From any thread: end a call that waits for an answer."""
@@ -112,7 +108,7 @@ class Link:
             except BaseException:
                 remote.close()
                 raise
-            self._remote = remote
+            self._remote, self.login = remote, remote.login
         self._used = time.monotonic()
         self.problem = None
         return self._remote
@@ -120,9 +116,10 @@ class Link:
     def _failed(self, error: LogUnavailable) -> None:
         if error.kind == UNREACHABLE:
             self.problem = str(error)
-            self._drop()
+            self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close the connection. The next call opens another one."""
         if self._remote is not None:
             self._remote.close()
             self._remote = None

@@ -72,7 +72,8 @@ class SharedLog(SqliteLog):
         return place_of(self._db)
 
     def _place(self) -> ReplicaPlace:
-        """Raises LogUnavailable if the replica can take no more events."""
+        """Raises LogUnavailable if the replica can take no more events, NewerDatabase if another treadle changed it."""
+        self.sequence()
         place = place_of(self._db)
         if place.rewound is not None:
             raise LogUnavailable(
@@ -84,7 +85,7 @@ class SharedLog(SqliteLog):
 
     def _apply_own(self, asked: ScopedAppend, answer: AppendAnswer, base: int) -> None:
         """Apply what was appended. It is in the log, so a full disk here must not make of it a failure."""
-        login = self._link.login
+        login = str(self._link.login)
         try:
             place = self._apply(answer.missed)
             while place.sequence < base:

@@ -1,6 +1,7 @@
 """The part of an open data directory that makes it a replica of a shared log."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,14 @@ class Sharing:
         finally:
             timer.cancel()
 
+    @property
+    def login(self) -> str | None:
+        """The login that appends here; None before the first connection."""
+        return self._link.login
+
     async def close(self) -> None:
         """End the connections. What waits for an answer fails."""
         self._link.close()
         await self.follower.close()
+        with contextlib.suppress(ValueError):  # the database was closed before
+            await self._writer.call(lambda _: self._link.drop())

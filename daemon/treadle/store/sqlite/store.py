@@ -134,6 +134,10 @@ class Store:
     def is_shared(self) -> bool:
         return self.sharing is not None
 
+    @property
+    def actor(self) -> str | None:
+        return None if self.sharing is None else self.sharing.login
+
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
         return self.reads.submit(function)
