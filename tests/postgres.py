@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from support import PATIENCE
+from treadle.store.shared import admin
+from treadle.store.shared.remote import RemoteLog
 
 FOLDERS = (
     *(Path(found).resolve().parent for found in [shutil.which("pg_ctl")] if found),
@@ -248,6 +251,15 @@ def running_cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.close()
+
+
+def create_log(name: str = "main") -> UUID:
+    """A log that ada and bob may write to, in the database that libpq finds."""
+    with RemoteLog("owner") as owner:
+        log, _ = admin.initialize(owner, name)
+        admin.grant(owner, log, "ada", "write")
+        admin.grant(owner, log, "bob", "write")
+    return log.log_id
 
 
 def join(threads: list[threading.Thread]) -> None:

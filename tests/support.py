@@ -284,7 +284,7 @@ async def append_all(store: DataDirectory, events: Iterable[AnyEvent]) -> list[S
         return after
 
     after = await store.write(append)
-    return [StoredEvent(after + 1 + i, event) for i, event in enumerate(batch)]
+    return [StoredEvent(after + 1 + i, event, store.actor) for i, event in enumerate(batch)]
 
 
 def rows(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:

@@ -31,6 +31,8 @@ from treadle.store.ports import CommandRecord, DataDirectory, DecidedBy, Log
 from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
 
+pytestmark = pytest.mark.both_logs
+
 SETUP: list[c.Command] = [
     c.CreateProject(id="p", name="P", path="/p"),
     c.CreateThread(thread_id="t", project_id="p", title="T"),
@@ -716,6 +718,7 @@ async def test_commands_are_decided_again_when_another_process_appended_first(
     assert sequences(got[1]) == [[12]]
 
 
+@pytest.mark.only_local("a shared log has no paths")
 async def test_a_project_path_taken_by_another_process_first_is_rejected(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
@@ -738,6 +741,7 @@ async def test_an_append_waits_while_another_program_holds_the_lock(
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_commands_are_refused_when_the_lock_is_held_too_long(
     data_dir: Path, on_disk: Engine, disk: Store
 ) -> None:
@@ -754,6 +758,7 @@ async def test_commands_are_refused_when_the_lock_is_held_too_long(
 # Errors of the database
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_a_command_that_the_database_refuses_fails_alone(on_disk: Engine, disk: Store) -> None:
     await disk.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
@@ -804,6 +809,7 @@ async def test_the_runner_lock_is_held_before_the_first_turn_is_appended(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.only_local("it has no log")
 async def test_a_runner_of_this_machine_that_nobody_knows_is_gone_whatever_its_name(
     data_dir: Path,
 ) -> None:

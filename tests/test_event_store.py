@@ -20,6 +20,8 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import Script, scripts
 from treadle.store.sqlite.store import Store
 
+pytestmark = pytest.mark.both_logs
+
 AT = "2026-01-31T12:00:00.000Z"
 
 
@@ -41,7 +43,7 @@ async def test_an_empty_log_replays_nothing(store: Store) -> None:
 
 async def test_an_appended_event_replays_with_its_sequence_and_payload(store: Store) -> None:
     stored = await append_all(store, [setting(1, {"deep": [1, 2.5, None, "é😀"]})])
-    assert stored == [StoredEvent(1, setting(1, {"deep": [1, 2.5, None, "é😀"]}))]
+    assert stored == [StoredEvent(1, setting(1, {"deep": [1, 2.5, None, "é😀"]}), store.actor)]
     assert await replayed(store) == stored
 
 
@@ -49,7 +51,7 @@ async def test_the_events_of_a_batch_have_consecutive_sequences(store: Store) ->
     await append_all(store, [setting(0)])
     stored = await append_all(store, (setting(n) for n in range(1, 8)))
     assert [s.sequence for s in stored] == [2, 3, 4, 5, 6, 7, 8]
-    assert await replayed(store) == [StoredEvent(n + 1, setting(n)) for n in range(8)]
+    assert await replayed(store) == [StoredEvent(n + 1, setting(n), store.actor) for n in range(8)]
 
 
 async def test_appending_an_empty_batch_changes_nothing(store: Store) -> None:
@@ -105,6 +107,7 @@ async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_not
     ],
     ids=["empty", "text", "array", "null", "no-at", "no-type", "null-type", "refused-by-a-projection"],
 )
+@pytest.mark.only_local("the server takes any text: an engine sends what it has decided")
 async def test_a_batch_with_one_invalid_event_writes_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
     await append_all(store, [ProjectCreated(id="p", name="P", path="/p", at=AT)])
     record = CommandRecord("c", "digest", 2, 4)
@@ -116,6 +119,7 @@ async def test_a_batch_with_one_invalid_event_writes_nothing(store: Store, data_
     assert [s.sequence for s in await append_all(store, [setting(1)])] == [2]
 
 
+@pytest.mark.only_local("the server refuses what treadle does not write")
 async def test_payload_bytes_are_stored_unchanged(store: Store, data_dir: Path) -> None:
     odd = (
         b' { "at" : "2026-01-31T12:00:00.000Z",\t"type":"SettingChanged","key":"\\u006b","value":'
@@ -172,6 +176,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("inside", [True, False], ids=["own-connection", "plain-sqlite3"])
 @pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN)
+@pytest.mark.only_local("a replica has the same triggers")
 async def test_the_database_rejects(store: Store, data_dir: Path, statement: str, inside: bool) -> None:
     stored = await append_all(store, (setting(n) for n in range(3)))
     if inside:
@@ -184,6 +189,7 @@ async def test_the_database_rejects(store: Store, data_dir: Path, statement: str
     assert [s.sequence for s in await append_all(store, [setting(3)])] == [4]
 
 
+@pytest.mark.only_local("nothing but the log inserts into a replica")
 async def test_an_insert_without_a_sequence_gets_the_next_one(store: Store, data_dir: Path) -> None:
     await append_all(store, [setting(1)])
     with plain(data_dir) as db:
@@ -258,6 +264,7 @@ async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path
 
 
 @pytest.mark.parametrize("name", WRITES)
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_a_failed_write_is_rolled_back(store: Store, data_dir: Path, name: str) -> None:
     await append_all(store, [PROJECT])
     before = _dump(data_dir)
@@ -300,6 +307,7 @@ async def test_only_the_owner_has_file_permissions_whatever_the_umask(data_dir: 
     assert modes == {path: 0o700 if path in folders else 0o600 for path in modes}
 
 
+@pytest.mark.only_local("it exists already")
 async def test_a_data_directory_readable_by_others_is_made_private(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755)
     async with opened(data_dir):
@@ -328,6 +336,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.only_local("it exists already")
 async def test_a_foreign_file_is_refused_and_left_unchanged(data_dir: Path, make: Callable[[Path], object]) -> None:
     data_dir.mkdir(mode=0o700)
     path = data_dir / FILE_NAME

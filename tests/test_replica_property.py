@@ -10,7 +10,7 @@ import itertools
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 )
 
 from drafts import DRAFTS, NOBODY, NOTHING, SMALL, TEXTS, Draft, Known, named, pick
+from postgres import needs_postgres
 from support import PATIENCE, opened, serving, set_default
 from treadle.client.replica import Replica
 from treadle.contract import errors
@@ -150,6 +151,8 @@ class Conversation(RuleBasedStateMachine):
 
     subscriptions = SUBSCRIPTION_BOUNDS
     pages = PAGE_BOUNDS
+    prepare: Callable[[Path], None] = staticmethod(lambda data_dir: None)
+    by: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,6 +160,7 @@ class Conversation(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="treadle-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
         self.data_dir = self.folder / "data"
+        self.prepare(self.data_dir)
         self.known = Known()
         self.log: list[dict[str, Any]] = []
         self.ids = map("x{}".format, itertools.count(1))
@@ -346,7 +350,7 @@ class Conversation(RuleBasedStateMachine):
     def everything_agrees(self) -> None:
         for sequence, payload in REPLAY.go_on():
             self.known.learn(sequence, e.decode(payload))
-            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload)})
+            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload), **self.by})
         self.run(self._until_told())
         self._decides_by_what_there_is()
         for follower in self.followers.values():
@@ -418,7 +422,7 @@ class Conversation(RuleBasedStateMachine):
             await self._resume(follower)
         self.events = await self._open({"topic": "events", "afterSequence": 0})
         for sequence, payload in REPLAY.go_on():
-            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload)})
+            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload), **self.by})
         await self._until_told()
         for follower in self.followers.values():
             if follower is not self.events:
@@ -468,10 +472,19 @@ def test_every_replica_equals_a_fresh_read(
     if bounds:
         for name, value in TIGHT_ENGINE.items():
             set_default(monkeypatch, Engine, name, value)
+    converse(number, bounds, SEQUENCES)
+
+
+@needs_postgres
+def test_every_replica_on_a_shared_log_equals_a_fresh_read(share_log: Callable[..., None]) -> None:
+    converse(5, {"prepare": staticmethod(share_log), "by": {"actor": "ada"}}, SEQUENCES // 15)
+
+
+def converse(number: int, members: dict[str, Any], sequences: int) -> None:
     run_state_machine_as_test(
-        seed(number)(type("Conversation", (Conversation,), bounds)),
+        seed(number)(type("Conversation", (Conversation,), members)),
         settings=settings(
-            max_examples=SEQUENCES,
+            max_examples=sequences,
             stateful_step_count=STEPS,
             deadline=None,
             database=None,

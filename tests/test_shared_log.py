@@ -11,11 +11,10 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from postgres import Cluster, Database, Relay, join, needs_postgres
+from postgres import Cluster, Database, Relay, create_log, join, needs_postgres
 from support import output_of
 from treadle.store.errors import StorageError
 from treadle.store.ports import CommandRecord
-from treadle.store.shared import admin
 from treadle.store.shared.remote import APPEND, NO_MARK, AppendAnswer, RemoteLog, ScopedAppend, SharedEvent
 
 pytestmark = needs_postgres
@@ -24,15 +23,7 @@ pytestmark = needs_postgres
 @pytest.fixture
 def log(database: Database) -> UUID:
     """A log that ada and bob may write to."""
-    return new_log()
-
-
-def new_log() -> UUID:
-    with RemoteLog("owner") as owner:
-        made, _ = admin.initialize(owner, "main")
-        admin.grant(owner, made, "ada", "write")
-        admin.grant(owner, made, "bob", "write")
-    return made.log_id
+    return create_log()
 
 
 @pytest.fixture

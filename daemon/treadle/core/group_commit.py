@@ -184,8 +184,9 @@ class Group:
 
     @property
     def rejected(self) -> list[str]:
-        """The ids of the commands that were rejected."""
-        return [submission.command_id for submission, _ in self._rejected if submission.command_id is not None]
+        """The ids of the commands that were rejected, except where that is because the id has another command."""
+        ids = (submission.command_id for submission, _ in self._rejected)
+        return [id for id in ids if id is not None and id not in self._stored]
 
     @property
     def of_own_turn(self) -> bool:

@@ -84,7 +84,7 @@ class Link:
     def drop_idle(self) -> None:
         """Close the connection if it was not used lately: the server may have few."""
         if self._remote is not None and time.monotonic() - self._used > IDLE:
-            self._drop()
+            self.drop()
 
     def suspect(self) -> None:
         """From any thread: another connection to the server was lost, so this one probably is too."""
@@ -105,7 +105,7 @@ class Link:
         if self._closing.is_set():
             raise LogUnavailable("the data directory is being closed", UNREACHABLE)
         if self._is_suspect:
-            self._drop()
+            self.drop()
         if self._remote is None:
             remote = RemoteLog(self.config.service)
             try:
@@ -121,9 +121,10 @@ class Link:
     def _failed(self, error: LogUnavailable) -> None:
         if error.kind == UNREACHABLE:
             self._down_since = self._down_since or time.monotonic()
-            self._drop()
+            self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close the connection. The next call opens another one."""
         if self._remote is not None:
             self._remote.close()
             self._remote = None

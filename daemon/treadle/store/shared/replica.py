@@ -12,7 +12,7 @@ from treadle.domain.events import EVENT_TYPES
 from treadle.store.errors import NewerDatabase
 from treadle.store.ports import CommandRecord
 from treadle.store.shared.remote import NO_MARK, SharedEvent
-from treadle.store.sqlite.log import by_index
+from treadle.store.sqlite.log import by_index, position
 from treadle.store.sqlite.sql import query
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def apply(
     """Append the events that the replica lacks, and store answers of commands, in one transaction; return its place.
 
     Another process may have applied some of them. Those after a gap are left out. Raises NewerDatabase for an event of
-    an unknown type: it and what follows are left out then, as otherwise nothing could be read any more.
+    an unknown type: it and what follows are left out then, as otherwise nothing could be read any more. The same where
+    another version of treadle has changed the database.
     """
     unknown = next((event for event in events if _type_of(event) not in EVENT_TYPES), None)
     if unknown is not None:
@@ -64,6 +65,7 @@ def apply(
     db.execute("BEGIN IMMEDIATE")
     try:
         in_place()
+        position(db)
         place = place_of(db)
         missing = [event for event in events if event.sequence > place.sequence]
         if missing and missing[0].sequence == place.sequence + 1:

@@ -103,7 +103,8 @@ class SharedLog(SqliteLog):
         return {"payloads": own, "cleaned": {n: after[n] for n, payload in before.items() if after[n] != payload}}
 
     def _place(self) -> ReplicaPlace:
-        """Raises LogUnavailable if the replica can take no more events."""
+        """Raises LogUnavailable if the replica can take no more events, NewerDatabase if another treadle changed it."""
+        self.sequence()
         place = place_of(self._db)
         if place.rewound is not None:
             raise LogUnavailable(

@@ -1,6 +1,7 @@
 """The part of an open data directory that makes it a replica of a shared log."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +80,5 @@ class Sharing:
         """End the connections. What waits for an answer fails."""
         self._link.close()
         await self.follower.close()
+        with contextlib.suppress(ValueError):  # the database was closed before
+            await self._writer.call(lambda _: self._link.drop())
