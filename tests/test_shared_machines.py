@@ -424,3 +424,33 @@ async def test_a_member_who_may_only_write_cannot_erase_by_another_call(log: UUI
         assert raised.value.kind == "logForbidden"
     with pytest.raises(psycopg.Error, match="never changed"):
         database.as_admin("UPDATE treadle.events SET payload = replace(payload, 'MessageAdded', 'Other')")
+
+
+# Threads of one's own
+
+
+async def test_a_thread_is_shared_whole_and_without_what_is_of_its_machine(
+    machine: Callable[[str], Path], tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    async with spawned(own) as (mine, _):
+        checkpoint = {"type": "CreateCheckpoint", "threadId": "t", "id": "k", "gitRef": "refs/k", "message": "m"}
+        await mine.call("command/dispatchBatch", {"commands": [*SAID, checkpoint]})
+        kept = await events(mine)
+        target = machine("ada")
+        done = wire.run("share", "last", "--data-dir", str(own), "--to", str(target))
+        assert done.stdout.startswith("shared thread t in project P: "), done.stderr
+        assert await events(mine) == kept
+    async with spawned(target) as (ada, _), spawned(machine("bob")) as (bob, _):
+        shared = await events(ada)
+        await until(lambda: has(bob, len(shared)))
+        assert [one["event"]["type"] for one in shared if one["event"]["type"] != "ProjectCreated"] == [
+            one["event"]["type"] for one in kept if one["event"]["type"] not in ("ProjectCreated", "CheckpointCreated")
+        ]
+        thread = await bob.call("thread/read", {"threadId": "t"})
+        assert thread["messages"][0]["text"] == f"my password is {SECRET}"
+        assert thread["threads"][0]["createdBy"] == "ada"
+        again = wire.run("share", "t", "--data-dir", str(own), "--to", str(target))
+        assert (again.returncode, again.stderr) == (1, "treadle: the shared log has the thread already\n")
+    refused = wire.run("share", "t", "--data-dir", str(own), "--to", str(own))
+    assert "has no shared log: make it with `treadle clone" in refused.stderr

@@ -16,7 +16,7 @@ COMMANDS = (
     *("serve", "acp", "call"),
     *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
     *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore"),
-    *("log", "clone", "schema", "completion"),
+    *("log", "clone", "share", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 

@@ -13,7 +13,6 @@ from treadle.store.shared.remote import AppendAnswer, RemoteLog, ScopedAppend, S
 
 PATIENCE = 5.0  # seconds until a command fails that was not sent, because the server cannot be reached
 LONGEST = 30.0  # seconds until one fails that may have been carried out, or that a running turn depends on
-IDLE = 60.0  # seconds after which an unused connection is closed
 FAIR = 3  # lost races after which it pauses before the next try
 
 
@@ -29,7 +28,6 @@ class Link:
         self._durability = durability
         self._remote: RemoteLog | None = None
         self._closing = threading.Event()
-        self._used = 0.0
         self._down_since: float | None = None
         self._is_suspect = False
         self._round_trip = 0.0
@@ -81,11 +79,6 @@ class Link:
             self._closing.wait(random.uniform(0, self._round_trip))
         return self._lost
 
-    def drop_idle(self) -> None:
-        """Close the connection if it was not used lately: the server may have few."""
-        if self._remote is not None and time.monotonic() - self._used > IDLE:
-            self.drop()
-
     def suspect(self) -> None:
         """From any thread: another connection to the server was lost, so this one probably is too."""
         self._is_suspect = True
@@ -115,7 +108,7 @@ class Link:
                 remote.close()
                 raise
             self._remote, self.login = remote, remote.login
-        self._used, self._down_since, self._is_suspect = time.monotonic(), None, False
+        self._down_since, self._is_suspect = None, False
         return self._remote
 
     def _failed(self, error: LogUnavailable) -> None:

@@ -20,6 +20,8 @@ from treadle.store.sqlite.database import SqliteConnection
 
 T = TypeVar("T")
 
+IDLE = 60.0  # seconds after which the unused connection for appends is closed
+
 
 class Sharing:
     """follower: pulls what others append, once it is started."""
@@ -36,13 +38,17 @@ class Sharing:
         self._link = Link(self._config, durability)
         machine = lessee(data_dir, machine_id, writer.inode[1])
         self.follower = Follower(data_dir, self._config, machine, self._write, self._link.suspect)
+        self._idle = asyncio.get_running_loop().call_later(IDLE, self._drop)
+        self._dropping: asyncio.Future[None] | None = None
 
     async def write(self, function: Callable[[SharedLog], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
+        self._idle.cancel()
         try:
             return await self._write(function)
         finally:
             self.follower.wake()
+            self._idle = asyncio.get_running_loop().call_later(IDLE, self._drop)
 
     async def _write(self, function: Callable[[SharedLog], T]) -> T:
         in_place = self._writer.require_in_place
@@ -76,8 +82,13 @@ class Sharing:
         """The state of the log, as the process of this machine knows it that follows it."""
         return self.follower.status if self.follower.is_following else read_status(self._data_dir, self._config)
 
+    def _drop(self) -> None:
+        """Close the connection for appends: the server may have few."""
+        self._dropping = asyncio.ensure_future(self._writer.call(lambda _: self._link.drop()))
+
     async def close(self) -> None:
         """End the connections. What waits for an answer fails."""
+        self._idle.cancel()
         self._link.close()
         await self.follower.close()
         with contextlib.suppress(ValueError):  # the database was closed before
