@@ -718,6 +718,7 @@ async def test_commands_are_decided_again_when_another_process_appended_first(
     assert sequences(got[1]) == [[12]]
 
 
+@pytest.mark.only_local("a shared log has no paths: each machine has its folders")
 async def test_a_project_path_taken_by_another_process_first_is_rejected(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]

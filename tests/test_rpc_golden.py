@@ -247,6 +247,7 @@ def test_every_error_kind_has_a_golden() -> None:
     for module in (decider, checks, agent_decider, thread_decider, turn_decider):
         kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(module)))
     kinds |= {Refused.kind, NewerDatabase.kind, "notFound", "commandIdConflict"}
+    kinds -= {"noRemote", "remoteTaken"}  # of shared logs, see test_shared_projects.py
     assert {error["data"]["kind"] for error in golden_errors()} >= kinds
 
 

@@ -462,7 +462,7 @@ def test_the_lease_of_a_machine_ends_by_the_clock_of_the_server(
     [(seen, until, within)] = database.as_admin("SELECT seen, until - seen, seen <= now() FROM treadle.machines")
     assert (seen >= before, until.total_seconds(), within) == (True, 60, True)
     told = bob.remote.beat(bob.log, "desktop", uuid4(), 0)
-    assert [(m.machine_id, m.actor, m.applied, m.is_there) for m in told] == [
+    assert [(m.machine_id, m.login, m.applied, m.is_there) for m in told] == [
         ("desktop", "bob", 0, True),
         ("laptop", "ada", 3, True),
     ]

@@ -27,7 +27,7 @@ from treadle.domain import events as e
 from treadle.domain.entities import Assigned, Spent, ThreadWorktree
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.ids import ThreadSort
-from treadle.domain.paths import path_key
+from treadle.domain.paths import project_key
 from treadle.domain.state import (
     ActivityState,
     ApprovalState,
@@ -245,8 +245,8 @@ async def test_a_load_gives_what_is_under_the_keys_at_one_sequence(store: DataDi
     await do(engine, c.CancelTurn(thread_id="t", id="u"))
     turn = RunningTurn("u", store.runner.name, messages=("m",), activities=("a",), approvals=("q",), cancelling=True)
     found: dict[Key, Any] = {
-        ("project", "p"): ProjectState("P", "/p", "example.org/team/app"),
-        ("path", "/p"): "p",
+        ("project", "p"): ProjectState("P", None if store.is_shared else "/p", "example.org/team/app"),
+        ("path", "/p"): None if store.is_shared else "p",
         ("members", "p"): ("t",),
         ("turn", "t", "u"): "running",
         ("message", "t", "m"): "streaming",
@@ -487,8 +487,8 @@ async def test_the_work_of_a_thread_is_all_that_its_agent_needs(store: DataDirec
         ThreadWork(
             thread_id="t",
             project_id="p",
-            path="/p",
-            project="/p",
+            folder="/p",
+            remote="example.org/team/app",
             title="Title",
             agent=Assigned(name="a", mode=None, options={"model": "m"}),
             archived=False,
@@ -915,10 +915,20 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     await do(engine, *BEGUN, c.CreateThread(thread_id="other", project_id="p", title="T"))
     foreign = e.TurnStarted(thread_id="other", id="v", runner="of-another-daemon", at=TIMES[0])
     assert await append(store, 5, [e.encode(foreign)], [])
-    mine, theirs = TurnOwner("t", "u", store.runner.name), TurnOwner("other", "v", "of-another-daemon")
+    mine, theirs = TurnOwner("t", "u", store.runner.name, False), TurnOwner("other", "v", "of-another-daemon", False)
     assert sorted(await store.read(lambda reads: reads.running_turns())) == sorted([mine, theirs])
+    assert not store.runner.is_away(store.runner.name)
+    await do(engine, c.CancelTurn(thread_id="t", id="u"))
+    assert mine._replace(cancelling=True) in await store.read(lambda reads: reads.running_turns())
     await do(engine, END)
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
+
+
+async def test_the_events_that_a_redaction_has_rewritten_are_found(store: DataDirectory, engine: Engine) -> None:
+    texts = [c.CleanTexts(2, {"title": "Clean"}), c.CleanTexts(4, {"text": "Clean"})]
+    sequence = await do(engine, *BEGUN, END, c.Redact(thread_id="t", events=texts))
+    found = await store.read(lambda reads: reads.redacted_events(sequence))
+    assert found == [("ThreadCreated", None), ("MessageAdded", "prompt")]
 
 
 async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataDirectory, engine: Engine) -> None:
@@ -1166,8 +1176,8 @@ def keys_of(events: list[e.AnyEvent]) -> list[Key]:
     keys: set[Key] = set()
     for event in events:
         match event:
-            case e.ProjectCreated(id=id, path=path):
-                keys |= {("project", id), ("members", id), ("path", path_key(path))}
+            case e.ProjectCreated(id=id, path=path, remote=remote):
+                keys |= {("project", id), ("members", id), ("path", project_key(path, remote))}
             case e.ThreadCreated(thread_id=thread):
                 keys.add(("thread", thread))
             case e.SettingChanged(key=name):

@@ -14,8 +14,8 @@ SERVICE = "a service of ~/.pg_service.conf; never a URL, which would show the pa
 LOG = "the name of the log; not needed if the database has only one"
 INIT_MORE = """\
 Creates the schema `treadle` in the database of the service, owned by its login, and a log without events. If the log
-exists already, nothing changes. How to write the service is in docs/teams.md. A shared log can be set up and checked;
-daemons do not use it yet.
+exists already, nothing changes. How to write the service is in docs/teams.md. `treadle clone` makes a data directory
+that uses the log.
 """
 GRANT_MORE = """\
 The role must exist and be able to log in; each person should have one of their own, since every event says which login
@@ -191,7 +191,7 @@ def _of_owner(remote: "RemoteLog", log: "OwnedLog") -> dict[str, Any]:
         "machines": [
             {
                 "machineId": one.machine_id,
-                "login": one.actor,
+                "login": one.login,
                 "applied": one.applied,
                 "seen": one.seen,
                 "isThere": one.is_there,

@@ -23,6 +23,7 @@ from treadle.client.following import is_new
 from treadle.domain import events as e
 from treadle.domain.agent_commands import AddRule, AssignAgent, QueuePrompt, RemovePrompt, ResumeQueue
 from treadle.domain.commands import AnyCommand, CreateThread, DeleteThread, InterruptTurn, ResolveApproval
+from treadle.domain.errors import Rejected
 from treadle.store.ids import new_id
 from treadle.store.sqlite.reader import reading
 
@@ -137,7 +138,7 @@ class _Prompting:
     async def _created(self) -> list[AnyCommand]:
         wanted = self._wanted
         opened = await self._client.project_open(path=wanted.folder)
-        self._project_id, self._folder = opened.project.id, opened.project.path
+        self._project_id, self._folder = opened.project.id, str(opened.project.path)
         self._thread_id, self._agent = new_id(), wanted.agent or wanted.agents[0]
         title = wanted.title or output.fit(output.one_line(wanted.prompt.strip().splitlines()[0]), TITLE)
         return [
@@ -151,10 +152,11 @@ class _Prompting:
             with reading(self._wanted.data_dir) as reader:
                 self._thread_id = reader.read(lambda reads: thread_named(reads, str(self._wanted.thread)))
                 (work,) = reader.read(lambda reads: reads.work([self._thread_id]))
-        except Unclear as error:
+                self._folder = work.path
+        except (Unclear, Rejected) as error:
             raise CannotSend(Outcome(USAGE, str(error))) from None
         (thread,) = (await self._client.thread_read(thread_id=self._thread_id, turn_limit=1)).threads
-        self._project_id, self._folder = thread.project_id, work.path
+        self._project_id = thread.project_id
         before = thread.agent.name if thread.agent is not None else None
         only = self._wanted.agents[0] if len(self._wanted.agents) == 1 else None
         agent = self._wanted.agent or before or only

@@ -251,12 +251,15 @@ class Engine:
             self._forget_state()
             await self.store.append_queue.lost()
         base, decided = appended
+        if decided.folders:
+            await self.store.map_folders(decided.folders)
         self._schedule(decided.redacting.changes)
         decided.answer(base, self.store.actor)
         if decided.payloads:
             self.published(base + len(decided.payloads), decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
-        is_stale = base != decided.expected
+        rewrites = any(isinstance(command, c.Redact) for submission in group for command, _ in submission.commands)
+        is_stale = rewrites or base != decided.expected
         if is_stale or len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
 
@@ -297,7 +300,10 @@ class Engine:
         the commands are decided: the append compares.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, self.store.runner.name, answers, self._max_merged, self._held)
+        store = self.store
+        decided = Group(
+            self._state, store.runner.name, answers, self._max_merged, self._held, is_shared=store.is_shared
+        )
         for submission in group:
             decided.add(submission)
         base: int | None = decided.expected

@@ -16,12 +16,14 @@ from treadle.domain.agent_events import PromptMoved
 from treadle.domain.decider import Stamp, decide, evolve, names
 from treadle.domain.errors import Conflict, Rejected
 from treadle.domain.ids import Timestamp
+from treadle.domain.paths import normalized
 from treadle.domain.scopes import EVERYTHING, read_scopes
 from treadle.domain.state import Key, State
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
+ERASED = "erased"  # instead of the digest of a command whose events were erased or redacted
 AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
 
 
@@ -103,7 +105,8 @@ class Group:
 
     expected: the sequence that they are decided at. payloads: the events as JSON. records: answers to remember, as if
     the events came right after it. stored: the remembered answers. held: what is held back of texts that stream;
-    `redacting` has what is to follow.
+    `redacting` has what is to follow. is_shared: whether several machines share the log. folders: those of this machine
+    for its projects, by their ids.
     """
 
     def __init__(
@@ -113,12 +116,16 @@ class Group:
         stored: dict[str, tuple[CommandRecord, list[Raw]]],
         max_merged: int = MAX_MERGED,
         held: dict[Key, HeldText] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.expected = state.sequence
+        self.folders: dict[str, str] = {}
         self.redacting = Redacting(state, {} if held is None else held)
         self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._state = state
         self._runner = runner
+        self._is_shared = is_shared
         self._stored = stored
         self._max_merged = max_merged
         self._events: list[e.Event] = []
@@ -203,7 +210,8 @@ class Group:
                 return
         savepoint, length = self._state.savepoint(), len(self._events)
         gives_time = any(command.at is not None for command in commands)
-        stamp = Stamp(submission.at, self._runner, _latest(submission.at) if gives_time else submission.at)
+        latest = _latest(submission.at) if gives_time else submission.at
+        stamp = Stamp(submission.at, self._runner, latest, self._is_shared)
         ranges: list[tuple[int, int]] = []
         try:
             for command in commands:
@@ -223,6 +231,8 @@ class Group:
             return
         self.redacting.accept()
         self._accepted.append((submission, ranges))
+        if self._is_shared:
+            self._map_folders(commands)
         if len(self._events) > length:
             if delta is not None:
                 event = self._events[-1]
@@ -242,6 +252,11 @@ class Group:
         for submission, answer in self._repeated:
             submission.answer(answer)
 
+    def _map_folders(self, commands: list[c.Command]) -> None:
+        for command in commands:
+            if isinstance(command, c.CreateProject | c.UpdateProject) and command.path is not None:
+                self.folders[str(command.id)] = normalized(command.path)
+
     def _join(self, submission: Submission, delta: c.AppendMessage) -> bool:
         """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""
         last = self._open_deltas.get(delta.thread_id)
@@ -257,6 +272,14 @@ class Group:
     def _repeat(self, submission: Submission) -> None:
         assert submission.command_id is not None
         record, stored = self._stored[submission.command_id]
+        if record.digest == ERASED:
+            error = Conflict(
+                "commandErased",
+                f"what commandId {record.command_id!r} led to was erased: the answer is gone",
+                commandId=record.command_id,
+            )
+            self._rejected.append((submission, error))
+            return
         if record.digest != submission.digest:
             self._rejected.append(
                 (

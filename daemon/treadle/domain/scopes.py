@@ -6,7 +6,6 @@ itself, `paths` which project has which folder, `s:KEY` a setting, `r:ID` a rule
 """
 
 from collections.abc import Iterable
-from urllib.parse import quote
 
 from treadle.domain.agent_events import RuleAdded, RuleRemoved
 from treadle.domain.event import Event, ThreadEvent
@@ -27,7 +26,7 @@ def read_scopes(keys: Iterable[Key], state: State) -> set[str]:
                 scopes.add(f"m:{id}")
                 scopes.update(f"t:{thread_id}" for thread_id in state[key])
             case ("setting", name):
-                scopes.add(f"s:{quote(name, safe='')}")
+                scopes.add(_of_setting(name))
             case ("rule", id):
                 scopes.add(f"r:{id}")
             case ("path", _):
@@ -47,7 +46,11 @@ def changed_scopes(event: Event) -> list[str]:
         case ProjectCreated(id=id) | ProjectUpdated(id=id) | ProjectDeleted(id=id):
             return [f"p:{id}", "paths"]
         case SettingChanged(key=name):
-            return [f"s:{quote(name, safe='')}"]
+            return [_of_setting(name)]
         case RuleAdded(id=id) | RuleRemoved(id=id):
             return [f"r:{id}"]
     raise AssertionError(f"{type(event).__name__} has no scope")
+
+
+def _of_setting(key: str) -> str:
+    return "s:" + key.replace("%", "%25").replace(" ", "%20")

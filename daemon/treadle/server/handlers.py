@@ -374,6 +374,7 @@ class Methods:
                 output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
                 subscriptions=len(self.daemon.subscriptions),
             ),
+            log=None if store.sharing is None else store.sharing.status,
             agents=[
                 results.RunningAgent(one.thread_id, one.agent, one.phase, one.pid) for one in daemon.supervisor.running
             ],

@@ -85,7 +85,8 @@ class Services:
         """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
+        machine = self.store.runner.machine.id
+        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read, machine)
 
     @cached_property
     def worktrees(self) -> "ThreadWorktrees":
@@ -99,12 +100,13 @@ class Services:
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
+        following = []
         if self.store.sharing is not None:
-            self.store.sharing.follower.start()
+            following = [self.store.sharing.follower.start()]
             self.watch.start()  # the follower tells other machines also what other daemons of this one append
         self.engine.start()
         await self.recovery.look()
-        self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
+        self._tasks = [*following, asyncio.create_task(self.recovery.run(), name="recovery")]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
             self._importing = self._import_left()

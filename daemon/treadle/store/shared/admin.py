@@ -3,9 +3,9 @@
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from treadle.contract.shared_log import MachineLease
 from treadle.store.errors import NewerDatabase, Refused, UserError
 from treadle.store.shared.remote import RemoteLog
-from treadle.store.shared.status import MachineLease
 from treadle.store.sqlite.migrations import version_of
 from treadle.store.sqlite.sql import Script, scripts
 

@@ -3,29 +3,37 @@
 import asyncio
 import contextlib
 import logging
-import socket
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
+from treadle.contract.shared_log import MachineLease, SharedLogStatus
 from treadle.store.errors import LogUnavailable, StorageError
 from treadle.store.shared.config import SharedLogConfig
-from treadle.store.shared.failures import LEASED, REWOUND
+from treadle.store.shared.failures import LEASED, REWOUND, UNREACHABLE
 from treadle.store.shared.remote import RemoteLog
 from treadle.store.shared.replica import ReplicaPlace
+from treadle.store.shared.rewound import lost_events
 from treadle.store.shared.shared_log import SharedLog
-from treadle.store.shared.status import FOLLOWING, LogStatus, MachineLease
+from treadle.store.shared.status import FOLLOWING, unknown
 from treadle.store.sqlite.database import FileLock
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-Write = Callable[[Callable[[SharedLog], ReplicaPlace]], Awaitable[ReplicaPlace]]
+
+
+class Write(Protocol):
+    """Runs a function on the thread that may write to the replica."""
+
+    def __call__(self, function: Callable[[SharedLog], T], /) -> Awaitable[T]: ...
+
 
 LOOK_FOR_LOCK = 1.0  # seconds between two tries to follow, while another process of the machine does
 BEAT = 15.0  # seconds between two times that the machine says that it is there
@@ -36,26 +44,47 @@ ANSWER = 15.0  # seconds that the server has for an answer
 RETRY = (0.2, 1.0, 2.0, 5.0)  # seconds until it connects again; the last one counts from then on
 
 
-class Follower:
-    """One task. machine_id: of this machine. write: runs a function on the thread that may write to the replica.
+class Lessee(NamedTuple):
+    """A machine, with what holds its lease: the same for all processes on a data directory, another for a copy."""
 
-    status: what is known of the log; None while another process of the machine follows it.
+    id: str
+    holder: UUID
+
+
+def lessee(data_dir: Path, machine_id: str, inode: int) -> Lessee:
+    return Lessee(machine_id, uuid5(NAMESPACE_OID, f"{os.uname().nodename}:{data_dir.resolve()}:{inode}"))
+
+
+class Follower:
+    """One task. machine: this one. write: runs a function on the thread that may write to the replica.
+
+    lost: called when the connection was lost. status: what is known of the log. is_following: whether this process
+    follows it; if not, another one of the machine does, and has the status.
     """
 
-    def __init__(self, data_dir: Path, config: SharedLogConfig, machine_id: str, inode: int, write: Write) -> None:
-        self.status: LogStatus | None = None
+    def __init__(
+        self, data_dir: Path, config: SharedLogConfig, machine: Lessee, write: Write, lost: Callable[[], None]
+    ) -> None:
+        self.status = unknown(config)
+        self.is_following = False
+        self._data_dir = data_dir
+        self._has_told = False
         self._lock = FileLock(data_dir / FOLLOWING)
         self._config = config
-        self._machine_id = machine_id
-        self._holder = _holder(data_dir, inode)
-        self._write = write
+        self._machine = machine
+        self._write, self._lost = write, lost
         self._woken = asyncio.Event()
         self._remote: RemoteLog | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start to follow, or to wait until the process that does it has ended."""
+    def start(self) -> asyncio.Task[None]:
+        """Start to follow, or to wait until the process that does it has ended. The task never ends by itself."""
         self._task = asyncio.create_task(self._run(), name="follower")
+        return self._task
+
+    def away(self, machine_id: str) -> float:
+        """The seconds since the end of the lease of a machine, as of the last beat; 0 if that is unknown."""
+        return next((one.away_seconds for one in self.status.machines if one.machine_id == machine_id), 0.0)
 
     def wake(self) -> None:
         """The replica may have more events, of which the other machines are to be told."""
@@ -72,14 +101,13 @@ class Follower:
     async def _run(self) -> None:
         while not self._lock.acquire():  # noqa: ASYNC110
             await asyncio.sleep(LOOK_FOR_LOCK)
+        self.is_following = True
         failures = 0
         while True:
-            connected = self.status
             try:
                 await self._follow()
             except StorageError as error:
-                if self.status is not connected and self.status is not None and self.status.problem is None:
-                    failures = 0
+                failures = 0 if self.status.problem is None else failures
                 self._failed(error)
             finally:
                 if self._remote is not None:
@@ -109,6 +137,7 @@ class Follower:
                 every = POLL if listens else POLL_DEAF
                 if heard > place.sequence or loop.time() - looked >= every:
                     place = await self._pull(remote, place)
+                    await self._tell_what_was_lost()
                     looked = loop.time()
                     self._woken.set()
                 told = max(told, heard, place.sequence)
@@ -133,35 +162,42 @@ class Follower:
             raise
         return place
 
+    async def _tell_what_was_lost(self) -> None:
+        """Once, when the replica is complete: say what only replicas have that were set aside."""
+        if not self._has_told:
+            self._has_told = True
+            for lost in await asyncio.to_thread(lost_events, self._data_dir):
+                log.error("%s", lost)
+
     async def _beat(self, remote: RemoteLog, applied: int) -> None:
         machines: list[MachineLease] = []
         try:
-            machines = await self._in_thread(remote.beat, self._config.log_id, self._machine_id, self._holder, applied)
+            machines = await self._in_thread(
+                remote.beat, self._config.log_id, self._machine.id, self._machine.holder, applied
+            )
         except StorageError as error:
             if error.kind != LEASED:
                 raise
-            if self.status is None or self.status.problem is None:
-                log.warning("%s", error)
-        self._tell(LogStatus(None, self._since(None), applied, machines))
+            await self._write(SharedLog.identify_anew)
+            log.warning("%s: start treadle again, and it gets an id of its own", error)
+        if self.status.problem is not None and self.status.since is not None:
+            log.warning("the shared log is followed again")
+        self._tell(None, applied, machines)
 
     def _failed(self, error: StorageError) -> None:
-        known = self.status
-        if known is None or known.problem != str(error):
+        if error.kind == UNREACHABLE:
+            self._lost()
+        if self.status.problem != str(error):
             log.warning("the shared log is not followed, reads are of what is here: %s", error)
-        self._tell(LogStatus(str(error), self._since(str(error)), 0 if known is None else known.head))
+        self._tell(str(error), self.status.head, [])
 
-    def _since(self, problem: str | None) -> str:
-        known = self.status
-        if known is not None and (known.problem is None) == (problem is None):
-            return known.since
-        if known is not None and problem is None:
-            log.warning("the shared log is followed again")
-        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    def _tell(self, status: LogStatus) -> None:
-        self.status = status
+    def _tell(self, problem: str | None, head: int, machines: list[MachineLease]) -> None:
+        known, since = self.status, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if known.since is not None and (known.problem is None) == (problem is None):
+            since = known.since
+        self.status = SharedLogStatus(known.service, known.log_id, problem, since, max(head, known.head), machines)
         with contextlib.suppress(OSError):  # a full disk
-            self._lock.path.write_bytes(msgspec.json.encode(status))
+            self._lock.path.write_bytes(msgspec.json.encode(self.status))
 
     def _cut(self) -> None:
         if self._remote is not None:
@@ -190,8 +226,3 @@ class Follower:
             return await future
         finally:
             timer.cancel()
-
-
-def _holder(data_dir: Path, inode: int) -> UUID:
-    """What holds the lease of a machine: the same for all processes on a data directory, another for a copy of it."""
-    return uuid5(NAMESPACE_OID, f"{socket.gethostname()}:{data_dir.resolve()}:{inode}")

@@ -20,28 +20,27 @@ FAIR = 3  # lost races after which it pauses before the next try
 class Link:
     """Used on the log's thread, except `cut` and `close`, and connected when it is needed.
 
-    problem: why the server could not be reached the last time; None if it was. login: of the last connection; None
-    before the first.
+    login: of the last connection; None before the first.
     """
 
     def __init__(self, config: SharedLogConfig, durability: Durability) -> None:
         self.config = config
-        self.problem: str | None = None
         self.login: str | None = None
         self._durability = durability
         self._remote: RemoteLog | None = None
         self._closing = threading.Event()
         self._used = 0.0
+        self._down_since: float | None = None
+        self._is_suspect = False
         self._round_trip = 0.0
         self._lost = 0
 
     def append(self, asked: ScopedAppend, *, patient: bool) -> AppendAnswer:
         """Append, with the same `append_id` until there is an answer. patient: also if it could not be sent.
 
-        Raises LogUnavailable after PATIENCE or LONGEST, and at once if the server was not reached the last time and
-        nothing depends on it.
+        Raises LogUnavailable after PATIENCE, counted from when the server was first not reached, or after LONGEST.
         """
-        begun, was_down, was_sent, pause = time.monotonic(), self.problem is not None, False, 0.05
+        begun, was_sent, pause = time.monotonic(), False, 0.05
         while True:
             try:
                 remote = self._connected()
@@ -53,8 +52,8 @@ class Link:
                 self._failed(error)
                 if error.kind != UNREACHABLE:
                     raise
-                limit = LONGEST if was_sent or patient else 0.0 if was_down else PATIENCE
-                if self._closing.is_set() or time.monotonic() - begun + pause > limit:
+                until = begun + LONGEST if was_sent or patient else (self._down_since or begun) + PATIENCE
+                if self._closing.is_set() or time.monotonic() + pause > until:
                     if not was_sent:
                         raise
                     raise LogUnavailable(
@@ -87,6 +86,11 @@ class Link:
         if self._remote is not None and time.monotonic() - self._used > IDLE:
             self.drop()
 
+    def suspect(self) -> None:
+        """From any thread: another connection to the server was lost, so this one probably is too."""
+        self._is_suspect = True
+        self._down_since = self._down_since or time.monotonic()
+
     def cut(self) -> None:
         """From any thread: end a call that waits for an answer."""
         if (remote := self._remote) is not None:
@@ -100,6 +104,8 @@ class Link:
     def _connected(self) -> RemoteLog:
         if self._closing.is_set():
             raise LogUnavailable("the data directory is being closed", UNREACHABLE)
+        if self._is_suspect:
+            self.drop()
         if self._remote is None:
             remote = RemoteLog(self.config.service)
             try:
@@ -109,13 +115,12 @@ class Link:
                 remote.close()
                 raise
             self._remote, self.login = remote, remote.login
-        self._used = time.monotonic()
-        self.problem = None
+        self._used, self._down_since, self._is_suspect = time.monotonic(), None, False
         return self._remote
 
     def _failed(self, error: LogUnavailable) -> None:
         if error.kind == UNREACHABLE:
-            self.problem = str(error)
+            self._down_since = self._down_since or time.monotonic()
             self.drop()
 
     def drop(self) -> None:

@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from treadle.contract.shared_log import MachineLease
 from treadle.store.errors import LogUnavailable, Refused, StorageError, UserError
 from treadle.store.ports import CommandRecord
 from treadle.store.shared.failures import UNREACHABLE, explained
-from treadle.store.shared.status import MachineLease
 from treadle.store.shared.transport import check_service, check_transport
 
 try:
@@ -145,7 +145,7 @@ class RemoteLog:
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when another machine has announced something."""
-        return self._connection.fileno()
+        return self._socket.fileno()
 
     @property
     def login(self) -> str:
@@ -241,9 +241,10 @@ class RemoteLog:
     def announced(self) -> int:
         """The highest head that was announced since the last call; 0 if none was."""
         with self._explaining():
-            return max(
-                (int(one.payload) for one in self._connection.notifies(timeout=0) if one.payload.isdigit()), default=0
-            )
+            heads = [int(one.payload) for one in self._connection.notifies(timeout=0) if one.payload.isdigit()]
+            if self._connection.closed:  # psycopg tells only whoever asks again
+                raise psycopg.OperationalError
+        return max(heads, default=0)
 
     def logs(self) -> list[SharedLogInfo]:
         """The logs that this login may use."""

@@ -12,7 +12,7 @@ from treadle.domain.events import EVENT_TYPES
 from treadle.store.errors import NewerDatabase
 from treadle.store.ports import CommandRecord
 from treadle.store.shared.remote import NO_MARK, SharedEvent
-from treadle.store.sqlite.log import position
+from treadle.store.sqlite.log import by_index, position
 from treadle.store.sqlite.sql import query
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def apply(
         missing = [event for event in events if event.sequence > place.sequence]
         if missing and missing[0].sequence == place.sequence + 1:
             batch = msgspec.json.encode([event.payload for event in missing]).decode()
-            actors = msgspec.json.encode({str(n): event.actor for n, event in enumerate(missing)}).decode()
+            actors = by_index([event.actor for event in missing])
             values = {"expected": place.sequence, "batch": batch, "actors": actors}
             db.execute(query("append_events"), values)
             place = ReplicaPlace(missing[-1].sequence, missing[-1].append_id, place.rewound)

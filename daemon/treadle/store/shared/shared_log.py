@@ -18,6 +18,7 @@ from treadle.store.shared.link import Link
 from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
 from treadle.store.shared.replica import ReplicaPlace, apply, note_rewound, place_of
 from treadle.store.sqlite.log import SqliteLog
+from treadle.store.sqlite.runners import identify_anew
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ class SharedLog(SqliteLog):
     def place(self) -> ReplicaPlace:
         """How far the replica is."""
         return place_of(self._db)
+
+    def identify_anew(self) -> None:
+        """This data directory is a copy: the next start gives it a machine id of its own."""
+        identify_anew(self._db)
 
     def note_rewound(self) -> ReplicaPlace:
         """Take no more events: the shared log lacks some that the replica has."""

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from treadle.contract.shared_log import SharedLogStatus
 from treadle.domain.ids import Durability
 from treadle.store.errors import translated
 from treadle.store.shared.config import read_config
-from treadle.store.shared.follower import Follower
+from treadle.store.shared.follower import Follower, lessee
 from treadle.store.shared.link import LONGEST, Link
+from treadle.store.shared.remote import RemoteLog
 from treadle.store.shared.shared_log import SharedLog
+from treadle.store.shared.status import read_status
 from treadle.store.sqlite.database import SqliteConnection
 
 T = TypeVar("T")
@@ -28,10 +31,11 @@ class Sharing:
         writer: SqliteConnection,
         machine_id: str,
     ) -> None:
-        config = read_config(data_dir)
+        self._data_dir, self._config = data_dir, read_config(data_dir)
         self._writer = writer
-        self._link = Link(config, durability)
-        self.follower = Follower(data_dir, config, machine_id, writer.inode[1], self._write)
+        self._link = Link(self._config, durability)
+        machine = lessee(data_dir, machine_id, writer.inode[1])
+        self.follower = Follower(data_dir, self._config, machine, self._write, self._link.suspect)
 
     async def write(self, function: Callable[[SharedLog], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
@@ -54,10 +58,23 @@ class Sharing:
         finally:
             timer.cancel()
 
+    async def pull_all(self, remote: RemoteLog, progress: Callable[[int], None]) -> int:
+        """Pull what is in the log, before anything follows it; return the sequence of the last event."""
+        place = await self._write(SharedLog.place)
+        while page := await asyncio.to_thread(remote.pull, self._config.log_id, place.sequence, place.mark):
+            place = await self._write(lambda log, page=page: log.follow(page))  # type: ignore[misc]
+            progress(place.sequence)
+        return place.sequence
+
     @property
     def login(self) -> str | None:
         """The login that appends here; None before the first connection."""
         return self._link.login
+
+    @property
+    def status(self) -> SharedLogStatus:
+        """The state of the log, as the process of this machine knows it that follows it."""
+        return self.follower.status if self.follower.is_following else read_status(self._data_dir, self._config)
 
     async def close(self) -> None:
         """End the connections. What waits for an answer fails."""

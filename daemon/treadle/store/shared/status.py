@@ -1,46 +1,23 @@
 """What the process that follows a shared log knows of it, for all processes of the machine: the content of its lock."""
 
+import contextlib
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+
+from treadle.contract.shared_log import SharedLogStatus
+from treadle.store.shared.config import SharedLogConfig
 
 FOLLOWING = "following.lock"
 
 
-class MachineLease(Struct, frozen=True, rename="camel"):
-    """A machine of a log. actor: its login. applied: how far its replica is. seen: when it said that it is there.
-
-    away: seconds since its lease ended, by the clock of the server; 0 while it holds.
-    """
-
-    machine_id: str
-    actor: str
-    applied: int
-    seen: str
-    away: float
-
-    @property
-    def is_there(self) -> bool:
-        return self.away == 0
+def unknown(config: SharedLogConfig) -> SharedLogStatus:
+    """The status before a process has followed the log."""
+    return SharedLogStatus(config.service, str(config.log_id), "no process has followed it yet", None, 0)
 
 
-class LogStatus(Struct, frozen=True, rename="camel"):
-    """problem: why the log is not followed, None if it is. since: when that began, as a time of events.
-
-    head: the highest sequence of the log that is known. machines: those of the log; none while there is a problem, so
-    that nobody is taken for gone then.
-    """
-
-    problem: str | None
-    since: str
-    head: int
-    machines: list[MachineLease] = []
-
-
-def read_status(data_dir: Path) -> LogStatus | None:
-    """None if no process has followed the log yet."""
-    try:
-        return msgspec.json.decode((data_dir / FOLLOWING).read_bytes(), type=LogStatus)
-    except (OSError, msgspec.MsgspecError):
-        return None
+def read_status(data_dir: Path, config: SharedLogConfig) -> SharedLogStatus:
+    """What the process that follows the log has said last."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode((data_dir / FOLLOWING).read_bytes(), type=SharedLogStatus)
+    return unknown(config)

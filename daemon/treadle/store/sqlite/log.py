@@ -1,7 +1,7 @@
 """The event log: compare-and-append, and the state that commands are decided against."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -72,6 +72,12 @@ class SqliteLog:
         finally:
             db.execute("ROLLBACK")
         return Loaded(sequence, found, answers)
+
+
+def by_index(actors: Sequence[str | None] | None) -> str | None:
+    """The actors as the statement that appends events takes them; None if there are none, which costs it nothing."""
+    found = {str(index): actor for index, actor in enumerate(actors or ()) if actor is not None}
+    return msgspec.json.encode(found).decode() if found else None
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:

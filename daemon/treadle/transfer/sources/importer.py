@@ -23,6 +23,7 @@ from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory, Reads
+from treadle.transfer.adding import NO_FOLDERS
 from treadle.transfer.sessions import thread_with
 from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
@@ -295,13 +296,15 @@ class Importer:
         return state is not None and bool(state.deleted)
 
     async def _project(self, folder: str, at: Any) -> str:
-        """The project of a folder, which is created if there is none."""
+        """The project of a folder, which is created if there is none. Raises Rejected (`noRemote`) in a shared log."""
         folder = normalized(folder)
         key = ("path", path_key(folder))
         if key[1] in self._projects:
             return self._projects[key[1]]
         found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         if found is None:
+            if self._store.is_shared:
+                raise Rejected("noRemote", NO_FOLDERS)
             name = (Path(folder).name or folder)[:1024]
             await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
