@@ -245,8 +245,8 @@ async def test_a_load_gives_what_is_under_the_keys_at_one_sequence(store: DataDi
     await do(engine, c.CancelTurn(thread_id="t", id="u"))
     turn = RunningTurn("u", store.runner.name, messages=("m",), activities=("a",), approvals=("q",), cancelling=True)
     found: dict[Key, Any] = {
-        ("project", "p"): ProjectState("P", "/p", "example.org/team/app"),
-        ("path", "/p"): "p",
+        ("project", "p"): ProjectState("P", None if store.is_shared else "/p", "example.org/team/app"),
+        ("path", "/p"): None if store.is_shared else "p",
         ("members", "p"): ("t",),
         ("turn", "t", "u"): "running",
         ("message", "t", "m"): "streaming",
