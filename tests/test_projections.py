@@ -155,6 +155,7 @@ CHANGED = {
     "restores": "thread_id = 'another'",
     "projection_prompts": "position = 0",
     "projection_sessions": "how = 'load'",
+    "run_sessions": "thread_id = 'another'",
     "projection_usage": "tokens = 7",
     "projection_rules": "decision = 'ask'",
     "settings": "value = '12.0'",
