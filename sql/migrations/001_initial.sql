@@ -117,10 +117,17 @@ WHEN NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated'
   VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
 END;
 
+-- Not triggers on events: each of those costs every event time. A rebuild finds the rows and does nothing here.
+CREATE TRIGGER rare_projector_erase INSTEAD OF INSERT ON rare_projector
+WHEN (NEW.event_type = 'ThreadErased' OR NEW.event_type = 'EventsRedacted')
+  AND NOT EXISTS (SELECT 1 FROM erasures WHERE sequence = NEW.sequence) BEGIN
+  INSERT INTO erasures (sequence, thread_id, whole)
+  VALUES (NEW.sequence, NEW.thread_id, NEW.event_type = 'ThreadErased');
+END;
+
 -- Erases a thread, which was deleted before: its events become skeletons, in the transaction of the event that says so.
 -- A digest of a short text can be guessed, so that of the commands goes as well.
-CREATE TRIGGER events_erase AFTER INSERT ON events WHEN NEW.event_type = 'ThreadErased' BEGIN
-  INSERT INTO erasures (sequence, thread_id, whole) VALUES (NEW.sequence, NEW.thread_id, 1);
+CREATE TRIGGER erasures_erase AFTER INSERT ON erasures WHEN NEW.whole BEGIN
   UPDATE events SET payload = (SELECT s.payload FROM skeletons AS s WHERE s.sequence = events.sequence)
   WHERE thread_id = NEW.thread_id AND sequence < NEW.sequence AND payload ->> '$.erased' IS NULL;
   UPDATE commands SET digest = 'erased'
@@ -130,28 +137,39 @@ CREATE TRIGGER events_erase AFTER INSERT ON events WHEN NEW.event_type = 'Thread
   );
 END;
 
--- Rewrites the events that are listed, and projects their thread again: first every table forgets it, with the words of the old
--- texts. A log that is appended again has the rewritten events already, perhaps by a later event than this one.
-CREATE TRIGGER events_redact AFTER INSERT ON events WHEN NEW.event_type = 'EventsRedacted' BEGIN
-  INSERT INTO erasures (sequence, thread_id, whole) VALUES (NEW.sequence, NEW.thread_id, 0);
+-- Events that are projected again, within the trigger of another event. A trigger does not fire while it runs, which is so for
+-- projector_project_rare then: so this does what that does.
+CREATE VIEW projector_again (sequence, payload, event_type, thread_id, at) AS
+  SELECT sequence, payload, event_type, thread_id, at FROM events;
+
+CREATE TRIGGER projector_again_both INSTEAD OF INSERT ON projector_again BEGIN
   INSERT INTO projector (sequence, payload, event_type, thread_id, at)
-  VALUES (NEW.sequence, NEW.payload, 'ThreadDeleted', NEW.thread_id, NEW.at);
+  VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
+  INSERT INTO rare_projector (sequence, payload, event_type, thread_id, at)
+  SELECT NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at
+  WHERE NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated';
+END;
+
+-- Rewrites the events that the one at this sequence lists, and projects their thread again: first every table forgets it, with the
+-- words of the old texts. A log that is appended again has the rewritten events already, perhaps by a later event than this one.
+CREATE TRIGGER erasures_redact AFTER INSERT ON erasures WHEN NOT NEW.whole BEGIN
+  INSERT INTO projector_again (sequence, payload, event_type, thread_id, at)
+  SELECT sequence, payload, 'ThreadDeleted', thread_id, at FROM events WHERE sequence = NEW.sequence;
   DELETE FROM projection_threads WHERE id = NEW.thread_id;
   UPDATE events
-  SET payload = (
-    SELECT json_set(v.value -> '$.event', '$.redacted', NEW.sequence) FROM json_each(NEW.payload, '$.events') AS v
-    WHERE v.value ->> '$.sequence' = events.sequence
-  )
-  WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(NEW.payload, '$.events'))
-    AND thread_id = NEW.thread_id AND sequence < NEW.sequence AND payload ->> '$.erased' IS NULL
-    AND coalesce(payload ->> '$.redacted', 0) < NEW.sequence;
-  INSERT INTO projector (sequence, payload, event_type, thread_id, at)
+  SET payload = json_set(v.value -> '$.event', '$.redacted', NEW.sequence)
+  FROM events AS r, json_each(r.payload, '$.events') AS v
+  WHERE r.sequence = NEW.sequence AND events.sequence = v.value ->> '$.sequence'
+    AND events.thread_id = NEW.thread_id AND events.sequence < NEW.sequence
+    AND events.payload ->> '$.erased' IS NULL AND coalesce(events.payload ->> '$.redacted', 0) < NEW.sequence;
+  INSERT INTO projector_again (sequence, payload, event_type, thread_id, at)
   SELECT sequence, payload, event_type, thread_id, at FROM events
   WHERE thread_id = NEW.thread_id AND sequence <= NEW.sequence ORDER BY sequence;
   UPDATE commands SET digest = 'erased'
   WHERE EXISTS (
-    SELECT 1 FROM json_each(NEW.payload, '$.events') AS v
-    WHERE v.value ->> '$.sequence' BETWEEN commands.first_sequence AND commands.last_sequence
+    SELECT 1 FROM events AS r, json_each(r.payload, '$.events') AS v
+    WHERE r.sequence = NEW.sequence
+      AND v.value ->> '$.sequence' BETWEEN commands.first_sequence AND commands.last_sequence
   );
 END;
 
@@ -380,6 +398,13 @@ CREATE TABLE projection_sessions (
 CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
 CREATE INDEX idx_sessions_session ON projection_sessions (session_id);
 CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
+
+-- In which thread treadle ran a session of an agent first. Also of deleted threads, which an import must not bring back.
+CREATE TABLE run_sessions (
+  session_id TEXT PRIMARY KEY,
+  sequence   INTEGER NOT NULL,
+  thread_id  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.
 CREATE TABLE projection_usage (
