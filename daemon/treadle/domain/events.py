@@ -98,7 +98,7 @@ class CleanedEvent(Struct, frozen=True):
 class EventsRedacted(ThreadEvent, frozen=True, kw_only=True):
     """Earlier events of the thread were rewritten: the same ones, with other texts.
 
-    `evolve` does not know the texts of the state: whoever appends this event loads it again.
+    `evolve` leaves the texts in the state as they are: the engine loads it again after this event.
     """
 
     events: list[CleanedEvent]
