@@ -152,6 +152,10 @@ class _Prompting:
             with reading(self._wanted.data_dir) as reader:
                 self._thread_id = reader.read(lambda reads: thread_named(reads, str(self._wanted.thread)))
                 (work,) = reader.read(lambda reads: reads.work([self._thread_id]))
+                if work.folder is None:  # of a shared log: this may be its first prompt in the clone of this machine
+                    with contextlib.suppress(RemoteError):
+                        await self._client.project_open(path=self._wanted.folder)
+                    (work,) = reader.read(lambda reads: reads.work([self._thread_id]))
                 self._folder = work.path
         except (Unclear, Rejected) as error:
             raise CannotSend(Outcome(USAGE, str(error))) from None

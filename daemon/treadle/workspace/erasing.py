@@ -41,7 +41,7 @@ async def _remove(data_dir: Path, reader: Reader, thread_ids: list[str]) -> None
             with _logged(f"the worktree of thread {work.thread_id}"):
                 async with folders.locked(work.thread_id):
                     await folders.remove(work)
-    paths = {work.project_id: work.project for work in works}
+    paths = {work.project_id: work.folder for work in works if work.folder is not None}
     own = [thread_refs(id) for id in thread_ids]
     for repository, _ in await repositories_of(paths, data_dir):
         with _logged(f"the checkpoints in {repository.top}"):
