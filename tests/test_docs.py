@@ -30,6 +30,7 @@ from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
 from treadle.store.sqlite.store import Store
 from treadle.workspace import (
+    checkpoints,
     git,
     provenance,
     repositories,
@@ -253,7 +254,7 @@ def kinds() -> set[str]:
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
     for module in (
-        git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
+        git, repositories, snapshots, checkpoints, restore, provenance, worktrees, thread_folders, thread_worktrees
     ):  # fmt: skip
         found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref

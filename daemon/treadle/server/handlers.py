@@ -38,7 +38,7 @@ from treadle.contract.params import (
 )
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
-from treadle.domain.commands import Command
+from treadle.domain.commands import Command, CreateThread
 from treadle.server.app import Daemon
 from treadle.server.handshake import Handshake, method
 from treadle.server.host_lock import host_of
@@ -119,6 +119,10 @@ class Methods:
         for i, command in enumerate(commands):
             if command.at is not None or len(raw) > MAX_VALUE_BYTES:
                 require_bounded(command, f"$.params.commands[{i}]" if atomic else "$.params")
+            if isinstance(command, CreateThread) and command.worktree and not self.daemon.options.persistent:
+                raise errors.request_failed(
+                    "onlyInMemory", "a worktree would be lost when this daemon with --memory ends"
+                )
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
         return self._ready.engine.submit(
             list(commands), command_id=command_id, digest=key, atomic=atomic, present=answer, size=len(raw)
@@ -360,6 +364,7 @@ class Methods:
             sqlite_version=SQLITE_VERSION,
             pid=os.getpid(),
             data_dir=str(store.data_dir),
+            persistent=self.daemon.options.persistent,
             durability=store.durability,
             log_id=store.log_id,
             machine_id=store.runner.machine.id,

@@ -37,7 +37,8 @@ class Services:
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
     have appended. waiting: see Engine. agents_files: returns where agents are configured. runs_agents: whether it runs
-    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host.
+    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host. persistent:
+    whether the data directory outlives the daemon: without, no checkpoints are taken.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class Services:
         waiting: Callable[[bool], None] = lambda waits: None,
         runs_agents: bool = True,
         is_host: bool = False,
+        persistent: bool = True,
     ) -> None:
         self.store = store
-        self._data_dir, self._is_host = data_dir, is_host
+        self._data_dir, self._is_host, self._persistent = data_dir, is_host, persistent
         self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
         self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
         self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
@@ -85,7 +87,7 @@ class Services:
         """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
+        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read, persistent=self._persistent)
 
     @cached_property
     def worktrees(self) -> "ThreadWorktrees":

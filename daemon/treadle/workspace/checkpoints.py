@@ -37,7 +37,8 @@ MAX_PATHS: Final = 1_000
 class Checkpoints:
     """Takes, compares and restores checkpoints. pruner: removes old ones.
 
-    folders: those that agents work in. submit: gives commands to the engine. read: runs a read.
+    folders: those that agents work in. submit: gives commands to the engine. read: runs a read. persistent: whether
+    what is taken outlives the daemon; without, none is taken, since its ref would stay in the user's repository.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Checkpoints:
         folders: ThreadFolders,
         submit: Submit,
         read: Read,
+        *,
+        persistent: bool = True,
     ) -> None:
-        self._folders, self._submit, self._read = folders, submit, read
+        self._folders, self._submit, self._read, self._persistent = folders, submit, read, persistent
         self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
@@ -57,6 +60,10 @@ class Checkpoints:
 
         Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
         """
+        if not self._persistent:
+            raise GitError(
+                "onlyInMemory", "a checkpoint would stay in the repository when this daemon with --memory ends"
+            )
         work = await self._folders.work(thread_id)
         try:
             repository = await self._folders.opened(work)

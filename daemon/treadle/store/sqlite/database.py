@@ -23,6 +23,7 @@ T = TypeVar("T")
 FILE_NAME = "treadle.db"
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
 PRESENT = "present.lock"  # shared by processes that have the database open; exclusive for an upgrade or a restore
+MEMORY = "memory.lock"  # held by a daemon with --memory, whose data directory is a folder in memory
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
 SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
