@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from treadle.domain import commands as c
@@ -20,6 +21,8 @@ def given(*commands: c.Command) -> State:
     for command in commands:
         for event in when(state, command):
             evolve(state, event)
+            if isinstance(event, e.ThreadCreated):
+                state.load({("event", event.thread_id, str(state.sequence)): msgspec.to_builtins(event)})
     state.commit()
     return state
 
@@ -68,6 +71,12 @@ SETTING = c.ChangeSetting(key="theme", value={"a": 1, "b": [1.5, None]})
 COMPLETE = c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3})
 ARCHIVE = c.ArchiveThread(thread_id="t")
 DELETE = c.DeleteThread(thread_id="t")
+
+ERASE = c.EraseThread(thread_id="t")
+REDACT = c.Redact(
+    thread_id="t",
+    events=[c.CleanTexts(2, {"title": "?"})],
+)
 
 IMAGE: dict[str, Any] = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
 

@@ -154,6 +154,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "updated_at": at(4),
                 "archived_at": None,
                 "deleted": 0,
+                "erased": 0,
             }
         },
     ),
@@ -738,9 +739,27 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {"projection_threads t": thread(72, worktree=f'{{"path":null,"base":"{"c" * 40}"}}', removals=1)},
     ),
     (
-        e.ThreadDeleted(thread_id="t", at=at(73)),
+        e.EventsRedacted(
+            thread_id="t",
+            events=[
+                e.CleanedEvent(5, {"type": "ThreadRenamed", "at": at(5), "threadId": "t", "title": "V"}),
+                e.CleanedEvent(
+                    15,
+                    {
+                        **{"type": "ActivityUpdated", "at": at(15), "threadId": "t", "id": "tool"},
+                        **{"title": "ls -b", "append": {"out": ""}},
+                    },
+                ),
+            ],
+            at=at(73),
+        ),
+        # Its rows are made again: the same ones, but for what the rewritten events say.
+        {"projection_threads t": thread(73, title="V")},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(74)),
         {
-            "projection_threads t": thread(73, deleted=1),
+            "projection_threads t": thread(74, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -772,9 +791,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(74)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(74)}},
+        e.ThreadErased(thread_id="t", at=at(75)),
+        {
+            "projection_threads t": thread(
+                75, title="", origin=None, origin_tool=None, origin_session=None, agent=None, worktree=None, erased=1
+            )
+        },
+    ),
+    (
+        e.ProjectDeleted(id="p", at=at(76)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(76)}},
     ),
 ]
-LIVE = [event for event, _ in HISTORY[:-2]]
+LIVE = [event for event, _ in HISTORY[:-3]]
 """All but the deletions: every table has a row."""

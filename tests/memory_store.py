@@ -181,7 +181,16 @@ class Contents:
             case e.WorktreeRemoved():
                 self.worktrees[thread] = msgspec.structs.replace(self.worktrees[thread], path=None)
                 self.removals[thread] = self.removals.get(thread, 0) + 1
-            case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
+            case e.ThreadErased():
+                self.worktrees.pop(thread, None)
+            case (
+                e.EventsRedacted()
+                | e.CheckpointFailed()
+                | a.AgentAssigned()
+                | a.ThreadOptionSet()
+                | a.QueuePaused()
+                | a.BudgetReached()
+            ):
                 pass  # they change only the thread
             case _:
                 self._project(event, thread)
@@ -269,6 +278,11 @@ class Contents:
                 rows = [row.entity for (kind, *_), row in self.rows.items() if kind == "thread"]
                 members = sorted((row.version, row.id) for row in rows if row.project_id == key[1])
                 found |= {key: tuple(id for _, id in members)} | self.look_up(("thread", id) for _, id in members)
+            elif key[0] == "event":
+                at = int(key[2])
+                stored = self.log[at - 1] if 0 < at <= len(self.log) else None
+                is_there = stored is not None and thread_of(stored) == key[1]
+                found[key] = msgspec.json.decode(stored.payload) if stored is not None and is_there else None
             elif len(key) == 2 or ("thread", key[1]) in self.rows:
                 found[key] = self._entity(key)
             else:  # its thread is gone
@@ -515,6 +529,10 @@ class MemoryReads:
 
         return [named(stored) for stored in self._log(thread_id, after)[:limit]]
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        event: Any = self._contents.log[sequence - 1].event
+        return [(one.event["type"], one.event.get("id")) for one in event.events]
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         return [
             chunk for one in self._rows("message") if one.sequence == row for chunk in one.chunks if chunk[0] > after
@@ -748,6 +766,27 @@ def matches(asked: str, text: str) -> list[Match]:
     return sorted((match for some in found for match in some), key=lambda match: match.start) if all(found) else []
 
 
+def thread_of(stored: Stored) -> str | None:
+    return getattr(stored.event, "thread_id", None)
+
+
+SKELETON = {
+    *("type", "threadId", "at", "id", "turnId", "projectId", "activityId", "promptId", "ruleId", "before", "runner"),
+    *("sessionId", "role", "status", "phase", "how", "when", "scope", "limit", "position", "amount", "spent"),
+}
+
+
+def skeleton(payload: bytes) -> bytes:
+    event = msgspec.json.decode(payload)
+    blank = {
+        name: "" if isinstance(value, str) else [] for name, value in event.items() if isinstance(value, str | list)
+    }
+    blank.pop("content", None)
+    kept = {name: value for name, value in event.items() if name in SKELETON or isinstance(value, bool | None)}
+    members = blank | kept
+    return msgspec.json.encode({name: members[name] for name in event if name in members} | {"erased": True})
+
+
 class MemoryLog:
     """Implements Log."""
 
@@ -765,7 +804,25 @@ class MemoryLog:
         for payload, event in zip(payloads, events, strict=True):
             self._contents.append(payload, event)
         known.update({record.command_id: record for record in records})
+        for stored in self._contents.log[expected:]:
+            if isinstance(stored.event, e.ThreadErased):
+                of_thread = [s for s in self._contents.log[: stored.sequence - 1] if thread_of(s) == thread_of(stored)]
+                self._rewrite({s.sequence: skeleton(s.payload) for s in of_thread})
+            elif isinstance(stored.event, e.EventsRedacted):
+                cleaned = {one.sequence: one.event | {"redacted": stored.sequence} for one in stored.event.events}
+                self._rewrite({sequence: msgspec.json.encode(event) for sequence, event in cleaned.items()})
         return True
+
+    def _rewrite(self, payloads: dict[int, bytes]) -> None:
+        """Replace events of the log, and derive all else from it again."""
+        log, records = self._contents.log, self._contents.records
+        self._contents.__init__()  # type: ignore[misc]
+        for stored in log:
+            payload = payloads.get(stored.sequence, stored.payload)
+            self._contents.append(payload, e.decode(payload))
+        for id, record in records.items():
+            is_gone = any(record.first_sequence <= sequence <= record.last_sequence for sequence in payloads)
+            self._contents.records[id] = msgspec.structs.replace(record, digest="erased") if is_gone else record
 
     def load(self, keys: list[Key], command_ids: list[str]) -> ports.Loaded:
         answers = {}

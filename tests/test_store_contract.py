@@ -905,6 +905,13 @@ async def test_running_turns_are_those_of_every_daemon(store: DataDirectory, eng
     assert await store.read(lambda reads: reads.running_turns()) == [theirs]
 
 
+async def test_the_events_that_a_redaction_has_rewritten_are_found(store: DataDirectory, engine: Engine) -> None:
+    texts = [c.CleanTexts(2, {"title": "Clean"}), c.CleanTexts(4, {"text": "Clean"})]
+    sequence = await do(engine, *BEGUN, END, c.Redact(thread_id="t", events=texts))
+    found = await store.read(lambda reads: reads.redacted_events(sequence))
+    assert found == [("ThreadCreated", None), ("MessageAdded", "prompt")]
+
+
 async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataDirectory, engine: Engine) -> None:
     def found() -> Any:
         return store.read(lambda reads: (reads.thread_of_session("x"), reads.thread_of_session("s")))

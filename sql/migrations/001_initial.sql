@@ -28,9 +28,48 @@ CREATE TABLE events (
 -- Every index on a rowid table ends with the rowid, here the sequence.
 CREATE INDEX idx_events_thread ON events (thread_id) WHERE thread_id IS NOT NULL;
 
+-- What was taken out of the log. sequence: of the event that says so. whole: the thread was erased, so that all of its events
+-- before are skeletons; 0: only the events that it lists were rewritten, without something that should not be there.
+CREATE TABLE erasures (
+  sequence  INTEGER PRIMARY KEY,
+  thread_id TEXT NOT NULL,
+  whole     INTEGER NOT NULL
+) STRICT;
+
+-- Each event without its texts, names and numbers, as it is once its thread is erased: type, ids, time and what is needed to read it stay.
+-- The skeleton of a skeleton is itself.
+CREATE VIEW skeletons (sequence, payload) AS
+  SELECT e.sequence, (
+    SELECT json_set(json_group_object(m.key, json(
+      CASE WHEN m.kept THEN e.payload -> ('$."' || m.key || '"') WHEN m.type = 'text' THEN '""' ELSE '[]' END
+    )), '$.erased', json('true'))
+    FROM (
+      SELECT key, type, type IN ('null', 'true', 'false') OR key IN (
+        'type', 'threadId', 'at', 'id', 'turnId', 'projectId', 'activityId', 'promptId', 'ruleId', 'before', 'runner',
+        'sessionId', 'role', 'status', 'phase', 'how', 'when', 'scope', 'limit', 'position', 'amount', 'spent'
+      ) AS kept
+      FROM json_each(e.payload)
+    ) AS m
+    WHERE m.kept OR m.type = 'text' OR (m.type = 'array' AND m.key <> 'content')
+  )
+  FROM events AS e;
+
 -- RAISE(ABORT) also survives INSERT OR IGNORE and OR REPLACE (SQLite, CREATE TRIGGER, section 6).
-CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN
-  SELECT RAISE(ABORT, 'events are never changed');
+-- An event becomes its skeleton once its thread was erased, or what a later event of its thread says; nothing else.
+CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events
+WHEN NEW.sequence IS NOT OLD.sequence OR NEW.actor IS NOT OLD.actor OR NOT EXISTS (
+  SELECT 1 FROM erasures AS x
+  WHERE x.thread_id = OLD.thread_id AND x.sequence > OLD.sequence AND iif(
+    x.whole, NEW.payload IS (SELECT payload FROM skeletons WHERE sequence = OLD.sequence),
+    NEW.payload ->> '$.type' = OLD.event_type AND NEW.payload ->> '$.threadId' = OLD.thread_id
+      AND NEW.payload ->> '$.at' = OLD.at AND NEW.payload ->> '$.id' IS OLD.payload ->> '$.id' AND EXISTS (
+        SELECT 1 FROM events AS r, json_each(r.payload, '$.events') AS v
+        WHERE r.sequence = x.sequence AND v.value ->> '$.sequence' = OLD.sequence
+          AND NEW.payload = json_set(v.value -> '$.event', '$.redacted', x.sequence)
+      )
+  )
+) BEGIN
+  SELECT RAISE(ABORT, 'events are never changed, but erased');
 END;
 
 CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN
@@ -78,8 +117,46 @@ WHEN NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated'
   VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
 END;
 
+-- Erases a thread, which was deleted before: its events become skeletons, in the transaction of the event that says so.
+-- A digest of a short text can be guessed, so that of the commands goes as well.
+CREATE TRIGGER events_erase AFTER INSERT ON events WHEN NEW.event_type = 'ThreadErased' BEGIN
+  INSERT INTO erasures (sequence, thread_id, whole) VALUES (NEW.sequence, NEW.thread_id, 1);
+  UPDATE events SET payload = (SELECT s.payload FROM skeletons AS s WHERE s.sequence = events.sequence)
+  WHERE thread_id = NEW.thread_id AND sequence < NEW.sequence AND payload ->> '$.erased' IS NULL;
+  UPDATE commands SET digest = 'erased'
+  WHERE EXISTS (
+    SELECT 1 FROM events AS e WHERE e.thread_id = NEW.thread_id AND e.sequence < NEW.sequence
+      AND e.sequence BETWEEN commands.first_sequence AND commands.last_sequence
+  );
+END;
+
+-- Rewrites the events that are listed, and projects their thread again: first every table forgets it, with the words of the old
+-- texts. A log that is appended again has the rewritten events already, perhaps by a later event than this one.
+CREATE TRIGGER events_redact AFTER INSERT ON events WHEN NEW.event_type = 'EventsRedacted' BEGIN
+  INSERT INTO erasures (sequence, thread_id, whole) VALUES (NEW.sequence, NEW.thread_id, 0);
+  INSERT INTO projector (sequence, payload, event_type, thread_id, at)
+  VALUES (NEW.sequence, NEW.payload, 'ThreadDeleted', NEW.thread_id, NEW.at);
+  DELETE FROM projection_threads WHERE id = NEW.thread_id;
+  UPDATE events
+  SET payload = (
+    SELECT json_set(v.value -> '$.event', '$.redacted', NEW.sequence) FROM json_each(NEW.payload, '$.events') AS v
+    WHERE v.value ->> '$.sequence' = events.sequence
+  )
+  WHERE sequence IN (SELECT value ->> '$.sequence' FROM json_each(NEW.payload, '$.events'))
+    AND thread_id = NEW.thread_id AND sequence < NEW.sequence AND payload ->> '$.erased' IS NULL
+    AND coalesce(payload ->> '$.redacted', 0) < NEW.sequence;
+  INSERT INTO projector (sequence, payload, event_type, thread_id, at)
+  SELECT sequence, payload, event_type, thread_id, at FROM events
+  WHERE thread_id = NEW.thread_id AND sequence <= NEW.sequence ORDER BY sequence;
+  UPDATE commands SET digest = 'erased'
+  WHERE EXISTS (
+    SELECT 1 FROM json_each(NEW.payload, '$.events') AS v
+    WHERE v.value ->> '$.sequence' BETWEEN commands.first_sequence AND commands.last_sequence
+  );
+END;
+
 -- The answers of commands that had an id. A command without events has last_sequence = first_sequence - 1.
--- parts: for dispatchBatch, the number of events of each command, as a JSON array.
+-- parts: for dispatchBatch, the number of events of each command, as a JSON array. digest: `erased` once one of its events was.
 CREATE TABLE commands (
   command_id     TEXT PRIMARY KEY,
   digest         TEXT NOT NULL,
@@ -125,7 +202,8 @@ CREATE TABLE projection_threads (
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
-  deleted           INTEGER NOT NULL DEFAULT 0
+  deleted           INTEGER NOT NULL DEFAULT 0,
+  erased            INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;

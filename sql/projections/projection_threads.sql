@@ -25,6 +25,14 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   SELECT 'delete', sequence, title FROM projection_threads WHERE id = NEW.thread_id;
 END;
 
+-- What the thread deleted before may still have of its texts. The events of a thread are skeletons after this one.
+CREATE TRIGGER projection_threads_erased INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'ThreadErased' BEGIN
+  UPDATE projection_threads
+  SET title = '', origin = NULL, agent = NULL, queue_paused = NULL, auth_required = NULL, worktree = NULL, erased = 1
+  WHERE id = NEW.thread_id;
+END;
+
 CREATE TRIGGER projection_threads_changed INSTEAD OF INSERT ON projector
 WHEN NEW.thread_id IS NOT NULL AND NEW.event_type NOT IN ('ThreadCreated', 'MessageAppended') BEGIN
   UPDATE projection_threads

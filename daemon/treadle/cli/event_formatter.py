@@ -160,7 +160,9 @@ class EventFormatter:
             case e.ThreadRenamed():
                 self._name("thread", event.thread_id, "", event.title)
                 return paint("dim", "thread renamed")
-            case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted():
+            case e.EventsRedacted():
+                return paint("dim", f"redacted: {output.count(len(event.events), 'event')}")
+            case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted() | e.ThreadErased():
                 return paint("dim", f"thread {type(event).__name__.removeprefix('Thread').lower()}")
             case e.ProjectCreated():
                 return paint("dim", f"project created: {one_line(event.name)} ({one_line(event.path)})")

@@ -173,6 +173,11 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REJECTED,
         "The setting `redaction` has another form, or a pattern that cannot be used. The message says why",
     ),
+    "notOnlyTexts": Kind(
+        errors.REJECTED,
+        "The event at `sequence` would be another one: a redaction changes only texts, and each event once",
+        {"sequence": int},
+    ),
     "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project or a worktree must begin with `/`"),
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
     "pathTaken": Kind(
@@ -234,6 +239,11 @@ KINDS: Final[dict[str, Kind]] = {
         errors.CONFLICT,
         "The `commandId` belongs to another command. `expected` and `actual` are the digests of the two",
         {"commandId": GivenId, "expected": str, "actual": str},
+    ),
+    "commandErased": Kind(
+        errors.CONFLICT,
+        "What the command with this `commandId` led to was erased or redacted since then, and with it the answer",
+        {"commandId": GivenId},
     ),
     "cancelled": Kind(errors.CANCELLED, "The request was cancelled with `$/cancelRequest`. It had no effect"),
 }

@@ -254,7 +254,8 @@ class Engine:
         if decided.payloads:
             self.published(self._state.sequence, decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
-        if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
+        rewrites = any(isinstance(command, c.Redact) for submission in group for command, _ in submission.commands)
+        if rewrites or len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
 
     def _schedule(self, changes: dict[Key, HeldText]) -> None:

@@ -20,6 +20,7 @@ from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
+ERASED = "erased"  # instead of the digest of a command whose events were erased or redacted
 AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
 
 
@@ -229,6 +230,14 @@ class Group:
     def _repeat(self, submission: Submission) -> None:
         assert submission.command_id is not None
         record, stored = self._stored[submission.command_id]
+        if record.digest == ERASED:
+            error = Conflict(
+                "commandErased",
+                f"what commandId {record.command_id!r} led to was erased: the answer is gone",
+                commandId=record.command_id,
+            )
+            self._rejected.append((submission, error))
+            return
         if record.digest != submission.digest:
             self._rejected.append(
                 (

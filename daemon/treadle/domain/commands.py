@@ -120,6 +120,23 @@ class DeleteThread(ThreadCommand, frozen=True, kw_only=True):
     """Remove a thread from every read. A running turn is interrupted first. The log keeps its events."""
 
 
+class EraseThread(ThreadCommand, frozen=True, kw_only=True):
+    """Delete a thread, and erase the texts of all its events for good. Also for a thread that was deleted before."""
+
+
+class CleanTexts(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an event of the log is to say."""
+
+    sequence: Annotated[int, Meta(ge=1), note("Of the event")]
+    members: Annotated[dict[str, Json], note("The members that change, each as a whole: the same but for its texts")]
+
+
+class Redact(ThreadCommand, frozen=True, kw_only=True):
+    """Rewrite texts of a thread for good, because they should not be there. A running turn is interrupted first."""
+
+    events: Annotated[list[CleanTexts], Meta(min_length=1, max_length=1000), note("The events to rewrite")]
+
+
 class StartTurn(ThreadCommand, frozen=True, kw_only=True):
     """Start a turn with the user's prompt, which is stored as a complete message."""
 
@@ -330,6 +347,8 @@ AnyCommand = (
     | ArchiveThread
     | UnarchiveThread
     | DeleteThread
+    | EraseThread
+    | Redact
     | StartTurn
     | CompleteTurn
     | FailTurn

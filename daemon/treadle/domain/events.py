@@ -84,6 +84,26 @@ class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
     pass
 
 
+class ThreadErased(ThreadEvent, frozen=True, kw_only=True):
+    """The thread was deleted before, and now its events before are skeletons, without their texts."""
+
+
+class CleanedEvent(Struct, frozen=True):
+    """An event of the log without something that should not be there."""
+
+    sequence: Annotated[int, note("Its place in the log, where it is rewritten")]
+    event: Annotated[dict[str, Json], note("The event as it is from then on")]
+
+
+class EventsRedacted(ThreadEvent, frozen=True, kw_only=True):
+    """Earlier events of the thread were rewritten: the same ones, with other texts.
+
+    `evolve` does not know the texts of the state: whoever appends this event loads it again.
+    """
+
+    events: list[CleanedEvent]
+
+
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
     id: GivenId
     runner: Annotated[GivenId, note("The daemon that runs the turn: its machine and its name there, `machineId.name`")]
@@ -245,6 +265,8 @@ AnyEvent = (
     | ThreadArchived
     | ThreadUnarchived
     | ThreadDeleted
+    | ThreadErased
+    | EventsRedacted
     | TurnStarted
     | TurnCompleted
     | TurnFailed

@@ -218,6 +218,7 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ThreadArchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=True),
     e.ThreadUnarchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=False),
     e.ThreadDeleted: _thread_deleted,
+    e.ThreadErased: lambda s, ev: s.change(("thread", ev.thread_id), title="", erased=True),
     e.TurnStarted: _turn_started,
     e.TurnCompleted: _turn_ended("completed"),
     e.TurnFailed: _turn_ended("failed"),

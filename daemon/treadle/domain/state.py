@@ -28,6 +28,7 @@ Key = tuple[str, ...]
 - ("checkpoint", threadId, id): True, or False once it was pruned
 - ("prompt", threadId, id): PromptState, also of one that was sent or removed: ids are never reused
 - ("session", threadId, id): SessionState, also of an ended one
+- ("event", threadId, sequence): the event as decoded JSON, to rewrite it
 - ("setting", key): its JSON text
 - ("rule", id): True, or False once it was removed
 
@@ -81,7 +82,7 @@ class QueuedState(Struct, frozen=True):
 
 
 class ThreadState(Struct, frozen=True):
-    """A thread. A deleted one has nothing but its project, title, version and `archived`.
+    """A thread. A deleted one has nothing but its project, title, version and `archived`, an erased one no title.
 
     queue: the queued prompts in the order of their positions. paused: why they are not sent, if so; never without a
     queued prompt. auth_required: whether the agent needs a login. session: the id of the open one, if any. worktree:
@@ -100,6 +101,7 @@ class ThreadState(Struct, frozen=True):
     auth_required: bool = False
     session: str | None = None
     worktree: Literal["wanted", "made"] | None = None
+    erased: bool = False
 
 
 class ApprovalState(Struct, frozen=True):

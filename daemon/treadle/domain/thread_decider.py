@@ -7,10 +7,11 @@ from treadle.domain import events as e
 from treadle.domain.agent_decider import pause_queue
 from treadle.domain.checks import Decisions, Stamp, live_project, live_thread, unused
 from treadle.domain.detail import json_text
+from treadle.domain.erasing import differs_only_in_texts
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import normalized, path_key
 from treadle.domain.redaction import KEY, BadRedaction, read_setting
-from treadle.domain.state import State
+from treadle.domain.state import State, ThreadState
 from treadle.domain.turn_decider import interrupt
 
 # Projects
@@ -98,6 +99,41 @@ def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Itera
     thread = live_thread(state, command.thread_id)
     yield from interrupt(command.thread_id, thread, "thread deleted", stamp)
     yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
+
+
+def _erase_thread(state: State, command: c.EraseThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread: ThreadState | None = state[("thread", command.thread_id)]
+    if thread is None:
+        raise NotFound("thread", command.thread_id)
+    if not thread.deleted:
+        yield from interrupt(command.thread_id, thread, "thread erased", stamp)
+        yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
+    if not thread.erased:
+        yield e.ThreadErased(thread_id=command.thread_id, at=stamp.at)
+
+
+def _redact(state: State, command: c.Redact, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = command.thread_id
+    thread = live_thread(state, thread_id)
+    cleaned: dict[int, e.CleanedEvent | None] = {}
+    for one in command.events:
+        before = state[("event", thread_id, str(one.sequence))]
+        if before is None:
+            raise NotFound("event", str(one.sequence))
+        after = before | one.members
+        if one.sequence in cleaned or not differs_only_in_texts(before, after):
+            raise Rejected(
+                "notOnlyTexts",
+                f"event {one.sequence} would not be the same event with other texts, or is given twice",
+                sequence=one.sequence,
+            )
+        cleaned[one.sequence] = None if after == before else e.CleanedEvent(one.sequence, after)
+    events = [event for event in cleaned.values() if event is not None]
+    if not events:
+        return
+    yield from interrupt(thread_id, thread, "texts of the thread are redacted", stamp)
+    yield from pause_queue(thread_id, thread, "texts of the thread were redacted", stamp)
+    yield e.EventsRedacted(thread_id=thread_id, events=events, at=stamp.at)
 
 
 # Checkpoints, worktrees and settings
@@ -196,6 +232,8 @@ DECIDE: Decisions = {
     c.ArchiveThread: _archive_thread,
     c.UnarchiveThread: _unarchive_thread,
     c.DeleteThread: _delete_thread,
+    c.EraseThread: _erase_thread,
+    c.Redact: _redact,
     c.CreateCheckpoint: _create_checkpoint,
     c.FailCheckpoint: _fail_checkpoint,
     c.RestoreCheckpoint: _restore_checkpoint,

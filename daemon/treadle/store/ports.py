@@ -316,6 +316,9 @@ class Reads(Protocol):
     def changes(self, after: int, thread_id: str | None, limit: int) -> list[NamedEntity]:
         """The next events after a sequence, of the whole log or of one thread."""
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        """The type and the id of each event that the EventsRedacted at this sequence has rewritten."""
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         """The chunks of a streaming message after the chunk `after`: the sequence and the text of each."""
 

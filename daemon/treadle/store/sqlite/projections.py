@@ -92,11 +92,11 @@ def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, to
 
 
 def _apply(connection: sqlite3.Connection) -> None:
-    # The two views that have triggers are kept, and what connects them: that is the schema's.
+    # The two views that have triggers are kept, what connects them, and the skeletons: they are the schema's.
     for kind, name in connection.execute(
         "SELECT type, name FROM sqlite_schema WHERE type = 'trigger' AND name <> 'projector_project_rare' "
         "AND tbl_name IN ('projector', 'rare_projector') "
-        "OR type = 'view' AND name NOT IN ('projector', 'rare_projector')"
+        "OR type = 'view' AND name NOT IN ('projector', 'rare_projector', 'skeletons')"
     ).fetchall():
         connection.execute('DROP {} "{}"'.format(kind, name.replace('"', '""')))
     for script in scripts("projections"):

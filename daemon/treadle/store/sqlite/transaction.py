@@ -194,6 +194,9 @@ class SqliteReads:
         name = "change_list" if thread_id is None else "change_list_of_thread"
         return [NamedEntity(*row) for row in self._rows(name, after=after, thread=thread_id, limit=limit)]
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        return self._rows("redacted_events", sequence=sequence)
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         return self._rows("chunks_after", message=row, after=after)
 
