@@ -14,6 +14,7 @@ from treadle.domain.ids import Durability
 from treadle.publish.watch import Watch
 from treadle.runner.supervisor import Supervisor
 from treadle.server.host_lock import has_host
+from treadle.server.purger import Purger
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.store import Store
@@ -33,7 +34,7 @@ RECORDINGS = "recordings"
 
 
 class Services:
-    """store, engine, watch, recovery, supervisor: what they are called.
+    """store, engine, watch, recovery, supervisor, purger: what they are called.
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
     have appended. waiting: see Engine. agents_files: returns where agents are configured. runs_agents: whether it runs
@@ -72,6 +73,7 @@ class Services:
             checkpoints=lambda: self.checkpoints,
             folders=lambda: self.folders,
         )
+        self.purger = Purger(store, data_dir, self._submit)
         self._tasks: list[asyncio.Task[None]] = []
         self._importing: asyncio.Task[None] | None = None
 
@@ -103,7 +105,10 @@ class Services:
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
         self.engine.start()
         await self.recovery.look()
-        self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
+        self._tasks = [
+            asyncio.create_task(self.recovery.run(), name="recovery"),
+            asyncio.create_task(self.purger.run(), name="purger"),
+        ]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
             self._importing = self._import_left()
@@ -134,6 +139,7 @@ class Services:
         self.supervisor.appended(sequence, events)
         self._appended(sequence)
         self.watch.appended()
+        self.purger.appended(events)
 
     async def close(self) -> None:
         """End the agents, interrupt the turns of this daemon, and close the data directory."""
