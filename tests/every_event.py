@@ -633,6 +633,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {
             "projection_threads t": thread(55, auth_required=None),
             "projection_sessions t s": session(55, "s", "1.0"),
+            "run_sessions x": {"session_id": "x", "sequence": 55, "thread_id": "t"},
         },
     ),
     (

@@ -692,6 +692,10 @@ class MemoryReads:
         rows = (row.entity for row in self._rows("session"))
         return next((session.thread_id for session in rows if session.session_id == session_id), None)
 
+    def ran_session(self, session_id: str) -> str | None:
+        opened = (s.event for s in self._log(None, 0) if isinstance(s.event, a.SessionOpened))
+        return next((event.thread_id for event in opened if event.session_id == session_id), None)
+
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         turns = (row.entity for row in self._rows("turn", thread_id))
         return [(t.started_at, t.ended_at) for t in turns if t.prompt_id is not None or t.id.startswith("turn-")]

@@ -41,6 +41,7 @@ KEYS = {
     "projection_usage": ("thread_id", "turn_id"),
     "projection_rules": ("id",),
     "restores": ("sequence",),
+    "run_sessions": ("session_id",),
     "settings": ("key",),
 }
 
@@ -223,7 +224,7 @@ async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     async with opened(data_dir) as store:
         await append_all(store, LIVE)
     found = await _run("verify", data_dir, capsys)
-    assert found == (0, f"OK: 14 tables match a replay of {len(LIVE)} events\n")
+    assert found == (0, f"OK: 15 tables match a replay of {len(LIVE)} events\n")
     with plain(data_dir) as db:
         db.execute("UPDATE settings SET value = '13'")
     status, printed = await _run("verify", data_dir, capsys)

@@ -920,8 +920,9 @@ async def test_the_thread_in_which_a_session_was_run_first_is_found(store: DataD
     assert await found() == (None, None)
     await do(engine, SESSION, msgspec.structs.replace(SESSION, thread_id="other"))
     assert await found() == ("t", None)
-    await do(engine, c.DeleteThread(thread_id="t"))
+    await do(engine, c.EraseThread(thread_id="t"))
     assert await found() == ("other", None)
+    assert await store.read(lambda reads: (reads.ran_session("x"), reads.ran_session("s"))) == ("t", None)
 
 
 async def test_the_own_turns_of_a_thread_are_those_that_were_queued_or_recorded(

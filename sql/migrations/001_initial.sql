@@ -375,6 +375,13 @@ CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
 CREATE INDEX idx_sessions_session ON projection_sessions (session_id);
 CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
 
+-- In which thread treadle ran a session of an agent first. Also of deleted threads, which an import must not bring back.
+CREATE TABLE run_sessions (
+  session_id TEXT PRIMARY KEY,
+  sequence   INTEGER NOT NULL,
+  thread_id  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.
 CREATE TABLE projection_usage (
   thread_id TEXT NOT NULL,

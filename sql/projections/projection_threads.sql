@@ -29,7 +29,8 @@ END;
 CREATE TRIGGER projection_threads_erased INSTEAD OF INSERT ON rare_projector
 WHEN NEW.event_type = 'ThreadErased' BEGIN
   UPDATE projection_threads
-  SET title = '', origin = NULL, agent = NULL, queue_paused = NULL, auth_required = NULL, worktree = NULL, erased = 1
+  SET title = '', origin = NULL, agent = NULL, queue_paused = NULL, auth_required = NULL, erased = 1,
+      worktree = iif(worktree ->> '$.path' IS NULL, NULL, '{"path":"","base":""}') -- it may still have to be removed
   WHERE id = NEW.thread_id;
 END;
 

@@ -368,6 +368,9 @@ class Reads(Protocol):
     def thread_of_session(self, session_id: str) -> str | None:
         """The thread in which treadle ran this session of an agent first; None if it did not."""
 
+    def ran_session(self, session_id: str) -> str | None:
+        """The same, also if the thread was deleted since then."""
+
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         """When each turn of a thread began and ended that treadle ran itself or recorded, in their order."""
 

@@ -28,6 +28,7 @@ TABLES = (
     "restores",
     "projection_prompts",
     "projection_sessions",
+    "run_sessions",
     "projection_usage",
     "projection_rules",
     "settings",

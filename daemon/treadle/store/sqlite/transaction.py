@@ -253,6 +253,9 @@ class SqliteReads:
     def thread_of_session(self, session_id: str) -> str | None:
         return next((id for (id,) in self._rows("thread_of_session", session=session_id)), None)
 
+    def ran_session(self, session_id: str) -> str | None:
+        return next((id for (id,) in self._rows("ran_session", session=session_id)), None)
+
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         return [row[:2] for row in self._rows("own_turns", thread=thread_id)]
 

@@ -309,8 +309,12 @@ class Importer:
 
 
 def is_recorded(reads: Reads, session: ToolSession) -> bool:
-    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
-    return session.parent is None and thread_with(reads, session.id) not in (None, session.thread_id)
+    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it.
+
+    Also if that thread was deleted since then: what was deleted or erased does not come back by an import.
+    """
+    held = thread_with(reads, session.id) or reads.ran_session(session.id)
+    return session.parent is None and held not in (None, session.thread_id)
 
 
 _ENTITY: dict[type[c.Command], EntityName] = {
