@@ -1,6 +1,8 @@
 """Bytes: what is erased is in no file of the data directory, whatever happens meanwhile."""
 
+import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -235,3 +237,20 @@ def test_a_restored_backup_redacts_again_and_what_was_redacted_is_in_no_file(dat
     assert marked.left(data_dir) == []
     with serving(data_dir) as daemon:
         assert daemon.result("thread/list")["items"][0]["title"] == "a title with nothing in it"
+
+
+def test_erase_waits_for_the_purge_and_prints_a_receipt_that_can_be_printed_again(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        marked = fill(daemon)
+    assert wire.run("erase", "--data-dir", str(data_dir)).returncode == 2
+    done = wire.run("erase", "t", "--yes", "--data-dir", str(data_dir))
+    assert done.returncode == 0, done.stderr
+    assert marked.left(data_dir) == []
+    again = wire.run("erase", "--receipt", "--data-dir", str(data_dir))
+    assert done.stdout.endswith(f"erased\n{again.stdout}")
+    assert re.fullmatch(
+        r"t: \d+ events erased\n  \d+ samples of its texts searched for in \d+ files: 0 found\n", again.stdout
+    )
+    as_json = wire.run("erase", "--receipt", "t", "--json", "--data-dir", str(data_dir))
+    assert json.loads(as_json.stdout)["hits"] == 0
+    assert wire.run("erase", "--receipt", "other", "--data-dir", str(data_dir)).stdout == "nothing was erased\n"

@@ -91,13 +91,12 @@ def _not_ours(reads: Reads, events: list[dict[str, object]]) -> list[str]:
         path = msgspec.json.decode(project[str(created["projectId"])])["path"] if project else "its project"
         if checkpoints:
             found.append(
-                f"{path}: git keeps the files of {checkpoints} checkpoints until `treadle checkpoints prune`, then "
-                "`git reflog expire --expire-unreachable=now --all && git gc --prune=now`"
+                f"{path}: git keeps the files of {checkpoints} checkpoints until it collects its garbage: `git gc "
+                "--prune=now`"
             )
         origin = created.get("origin")
         if isinstance(origin, dict) and origin.get("source"):
             found.append(str(origin["source"]))
-    found += [f"{event['path']}: its worktree" for event in events if event["type"] == "WorktreeCreated"]
     return found
 
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +15,17 @@ from treadle.core.access import Submit
 from treadle.domain.commands import EraseThread, Redact
 from treadle.domain.errors import Rejected
 from treadle.server.erased_texts import Before, taken_before
-from treadle.store.errors import StorageError, is_busy, translated
+from treadle.store.errors import StorageError, translated
 from treadle.store.sqlite import purge
 from treadle.store.sqlite.copies import erased_in, old_copies, remove_copy
-from treadle.store.sqlite.database import FILE_NAME, FileLock, SqliteConnection, open_or_create_db
+from treadle.store.sqlite.database import FILE_NAME, FileLock, open_or_create_db
 from treadle.store.sqlite.projections import SEARCHES
 from treadle.store.sqlite.store import Store
 from treadle.workspace.thread_folders import FOLDER as WORKTREES
 
 log = logging.getLogger(__name__)
 
-SEARCH: Final = str(Path(__file__).with_name("byte_search.py"))
+SEARCH: Final = str(Path(purge.__file__).with_name("byte_search.py"))
 PAUSE: Final = 0.01
 """Seconds between two steps, for others that wait for the database."""
 RETRY: Final = 0.2
@@ -138,9 +136,9 @@ class Purger:
             await connection.call(purge.wait_briefly)
             for words in SEARCHES:
                 merge = purge.IndexMerge(words)
-                while not await _unless_busy(connection, merge.step):  # noqa: ASYNC110
+                while not await connection.call(purge.unless_busy, merge.step):  # noqa: ASYNC110
                     await asyncio.sleep(PAUSE)
-            while not await _unless_busy(connection, purge.truncate_wal):  # noqa: ASYNC110
+            while not await connection.call(purge.unless_busy, purge.truncate_wal):  # noqa: ASYNC110
                 await asyncio.sleep(RETRY)
         finally:
             await connection.close()
@@ -206,14 +204,3 @@ class Purger:
             )
             for row in rows
         ]
-
-
-async def _unless_busy(connection: SqliteConnection, step: Callable[[sqlite3.Connection], bool]) -> bool:
-    """The result of a step; False if another connection prevented it."""
-    try:
-        return await connection.call(step)
-    except sqlite3.OperationalError as error:
-        if is_busy(error):
-            await asyncio.sleep(RETRY)
-            return False
-        raise

@@ -5,11 +5,13 @@ the database for long, so it can run beside daemons that write, and be killed at
 """
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from treadle.store.errors import is_busy
 from treadle.store.sqlite.projections import SEARCHES
 from treadle.store.sqlite.sql import query
 
@@ -120,6 +122,16 @@ class IndexMerge:
         connection.execute(f"INSERT INTO {words} ({words}, rank) VALUES ('merge', ?)", (pages_per_step,))
         self._steps = 2 * pages // MERGED + 8 if self._steps is None else self._steps - 1
         return connection.total_changes - before < 2
+
+
+def unless_busy(connection: sqlite3.Connection, step: Callable[[sqlite3.Connection], bool]) -> bool:
+    """The result of a step; False if another connection prevented it. Raises sqlite3.Error."""
+    try:
+        return step(connection)
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            return False
+        raise
 
 
 def truncate_wal(connection: sqlite3.Connection) -> bool:
