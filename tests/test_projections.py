@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "7f19e32e06872c25b851d8795a6c70ca6b0ae5f94f048ffd6071a8d68b271267")
+PINNED = (1, "6b6fb420cf9cc19b59cac40f7726e5fb0ba24837cf6dc13dc04c8f360648d1a7")
 
 
 def test_changed_projections_need_a_new_version() -> None:

@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     command = commands.add("redact", does, run, more=MORE, example="treadle redact --stdin < password.txt")
     command.add_argument("--stdin", action="store_true", required=True, help="read the text from stdin")
     command.add_argument("--thread", metavar="THREAD", help=f"only of this thread: {THREAD}")
-    command.add_argument("--dry-run", action="store_true", help="only say where it is")
+    command.add_argument("--dry-run", action="store_true", help="only list the threads that have it")
     add_json(command, "one thread per line: threadId, events, erased, left")
 
 

@@ -184,7 +184,8 @@ class Importer:
                     completed.add(_turn_of(command))
             elif answer.kind in _ENDED.get(type(command), ()):
                 again.append(command)
-            elif answer.kind != "idTaken":  # else it is there, in the turn that it had when the file had other records
+            # Else it is there: in the turn that it had when the file had other records, or without what was redacted.
+            elif answer.kind not in ("idTaken", "commandErased"):
                 self.imported.rejected[answer.kind] += 1
         for command in again:
             await self._continue(command)
