@@ -155,6 +155,20 @@ async def test_a_purge_that_is_killed_at_any_moment_is_ended_by_the_next_daemon(
     assert report.erased == 2 * KILLS
 
 
+def test_a_daemon_that_ends_during_a_purge_ends_well_and_the_next_one_continues(data_dir: Path) -> None:
+    with serving(data_dir) as daemon:
+        marked = fill(daemon)
+        with reader(data_dir) as process:  # so that the purge cannot end
+            erase(daemon)
+            assert receipt(daemon, wait=False)["purged"] is False
+            assert daemon.finish() == 0
+            assert daemon.stderr == ""
+            process.communicate("")
+    with serving(data_dir) as daemon:
+        assert receipt(daemon)["purged"] is True
+    assert marked.left(data_dir) == []
+
+
 # Copies
 
 

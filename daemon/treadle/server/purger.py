@@ -57,6 +57,8 @@ class Purger:
         self._before: dict[int, Before] = {}
         self._removed: list[str] = []
         self._failure = ""
+        self._ending = False
+        self._searching: asyncio.subprocess.Process | None = None
 
     def appended(self, events: list[bytes]) -> None:
         """Purge if one of these events, which were just appended, has erased something."""
@@ -84,7 +86,7 @@ class Purger:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                await self._purge()
+                await self._to_its_end(asyncio.create_task(self._purge()))
                 self._failure = ""
                 if not self._wanted.is_set():
                     self._idle.set()
@@ -94,6 +96,17 @@ class Purger:
                 self._failure = str(error)
                 await asyncio.sleep(5 * RETRY)
                 self._wanted.set()
+
+    async def _to_its_end(self, purging: "asyncio.Task[None]") -> None:
+        """Wait for it, also if this is cancelled: the thread of a connection must not outlive the event loop."""
+        try:
+            await asyncio.shield(purging)
+        except asyncio.CancelledError:
+            self._ending = True
+            if self._searching is not None:
+                self._searching.kill()
+            await asyncio.wait([purging])
+            raise
 
     async def _erase_again(self) -> None:
         """Erase what was erased since the backup that this database was restored from."""
@@ -118,13 +131,13 @@ class Purger:
                 return
         lock = FileLock(self._data_dir / purge.PURGING)
         try:
-            while not lock.acquire():  # noqa: ASYNC110  # without a thread, a flock can only be polled
+            while not (lock.acquire() or self._ending):  # noqa: ASYNC110  # without a thread, a flock can only be polled
                 await asyncio.sleep(RETRY)
             with translated():
                 until = await self._store.writer.call(purge.pending)  # another process may have done it meanwhile
-                if until is not None:
+                if until is not None and not self._ending:
                     await self._purge_until(until)
-            for sequence, before in sorted(self._before.items()):
+            for sequence, before in [] if self._ending else sorted(self._before.items()):
                 await self._search(sequence, before)
                 del self._before[sequence]
         finally:
@@ -136,12 +149,14 @@ class Purger:
             await connection.call(purge.wait_briefly)
             for words in SEARCHES:
                 merge = purge.IndexMerge(words)
-                while not await connection.call(purge.unless_busy, merge.step):  # noqa: ASYNC110
+                while not (self._ending or await connection.call(purge.unless_busy, merge.step)):  # noqa: ASYNC110
                     await asyncio.sleep(PAUSE)
-            while not await connection.call(purge.unless_busy, purge.truncate_wal):  # noqa: ASYNC110
+            while not (self._ending or await connection.call(purge.unless_busy, purge.truncate_wal)):  # noqa: ASYNC110
                 await asyncio.sleep(RETRY)
         finally:
             await connection.close()
+        if self._ending:
+            return
         erased = await self._store.writer.call(erased_in)
         for copy in await asyncio.to_thread(old_copies, self._data_dir, erased, Path(tempfile.gettempdir())):
             await asyncio.to_thread(remove_copy, copy)
@@ -166,11 +181,11 @@ class Purger:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )
-            try:
-                out, _ = await process.communicate(msgspec.json.encode(wanted))
-            finally:
-                if process.returncode is None:
-                    process.kill()
+            self._searching = process
+            out, _ = await process.communicate(msgspec.json.encode(wanted))
+            self._searching = None
+            if self._ending:
+                return
             if process.returncode == 0:
                 found = msgspec.json.decode(out, type=SearchResult)
             else:
