@@ -40,7 +40,11 @@ def erase(daemon: Daemon, thread_id: str = "t") -> None:
 
 
 def receipt(daemon: Daemon, *, wait: bool = True) -> Any:
-    return daemon.result("erasure/status", {"threadId": "t", "wait": wait})["erasures"][0]
+    return receipt_of(daemon, "t", wait=wait)
+
+
+def receipt_of(daemon: Daemon, thread_id: str, *, wait: bool = True) -> Any:
+    return daemon.result("erasure/status", {"threadId": thread_id, "wait": wait})["erasures"][0]
 
 
 @contextmanager
@@ -268,3 +272,38 @@ def test_erase_waits_for_the_purge_and_prints_a_receipt_that_can_be_printed_agai
     as_json = wire.run("erase", "--receipt", "t", "--json", "--data-dir", str(data_dir))
     assert json.loads(as_json.stdout)["hits"] == 0
     assert wire.run("erase", "--receipt", "other", "--data-dir", str(data_dir)).stdout == "nothing was erased\n"
+
+
+# By age
+
+
+def test_prune_erases_idle_threads_by_their_last_event_and_lists_them_first(data_dir: Path) -> None:
+    old = "2020-01-31T12:00:00.000Z"
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="project", name="p", path="/p")
+        for id in ("old", "archived", "running", "changed"):
+            daemon.dispatch("CreateThread", threadId=id, projectId="project", title=f"the title of {id}", at=old)
+        daemon.dispatch("ArchiveThread", threadId="archived", at=old)
+        daemon.dispatch("RenameThread", threadId="changed", title="of today")
+        daemon.dispatch("StartTurn", threadId="running", id="u", prompt="go", at=old)
+
+        def prune(*arguments: str, status: int = 0) -> list[str]:
+            done = wire.run("prune", "--older-than", "365d", "--data-dir", str(data_dir), *arguments)
+            assert done.returncode == status, done.stderr
+            return [json.loads(line)["id"] for line in done.stdout.splitlines() if line.startswith("{")]
+
+        def kept() -> set[str]:
+            return {
+                thread["id"]
+                for archived in (False, True)
+                for thread in daemon.result("thread/list", {"archived": archived})["items"]
+            }
+
+        assert sorted(prune("--dry-run", "--json")) == ["archived", "old"]
+        assert prune("--json", status=2) == prune(status=2) == []
+        assert kept() == {"old", "archived", "running", "changed"}
+        assert prune("--archived", "--yes", "--json") == ["archived"]
+        assert kept() == {"old", "running", "changed"}
+        assert prune("--yes", "--json") == ["old"]
+        assert kept() == {"running", "changed"}
+        assert receipt_of(daemon, "old")["hits"] == 0
