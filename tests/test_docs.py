@@ -31,6 +31,7 @@ from treadle.store import errors as store_errors
 from treadle.store.shared import failures
 from treadle.store.sqlite.store import Store
 from treadle.workspace import (
+    checkpoints,
     git,
     provenance,
     repositories,
@@ -257,7 +258,7 @@ def kinds() -> set[str]:
     found |= {kind for kind, _ in failures._BY_STATE.values()} | {"logInsecure"}
     found -= {failures.LEASED}  # no request asks for a lease
     for module in (
-        git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
+        git, repositories, snapshots, checkpoints, restore, provenance, worktrees, thread_folders, thread_worktrees
     ):  # fmt: skip
         found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref

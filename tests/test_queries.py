@@ -49,6 +49,12 @@ ALLOWED = {
     ("lookup_paths", "SCAN projection_projects USING INDEX idx_projects_live"),
     # For `treadle worktree list` and `treadle doctor`: the worktrees that there are.
     ("threads_with_worktree", "SCAN projection_threads USING INDEX idx_threads_worktree"),
+    # One row for each erasure: read when something was erased, not while the log is written.
+    ("erased_threads", "SCAN erasures"),
+    ("erasing_commands", "SCAN x"),
+    ("erasing_commands", "SCAN v VIRTUAL TABLE INDEX 3:"),
+    ("erasing_commands", "SCAN o"),
+    ("erasure_list", "SCAN x"),
     # One row for each type of event.
     ("position", "SCAN event_types"),
     # For `treadle checkpoints prune` and `treadle doctor` alone: every project, and every thread that was deleted.
@@ -289,6 +295,8 @@ def _parameters(name: str, log: Counted) -> dict[str, Any]:
         "limit": 3,
         "sequence": 1,
         "before": LATEST,
+        "searched": "{}",
+        "commands": "[]",
         "first": "t",
         "beyond": "t0",
         "after": "" if name == "setting_list" else log.sequence - 2,

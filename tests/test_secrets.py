@@ -338,6 +338,10 @@ SQL_THAT_IS_MADE = {
         "tables of projections.TABLES or SEARCHES, their columns as our own migrations made them, a number"
     ),
     """f"INSERT INTO {words} ({words}) VALUES ('delete-all')\"""": "a table of projections.SEARCHES",
+    "f'PRAGMA busy_timeout = {WAIT_MS}'": "a constant of the module",
+    "f'SELECT count(*) FROM {words}_data'": "a table of projections.SEARCHES",
+    """f"INSERT INTO {words} ({words}) VALUES ('optimize')\"""": "the same",
+    """f"INSERT INTO {words} ({words}, rank) VALUES ('merge', ?)\"""": "the same",
     "f'CREATE VIRTUAL TABLE {name} USING fts5vocab({schema}, {words}, {kind})'": (
         "main or live, a table of projections.SEARCHES, row or instance"
     ),

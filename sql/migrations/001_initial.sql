@@ -10,7 +10,9 @@ CREATE TABLE schema_migrations (
 
 -- logId: random, identifies this log · machineId: random, identifies this copy of it · machineFile: the inode of the
 -- database that has this machineId · formerMachineIds: those of the databases that it was copied from ·
--- projectionVersion, projectionChecksum: the projections that filled the tables below
+-- projectionVersion, projectionChecksum: the projections that filled the tables below ·
+-- purge: the sequence of the erasure up to which the bytes are gone, too · eraseAgain: commands for the next start of a database
+-- that was restored, by which it erases what was erased since the backup
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -29,11 +31,13 @@ CREATE TABLE events (
 CREATE INDEX idx_events_thread ON events (thread_id) WHERE thread_id IS NOT NULL;
 
 -- What was taken out of the log. sequence: of the event that says so. whole: the thread was erased, so that all of its events
--- before are skeletons; 0: only the events that it lists were rewritten, without something that should not be there.
+-- before are skeletons; 0: only the events that it lists were rewritten, without something that should not be there. searched:
+-- what was found of the texts in the files afterwards, as JSON; NULL until then.
 CREATE TABLE erasures (
   sequence  INTEGER PRIMARY KEY,
   thread_id TEXT NOT NULL,
-  whole     INTEGER NOT NULL
+  whole     INTEGER NOT NULL,
+  searched  TEXT
 ) STRICT;
 
 -- Each event without its texts, names and numbers, as it is once its thread is erased: type, ids, time and what is needed to read it stay.

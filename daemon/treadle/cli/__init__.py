@@ -15,7 +15,7 @@ COMMANDS = (
     *("diff", "undo", "checkpoints", "blame", "worktree"),
     *("serve", "acp", "call"),
     *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
-    *("erase", "redact"),
+    *("erase", "redact", "prune"),
     *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore"),
     *("log", "clone", "share", "schema", "completion"),
 )

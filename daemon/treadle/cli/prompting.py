@@ -34,8 +34,9 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
     """What to ask, and how.
 
     folder: whose project gets a new thread. thread: the one to continue, as it was named. worktree: whether the agent
-    of a new one works in a worktree. agents: those that are
-    configured. answers: to what no rule answers. json: print events instead of the answer.
+    of a new one works in a worktree. memory: whether all
+    of it stays in memory. agents: those that are configured. answers: to what no rule answers. json: print events
+    instead of the answer.
     """
 
     data_dir: Path
@@ -44,6 +45,7 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
     thread: str | None
     title: str | None
     worktree: bool
+    memory: bool
     agent: str | None
     agents: list[str]
     answers: Literal["ask", "allow", "deny"]
@@ -63,7 +65,8 @@ async def prompt_agent(wanted: PromptRequest) -> int:
     """Ask the agent, and print what it does; return the exit status."""
     printer = TurnPrinter(prints_answer=not wanted.json)
     # In a session of its own, so that Ctrl-C does not end the daemon before the agent was asked to stop.
-    connecting = connect(wanted.data_dir, "--log-level", wanted.log_level, start_new_session=True)
+    memory = ["--memory"] if wanted.memory else []
+    connecting = connect(wanted.data_dir, "--log-level", wanted.log_level, *memory, start_new_session=True)
     try:
         async with connecting as client:
             outcome = await _Prompting(client, wanted, printer).run()

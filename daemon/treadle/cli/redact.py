@@ -70,7 +70,6 @@ def run(options: argparse.Namespace) -> int:
                     output.print_json(msgspec.json.encode(told))
                 else:
                     print(_line(told, options.dry_run))
-    # The log and the tables do not have the text any more. What their pages still hold is to be overwritten here.
     if not options.json:
         print(f"found in {output.count(found, 'thread')}")
     if outside:
@@ -153,7 +152,7 @@ def _rewrite(data_dir: "Path", thread_id: str, version: int, changes: dict[int, 
     """Give the commands; return how many events they rewrote. A conflict ends it: the thread is read again."""
     import msgspec
 
-    from treadle.cli.own_daemon import RequestFailed, dispatch
+    from treadle.cli.own_daemon import RequestFailed, dispatch_and_purge
     from treadle.domain.commands import CleanTexts, Redact
 
     done = 0
@@ -165,7 +164,7 @@ def _rewrite(data_dir: "Path", thread_id: str, version: int, changes: dict[int, 
             count += 1
         try:
             command = Redact(thread_id=thread_id, expected_version=version, events=texts[done : done + count])
-            version = dispatch(data_dir, command)[-1].sequence
+            version = dispatch_and_purge(data_dir, command)[0][-1].sequence
         except RequestFailed as error:
             if error.kind != "versionConflict":
                 raise

@@ -123,6 +123,11 @@ KINDS: Final[dict[str, Kind]] = {
     "noRepository": Kind(
         errors.REQUEST_FAILED, "The folder of the project does not exist, or is in no git repository: `git init`"
     ),
+    "onlyInMemory": Kind(
+        errors.REQUEST_FAILED,
+        "The daemon runs with `--memory`, and this would leave something in the user's repository: a checkpoint, or a "
+        "worktree",
+    ),
     "bareRepository": Kind(errors.REQUEST_FAILED, "The folder of the project is in a repository without a work tree"),
     "folderTooWide": Kind(
         errors.REQUEST_FAILED,

@@ -384,6 +384,7 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     sqlite_version: str
     pid: Annotated[int, note("The daemon's process id")]
     data_dir: str
+    persistent: Annotated[bool, note("False with `--memory`: the data directory does not outlive the daemon")]
     durability: Durability
     log_id: str
     machine_id: Annotated[str, note("Identifies the data directory, as opposed to its copies")]

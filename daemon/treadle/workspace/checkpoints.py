@@ -39,7 +39,8 @@ class Checkpoints:
     """Takes, compares and restores checkpoints. pruner: removes old ones.
 
     folders: those that agents work in. submit: gives commands to the engine. read: runs a read. machine: the id of this
-    one.
+    one. persistent: whether what is taken outlives the daemon; without, none is taken, since its ref would stay in the
+    user's repository.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class Checkpoints:
         submit: Submit,
         read: Read,
         machine: str = "",
+        *,
+        persistent: bool = True,
     ) -> None:
         self._folders, self._submit, self._read, self._machine = folders, submit, read, machine
+        self._persistent = persistent
         self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
@@ -60,6 +64,10 @@ class Checkpoints:
 
         Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
         """
+        if not self._persistent:
+            raise GitError(
+                "onlyInMemory", "a checkpoint would stay in the repository when this daemon with --memory ends"
+            )
         work = await self._folders.work(thread_id)
         try:
             repository = await self._folders.opened(work)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from treadle.store.errors import Refused, explained
 from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.copies import note_erasures
 from treadle.store.sqlite.database import (
     APPLICATION_ID,
     FILE_NAME,
@@ -75,7 +76,8 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
     """Replace the database with a backup; return the path under which the previous database is kept, if there was one.
 
     The log gets a new logId, so that clients which know sequences of the old log start from a snapshot again. The next
-    start gives it a new machineId, and interrupts the turns that were running when the backup was made. Raises Refused
+    start gives it a new machineId, and interrupts the turns that were running when the backup was made. What was erased
+    since then is noted in it (`meta.eraseAgain`), and the next start erases it there. Raises Refused
     and changes nothing if a daemon has the data directory open or the backup is damaged.
     """
     if not source.is_file():
@@ -96,6 +98,7 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
             db.execute(
                 "DELETE FROM meta WHERE key = 'machineFile'"
             )  # a copy, even if it gets the inode of the original
+            note_erasures(db, path)
         kept = _keep(path, "before-restore-")
         part.rename(path)
         sync(data_dir)

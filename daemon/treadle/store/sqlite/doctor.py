@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from treadle.domain.events import decode
 from treadle.store.errors import NewerDatabase, StorageError, UserError, explained, said
 from treadle.store.sqlite import environment as surroundings
 from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.copies import folder_for_copy
 from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, PRESENT, SHARED_LOG, FileLock
 from treadle.store.sqlite.environment import Finding
 from treadle.store.sqlite.runners import Runner, machine_of
@@ -250,8 +250,8 @@ def _projections(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
         if migrations.pending(db) or not projections.is_current(db):
             return Finding("projections", "warning", "not compared: the next start rebuilds them")
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
-        total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
+    with folder_for_copy("doctor-", data_dir) as folder:
+        total, differences = projections.verify(data_dir / FILE_NAME, folder / "copy.db")
     if differences:
         first = differences[0]
         # Only its keys: people share the output of `treadle doctor`.
