@@ -403,11 +403,18 @@ async def test_what_a_member_erases_is_gone_on_the_server_and_on_every_machine(
         assert SECRET not in payloads(database)
         assert await events(ada) == await events(bob)
         assert SECRET not in msgspec.json.encode(await events(bob)).decode()
+        await until(lambda: both_have_erased(ada, erased["sequence"]))
     with plain(folders[0]) as mine, plain(folders[1]) as theirs:
         stored = "SELECT payload FROM events ORDER BY sequence"
         here = mine.execute(stored).fetchall()
         assert here == theirs.execute(stored).fetchall()
         assert "\n".join(text for (text,) in here) == payloads(database)
+
+
+async def both_have_erased(wire: Wire, sequence: int) -> bool:
+    [receipt] = (await wire.call("erasure/status", {"threadId": "t"}))["erasures"]
+    assert receipt["sequence"] == sequence
+    return [one["erased"] for one in receipt["machines"]] == [True, True]
 
 
 async def test_a_member_who_may_only_write_cannot_erase_by_another_call(log: UUID, database: Database) -> None:

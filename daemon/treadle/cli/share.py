@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.options import THREAD, Commands, data_dir_of
+from treadle.cli.options import THREAD, Commands, lasting_data_dir_of
 
 if TYPE_CHECKING:
     from treadle.domain.entities import Project
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if not (options.to / SHARED_LOG).exists():
         raise UserError(f"{options.to} has no shared log: make it with `treadle clone SERVICE {options.to}`")
     try:
-        with reading(data_dir_of(options)) as reader:
+        with reading(lasting_data_dir_of(options)) as reader:
             thread_id = reader.read(lambda reads: thread_named(reads, options.thread))
             events = reader.read(lambda reads: events_to_share(reads, thread_id))
             id = events[0].project_id

@@ -206,7 +206,8 @@ class Purger:
         """The receipts of all erasures, or of one thread, the newest first."""
         with translated():
             applied, purged, rows = await self._store.writer.call(purge.erasures, thread_id)
-        machine = self._store.runner.machine.id
+        machine, sharing = self._store.runner.machine.id, self._store.sharing
+        others = [one for one in sharing.status.machines if one.machine_id != machine] if sharing is not None else []
         return [
             Receipt(
                 thread_id=row.thread_id,
@@ -214,7 +215,10 @@ class Purger:
                 whole=row.whole,
                 events=row.events,
                 purged=row.sequence <= purged,
-                machines=[MachineErasure(machine, applied, erased=True)],
+                machines=[
+                    MachineErasure(machine, applied, erased=True),
+                    *(MachineErasure(one.machine_id, one.applied, one.applied >= row.sequence) for one in others),
+                ],
                 **({} if row.searched is None else msgspec.structs.asdict(row.searched)),
             )
             for row in rows

@@ -108,6 +108,7 @@ class Services:
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
         following = []
         if self.store.sharing is not None:
+            self.store.sharing.follower.beaten = self.purger.begin  # other machines may have erased something
             following = [self.store.sharing.follower.start()]
             self.watch.start()  # the follower tells other machines also what other daemons of this one append
         self.engine.start()

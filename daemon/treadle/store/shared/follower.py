@@ -58,8 +58,9 @@ def lessee(data_dir: Path, machine_id: str, inode: int) -> Lessee:
 class Follower:
     """One task. machine: this one. write: runs a function on the thread that may write to the replica.
 
-    lost: called when the connection was lost. status: what is known of the log. is_following: whether this process
-    follows it; if not, another one of the machine does, and has the status.
+    lost: called when the connection was lost. beaten: called each time that the machine has said that it is there.
+    status: what is known of the log. is_following: whether this process follows it; if not, another one of the machine
+    does, and has the status.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Follower:
     ) -> None:
         self.status = unknown(config)
         self.is_following = False
+        self.beaten: Callable[[], None] = lambda: None
         self._data_dir = data_dir
         self._has_told = False
         self._lock = FileLock(data_dir / FOLLOWING)
@@ -183,6 +185,7 @@ class Follower:
         if self.status.problem is not None and self.status.since is not None:
             log.warning("the shared log is followed again")
         self._tell(None, applied, machines)
+        self.beaten()
 
     def _failed(self, error: StorageError) -> None:
         if error.kind == UNREACHABLE:
