@@ -1,6 +1,7 @@
 """Engines and daemons on a shared log while servers, connections, disks and clocks fail: each command happens once."""
 
 import asyncio
+import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -263,9 +264,13 @@ async def test_a_stopped_daemon_that_follows_does_not_stop_the_others_of_its_mac
             assert await dispatch(elsewhere, "two") == 2
             assert await dispatch(other, "three") == 3  # with what it has missed
             assert [stored["sequence"] for stored in (await other.call("event/list"))["items"]] == [1, 2, 3]
+            await other.call("subscription/open", {"topic": "events", "afterSequence": 3})
+            os.utime(folder / "following.lock", (0, 0))  # it has said nothing for very long
+            assert await dispatch(elsewhere, "four") == 4
+            await other.until(lambda params: any(stored["sequence"] == 4 for stored in params.get("events", ())))
         finally:
             process.send_signal(signal.SIGCONT)
-        assert await dispatch(following, "four") == 4
+        assert await dispatch(following, "five") == 5
 
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/usr/lib/faketime"))

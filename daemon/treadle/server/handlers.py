@@ -383,8 +383,9 @@ class Methods:
     @handles(endpoints.STATUS)
     async def status(self, params: NoParams) -> object:
         daemon = self._ready
-        await daemon.engine.settled()
         store = daemon.store
+        if not store.is_shared:  # commands may be waiting for the server, which is what one asks about then
+            await daemon.engine.settled()
         sequence = await store.read(lambda reads: reads.sequence())
         host = host_of(store.data_dir)
         return results.Status(

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ LOOK_FOR_LOCK = 1.0  # seconds between two tries to follow, while another proces
 BEAT = 15.0  # seconds between two times that the machine says that it is there
 POLL = 5.0  # seconds between two looks at the log, if nothing is announced
 POLL_DEAF = 1.0  # the same on a server without LISTEN
+STUCK = 3 * BEAT  # seconds without a word, after which a process that follows is not relied on
 ANNOUNCE = 0.05  # seconds between two announcements
 ANSWER = 15.0  # seconds that the server has for an answer
 RETRY = (0.2, 1.0, 2.0, 5.0)  # seconds until it connects again; the last one counts from then on
@@ -101,7 +103,7 @@ class Follower:
         self._lock.release()
 
     async def _run(self) -> None:
-        while not self._lock.acquire():  # noqa: ASYNC110
+        while not (self._lock.acquire() or self._is_stuck()):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_FOR_LOCK)
         self.is_following = True
         failures = 0
@@ -117,6 +119,13 @@ class Follower:
                     self._remote = None
             await asyncio.sleep(RETRY[min(failures, len(RETRY) - 1)])
             failures += 1
+
+    def _is_stuck(self) -> bool:
+        """Whether the process that follows has said nothing for long: it may be stopped. Two that follow do no harm."""
+        try:
+            return time.time() - self._lock.path.stat().st_mtime > STUCK
+        except OSError:
+            return False
 
     async def _follow(self) -> None:
         """Follow until something fails."""

@@ -9,7 +9,7 @@ import msgspec
 
 from treadle.store.errors import Refused, said, translated
 from treadle.store.sqlite import reads
-from treadle.store.sqlite.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect
+from treadle.store.sqlite.database import FILE_NAME, PRESENT, SHARED_LOG, FileLock, configure_writer, connect
 from treadle.store.sqlite.log import by_index
 from treadle.store.sqlite.projections import Progress
 from treadle.store.sqlite.runners import note_former
@@ -35,6 +35,8 @@ def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress:
     Nobody runs the running turns of that log here: the next start interrupts them. Raises Refused if the log is not
     empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
+    if (data_dir / SHARED_LOG).exists():
+        raise Refused(f"{data_dir} has a shared log, which others append to as well: import into another --data-dir")
     present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
     path = data_dir / FILE_NAME
     done = 0
