@@ -5,6 +5,7 @@ from typing import Final
 from benchmarks import rows_agents as agents
 from benchmarks import rows_checkpoints as checkpoints
 from benchmarks import rows_commands as commands
+from benchmarks import rows_erasure as erasure
 from benchmarks import rows_import as imports
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
@@ -39,6 +40,9 @@ ROWS: Final = (
         commands.streaming),
     Row("redaction", "CPU of redacting a delta of 100 characters before it is decided", "≤", 10, 5, commands.redaction,
         "µs"),
+    Row("secure_delete", "events/s in process, 500 at a time ÷ the same without overwriting what is deleted", "≥",
+        0.95, 1, erasure.secure_delete),
+    Row("erase", "EraseThread of 500 events in a log of 1,000,000, p50", "≤", 500, 200, erasure.erase, "ms"),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
     Row("agent: chunk", "an agent's chunk, from its write to the notification, p50 − the same through a bare relay",
