@@ -18,7 +18,7 @@ import wire
 from postgres import Cluster, Database, needs_postgres
 from runs import configure
 from scripted import scripted
-from support import PATIENCE, Wire, plain, spawned
+from support import PATIENCE, Wire, plain, refused, spawned
 from treadle.store.errors import StorageError
 from treadle.store.shared import admin
 from treadle.store.shared.config import SharedLogConfig, write_config
@@ -135,8 +135,8 @@ async def test_reads_go_on_without_the_server_and_writes_are_refused(
         await change(ada, "one", 1)
         cluster.stop()
         try:
-            refused = await change(ada, "two", 2)
-            assert refused["error"]["data"]["kind"] == "logUnreachable"
+            refusal = await change(ada, "two", 2)
+            assert refusal["error"]["data"]["kind"] == "logUnreachable"
             assert await has(ada, 1)
             await until(lambda: is_down(ada))
             async with spawned(folder) as (later, _):
@@ -176,8 +176,8 @@ async def test_a_replica_of_a_log_that_was_rewound_is_kept_and_a_new_one_is_buil
             await change(ada, f"key-{n}", n)
         log_id = (await ada.call("daemon/status"))["logId"]
         rewind(database, 3)
-        refused = await change(ada, "more", 1)
-        assert refused["error"]["data"]["kind"] == "logRewound"
+        refusal = await change(ada, "more", 1)
+        assert refusal["error"]["data"]["kind"] == "logRewound"
         assert await has(ada, 5)
     async with spawned(folder) as (ada, _):
         await until(lambda: has(ada, 3))
@@ -360,6 +360,27 @@ def test_a_clone_has_what_is_in_the_log_and_knows_where_it_is_from(log: UUID, tm
     assert "this login may only read it" in wire.run("clone", "mallory", str(tmp_path / "read")).stdout
 
 
+A_URL = '{"service": "host=db password=x", "logId": "6e3c1c6e-0b0e-4b62-9d0a-6f4e4f1d9b6e"}'
+
+
+@pytest.mark.parametrize("content", ["", "{}", A_URL])
+async def test_a_file_that_names_no_log_is_refused_with_its_path(tmp_path: Path, content: str) -> None:
+    (tmp_path / "log.json").write_text(content)
+    said = await refused(tmp_path)
+    assert said.startswith(f"{tmp_path}/log.json: ")
+    assert "password=x" not in said
+
+
+def test_a_dump_is_not_imported_into_a_shared_log(log: UUID, tmp_path: Path) -> None:
+    wire.run("clone", "ada", str(tmp_path / "team"))
+    wire.run("clone", "bob", str(tmp_path / "other"))
+    dump = tmp_path / "dump.jsonl"
+    assert wire.run("export", "--data-dir", str(tmp_path / "other"), str(dump)).returncode == 0
+    done = wire.run("import", "--data-dir", str(tmp_path / "team"), "jsonl", str(dump))
+    assert done.returncode == 1
+    assert "has a shared log, which others append to as well" in done.stderr
+
+
 def private(tmp_path: Path) -> Path:
     """A data directory with a log of its own."""
     folder = tmp_path / "private"
@@ -396,8 +417,8 @@ async def test_what_a_member_erases_is_gone_on_the_server_and_on_every_machine(
         assert SECRET in payloads(database)
         count = len(await events(ada))
         await until(lambda: has(bob, count))
-        refused = await bob.reply(bob.send("command/dispatch", {"type": "EraseThread", "threadId": "t"}))
-        assert refused["error"]["data"]["kind"] == "logForbidden"
+        refusal = await bob.reply(bob.send("command/dispatch", {"type": "EraseThread", "threadId": "t"}))
+        assert refusal["error"]["data"]["kind"] == "logForbidden"
         erased = await ada.call("command/dispatch", {"type": "EraseThread", "threadId": "t"})
         await until(lambda: has(bob, erased["sequence"]))
         assert SECRET not in payloads(database)
@@ -459,5 +480,5 @@ async def test_a_thread_is_shared_whole_and_without_what_is_of_its_machine(
         assert thread["threads"][0]["createdBy"] == "ada"
         again = wire.run("share", "t", "--data-dir", str(own), "--to", str(target))
         assert (again.returncode, again.stderr) == (1, "treadle: the shared log has the thread already\n")
-    refused = wire.run("share", "t", "--data-dir", str(own), "--to", str(own))
-    assert "has no shared log: make it with `treadle clone" in refused.stderr
+    refusal = wire.run("share", "t", "--data-dir", str(own), "--to", str(own))
+    assert "has no shared log: make it with `treadle clone" in refusal.stderr

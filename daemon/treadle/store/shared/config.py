@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from treadle.store.errors import Refused, explained
+from treadle.store.errors import Refused, UserError, explained
+from treadle.store.shared.transport import check_service
 from treadle.store.sqlite.database import SHARED_LOG
 
 
@@ -21,12 +22,14 @@ def read_config(data_dir: Path) -> SharedLogConfig:
     """Raises Refused."""
     path = data_dir / SHARED_LOG
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SharedLogConfig)
+        config = msgspec.json.decode(path.read_bytes(), type=SharedLogConfig)
+        check_service(config.service)
     except OSError as error:
         why = explained(error)
         raise Refused(f"the data directory has a shared log, but {why}", why.kind) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UserError) as error:
         raise Refused(f"{path}: {error}. `treadle clone` writes this file") from None
+    return config
 
 
 def write_config(data_dir: Path, config: SharedLogConfig) -> None:
