@@ -501,7 +501,9 @@ def test_every_replica_equals_a_fresh_read(
 
 
 @needs_postgres
-@pytest.mark.skip(reason="open: erasing, redacting and folders on a shared log are not told as the property expects")
+@pytest.mark.skip(
+    reason="not understood yet: its model knows neither folders of a machine nor redactions on a shared log"
+)
 def test_every_replica_on_a_shared_log_equals_a_fresh_read(share_log: Callable[..., None]) -> None:
     converse(5, {"prepare": staticmethod(share_log), "by": {"actor": "ada"}}, SEQUENCES // 15)
 
