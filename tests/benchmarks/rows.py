@@ -10,6 +10,7 @@ from benchmarks import rows_import as imports
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
 from benchmarks import rows_reads as reads
+from benchmarks import rows_shared as shared
 from benchmarks.harness import Row
 
 ROWS: Final = (
@@ -71,4 +72,16 @@ ROWS: Final = (
     Row("import: again", "seconds of a second import, which adds nothing", "≤", 2, 0.5, imports.imports, "s"),
     Row("import: beside", "dispatch p50 of a daemon during the import", "≤", 10, 3, imports.imports, "ms"),
     Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
+    Row("shared: one machine", "a command on a shared log ÷ a bare `append_v1`, p50, both without a round trip", "≤", 3,
+        2, shared.shared),
+    Row("shared: 8 machines", "8 machines, a round trip of 50 ms: appends/s ÷ those of one bare connection", "≥", 5, 7,
+        shared.shared),
+    Row("shared: p99", "the same: p99 of a command", "≤", 250, 100, shared.shared, "ms"),
+    Row("shared: least", "the same: appends of the machine with the least ÷ with the most", "≥", 0.5, 0.8,
+        shared.shared),
+    Row("shared: batches", "the same, 500 commands at a time: events/s ÷ those of one bare connection", "≥", 1, 2,
+        shared.shared),
+    Row("shared: live", "answered on one machine to notified on another, p50 ÷ a round trip of 50 ms", "≤", 3, 2,
+        shared.shared),
+    Row("shared: start", "spawn to `initialize` answered, with a `log.json` ÷ without", "≤", 1.3, 1.1, shared.shared),
 )  # fmt: skip

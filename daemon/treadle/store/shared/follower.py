@@ -78,6 +78,8 @@ class Follower:
         self._machine = machine
         self._write, self._lost = write, lost
         self._woken = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
+        self._announced = 0.0
         self._remote: RemoteLog | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -91,7 +93,12 @@ class Follower:
         return next((one.away_seconds for one in self.status.machines if one.machine_id == machine_id), 0.0)
 
     def wake(self) -> None:
-        """The replica may have more events, of which the other machines are to be told."""
+        """The replica may have more events. The other machines are told at most every ANNOUNCE seconds."""
+        if self._waking is None:
+            self._waking = asyncio.get_running_loop().call_at(self._announced + ANNOUNCE, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
         self._woken.set()
 
     async def close(self) -> None:
@@ -132,7 +139,7 @@ class Follower:
         remote = self._remote = await self._in_thread(RemoteLog, self._config.service)
         listens = await self._in_thread(remote.listen, self._config.log_id)
         place = await self._write(SharedLog.place)
-        told, beaten, announced, looked = place.sequence, 0.0, 0.0, 0.0
+        told, beaten, looked = place.sequence, 0.0, 0.0
         loop = asyncio.get_running_loop()
         loop.add_reader(remote.fileno(), self._woken.set)
         try:
@@ -141,9 +148,9 @@ class Follower:
                 heard = await self._in_thread(remote.announced)
                 place = await self._write(SharedLog.place)
                 if place.sequence > told:
-                    await asyncio.sleep(announced + ANNOUNCE - loop.time())
+                    await asyncio.sleep(self._announced + ANNOUNCE - loop.time())
                     await self._in_thread(remote.announce, self._config.log_id, place.sequence)
-                    announced = loop.time()
+                    self._announced = loop.time()
                     self._woken.set()  # an announcement may have come with an answer, which makes nothing readable
                 every = POLL if listens else POLL_DEAF
                 if heard > place.sequence or loop.time() - looked >= every:

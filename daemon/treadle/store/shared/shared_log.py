@@ -118,9 +118,12 @@ class SharedLog(SqliteLog):
         """Apply what was appended. It is in the log, so a full disk here must not make of it a failure."""
         login = str(self._link.login)
         try:
-            place = self._apply(answer.missed)
-            while place.sequence < base:
-                place = self._pull(place)
+            page = answer.missed
+            if (page[-1].sequence if page else asked.known) < base:  # too many for one answer
+                place = self._apply(page)
+                while place.sequence < base:
+                    place = self._pull(place)
+                page = []
             own = [SharedEvent(base + 1 + n, asked.append_id, login, p.decode()) for n, p in enumerate(asked.payloads)]
             shift = base - asked.known
             moved = [
@@ -129,7 +132,7 @@ class SharedLog(SqliteLog):
                 )
                 for record in asked.records
             ]
-            self._apply(own, moved)
+            self._apply([*page, *own], moved)  # in one transaction, which waits for the disk once
         except (sqlite3.Error, StorageError) as error:
             why = explained(error) if isinstance(error, sqlite3.Error) else error
             log.error("the shared log has %d events more, but not the replica: %s", len(asked.payloads), why)
