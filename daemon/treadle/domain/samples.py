@@ -12,6 +12,8 @@ LEAST: Final = 12
 """Bytes of the shortest text that is worth one: shorter ones are found by chance."""
 MOST: Final = 256
 """Samples of one thread."""
+ORIGIN: Final = "origin"
+"""Of a thread that was imported: the id of its session and its file stay known, so that it is not imported again."""
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
 """What JSON text has as it is."""
 
@@ -35,7 +37,7 @@ def _texts(event: Any, *, top: bool = True) -> Iterator[str]:
             yield from _texts(value, top=False)
     elif isinstance(event, dict):
         for name, value in event.items():
-            if not (top and name in KEPT):
+            if not (top and name in (*KEPT, ORIGIN)):
                 yield from _texts(value, top=False)
 
 

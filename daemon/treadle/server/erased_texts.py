@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from treadle.agents.known import known_name
 from treadle.core.access import Read
 from treadle.domain.commands import Command, EraseThread, Redact
 from treadle.domain.samples import samples_of, samples_of_removed
@@ -102,6 +101,7 @@ def _not_ours(reads: Reads, events: list[dict[str, object]]) -> list[str]:
 
 def _files_of_sessions(before: Before) -> list[str]:
     """The files of tools that are named after a session of the thread. Looks at names alone."""
+    from treadle.agents.known import known_name
     from treadle.transfer.sources.tools import SOURCES
 
     found = list[str]()

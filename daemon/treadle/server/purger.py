@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +16,9 @@ from treadle.domain.errors import Rejected
 from treadle.server.erased_texts import Before, taken_before
 from treadle.store.errors import StorageError, translated
 from treadle.store.sqlite import purge
-from treadle.store.sqlite.copies import erased_in, old_copies, remove_copy
 from treadle.store.sqlite.database import FILE_NAME, FileLock, open_or_create_db
 from treadle.store.sqlite.projections import SEARCHES
 from treadle.store.sqlite.store import Store
-from treadle.workspace.thread_folders import FOLDER as WORKTREES
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +154,10 @@ class Purger:
             await connection.close()
         if self._ending:
             return
+        import tempfile  # this and the copies are imported when they are needed: the start of a daemon waits for none
+
+        from treadle.store.sqlite.copies import erased_in, old_copies, remove_copy
+
         erased = await self._store.writer.call(erased_in)
         for copy in await asyncio.to_thread(old_copies, self._data_dir, erased, Path(tempfile.gettempdir())):
             await asyncio.to_thread(remove_copy, copy)
@@ -166,6 +167,8 @@ class Purger:
 
     async def _search(self, sequence: int, before: Before) -> None:
         """Search for the samples, and keep the result."""
+        from treadle.workspace.thread_folders import FOLDER as WORKTREES
+
         found: SearchResult | None = None
         if before.samples:
             wanted = {

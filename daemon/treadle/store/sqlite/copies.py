@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +22,8 @@ Erased = Counter[tuple[str, bool]]
 @contextmanager
 def folder_for_copy(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder that is known to be in use until the end of the block, so that a purge leaves it alone."""
+    import tempfile  # a daemon does without it at its start
+
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
         lock = FileLock(Path(name) / IN_USE)
         lock.acquire()
