@@ -326,6 +326,11 @@ def test_prune_offers_a_vacuum_which_shrinks_the_same_file_beside_a_daemon(data_
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         before = database.stat()
         assert "treadle prune --vacuum gives" in prune("--older-than", "365d", "--yes").stdout
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            locked = prune("--vacuum")
+        assert locked.returncode == 1
+        assert "another program uses the database: try again later, nothing was changed" in locked.stderr
         done = prune("--vacuum")
         assert done.returncode == 0, done.stderr
         after = database.stat()
