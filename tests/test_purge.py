@@ -4,10 +4,11 @@ import json
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,34 @@ def test_prune_erases_idle_threads_by_their_last_event_and_lists_them_first(data
         assert prune("--yes", "--json") == ["old"]
         assert kept() == {"running", "changed"}
         assert receipt_of(daemon, "old")["hits"] == 0
+
+
+def test_prune_offers_a_vacuum_which_shrinks_the_same_file_beside_a_daemon(data_dir: Path) -> None:
+    database = data_dir / "treadle.db"
+
+    def prune(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return wire.run("prune", "--data-dir", str(data_dir), *arguments)
+
+    assert prune().returncode == 2
+    with serving(data_dir) as daemon:
+        daemon.dispatch("CreateProject", id="project", name="p", path="/p")
+        daemon.dispatch("CreateThread", threadId="t", projectId="project", title="t", at="2020-01-31T12:00:00.000Z")
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("CREATE TABLE room AS SELECT randomblob(20000000) AS bytes")
+            connection.execute("DROP TABLE room")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        before = database.stat()
+        assert "treadle prune --vacuum gives" in prune("--older-than", "365d", "--yes").stdout
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            locked = prune("--vacuum")
+        assert locked.returncode == 1
+        assert "another program uses the database: try again later, nothing was changed" in locked.stderr
+        done = prune("--vacuum")
+        assert done.returncode == 0, done.stderr
+        after = database.stat()
+        assert (after.st_ino, after.st_dev) == (before.st_ino, before.st_dev)
+        assert after.st_size < before.st_size - 15_000_000
+        daemon.dispatch("CreateThread", threadId="u", projectId="project", title="after")
+        assert [one["id"] for one in daemon.result("thread/list", {})["items"]] == ["u"]
+        assert "--vacuum" not in prune("--older-than", "365d", "--yes").stdout

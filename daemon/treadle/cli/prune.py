@@ -8,6 +8,7 @@ from treadle.cli.options import Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from treadle.store.ports import Reads
 
@@ -15,10 +16,14 @@ MORE = """\
 The age of a thread is that of its last event, not of a file; an import keeps the times of the history. Threads that
 run, wait for an answer or a login, or have queued prompts stay, whatever their age. Each thread is erased as by
 `treadle erase`. Nothing is erased unless you run this: there is no default age.
+
+What is erased leaves room in the database, which later work uses. --vacuum makes the file smaller instead. It needs
+twice the size of the database on the disk, and daemons wait until it has ended.
 """
 EXAMPLE = """\
 treadle prune --older-than 365d --dry-run
 treadle prune --older-than 90d --archived --yes
+treadle prune --vacuum
 """
 AGE = re.compile(r"(\d{1,5})d")
 PAGE = 500
@@ -28,8 +33,9 @@ AT_ONCE = 50
 
 def add(commands: Commands) -> None:
     command = commands.add("prune", "erase threads that are older than an age", run, more=MORE, example=EXAMPLE)
+    command.add_argument("--older-than", type=_days, metavar="AGE", help="whose last event is older: 365d")
     command.add_argument(
-        "--older-than", type=_days, required=True, metavar="AGE", help="whose last event is older: 365d"
+        "--vacuum", action="store_true", help="at the end, or alone, give what is free in the database back to the disk"
     )
     command.add_argument("--archived", action="store_true", help="only archived threads")
     command.add_argument("--dry-run", action="store_true", help="only list them")
@@ -44,6 +50,34 @@ def _days(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    import sys
+
+    if options.older_than is None and not options.vacuum:
+        print("treadle prune: give --older-than or --vacuum", file=sys.stderr)
+        return 2
+    if options.vacuum and (options.json or options.dry_run):
+        print("treadle prune: --vacuum does not go with --json or --dry-run", file=sys.stderr)
+        return 2
+    status = 0 if options.older_than is None else _erase_old(options)
+    if status == 0 and not options.json:
+        _give_back(data_dir_of(options), vacuum=options.vacuum)
+    return status
+
+
+def _give_back(data_dir: "Path", *, vacuum: bool) -> None:
+    """Make the database file smaller, or say that it can be. Raises Refused."""
+    import treadle.cli.output as output
+    import treadle.store.sqlite.vacuum as database
+    from treadle.store.sqlite.reader import reading
+
+    with reading(data_dir):
+        if vacuum:
+            print(f"{output.size(database.vacuum(data_dir))} given back to the disk")
+        elif (free := database.offered(data_dir)) is not None:
+            print(f"treadle prune --vacuum gives {output.size(free)} back to the disk")
+
+
+def _erase_old(options: argparse.Namespace) -> int:
     import sys
     from datetime import UTC, datetime, timedelta
 
