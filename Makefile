@@ -45,13 +45,14 @@ bench-peers: $(SETUP)
 	$(BIN)/python tests/benchmarks/peers.py
 
 # MINUTES=60 make soak: the promises of docs/reliability.md, for an hour, AGENT_KILLS kills of daemons and agents, and
-# IMPORT_KILLS kills of imports
+# IMPORT_KILLS kills of imports and PURGE_KILLS kills of purges
 MINUTES ?= 10
 AGENT_KILLS ?= 100
 IMPORT_KILLS ?= 60
+PURGE_KILLS ?= 60
 soak: $(SETUP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "atheris is not available: no coverage-guided fuzzing"
-	$(BIN)/python tests/tools/soak.py --minutes $(MINUTES) --agent-kills $(AGENT_KILLS) --import-kills $(IMPORT_KILLS)
+	$(BIN)/python tests/tools/soak.py --minutes $(MINUTES) --agent-kills $(AGENT_KILLS) --import-kills $(IMPORT_KILLS) --purge-kills $(PURGE_KILLS)
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix daemon tests

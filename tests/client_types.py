@@ -4,6 +4,7 @@ from typing import Any, assert_type
 
 from treadle.client import AppendChange, Client, RemoveChange, ThreadSnapshot, Upsert
 from treadle.client.replica import Replica
+from treadle.contract.receipts import ErasureStatus
 from treadle.contract.results import (
     BatchDispatched,
     ConfiguredAgents,
@@ -36,6 +37,7 @@ async def right(client: Client) -> None:
     assert_type(await client.setting_list(), Page[Setting])
     assert_type(await client.event_list(after_sequence=3), Page[StoredEvent])
     assert_type(await client.subscription_open(topic="index"), SubscriptionOpened)
+    assert_type(await client.erasure_status(), ErasureStatus)
     assert_type(await client.daemon_status(), Status)
     assert_type(await client.rpc_discover(), dict[str, Any])
     assert_type(Replica().all(Message), dict[str, Message])

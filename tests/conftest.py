@@ -23,10 +23,30 @@ if TYPE_CHECKING:
     from postgres import Cluster, Database
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `both_logs` on a local and on a shared log, if it has a data directory."""
+    marked = metafunc.definition.get_closest_marker("both_logs")
+    if marked is not None and "log_kind" in metafunc.fixturenames:
+        from postgres import needs_postgres
+
+        only_local = metafunc.definition.get_closest_marker("only_local")
+        marks = [needs_postgres] if only_local is None else [pytest.mark.skip(reason=only_local.args[0])]
+        metafunc.parametrize("log_kind", ["local", pytest.param("shared", marks=marks)])
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data directory that does not exist yet."""
-    return tmp_path / "data"
+def log_kind() -> str:
+    """`local` or `shared`: the log of the data directory."""
+    return "local"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, log_kind: str, request: pytest.FixtureRequest) -> Path:
+    """A data directory that does not exist yet, or that has only `log.json`: a replica of an empty shared log."""
+    data_dir = tmp_path / "data"
+    if log_kind == "shared":
+        request.getfixturevalue("share_log")(data_dir)
+    return data_dir
 
 
 @pytest.fixture
@@ -123,6 +143,33 @@ def cluster() -> Iterator["Cluster"]:
 
     with running_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def logs_database(cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> "Database":
+    """A database of logs that tests do not share."""
+    from postgres import Database
+
+    return Database(cluster, "logs", tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture
+def share_log(logs_database: "Database") -> Iterator[Callable[..., None]]:
+    """Makes data directories replicas of a new log, which `ada` and `bob` may write to."""
+    from postgres import create_log
+    from treadle.store.shared.config import SharedLogConfig, write_config
+
+    with pytest.MonkeyPatch.context() as environment:  # of its own: a test may undo what it has patched
+        for name, value in logs_database.environment.items():
+            environment.setenv(name, value)
+
+        def share(*data_dirs: Path, login: str = "ada") -> None:
+            log_id = create_log(uuid4().hex)
+            for data_dir in data_dirs:
+                data_dir.mkdir(mode=0o700, exist_ok=True)
+                write_config(data_dir, SharedLogConfig(login, log_id))
+
+        yield share
 
 
 @pytest.fixture

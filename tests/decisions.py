@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from treadle.domain import commands as c
@@ -12,19 +13,23 @@ from treadle.domain.state import Key, State
 
 AT = "2026-01-31T12:00:00.000Z"
 STAMP = Stamp(at=AT, runner="daemon-1", latest="2026-01-31T12:01:00.000Z")
+SHARED = Stamp(at=AT, runner="machine-1.daemon-1", latest=AT, is_shared=True)
+"""As in a log that several machines share."""
 
 
-def given(*commands: c.Command) -> State:
+def given(*commands: c.Command, stamp: Stamp = STAMP) -> State:
     """The state after these were accepted, one after the other."""
     state = initial_state()
     for command in commands:
-        for event in when(state, command):
+        for event in when(state, command, stamp):
             evolve(state, event)
+            if isinstance(event, e.ThreadCreated):
+                state.load({("event", event.thread_id, str(state.sequence)): msgspec.to_builtins(event)})
     state.commit()
     return state
 
 
-def when(state: State, command: c.Command) -> list[e.Event]:
+def when(state: State, command: c.Command, stamp: Stamp = STAMP) -> list[e.Event]:
     """What the command makes happen; the state is as it was, whether it is accepted or not."""
     keys = set(names(command))
     if isinstance(command, c.CreateProject):
@@ -32,14 +37,14 @@ def when(state: State, command: c.Command) -> list[e.Event]:
     state.load({key: None for key in keys if key not in state})
     before = contents(state)
     try:
-        return decide(state, command, STAMP)
+        return decide(state, command, stamp)
     finally:
         assert contents(state) == before
 
 
-def then_rejected(state: State, command: c.Command) -> Rejected:
+def then_rejected(state: State, command: c.Command, stamp: Stamp = STAMP) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        when(state, command)
+        when(state, command, stamp)
     return caught.value
 
 
@@ -68,6 +73,12 @@ SETTING = c.ChangeSetting(key="theme", value={"a": 1, "b": [1.5, None]})
 COMPLETE = c.CompleteTurn(thread_id="t", id="u", stop_reason="end_turn", usage={"tokens": 3})
 ARCHIVE = c.ArchiveThread(thread_id="t")
 DELETE = c.DeleteThread(thread_id="t")
+
+ERASE = c.EraseThread(thread_id="t")
+REDACT = c.Redact(
+    thread_id="t",
+    events=[c.CleanTexts(2, {"title": "?"})],
+)
 
 IMAGE: dict[str, Any] = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from hypothesis import strategies as st
 
 from treadle.domain import agent_commands as ac
@@ -42,6 +43,8 @@ OF_THREAD = (
     c.ArchiveThread,
     c.UnarchiveThread,
     c.DeleteThread,
+    c.EraseThread,
+    c.Redact,
     c.CreateCheckpoint,
     c.FailCheckpoint,
     c.CreateWorktree,
@@ -78,6 +81,8 @@ class Known:
     def __init__(self) -> None:
         self.projects: list[str] = []
         self.threads: list[str] = []
+        self.deleted: list[str] = []
+        self.events: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         self.worktrees: list[str] = []
         self.archived: list[str] = []
         self.running: dict[str, str] = {}
@@ -94,6 +99,12 @@ class Known:
     def learn(self, sequence: int, event: e.AnyEvent) -> None:
         if isinstance(event, e.ThreadEvent) and not isinstance(event, e.MessageAppended):
             self.versions[event.thread_id] = sequence
+        if isinstance(event, e.ThreadEvent):
+            self.events.setdefault(event.thread_id, []).append((sequence, msgspec.json.decode(e.encode(event))))
+        if isinstance(event, e.EventsRedacted):
+            now = {one.sequence: {**one.event, "redacted": sequence} for one in event.events}
+            of_thread = self.events[event.thread_id]
+            self.events[event.thread_id] = [(s, now.get(s, one)) for s, one in of_thread]
         match event:
             case e.ProjectCreated():
                 self.projects.append(event.id)
@@ -109,6 +120,7 @@ class Known:
                 self.archived.remove(event.thread_id)
             case e.ThreadDeleted():
                 self.threads.remove(event.thread_id)
+                self.deleted.append(event.thread_id)
                 self.worktrees = [thread for thread in self.worktrees if thread != event.thread_id]
                 self.activities = [pair for pair in self.activities if pair[0] != event.thread_id]
                 self.checkpoints = [pair for pair in self.checkpoints if pair[0] != event.thread_id]
@@ -203,6 +215,12 @@ class Known:
                 return asked | {"threadId": pick(self.archived, which, thread)}
             case c.DeleteThread:
                 return asked | {"threadId": thread if other < 2 else NOBODY}
+            case c.EraseThread:
+                return asked | {"threadId": thread if other < 2 else pick(self.deleted, which, NOBODY)}
+            case c.Redact:
+                of_thread = [one for one in self.events.get(thread, []) if draft.flag or one[0] % 8 == which]
+                rewritten = [cleaned(*one, text) for one in of_thread[-8:]] or [{"sequence": 1, "members": {}}]
+                return asked | {"threadId": thread, "events": rewritten}
             case c.StartTurn:
                 idle = [one for one in self.threads if one not in self.running and one not in self.archived]
                 asked |= {"threadId": pick(idle, which, thread), "prompt": text}
@@ -318,6 +336,12 @@ class Known:
             case ac.RemoveRule:
                 return {"id": pick(self.rules, which, NOBODY)}
         raise AssertionError(kind)
+
+
+def cleaned(sequence: int, event: dict[str, Any], text: str) -> dict[str, Any]:
+    """An event to rewrite: with another title, text and reason, as far as it has them."""
+    texts = {name: text for name in ("title", "text", "reason", "error", "message") if event.get(name)}
+    return {"sequence": sequence, "members": texts}
 
 
 def pick(among: list[T], which: int, nothing: T) -> T:

@@ -153,7 +153,9 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(4),
                 "updated_at": at(4),
                 "archived_at": None,
+                "created_by": None,
                 "deleted": 0,
+                "erased": 0,
             }
         },
     ),
@@ -324,6 +326,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "content": None,
                 "created_at": at(19),
                 "resolved_at": None,
+                "resolved_by": None,
             },
         },
     ),
@@ -347,6 +350,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "content": None,
                 "created_at": at(20),
                 "resolved_at": None,
+                "resolved_by": None,
             },
         },
     ),
@@ -399,12 +403,15 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(23),
                 "restored_at": None,
                 "in_project": 0,
+                "machine": None,
                 "pruned": 0,
             },
         },
     ),
     (
-        e.CheckpointCreated(id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", at=at(24)),
+        e.CheckpointCreated(
+            id="in", thread_id="t", turn_id="one", git_ref="refs/y", message="", machine="0a", at=at(24)
+        ),
         {
             "projection_threads t": thread(24),
             "checkpoints t in": {
@@ -421,6 +428,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
                 "created_at": at(24),
                 "restored_at": None,
                 "in_project": 0,
+                "machine": "0a",
                 "pruned": 0,
             },
         },
@@ -632,6 +640,7 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {
             "projection_threads t": thread(55, auth_required=None),
             "projection_sessions t s": session(55, "s", "1.0"),
+            "run_sessions x": {"session_id": "x", "sequence": 55, "thread_id": "t"},
         },
     ),
     (
@@ -738,9 +747,27 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         {"projection_threads t": thread(72, worktree=f'{{"path":null,"base":"{"c" * 40}"}}', removals=1)},
     ),
     (
-        e.ThreadDeleted(thread_id="t", at=at(73)),
+        e.EventsRedacted(
+            thread_id="t",
+            events=[
+                e.CleanedEvent(5, {"type": "ThreadRenamed", "at": at(5), "threadId": "t", "title": "V"}),
+                e.CleanedEvent(
+                    15,
+                    {
+                        **{"type": "ActivityUpdated", "at": at(15), "threadId": "t", "id": "tool"},
+                        **{"title": "ls -b", "append": {"out": ""}},
+                    },
+                ),
+            ],
+            at=at(73),
+        ),
+        # Its rows are made again: the same ones, but for what the rewritten events say.
+        {"projection_threads t": thread(73, title="V")},
+    ),
+    (
+        e.ThreadDeleted(thread_id="t", at=at(74)),
         {
-            "projection_threads t": thread(73, deleted=1),
+            "projection_threads t": thread(74, deleted=1),
             "projection_turns t one": None,
             "projection_turns t two": None,
             "projection_turns t three": None,
@@ -772,9 +799,17 @@ HISTORY: list[tuple[e.AnyEvent, Effect]] = [
         },
     ),
     (
-        e.ProjectDeleted(id="p", at=at(74)),
-        {"projection_projects p": {"deleted": 1, "updated_at": at(74)}},
+        e.ThreadErased(thread_id="t", at=at(75)),
+        {
+            "projection_threads t": thread(
+                75, title="", origin=None, origin_tool=None, origin_session=None, agent=None, worktree=None, erased=1
+            )
+        },
+    ),
+    (
+        e.ProjectDeleted(id="p", at=at(76)),
+        {"projection_projects p": {"deleted": 1, "updated_at": at(76)}},
     ),
 ]
-LIVE = [event for event, _ in HISTORY[:-2]]
+LIVE = [event for event, _ in HISTORY[:-3]]
 """All but the deletions: every table has a row."""

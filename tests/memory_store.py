@@ -122,6 +122,7 @@ class Stored(NamedTuple):
     sequence: int
     payload: bytes
     event: e.AnyEvent
+    actor: str | None
 
 
 class Contents:
@@ -138,11 +139,11 @@ class Contents:
         self.worktrees: dict[str, ThreadWorktree] = {}
         self.removals: dict[str, int] = {}
 
-    def append(self, payload: bytes, event: e.AnyEvent) -> None:
+    def append(self, payload: bytes, event: e.AnyEvent, actor: str | None) -> None:
         evolve(self.state, event)
         self.state.commit()
         sequence = self.state.sequence
-        self.log.append(Stored(sequence, payload, event))
+        self.log.append(Stored(sequence, payload, event, actor))
         thread = event.thread_id if isinstance(event, e.ThreadEvent) else ""
         if isinstance(event, e.ThreadCreated) and event.worktree:
             self.worktrees[thread] = ThreadWorktree(path=None, base=None)
@@ -181,10 +182,19 @@ class Contents:
             case e.WorktreeRemoved():
                 self.worktrees[thread] = msgspec.structs.replace(self.worktrees[thread], path=None)
                 self.removals[thread] = self.removals.get(thread, 0) + 1
-            case e.CheckpointFailed() | a.AgentAssigned() | a.ThreadOptionSet() | a.QueuePaused() | a.BudgetReached():
+            case e.ThreadErased():
+                self.worktrees.pop(thread, None)
+            case (
+                e.EventsRedacted()
+                | e.CheckpointFailed()
+                | a.AgentAssigned()
+                | a.ThreadOptionSet()
+                | a.QueuePaused()
+                | a.BudgetReached()
+            ):
                 pass  # they change only the thread
             case _:
-                self._project(event, thread)
+                self._project(event, thread, actor)
         if (header := self.rows.get(("thread", thread))) and not isinstance(event, e.MessageAppended):
             latest = max(header.entity.updated_at or "", event.at)
             fields = {"status": self._status(thread), "version": sequence, "updated_at": latest}
@@ -232,14 +242,29 @@ class Contents:
             cost=round(sum(costs), 9) if costs else None, currency=currency, tokens=sum(tokens) if tokens else None
         )
 
+    def _author(self, event: e.MessageAdded, actor: str | None) -> str | None:
+        """Who wrote a message: a prompt may have been queued by another one than it was sent by."""
+        before, prompt = self.log[-2].event, event.prompt_id
+        if isinstance(before, e.TurnStarted):
+            prompt = before.prompt_id
+        for stored in self.log if actor else ():
+            queued = stored.event
+            if isinstance(queued, a.PromptQueued) and (queued.thread_id, queued.id) == (event.thread_id, prompt):
+                return stored.actor or actor
+        return actor
+
     def _replace(self, key: Key, **fields: object) -> None:
         row = self.rows[key]
         row.entity = msgspec.structs.replace(row.entity, **fields)
 
-    def _project(self, event: Any, thread: str) -> None:
+    def _project(self, event: Any, thread: str, actor: str | None) -> None:
         kind, more = EFFECTS[type(event)]
         names = ENTITIES[kind].__struct_fields__
         fields = {name: getattr(event, name) for name in names if getattr(event, name, None) is not None} | more(event)
+        if isinstance(event, e.ApprovalResolved):
+            fields["resolved_by"] = actor
+        if isinstance(event, e.MessageAdded):
+            actor = self._author(event, actor)
         id = getattr(event, "key", None) or getattr(event, "id", "")
         key = tuple(filter(None, (kind, thread, id)))
         row = self.rows.get(key)
@@ -251,7 +276,7 @@ class Contents:
             if len(threaded.queue) == 1 or threaded.paused is not None:
                 self.queue_runners[thread] = event.runner
         if row is None:
-            new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at}
+            new = dict.fromkeys(names) | {"sequence": self.state.sequence, "created_at": event.at, "created_by": actor}
             make: Any = ENTITIES[kind]
             row = Row(make(**{name: value for name, value in (new | fields).items() if name in names}))
             self.rows[key] = row
@@ -269,6 +294,11 @@ class Contents:
                 rows = [row.entity for (kind, *_), row in self.rows.items() if kind == "thread"]
                 members = sorted((row.version, row.id) for row in rows if row.project_id == key[1])
                 found |= {key: tuple(id for _, id in members)} | self.look_up(("thread", id) for _, id in members)
+            elif key[0] == "event":
+                at = int(key[2])
+                stored = self.log[at - 1] if 0 < at <= len(self.log) else None
+                is_there = stored is not None and thread_of(stored) == key[1]
+                found[key] = msgspec.json.decode(stored.payload) if stored is not None and is_there else None
             elif len(key) == 2 or ("thread", key[1]) in self.rows:
                 found[key] = self._entity(key)
             else:  # its thread is gone
@@ -418,7 +448,8 @@ class MemoryReads:
 
     def events(self, thread_id: str | None, after: int, limit: int) -> tuple[list[Raw], int | None]:
         page, more = self._bounded(limit, ((s.sequence, s.payload.decode()) for s in self._log(thread_id, after)))
-        return [stored_event(*row) for row in page], page[-1][0] if more else None
+        stored = {s.sequence: s for s in self._log(thread_id, after)}
+        return [stored_event(*row, stored[row[0]].actor) for row in page], page[-1][0] if more else None
 
     def search(
         self,
@@ -515,6 +546,10 @@ class MemoryReads:
 
         return [named(stored) for stored in self._log(thread_id, after)[:limit]]
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        event: Any = self._contents.log[sequence - 1].event
+        return [(one.event["type"], one.event.get("id")) for one in event.events]
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         return [
             chunk for one in self._rows("message") if one.sequence == row for chunk in one.chunks if chunk[0] > after
@@ -537,7 +572,11 @@ class MemoryReads:
 
     def running_turns(self) -> list[ports.TurnOwner]:
         turns = {thread.id: self._contents.state["thread", thread.id].turn for thread in self._threads()}
-        return [ports.TurnOwner(thread, turn.id, turn.runner) for thread, turn in turns.items() if turn is not None]
+        return [
+            ports.TurnOwner(thread, turn.id, turn.runner, turn.cancelling)
+            for thread, turn in turns.items()
+            if turn is not None
+        ]
 
     def open_sessions(self) -> list[ports.SessionOwner]:
         rows = [row.entity for row in self._rows("session") if row.entity.ended_at is None]
@@ -570,12 +609,13 @@ class MemoryReads:
         running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
         threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
-        elsewhere = {thread.id for thread in self._threads() if thread.worktree is not None}
+        worktrees = {thread.id for thread in self._threads() if thread.worktree is not None}
         return sorted(
             ports.KeptCheckpoint(
                 *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
                 running=(one.thread_id, one.turn_id) in running,
-                in_project=one.in_project or one.thread_id not in elsewhere,
+                in_project=one.in_project or one.thread_id not in worktrees,
+                elsewhere=False,
             )
             for one in kept
         )
@@ -625,13 +665,13 @@ class MemoryReads:
         received = {s.event.id: s.event.runner for s in self._log(thread_id, 0) if isinstance(s.event, a.PromptQueued)}
         newest = [row.entity for row in self._rows("session", thread_id)][-1:]
         turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
-        project = self._contents.state["project", state.project_id].path
+        project = self._contents.state["project", state.project_id]
         worktree = self._contents.worktrees.get(thread_id)
         return ports.ThreadWork(
             thread_id=thread_id,
             project_id=state.project_id,
-            path=(worktree and worktree.path) or project,
-            project=project,
+            folder=project.path,
+            remote=project.remote,
             title=state.title,
             agent=None if header is None else header.entity.agent,
             archived=state.archived,
@@ -673,6 +713,10 @@ class MemoryReads:
     def thread_of_session(self, session_id: str) -> str | None:
         rows = (row.entity for row in self._rows("session"))
         return next((session.thread_id for session in rows if session.session_id == session_id), None)
+
+    def ran_session(self, session_id: str) -> str | None:
+        opened = (s.event for s in self._log(None, 0) if isinstance(s.event, a.SessionOpened))
+        return next((event.thread_id for event in opened if event.session_id == session_id), None)
 
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         turns = (row.entity for row in self._rows("turn", thread_id))
@@ -748,30 +792,78 @@ def matches(asked: str, text: str) -> list[Match]:
     return sorted((match for some in found for match in some), key=lambda match: match.start) if all(found) else []
 
 
+def thread_of(stored: Stored) -> str | None:
+    return getattr(stored.event, "thread_id", None)
+
+
+SKELETON = {
+    *("type", "threadId", "at", "id", "turnId", "projectId", "activityId", "promptId", "ruleId", "before", "runner"),
+    *("sessionId", "role", "status", "phase", "how", "when", "scope", "limit", "position", "amount", "spent"),
+}
+
+
+def skeleton(payload: bytes) -> bytes:
+    event = msgspec.json.decode(payload)
+    blank = {
+        name: "" if isinstance(value, str) else [] for name, value in event.items() if isinstance(value, str | list)
+    }
+    blank.pop("content", None)
+    kept = {name: value for name, value in event.items() if name in SKELETON or isinstance(value, bool | None)}
+    members = blank | kept
+    return msgspec.json.encode({name: members[name] for name in event if name in members} | {"erased": True})
+
+
 class MemoryLog:
     """Implements Log."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def append(self, expected: int, payloads: list[bytes], records: list[ports.CommandRecord]) -> bool:
+    def append(
+        self,
+        expected: int,
+        payloads: list[bytes],
+        records: list[ports.CommandRecord],
+        by: ports.DecidedBy | None = None,
+    ) -> int | None:
         known = self._contents.records
         if expected != self.sequence() or any(record.command_id in known for record in records):
-            return False
+            return None
         try:
             events = [e.decode(payload) for payload in payloads]
         except msgspec.MsgspecError as error:
             raise StorageError(str(error)) from error
         for payload, event in zip(payloads, events, strict=True):
-            self._contents.append(payload, event)
+            self._contents.append(payload, event, None)
         known.update({record.command_id: record for record in records})
-        return True
+        for stored in self._contents.log[expected:]:
+            if isinstance(stored.event, e.ThreadErased):
+                of_thread = [s for s in self._contents.log[: stored.sequence - 1] if thread_of(s) == thread_of(stored)]
+                self._rewrite({s.sequence: skeleton(s.payload) for s in of_thread})
+            elif isinstance(stored.event, e.EventsRedacted):
+                cleaned = {one.sequence: one.event | {"redacted": stored.sequence} for one in stored.event.events}
+                self._rewrite({sequence: msgspec.json.encode(event) for sequence, event in cleaned.items()})
+        return expected
+
+    def is_current(self, expected: int, by: ports.DecidedBy) -> bool:
+        return self.sequence() == expected
+
+    def _rewrite(self, payloads: dict[int, bytes]) -> None:
+        """Replace events of the log, and derive all else from it again."""
+        log, records = self._contents.log, self._contents.records
+        self._contents.__init__()  # type: ignore[misc]
+        for stored in log:
+            payload = payloads.get(stored.sequence, stored.payload)
+            self._contents.append(payload, e.decode(payload), stored.actor)
+        for id, record in records.items():
+            is_gone = any(record.first_sequence <= sequence <= record.last_sequence for sequence in payloads)
+            self._contents.records[id] = msgspec.structs.replace(record, digest="erased") if is_gone else record
 
     def load(self, keys: list[Key], command_ids: list[str]) -> ports.Loaded:
         answers = {}
         for record in [self._contents.records[id] for id in command_ids if id in self._contents.records]:
             stored = self._contents.log[record.first_sequence - 1 : record.last_sequence]
-            answers[record.command_id] = record, [stored_event(s.sequence, s.payload) for s in stored]
+            answers[record.command_id] = record, [stored_event(s.sequence, s.payload, s.actor) for s in stored]
         return ports.Loaded(self.sequence(), self._contents.look_up(keys), answers)
 
     def sequence(self) -> int:
@@ -790,6 +882,12 @@ class OneDaemon:
 
     def is_gone(self, name: str) -> bool:
         return name != self.name or not self._is_alive
+
+    def is_elsewhere(self, name: str | None) -> bool:
+        return False
+
+    def is_away(self, name: str) -> bool:
+        return False
 
     def left_behind(self) -> set[str]:
         return set()
@@ -812,10 +910,11 @@ class MemoryStore:
     """Implements DataDirectory."""
 
     def __init__(self, *, pages: PageBounds = PAGE_BOUNDS) -> None:
-        contents = Contents()
+        contents = self.contents = Contents()
         self.log_id = new_id()
         self._log = MemoryLog(contents)
         self.runner = self.append_queue = OneDaemon()
+        self.is_shared, self.actor = False, None
         self._reads = MemoryReads(contents, self.log_id, pages)
 
     def read(self, function: Callable[[MemoryReads], T]) -> "asyncio.Future[T]":
@@ -826,6 +925,9 @@ class MemoryStore:
 
     async def write(self, function: Callable[[MemoryLog], T]) -> T:
         return function(self._log)
+
+    async def map_folders(self, folders: dict[str, str]) -> None:
+        raise NotImplementedError("no log in memory is shared")
 
     def _run(self, function: Callable[[MemoryReads], T], future: "asyncio.Future[T]") -> None:
         if not future.done():  # it was not cancelled

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from support import PATIENCE
+from treadle.store.shared import admin
+from treadle.store.shared.remote import RemoteLog
 
 FOLDERS = (
     *(Path(found).resolve().parent for found in [shutil.which("pg_ctl")] if found),
@@ -181,7 +184,8 @@ class Database:
 class Relay:
     """A socket before that of a cluster, which can cut a connection in the middle of what goes through it.
 
-    folder: of the socket. seen: the number of bytes of each direction since `arm`.
+    folder: of the socket. seen: the number of bytes of each direction since `arm`. swallows: nothing goes through any
+    more, and nobody is told.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -191,12 +195,13 @@ class Relay:
         self._listening.bind(str(self.folder / f".s.PGSQL.{PORT}"))
         self._listening.listen()
         self.seen = {"request": 0, "answer": 0}
+        self.swallows, self._once = False, False
         self._left: dict[str, int | None] = {"request": None, "answer": None}
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def arm(self, *, request: int | None = None, answer: int | None = None) -> None:
-        """From now on, cut the connection once this many bytes went through."""
-        self.seen = {"request": 0, "answer": 0}
+    def arm(self, *, request: int | None = None, answer: int | None = None, once: bool = False) -> None:
+        """From now on, cut connections once this many bytes went through. once: only the first one."""
+        self.seen, self._once = {"request": 0, "answer": 0}, once
         self._left = {"request": request, "answer": answer}
 
     def close(self) -> None:
@@ -226,9 +231,11 @@ class Relay:
                 left = self._left[direction]
                 data = data if left is None else data[: max(left - self.seen[direction], 0)]
                 self.seen[direction] += len(data)
-                if data:
+                if data and not self.swallows:
                     sink.sendall(data)
                 if left is not None and self.seen[direction] >= left:
+                    if self._once:
+                        self.arm()
                     break
         except OSError:
             pass  # the other direction has closed it
@@ -248,6 +255,15 @@ def running_cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.close()
+
+
+def create_log(name: str = "main") -> UUID:
+    """A log that ada and bob may write to, in the database that libpq finds."""
+    with RemoteLog("owner") as owner:
+        log, _ = admin.initialize(owner, name)
+        admin.grant(owner, log, "ada", "write")
+        admin.grant(owner, log, "bob", "write")
+    return log.log_id
 
 
 def join(threads: list[threading.Thread]) -> None:

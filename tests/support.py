@@ -279,12 +279,12 @@ async def append_all(store: DataDirectory, events: Iterable[AnyEvent]) -> list[S
     payloads = [encode(event) for event in batch]
 
     def append(log: Log) -> int:
-        while not log.append(after := log.sequence(), payloads, []):
+        while log.append(after := log.sequence(), payloads, []) is None:
             pass
         return after
 
     after = await store.write(append)
-    return [StoredEvent(after + 1 + i, event) for i, event in enumerate(batch)]
+    return [StoredEvent(after + 1 + i, event, store.actor) for i, event in enumerate(batch)]
 
 
 def rows(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:

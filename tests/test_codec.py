@@ -503,9 +503,11 @@ def sample(field: msgspec.inspect.Field) -> Any:
     match field.type.type if isinstance(field.type, msgspec.inspect.Metadata) else field.type:
         case msgspec.inspect.LiteralType(values=values):
             return values[0]
+        case msgspec.inspect.ListType(item_type=msgspec.inspect.StructType(cls=item), min_length=int()):
+            return [minimal(item)]
         case msgspec.inspect.ListType():
             return []
-        case msgspec.inspect.StructType():
+        case msgspec.inspect.StructType() | msgspec.inspect.DictType():
             return {}
         case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
             return 1

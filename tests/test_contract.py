@@ -144,6 +144,7 @@ def test_only_what_clients_send_forbids_additional_properties() -> None:
     closed = {name for name, schema in SCHEMA["$defs"].items() if schema.get("additionalProperties") is False}
     of_clients = {command.__name__ for command in COMMANDS} | {
         "ApprovalOption",
+        "CleanTexts",
         "Origin",
         "OriginFilter",
         "ParentThread",

@@ -16,6 +16,7 @@ from decisions import (
     CHECKPOINT,
     COMPLETE,
     DELETE,
+    ERASE,
     IMAGE,
     IN_THREAD,
     IN_TURN,
@@ -24,7 +25,9 @@ from decisions import (
     OPTIONS,
     PROJECT,
     PROJECT_2,
+    REDACT,
     SETTING,
+    SHARED,
     STAMP,
     THREAD,
     THREAD_2,
@@ -35,6 +38,8 @@ from decisions import (
     then_rejected,
     when,
 )
+from treadle.domain import agent_commands as ac
+from treadle.domain import agent_events as ae
 from treadle.domain import commands as c
 from treadle.domain import events as e
 from treadle.domain.decider import decide, evolve, initial_state, names
@@ -43,6 +48,7 @@ from treadle.domain.paths import normalized
 from treadle.domain.state import ApprovalState, RunningTurn, State, ThreadState
 
 APART = msgspec.structs.replace(THREAD, worktree=True)
+REDACTED = {"type": "ThreadCreated", "at": AT, "threadId": "t", "projectId": "p", "title": "?"}
 MADE = c.CreateWorktree(thread_id="t", path="/w", base="c" * 40)
 MADE_EVENT = e.WorktreeCreated(thread_id="t", path="/w", base="c" * 40, at=AT)
 GONE = c.RemoveWorktree(thread_id="t")
@@ -165,6 +171,34 @@ ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         BUSY,
         DELETE,
         [*interrupted("thread deleted"), e.ThreadDeleted(thread_id="t", at=AT)],
+    ),
+    "a thread is erased, after it was deleted": (
+        IN_THREAD,
+        ERASE,
+        [e.ThreadDeleted(thread_id="t", at=AT), e.ThreadErased(thread_id="t", at=AT)],
+    ),
+    "erasing a thread interrupts its turn first": (
+        BUSY,
+        ERASE,
+        [
+            *interrupted("thread erased"),
+            e.ThreadDeleted(thread_id="t", at=AT),
+            e.ThreadErased(thread_id="t", at=AT),
+        ],
+    ),
+    "a thread that was deleted long ago is erased": (
+        [*IN_THREAD, DELETE],
+        ERASE,
+        [e.ThreadErased(thread_id="t", at=AT)],
+    ),
+    "events of a thread are redacted, after its turn and with its queue paused": (
+        [*BUSY, ac.AssignAgent(thread_id="t", agent="a"), ac.QueuePrompt(thread_id="t", id="p1", text="Go")],
+        REDACT,
+        [
+            *interrupted("texts of the thread are redacted"),
+            ae.QueuePaused(thread_id="t", reason="texts of the thread were redacted", at=AT),
+            e.EventsRedacted(thread_id="t", events=[e.CleanedEvent(2, REDACTED)], at=AT),
+        ],
     ),
     "starting a turn adds the user's message and records the runner": (
         IN_THREAD,
@@ -522,7 +556,26 @@ NOTHING: dict[str, tuple[list[c.Command], c.Command]] = {
     "a missing setting is removed": ([], c.ChangeSetting(key="theme", value=None)),
 }
 
+
+def redact(**members: object) -> c.Redact:
+    return c.Redact(thread_id="t", events=[c.CleanTexts(2, members)])
+
+
+NOTHING["a redaction changes no text"] = (BUSY, redact(title="Talk"))
+NOTHING["an erased thread is erased"] = ([*IN_THREAD, ERASE], ERASE)
+
+
 REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] = {
+    "a redaction changes what an event refers to": (IN_THREAD, redact(projectId="q"), "notOnlyTexts", {"sequence": 2}),
+    "a redaction adds a member": (IN_THREAD, redact(origin={"tool": "x"}), "notOnlyTexts", {"sequence": 2}),
+    "a redaction removes a text": (IN_THREAD, redact(title=None), "notOnlyTexts", {"sequence": 2}),
+    "a redaction turns a text into a number": (IN_THREAD, redact(title=1), "notOnlyTexts", {"sequence": 2}),
+    "a redaction has an event twice": (
+        IN_THREAD,
+        msgspec.structs.replace(REDACT, events=REDACT.events * 2),
+        "notOnlyTexts",
+        {"sequence": 2},
+    ),
     "a project's id is taken": (
         [PROJECT],
         c.CreateProject(id="p", name="Demo", path="/x"),
@@ -751,6 +804,7 @@ REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] =
 }
 
 IN_NO_THREAD: list[c.Command] = [
+    REDACT,
     c.RenameThread(thread_id="t", title="New"),
     ARCHIVE,
     c.UnarchiveThread(thread_id="t"),
@@ -777,6 +831,13 @@ IN_NO_THREAD: list[c.Command] = [
 ]
 
 NOT_FOUND: dict[str, tuple[list[c.Command], c.Command, str, str]] = {
+    "an event of another thread is redacted": (
+        [*IN_THREAD, THREAD_2],
+        msgspec.structs.replace(REDACT, thread_id="t2"),
+        "event",
+        "2",
+    ),
+    "a missing thread is erased": ([PROJECT], ERASE, "thread", "t"),
     "a missing project is updated": ([], c.UpdateProject(id="p", name="New"), "project", "p"),
     "a deleted project is updated": (
         [PROJECT, c.DeleteProject(id="p")],
@@ -857,6 +918,80 @@ def test_rejected_when(before: list[c.Command], command: c.Command, kind: str, d
     assert str(rejected)
 
 
+APP, WEB = "example.org/app", "example.org/app//web"
+OF_APP = c.CreateProject(id="p", name="App", path="/app", remote=APP)
+OF_WEB = c.CreateProject(id="p2", name="Web", path="/app", remote=WEB)
+
+SHARED_ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
+    "a project has no remote": (
+        [PROJECT],
+        msgspec.structs.replace(PROJECT, id="q"),
+        [e.ProjectCreated(id="q", name="Demo", at=AT)],
+    ),
+    "a project is created": ([], OF_APP, [e.ProjectCreated(id="p", name="App", remote=APP, at=AT)]),
+    "a project has the path of another one": (
+        [OF_APP],
+        OF_WEB,
+        [e.ProjectCreated(id="p2", name="Web", remote=WEB, at=AT)],
+    ),
+    "a project has the remote of a deleted one": (
+        [OF_APP, c.DeleteProject(id="p")],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        [e.ProjectCreated(id="p2", name="Web", remote=APP, at=AT)],
+    ),
+    "a project has a remote that another one had": (
+        [OF_APP, c.UpdateProject(id="p", remote=WEB)],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        [e.ProjectCreated(id="p2", name="Web", remote=APP, at=AT)],
+    ),
+    "a project is given a folder": ([OF_APP], c.UpdateProject(id="p", path="/moved", remote=APP), []),
+    "a project is renamed and given a folder": (
+        [OF_APP],
+        c.UpdateProject(id="p", path="/moved", name="N"),
+        [e.ProjectUpdated(id="p", name="N", at=AT)],
+    ),
+    "a checkpoint is created": (
+        [OF_APP, THREAD],
+        c.CreateCheckpoint(thread_id="t", id="k", git_ref="refs/x", message=""),
+        [e.CheckpointCreated(thread_id="t", id="k", git_ref="refs/x", message="", machine="machine-1", at=AT)],
+    ),
+}
+SHARED_REJECTED: dict[str, tuple[list[c.Command], c.Command, str, dict[str, object]]] = {
+    "a project has the remote of another one": (
+        [OF_APP],
+        msgspec.structs.replace(OF_WEB, remote=APP),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a project gets the remote of another one": (
+        [OF_APP, OF_WEB],
+        c.UpdateProject(id="p2", remote=APP),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a project gets a remote that another one got": (
+        [OF_APP, OF_WEB, c.UpdateProject(id="p", remote="example.org/new")],
+        c.UpdateProject(id="p2", remote="example.org/new"),
+        "remoteTaken",
+        {"projectId": "p"},
+    ),
+    "a folder is relative": ([OF_APP], c.UpdateProject(id="p", path="app"), "pathNotAbsolute", {}),
+}
+
+
+@pytest.mark.parametrize(("before", "command", "events"), SHARED_ACCEPTED.values(), ids=SHARED_ACCEPTED)
+def test_accepted_in_a_shared_log(before: list[c.Command], command: c.Command, events: list[e.Event]) -> None:
+    assert when(given(*before, stamp=SHARED), command, SHARED) == events
+
+
+@pytest.mark.parametrize(("before", "command", "kind", "details"), SHARED_REJECTED.values(), ids=SHARED_REJECTED)
+def test_rejected_in_a_shared_log_when(
+    before: list[c.Command], command: c.Command, kind: str, details: dict[str, object]
+) -> None:
+    rejected = then_rejected(given(*before, stamp=SHARED), command, SHARED)
+    assert (rejected.kind, rejected.details) == (kind, details)
+
+
 @pytest.mark.parametrize(("before", "command", "entity", "id"), NOT_FOUND.values(), ids=NOT_FOUND)
 def test_not_found_when(before: list[c.Command], command: c.Command, entity: str, id: str) -> None:
     rejected = then_rejected(given(*before), command)
@@ -874,7 +1009,7 @@ def test_commands_for_a_missing_or_deleted_thread_are_not_found(before: list[c.C
 
 def test_the_test_tables_cover_every_command() -> None:
     assert {type(command) for _, command, _ in ACCEPTED.values()} == set(c.COMMANDS)
-    of_a_thread = {command for command in c.COMMANDS if issubclass(command, c.ThreadCommand)}
+    of_a_thread = {command for command in c.COMMANDS if issubclass(command, c.ThreadCommand)} - {c.EraseThread}
     assert {type(command) for command in IN_NO_THREAD} == of_a_thread
     rejected = [command for _, command, *_ in [*REJECTED.values(), *NOT_FOUND.values()]] + IN_NO_THREAD
     assert {type(command) for command in rejected} == set(c.COMMANDS)

@@ -19,7 +19,7 @@ import docs_help
 import treadle
 from docs_exchanges import Block, Examples, cut, pretty, replay, sessions
 from support import needs
-from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED
+from test_decider import IN_NO_THREAD, NOT_FOUND, REJECTED, SHARED_REJECTED
 from treadle.contract import errors, results
 from treadle.contract import methods as endpoints
 from treadle.contract.kinds import CODES, KINDS
@@ -28,8 +28,10 @@ from treadle.domain import commands, entities
 from treadle.server.app import Daemon, Options
 from treadle.server.handlers import methods_of
 from treadle.store import errors as store_errors
+from treadle.store.shared import failures
 from treadle.store.sqlite.store import Store
 from treadle.workspace import (
+    checkpoints,
     git,
     provenance,
     repositories,
@@ -202,7 +204,8 @@ def test_every_command_is_documented_with_its_fields(command: type[commands.Comm
 
 def rejections(command: type[commands.Command]) -> set[str]:
     """The kinds that the tests of the decider see it rejected with."""
-    found = {kind for _, rejected, kind, _ in REJECTED.values() if type(rejected) is command}
+    all_rejected = [*REJECTED.values(), *SHARED_REJECTED.values()]
+    found = {kind for _, rejected, kind, _ in all_rejected if type(rejected) is command}
     missing = [*(rejected for _, rejected, _, _ in NOT_FOUND.values()), *IN_NO_THREAD]
     return found | {"notFound" for rejected in missing if type(rejected) is command}
 
@@ -252,8 +255,10 @@ def kinds() -> set[str]:
     for path in (ROOT / "daemon").rglob("*.py"):
         for pattern in patterns:
             found.update(re.findall(pattern, path.read_text("utf-8"), re.MULTILINE))
+    found |= {kind for kind, _ in failures._BY_STATE.values()} | {"logInsecure"}
+    found -= {failures.LEASED}  # no request asks for a lease
     for module in (
-        git, repositories, snapshots, restore, provenance, worktrees, thread_folders, thread_worktrees
+        git, repositories, snapshots, checkpoints, restore, provenance, worktrees, thread_folders, thread_worktrees
     ):  # fmt: skip
         found.update(re.findall(r'GitError\(\s*"(\w+)"', inspect.getsource(module)))
     return found - {"foreignRef"}  # no request names a ref

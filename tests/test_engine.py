@@ -27,9 +27,11 @@ from treadle.domain.agent_commands import AddRule, RuleMatch
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST
-from treadle.store.ports import CommandRecord, DataDirectory, Log
+from treadle.store.ports import CommandRecord, DataDirectory, DecidedBy, Log
 from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
+
+pytestmark = pytest.mark.both_logs
 
 SETUP: list[c.Command] = [
     c.CreateProject(id="p", name="P", path="/p"),
@@ -122,12 +124,14 @@ class HookedLog:
     """A log that calls `before` with the number of events and of records ahead of each append."""
 
     def __init__(self, log: Log, before: Callable[[int, int], None]) -> None:
-        self.sequence, self.load = log.sequence, log.load
+        self.sequence, self.load, self.is_current = log.sequence, log.load, log.is_current
         self._log, self._before = log, before
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
         self._before(len(payloads), len(records))
-        return self._log.append(expected, payloads, records)
+        return self._log.append(expected, payloads, records, by)
 
 
 def hook_appends(store: DataDirectory, monkeypatch: pytest.MonkeyPatch, before: Callable[[int, int], None]) -> None:
@@ -714,6 +718,7 @@ async def test_commands_are_decided_again_when_another_process_appended_first(
     assert sequences(got[1]) == [[12]]
 
 
+@pytest.mark.only_local("a shared log has no paths")
 async def test_a_project_path_taken_by_another_process_first_is_rejected(data_dir: Path, on_disk: Engine) -> None:
     async with opened(data_dir) as other, running(other) as another:
         projects = [c.CreateProject(name=str(n), path=f"/{n // 2}") for n in range(20)]
@@ -736,6 +741,7 @@ async def test_an_append_waits_while_another_program_holds_the_lock(
     assert sequences((await outcomes([waiting]))[0]) == [[7]]
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_commands_are_refused_when_the_lock_is_held_too_long(
     data_dir: Path, on_disk: Engine, disk: Store
 ) -> None:
@@ -752,6 +758,7 @@ async def test_commands_are_refused_when_the_lock_is_held_too_long(
 # Errors of the database
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_a_command_that_the_database_refuses_fails_alone(on_disk: Engine, disk: Store) -> None:
     await disk.writer.call(lambda db: db.setlimit(0, 4_000))  # SQLITE_LIMIT_LENGTH: of a string, in bytes
     values = ["small", "x" * 10_000, "small too"]
@@ -802,6 +809,7 @@ async def test_the_runner_lock_is_held_before_the_first_turn_is_appended(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.only_local("it has no log")
 async def test_a_runner_of_this_machine_that_nobody_knows_is_gone_whatever_its_name(
     data_dir: Path,
 ) -> None:

@@ -20,6 +20,8 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import Script, scripts
 from treadle.store.sqlite.store import Store
 
+pytestmark = pytest.mark.both_logs
+
 AT = "2026-01-31T12:00:00.000Z"
 
 
@@ -41,7 +43,7 @@ async def test_an_empty_log_replays_nothing(store: Store) -> None:
 
 async def test_an_appended_event_replays_with_its_sequence_and_payload(store: Store) -> None:
     stored = await append_all(store, [setting(1, {"deep": [1, 2.5, None, "é😀"]})])
-    assert stored == [StoredEvent(1, setting(1, {"deep": [1, 2.5, None, "é😀"]}))]
+    assert stored == [StoredEvent(1, setting(1, {"deep": [1, 2.5, None, "é😀"]}), store.actor)]
     assert await replayed(store) == stored
 
 
@@ -49,12 +51,12 @@ async def test_the_events_of_a_batch_have_consecutive_sequences(store: Store) ->
     await append_all(store, [setting(0)])
     stored = await append_all(store, (setting(n) for n in range(1, 8)))
     assert [s.sequence for s in stored] == [2, 3, 4, 5, 6, 7, 8]
-    assert await replayed(store) == [StoredEvent(n + 1, setting(n)) for n in range(8)]
+    assert await replayed(store) == [StoredEvent(n + 1, setting(n), store.actor) for n in range(8)]
 
 
 async def test_appending_an_empty_batch_changes_nothing(store: Store) -> None:
     assert await append_all(store, []) == []
-    assert await store.write(lambda log: log.append(0, [], [])) is True
+    assert await store.write(lambda log: log.append(0, [], [])) == 0
     assert await log_sequence(store) == 0
 
 
@@ -67,15 +69,15 @@ async def test_replay_from_a_sequence_skips_earlier_events(store: Store) -> None
 async def test_an_append_with_a_stale_expected_sequence_returns_false_and_writes_nothing(
     store: Store, data_dir: Path
 ) -> None:
-    assert await store.write(lambda log: log.append(0, [payload(1)], [])) is True
+    assert await store.write(lambda log: log.append(0, [payload(1)], [])) == 0
     record = CommandRecord("late", "digest", 1, 1)
-    assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is False
-    assert await store.write(lambda log: log.append(2, [payload(2)], [record])) is False
-    assert await store.write(lambda log: log.append(0, [], [record])) is False
+    assert await store.write(lambda log: log.append(0, [payload(2)], [record])) is None
+    assert await store.write(lambda log: log.append(2, [payload(2)], [record])) is None
+    assert await store.write(lambda log: log.append(0, [], [record])) is None
     with plain(data_dir) as db:
         assert db.execute("SELECT sequence, payload FROM events").fetchall() == [(1, payload(1).decode())]
         assert db.execute("SELECT count(*) FROM commands").fetchone() == (0,)
-    assert await store.write(lambda log: log.append(1, [payload(2)], [record])) is True
+    assert await store.write(lambda log: log.append(1, [payload(2)], [record])) == 1
 
 
 async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_nothing(
@@ -83,9 +85,9 @@ async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_not
 ) -> None:
     # Two processes, the same commandId, and no event: nothing but the record has moved.
     first, second = CommandRecord("same", "digest", 1, 0), CommandRecord("same", "digest", 1, 1)
-    assert await store.write(lambda log: log.append(0, [], [first])) is True
+    assert await store.write(lambda log: log.append(0, [], [first])) == 0
     both = [CommandRecord("other", "digest", 1, 1), second]
-    assert await store.write(lambda log: log.append(0, [payload(1)], both)) is False
+    assert await store.write(lambda log: log.append(0, [payload(1)], both)) is None
     assert await log_sequence(store) == 0
     with plain(data_dir) as db:
         assert db.execute("SELECT command_id, last_sequence FROM commands").fetchall() == [("same", 0)]
@@ -105,6 +107,7 @@ async def test_an_append_with_a_recorded_command_id_returns_false_and_writes_not
     ],
     ids=["empty", "text", "array", "null", "no-at", "no-type", "null-type", "refused-by-a-projection"],
 )
+@pytest.mark.only_local("the server takes any text: an engine sends what it has decided")
 async def test_a_batch_with_one_invalid_event_writes_nothing(store: Store, data_dir: Path, bad: bytes) -> None:
     await append_all(store, [ProjectCreated(id="p", name="P", path="/p", at=AT)])
     record = CommandRecord("c", "digest", 2, 4)
@@ -116,12 +119,13 @@ async def test_a_batch_with_one_invalid_event_writes_nothing(store: Store, data_
     assert [s.sequence for s in await append_all(store, [setting(1)])] == [2]
 
 
+@pytest.mark.only_local("the server refuses what treadle does not write")
 async def test_payload_bytes_are_stored_unchanged(store: Store, data_dir: Path) -> None:
     odd = (
         b' { "at" : "2026-01-31T12:00:00.000Z",\t"type":"SettingChanged","key":"\\u006b","value":'
         b'["\\/\\ud83d\\ude00","\xc3\xa9 \xf0\x9f\x98\x80 \x7f",1.0,1E5,-0,12345678901234567890123] } '
     )
-    assert await store.write(lambda log: log.append(0, [odd], []))
+    assert await store.write(lambda log: log.append(0, [odd], [])) == 0
     with plain(data_dir) as db:
         db.text_factory = bytes
         assert db.execute("SELECT payload, typeof(payload) FROM events").fetchone() == (odd, b"text")
@@ -172,6 +176,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("inside", [True, False], ids=["own-connection", "plain-sqlite3"])
 @pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN)
+@pytest.mark.only_local("a replica has the same triggers")
 async def test_the_database_rejects(store: Store, data_dir: Path, statement: str, inside: bool) -> None:
     stored = await append_all(store, (setting(n) for n in range(3)))
     if inside:
@@ -184,6 +189,7 @@ async def test_the_database_rejects(store: Store, data_dir: Path, statement: str
     assert [s.sequence for s in await append_all(store, [setting(3)])] == [4]
 
 
+@pytest.mark.only_local("nothing but the log inserts into a replica")
 async def test_an_insert_without_a_sequence_gets_the_next_one(store: Store, data_dir: Path) -> None:
     await append_all(store, [setting(1)])
     with plain(data_dir) as db:
@@ -258,6 +264,7 @@ async def test_a_write_is_committed_when_it_returns(store: Store, data_dir: Path
 
 
 @pytest.mark.parametrize("name", WRITES)
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 async def test_a_failed_write_is_rolled_back(store: Store, data_dir: Path, name: str) -> None:
     await append_all(store, [PROJECT])
     before = _dump(data_dir)
@@ -300,6 +307,7 @@ async def test_only_the_owner_has_file_permissions_whatever_the_umask(data_dir: 
     assert modes == {path: 0o700 if path in folders else 0o600 for path in modes}
 
 
+@pytest.mark.only_local("it exists already")
 async def test_a_data_directory_readable_by_others_is_made_private(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755)
     async with opened(data_dir):
@@ -328,6 +336,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.only_local("it exists already")
 async def test_a_foreign_file_is_refused_and_left_unchanged(data_dir: Path, make: Callable[[Path], object]) -> None:
     data_dir.mkdir(mode=0o700)
     path = data_dir / FILE_NAME
@@ -348,7 +357,7 @@ async def test_a_data_directory_that_cannot_be_created_gives_a_clear_error(tmp_p
 
 async def test_command_records_survive_reopening(store: Store, data_dir: Path) -> None:
     records = [CommandRecord("a", "d1", 1, 1), CommandRecord("b", "d2", 2, 1), CommandRecord("c", "d3", 1, 1, "[1]")]
-    assert await store.write(lambda log: log.append(0, [payload(1)], records))
+    assert await store.write(lambda log: log.append(0, [payload(1)], records)) == 0
     await store.close()
     with plain(data_dir) as db:
         found = db.execute("SELECT command_id, digest, first_sequence, last_sequence, parts FROM commands").fetchall()

@@ -54,7 +54,7 @@ def test_the_owner_is_shown_members_and_machines(treadle_log: LogCommand, databa
     treadle_log("grant", "owner", "ada")
     with RemoteLog("ada") as ada:
         [log] = ada.logs()
-        asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:1", "t:1"], [b"{}", b"{}"])
+        asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:1", "t:1"], [b'{"type":"E"}', b'{"type":"E"}'])
         ada.append(log.log_id, asked)
         ada.beat(log.log_id, "laptop", uuid4(), 2)
         ada.beat(log.log_id, "desktop", uuid4(), 1)

@@ -13,6 +13,8 @@ import wire
 from support import plain
 from treadle.store.sqlite import projections
 
+pytestmark = pytest.mark.both_logs
+
 PACKAGE = Path(treadle.__file__).parent
 
 

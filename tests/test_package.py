@@ -71,7 +71,7 @@ def test_the_installed_daemon_answers_requests(installed: Path, tmp_path: Path) 
     assert answers[3]["items"][0]["path"] == "/p"
     assert answers[4]["info"]["version"] == treadle.__version__
     verified = output_of(str(installed / "python"), "-m", "treadle", "verify", "--data-dir", data, cwd=tmp_path)
-    assert verified == "OK: 14 tables match a replay of 1 events\n"
+    assert verified == "OK: 15 tables match a replay of 1 events\n"
 
 
 # Imports

@@ -19,7 +19,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import query, scripts
 from treadle.store.sqlite.store import Store
 
-PINNED = (1, "a61b5e167bdc2640dbc00a0b73f0723dbf3db2affb493e6c1739ca01e9d22dd3")
+PINNED = (1, "88279e61a6d1669a901890abb2be3b1769242bab2e680b1a5254f6c1c4a2fa4c")
 
 
 def test_changed_projections_need_a_new_version() -> None:
@@ -41,6 +41,7 @@ KEYS = {
     "projection_usage": ("thread_id", "turn_id"),
     "projection_rules": ("id",),
     "restores": ("sequence",),
+    "run_sessions": ("session_id",),
     "settings": ("key",),
 }
 
@@ -90,7 +91,8 @@ async def test_one_batch_gives_the_same_rows_as_single_appends(store: Store, dat
 
 
 async def test_the_same_ids_in_two_threads_are_separate_entities(store: Store, data_dir: Path) -> None:
-    of_thread = [event for event in LIVE if isinstance(event, e.ThreadEvent)]
+    named = [event for event in LIVE if not isinstance(event, e.EventsRedacted)]  # which names events by their sequence
+    of_thread = [event for event in named if isinstance(event, e.ThreadEvent)]
     other = [msgspec.structs.replace(event, thread_id="t2") for event in of_thread]
     both = [event for pair in zip(of_thread, other, strict=True) for event in pair]
     await append_all(store, [LIVE[0], *both])
@@ -153,6 +155,7 @@ CHANGED = {
     "restores": "thread_id = 'another'",
     "projection_prompts": "position = 0",
     "projection_sessions": "how = 'load'",
+    "run_sessions": "thread_id = 'another'",
     "projection_usage": "tokens = 7",
     "projection_rules": "decision = 'ask'",
     "settings": "value = '12.0'",
@@ -222,7 +225,7 @@ async def test_verify_finds_and_rebuild_repairs_a_changed_row(
     async with opened(data_dir) as store:
         await append_all(store, LIVE)
     found = await _run("verify", data_dir, capsys)
-    assert found == (0, f"OK: 14 tables match a replay of {len(LIVE)} events\n")
+    assert found == (0, f"OK: 15 tables match a replay of {len(LIVE)} events\n")
     with plain(data_dir) as db:
         db.execute("UPDATE settings SET value = '13'")
     status, printed = await _run("verify", data_dir, capsys)
@@ -248,11 +251,12 @@ async def _run(command: str, data_dir: Path, capsys: pytest.CaptureFixture[str])
 
 
 BESIDE = {
-    "projection_threads": {"thread_search"},
+    "projection_threads": {"thread_search", "events"},
+    "projection_approvals": {"events"},
     "projection_messages": {"parts", "message_search", "message_texts", "message_parts"},
     "projection_activities": {"parts", "activity_search", "activity_texts", "activity_parts", "events"},
 }
-"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text."""
+"""What else a file has: in `parts` the rows of its own entities, and the log, which holds their text and authors."""
 
 TOUCHES = {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
@@ -310,6 +314,8 @@ def test_every_projection_has_a_file_and_every_table_a_projection() -> None:
         "events",
         "event_types",
         "commands",
+        "project_folders",
+        "erasures",
     }
 
 

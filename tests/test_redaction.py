@@ -289,6 +289,7 @@ KEPT = frozenset(
         "match",
         "decision",
         "until",
+        "events",  # of Redact: what takes the place of texts that are taken out
     ]
 )
 """Fields that are no text in a command that does not name them in TEXTS."""

@@ -10,7 +10,7 @@ import itertools
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 )
 
 from drafts import DRAFTS, NOBODY, NOTHING, SMALL, TEXTS, Draft, Known, named, pick
+from postgres import needs_postgres
 from support import PATIENCE, opened, serving, set_default
 from treadle.client.replica import Replica
 from treadle.contract import errors
@@ -76,6 +77,8 @@ class Follower:
                 range(len(self.events) + 1, self.sequence + 1)
             )
             self.events += params["events"]
+            for stored in params["events"]:
+                rewrite(self.events, stored)
         else:
             self.replica.apply(params["changes"], self.sequence)
 
@@ -95,10 +98,14 @@ class Follower:
         decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(snapshot))
         return decoded
 
-    def must_hold(self, reads: SqliteReads) -> None:
+    def must_hold(self, reads: SqliteReads, *, with_folders: bool) -> None:
+        """with_folders: false on a shared log, where no event says which folder a project has."""
         snapshot = self.fresh(reads)
         expected = Replica()
         expected.load(snapshot)
+        for replica in () if with_folders else (self.replica, expected):
+            for project in replica.entities["project"].values():
+                project["path"] = None
         for entity, values in expected.entities.items():
             held = self.replica.entities[entity]
             for id, value in values.items():
@@ -108,6 +115,20 @@ class Follower:
                 assert self.replica.entities == expected.entities
         elif "threads" not in snapshot:
             assert not any(self.replica.entities.values()), "the thread is gone, and all that was in it"
+
+
+def rewrite(events: list[dict[str, Any]], stored: dict[str, Any]) -> None:
+    """What a client that keeps events does with them when it is sent one that erases or redacts others."""
+    event = stored["event"]
+    for one in events[: stored["sequence"] - 1]:
+        if event["type"] == "ThreadErased" and one["event"].get("threadId") == event["threadId"]:
+            one["event"] = {"erased": True}
+    for one in event["events"] if event["type"] == "EventsRedacted" else ():
+        events[one["sequence"] - 1]["event"] = one["event"] | {"redacted": stored["sequence"]}
+
+
+def told(event: dict[str, Any]) -> dict[str, Any]:
+    return {"erased": True} if event.get("erased") else event
 
 
 class Replay:
@@ -150,6 +171,8 @@ class Conversation(RuleBasedStateMachine):
 
     subscriptions = SUBSCRIPTION_BOUNDS
     pages = PAGE_BOUNDS
+    prepare: Callable[[Path], None] = staticmethod(lambda data_dir: None)
+    by: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,6 +180,7 @@ class Conversation(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="treadle-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
         self.data_dir = self.folder / "data"
+        self.prepare(self.data_dir)
         self.known = Known()
         self.log: list[dict[str, Any]] = []
         self.ids = map("x{}".format, itertools.count(1))
@@ -264,10 +288,10 @@ class Conversation(RuleBasedStateMachine):
         if before is None:
             if "result" in reply:
                 self.answers[id] = (command, reply["result"])
-        elif _asked(before[0]) == _asked(command):
-            assert reply.get("result") == before[1]
+        elif _asked(before[0]) == _asked(command) and "result" in reply:
+            assert reply["result"] == before[1]
         else:
-            assert reply["error"]["data"]["kind"] == "commandIdConflict"
+            assert reply["error"]["data"]["kind"] in ("commandIdConflict", "commandErased")
 
     async def _batch(self, batch: dict[str, Any]) -> None:
         before = len(self.log)
@@ -301,7 +325,8 @@ class Conversation(RuleBasedStateMachine):
             (payload,) = self.db.execute(
                 "SELECT payload FROM events WHERE sequence = ?", (stored["sequence"],)
             ).fetchone()
-            assert msgspec.json.decode(payload) == stored["event"]
+            now = msgspec.json.decode(payload)
+            assert now == stored["event"] or "erased" in now or "redacted" in now
 
     # Who follows
 
@@ -346,18 +371,22 @@ class Conversation(RuleBasedStateMachine):
     def everything_agrees(self) -> None:
         for sequence, payload in REPLAY.go_on():
             self.known.learn(sequence, e.decode(payload))
-            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload)})
+            self._note(sequence, payload)
         self.run(self._until_told())
         self._decides_by_what_there_is()
         for follower in self.followers.values():
             if follower is not self.events:
-                follower.must_hold(self.reads)
-        assert self.events.events == self.log
+                follower.must_hold(self.reads, with_folders=not self.by)
+        assert [told(one["event"]) for one in self.events.events] == [told(one["event"]) for one in self.log]
         for id in self.requests:
             assert len(self.wire.replies.pop(id)) == 1, "exactly one answer"
         self.requests.clear()
         assert not self.wire.replies
         self.agrees = True
+
+    def _note(self, sequence: int, payload: str) -> None:
+        self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload), **self.by})
+        rewrite(self.log, self.log[-1])
 
     async def _until_told(self) -> None:
         subscriptions = self.daemon.subscriptions
@@ -407,7 +436,7 @@ class Conversation(RuleBasedStateMachine):
         assert before == {table: self.db.execute(f"SELECT * FROM {table}").fetchall() for table in projections.TABLES}
         for follower in self.followers.values():
             if follower is not self.events:
-                follower.must_hold(self.reads)
+                follower.must_hold(self.reads, with_folders=not self.by)
         await self.stack.aclose()
         self.stack = AsyncExitStack()
         self.other = None
@@ -418,12 +447,12 @@ class Conversation(RuleBasedStateMachine):
             await self._resume(follower)
         self.events = await self._open({"topic": "events", "afterSequence": 0})
         for sequence, payload in REPLAY.go_on():
-            self.log.append({"sequence": sequence, "event": msgspec.json.decode(payload)})
+            self._note(sequence, payload)
         await self._until_told()
         for follower in self.followers.values():
             if follower is not self.events:
-                follower.must_hold(self.reads)
-        assert self.events.events == self.log
+                follower.must_hold(self.reads, with_folders=not self.by)
+        assert [told(one["event"]) for one in self.events.events] == [told(one["event"]) for one in self.log]
         for left in ("running_turns", "open_sessions", "open_queues"):
             assert self.db.execute(query(left)).fetchall() == [], "nothing is left half done"
         total, differences = projections.verify(self.data_dir / FILE_NAME, self.folder / "copy.db")
@@ -468,10 +497,22 @@ def test_every_replica_equals_a_fresh_read(
     if bounds:
         for name, value in TIGHT_ENGINE.items():
             set_default(monkeypatch, Engine, name, value)
+    converse(number, bounds, SEQUENCES)
+
+
+@needs_postgres
+@pytest.mark.skip(
+    reason="not understood yet: its model knows neither folders of a machine nor redactions on a shared log"
+)
+def test_every_replica_on_a_shared_log_equals_a_fresh_read(share_log: Callable[..., None]) -> None:
+    converse(5, {"prepare": staticmethod(share_log), "by": {"actor": "ada"}}, SEQUENCES // 15)
+
+
+def converse(number: int, members: dict[str, Any], sequences: int) -> None:
     run_state_machine_as_test(
-        seed(number)(type("Conversation", (Conversation,), bounds)),
+        seed(number)(type("Conversation", (Conversation,), members)),
         settings=settings(
-            max_examples=SEQUENCES,
+            max_examples=sequences,
             stateful_step_count=STEPS,
             deadline=None,
             database=None,

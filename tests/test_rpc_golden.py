@@ -26,6 +26,8 @@ from treadle.server.session import Method, RpcSession
 from treadle.store.errors import NewerDatabase, Refused
 from wire import FRAMINGS, Framing, kill, serving, spawn
 
+pytestmark = pytest.mark.both_logs
+
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "wire.json").read_text())
 SESSION: list[dict[str, Any]] = GOLDEN["session"]
 APART: dict[str, Any] = GOLDEN["apart"]
@@ -79,6 +81,7 @@ def in_order(messages: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.only_local("events of a shared log have an actor")
 def test_a_session_matches_its_golden(data_dir: Path, framing: Framing) -> None:
     config = data_dir.with_name("config")
     (config / "treadle").mkdir(parents=True)
@@ -139,6 +142,7 @@ def plain(data_dir: Path, statement: str) -> None:
 REFUSE = "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END"
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 def test_the_error_for_a_write_refused_by_the_database_matches_its_golden(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         plain(data_dir, REFUSE)
@@ -185,6 +189,7 @@ def numberless(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "value": {**value, "percentage": "…"} if "percentage" in value else value}
 
 
+@pytest.mark.only_local("the server has the event then: tests/test_shared_faults.py")
 def test_a_warning_matches_its_golden(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -242,6 +247,7 @@ def test_every_error_kind_has_a_golden() -> None:
     for module in (decider, checks, agent_decider, thread_decider, turn_decider):
         kinds |= set(re.findall(r'(?:Rejected|Conflict)\(\s*"(\w+)"', inspect.getsource(module)))
     kinds |= {Refused.kind, NewerDatabase.kind, "notFound", "commandIdConflict"}
+    kinds -= {"noRemote", "remoteTaken"}  # of shared logs, see test_shared_projects.py
     assert {error["data"]["kind"] for error in golden_errors()} >= kinds
 
 

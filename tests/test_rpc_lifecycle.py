@@ -15,6 +15,8 @@ import pytest
 from treadle.core.linger import Linger
 from wire import PATIENCE, TREADLE, Daemon, kill, serving, spawn
 
+pytestmark = pytest.mark.both_logs
+
 EDITOR = {
     "processId": None,
     "clientInfo": {"name": "Neovim", "version": "0.11.0"},
@@ -236,6 +238,7 @@ def newer_event(data_dir: Path) -> None:
         (newer_event, "databaseNewer"),
     ],
 )
+@pytest.mark.only_local("the data directory exists already")
 def test_a_refused_database_gives_one_error_and_is_left_unchanged(data_dir: Path, spoil: Any, kind: str) -> None:
     data_dir.mkdir()
     spoil(data_dir)
@@ -252,6 +255,7 @@ def test_a_refused_database_gives_one_error_and_is_left_unchanged(data_dir: Path
     assert (data_dir / "treadle.db").read_bytes() == before
 
 
+@pytest.mark.only_local("the data directory exists already")
 def test_initialize_can_be_retried_after_the_database_was_refused(data_dir: Path) -> None:
     data_dir.mkdir()
     foreign_text(data_dir)
@@ -263,6 +267,7 @@ def test_initialize_can_be_retried_after_the_database_was_refused(data_dir: Path
         assert daemon.finish() == 0
 
 
+@pytest.mark.only_local("the data directory exists already")
 def test_a_daemon_creates_no_files_before_initialize(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         assert daemon.result("rpc.discover")
@@ -271,6 +276,7 @@ def test_a_daemon_creates_no_files_before_initialize(data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
+@pytest.mark.only_local("the data directory exists already")
 def test_a_file_in_place_of_the_data_directory_is_refused(data_dir: Path) -> None:
     data_dir.write_text("")
     with spawn(data_dir) as daemon:

@@ -15,6 +15,8 @@ from treadle.domain.entities import ENTITIES
 from treadle.domain.events import StoredEvent
 from wire import Daemon, serving, spawn
 
+pytestmark = pytest.mark.both_logs
+
 MIB = 1024 * 1024
 TURNS = 17
 THREADS = 23
@@ -164,6 +166,7 @@ def test_a_page_after_the_last_row_is_empty(library: Daemon) -> None:
 
 
 @pytest.mark.parametrize("texts", [["x", '"', "\u0001"], ["é", "🧵"]], ids=ascii)
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_page_is_limited_to_one_mebibyte(data_dir: Path, texts: list[str]) -> None:
     with serving(data_dir) as daemon:
         for text in texts:
@@ -184,6 +187,7 @@ def test_a_page_is_limited_to_one_mebibyte(data_dir: Path, texts: list[str]) -> 
                 assert sizes == [5, 3]  # and not much smaller
 
 
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_row_larger_than_the_page_limit_gets_its_own_page(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i, size in enumerate([10, 10, 3 * MIB, 10, 2 * MIB, 10]):
@@ -313,6 +317,7 @@ def windows_of(daemon: Daemon, **params: Any) -> list[dict[str, Any]]:
     return windows
 
 
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_large_turn_is_read_in_pages_that_all_include_the_turn(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         daemon.dispatch("CreateProject", id="p", name="p", path="/p")
@@ -342,6 +347,7 @@ def test_a_large_turn_is_read_in_pages_that_all_include_the_turn(data_dir: Path)
 
 
 @pytest.mark.parametrize("size", [32_767, 32_768, 3 * MIB])  # a letter of two bytes; a text of JSON has two quotes more
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_large_detail_is_omitted_from_windows_and_read_separately(data_dir: Path, size: int) -> None:
     detail = "é" * size
     with serving(data_dir) as daemon:
@@ -361,6 +367,7 @@ def test_a_large_detail_is_omitted_from_windows_and_read_separately(data_dir: Pa
 
 
 @pytest.mark.parametrize("size", [65_536, 65_537, 3 * MIB])
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_long_text_is_truncated_in_windows_and_read_separately(data_dir: Path, size: int) -> None:
     text = "é" * size
     with serving(data_dir) as daemon:

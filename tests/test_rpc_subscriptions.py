@@ -10,6 +10,8 @@ import pytest
 from treadle.client.replica import Replica
 from wire import FRAMINGS, Daemon, Framing, serving
 
+pytestmark = pytest.mark.both_logs
+
 SCENERY: list[dict[str, Any]] = [
     {"type": "CreateProject", "id": "p", "name": "p", "path": "/p"},
     {"type": "CreateThread", "threadId": "t", "projectId": "p", "title": "t"},
@@ -77,6 +79,7 @@ SNAPSHOT, CHANGES, POSITION = (("snapshot", {"snapshot"}), ("changes", {"changes
         ({"topic": "events", "threadId": "t"}, POSITION, POSITION),
     ],
 )
+@pytest.mark.only_local("reads do not know what log it is")
 def test_an_answer_has_only_the_members_of_its_type(
     data_dir: Path, params: dict[str, Any], fresh: tuple[str, set[str]], resumed: tuple[str, set[str]]
 ) -> None:
@@ -259,6 +262,7 @@ def test_streamed_text_arrives_as_appends_with_code_point_offsets(data_dir: Path
 
 
 @pytest.mark.parametrize("topic", [{"topic": "index"}, {"topic": "thread", "threadId": "t"}, {"topic": "settings"}])
+@pytest.mark.only_local("reads do not know what log it is")
 def test_resubscribing_with_a_kept_replica_gives_only_the_changes(data_dir: Path, topic: dict[str, Any]) -> None:
     with serving(data_dir) as daemon:
         dispatch_all(daemon, [*SCENERY, {"type": "ChangeSetting", "key": "k", "value": 1}])
@@ -292,6 +296,7 @@ def test_resubscribing_with_a_kept_replica_gives_only_the_changes(data_dir: Path
         assert again.until(sequence).holds_what_is_there()
 
 
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_replica_too_old_to_update_gets_a_snapshot(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i in range(10):
@@ -349,6 +354,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 @needs_proc
+@pytest.mark.only_local("reads do not know what log it is")
 def test_a_slow_client_ends_with_a_correct_replica(data_dir: Path) -> None:
     with serving(data_dir) as daemon, serving(data_dir) as other:
         dispatch_all(other, SCENERY[:4])
@@ -364,6 +370,7 @@ def test_a_slow_client_ends_with_a_correct_replica(data_dir: Path) -> None:
 
 
 @needs_proc
+@pytest.mark.only_local("reads do not know what log it is")
 def test_slow_client_does_not_grow_memory(data_dir: Path) -> None:
     with serving(data_dir) as daemon, serving(data_dir) as other:
         settings = Follower(daemon, "settings")
@@ -381,6 +388,7 @@ def test_slow_client_does_not_grow_memory(data_dir: Path) -> None:
 
 
 @needs_proc
+@pytest.mark.only_local("reads do not know what log it is")
 def test_many_large_unread_answers_are_not_kept_in_memory(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for i in range(4):

@@ -312,6 +312,7 @@ FORBIDDEN_IMPORTS = {
 }
 ALLOWED_IMPORTS = [
     ("server/stdio.py", {"socket"}),  # asks a descriptor whether it is one
+    ("store/shared/remote.py", {"socket"}),  # cuts the connection that libpq has made
     ("cli/__init__.py", {"importlib"}),  # the module of a command, whose names are a constant
     ("server/memory.py", {"ctypes"}),  # for mallopt(3)
     ("workspace/git.py", {"subprocess"}),  # asks git for a setting: the arguments are constants and a folder
@@ -328,6 +329,7 @@ EXECUTES = {"execute", "executemany", "executescript", "execute_fetchall"}
 SQL_THAT_IS_MADE = {
     "f'PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}'": "a constant of the module",
     "f'PRAGMA application_id = {APPLICATION_ID}'": "a constant of the module",
+    "sql.SQL(LISTEN).format(sql.Identifier(_channel(log_id)))": "a name made of the hexadecimal digits of an id",
     "sql": "a SELECT of transfer/sources/opencode_stores.py, all of which are constants, on a read-only connection",
     "f'DELETE FROM {table}'": "a table of projections.TABLES",
     "f'SELECT coalesce(max(sequence), 0) FROM {events}'": "`events` or `live.events`, by its two callers",
@@ -336,6 +338,10 @@ SQL_THAT_IS_MADE = {
         "tables of projections.TABLES or SEARCHES, their columns as our own migrations made them, a number"
     ),
     """f"INSERT INTO {words} ({words}) VALUES ('delete-all')\"""": "a table of projections.SEARCHES",
+    "f'PRAGMA busy_timeout = {WAIT_MS}'": "a constant of the module",
+    "f'SELECT count(*) FROM {words}_data'": "a table of projections.SEARCHES",
+    """f"INSERT INTO {words} ({words}) VALUES ('optimize')\"""": "the same",
+    """f"INSERT INTO {words} ({words}, rank) VALUES ('merge', ?)\"""": "the same",
     "f'CREATE VIRTUAL TABLE {name} USING fts5vocab({schema}, {words}, {kind})'": (
         "main or live, a table of projections.SEARCHES, row or instance"
     ),

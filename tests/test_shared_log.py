@@ -11,11 +11,10 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from postgres import Cluster, Database, Relay, join, needs_postgres
+from postgres import Cluster, Database, Relay, create_log, join, needs_postgres
 from support import output_of
 from treadle.store.errors import StorageError
 from treadle.store.ports import CommandRecord
-from treadle.store.shared import admin
 from treadle.store.shared.remote import APPEND, NO_MARK, AppendAnswer, RemoteLog, ScopedAppend, SharedEvent
 
 pytestmark = needs_postgres
@@ -24,15 +23,7 @@ pytestmark = needs_postgres
 @pytest.fixture
 def log(database: Database) -> UUID:
     """A log that ada and bob may write to."""
-    return new_log()
-
-
-def new_log() -> UUID:
-    with RemoteLog("owner") as owner:
-        made, _ = admin.initialize(owner, "main")
-        admin.grant(owner, made, "ada", "write")
-        admin.grant(owner, made, "bob", "write")
-    return made.log_id
+    return create_log()
 
 
 @pytest.fixture
@@ -271,7 +262,7 @@ def test_an_older_treadle_does_not_append_to_a_log_with_newer_events(replicas: C
 
 def test_pages_are_bounded_by_bytes_and_hold_one_event_at_least(replicas: Callable[..., Replica]) -> None:
     ada, bob = replicas("ada"), replicas("bob")
-    large = [b'"%s"' % (b"x" * size) for size in (2_000_000, 600_000, 600_000, 600_000)]
+    large = [b'{"type":"E","x":"%s"}' % (b"x" * size) for size in (2_000_000, 600_000, 600_000, 600_000)]
     asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:1"] * 4, large)
     assert ada.remote.append(ada.log, asked).status == "appended"
     assert len(bob.append([], []).missed) == 1
@@ -281,7 +272,14 @@ def test_pages_are_bounded_by_bytes_and_hold_one_event_at_least(replicas: Callab
 def test_lists_of_texts_are_sent_as_binary() -> None:
     """As text, 500 events take psycopg 14 ms instead of 0.6."""
     casts = re.findall(r"%\((\w+)\)(\w)::text\[\]", APPEND)
-    assert {name for name, format in casts if format == "b"} == {"reads", "scopes", "payloads", "ids", "digests"}
+    assert {name for name, format in casts if format == "b"} == {
+        "reads",
+        "scopes",
+        "payloads",
+        "ids",
+        "digests",
+        "rejected",
+    }
 
 
 # Connections that are lost
@@ -315,7 +313,7 @@ def sizes_of(database: Database, relay: Relay, log: UUID) -> tuple[int, int]:
     database.reach(relay.folder)
     with RemoteLog("ada") as through:
         relay.arm()
-        asked = ScopedAppend(uuid4(), 0, NO_MARK, ["never"], ["x", "x"], [b"{}", b"{}"])
+        asked = ScopedAppend(uuid4(), 0, NO_MARK, ["never"], ["x", "x"], [b'{"type":"E"}', b'{"type":"E"}'])
         assert through.append(log, asked).status == "appended"
         return relay.seen["answer"], relay.seen["request"]
 
@@ -464,7 +462,7 @@ def test_the_lease_of_a_machine_ends_by_the_clock_of_the_server(
     [(seen, until, within)] = database.as_admin("SELECT seen, until - seen, seen <= now() FROM treadle.machines")
     assert (seen >= before, until.total_seconds(), within) == (True, 60, True)
     told = bob.remote.beat(bob.log, "desktop", uuid4(), 0)
-    assert [(m.machine_id, m.actor, m.applied, m.is_there) for m in told] == [
+    assert [(m.machine_id, m.login, m.applied, m.is_there) for m in told] == [
         ("desktop", "bob", 0, True),
         ("laptop", "ada", 3, True),
     ]

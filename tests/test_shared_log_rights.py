@@ -15,7 +15,7 @@ from treadle.store.shared.transport import check_transport
 
 pytestmark = needs_postgres
 
-CALLABLE = {"append_v1", "pull_v1", "beat_v1", "logs_v1"}
+CALLABLE = {"append_v1", "erase_v1", "pull_v1", "beat_v1", "logs_v1"}
 TABLES = ("logs", "members", "events", "commands", "machines", "schema_migrations")
 
 
@@ -30,14 +30,16 @@ def logs(database: Database) -> dict[str, UUID]:
         admin.grant(owner, first, "mallory", "read")
     with RemoteLog("bob") as bob:
         record = CommandRecord("c", "secret digest", 1, 1)
-        asked = ScopedAppend(uuid4(), 0, NO_MARK, [], ["t:1"], [b'{"text":"a secret of bob"}'], [record])
+        asked = ScopedAppend(
+            uuid4(), 0, NO_MARK, [], ["t:1"], [b'{"type":"E","at":"","text":"a secret of bob"}'], [record]
+        )
         assert bob.append(second.log_id, asked).status == "appended"
         bob.beat(second.log_id, "bobs-machine", uuid4(), 1)
     return {"first": first.log_id, "second": second.log_id}
 
 
 def an_append(known: int = 0, mark: UUID = NO_MARK) -> ScopedAppend:
-    return ScopedAppend(uuid4(), known, mark, ["t:1"], ["t:1"], [b"{}"])
+    return ScopedAppend(uuid4(), known, mark, ["t:1"], ["t:1"], [b'{"type":"E"}'])
 
 
 def test_a_member_of_one_log_gets_nothing_of_another(database: Database, logs: dict[str, UUID]) -> None:
@@ -89,7 +91,7 @@ def test_no_member_has_a_right_on_a_table(database: Database, logs: dict[str, UU
                     connection.execute(statement.format(table).encode())
 
 
-def test_members_may_call_the_four_functions_and_no_other(database: Database, logs: dict[str, UUID]) -> None:
+def test_members_may_call_the_functions_for_them_and_no_other(database: Database, logs: dict[str, UUID]) -> None:
     """A new function has to be added here, and to what this file tries on each."""
     rights = database.as_admin(
         "SELECT p.proname, has_function_privilege('ada', p.oid, 'EXECUTE'), p.prosecdef, p.proconfig FROM pg_proc p "
@@ -136,14 +138,14 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_sql_in_an_argument_is_only_text(database: Database, logs: dict[str, UUID], text: str) -> None:
     log = logs["first"]
-    record = CommandRecord(text, text, 1, 1, text)
+    record, payload = CommandRecord(text, text, 1, 1, text), f'{{"type":"E","at":"","text":{text}}}'
     with RemoteLog("ada") as ada:
-        asked = ScopedAppend(uuid4(), 0, NO_MARK, [text], [text], [text.encode()], [record])
+        asked = ScopedAppend(uuid4(), 0, NO_MARK, [text], [text], [payload.encode()], [record])
         assert ada.append(log, asked).status == "appended"
-        assert [event.payload for event in ada.pull(log, 0, NO_MARK)] == [text]
+        assert [event.payload for event in ada.pull(log, 0, NO_MARK)] == [payload]
         again = ScopedAppend(uuid4(), 0, NO_MARK, [text.split(" ")[0]], [], [])
         assert ada.append(log, again).status == "conflict"
-        repeated = ScopedAppend(uuid4(), 0, NO_MARK, [], [text], [b"{}"], [record])
+        repeated = ScopedAppend(uuid4(), 0, NO_MARK, [], [text], [b'{"type":"E"}'], [record])
         assert ada.append(log, repeated).records == [record]
         assert [m.machine_id for m in ada.beat(log, text, uuid4(), 0)] == [text]
     with RemoteLog("owner") as owner:
@@ -151,7 +153,7 @@ def test_sql_in_an_argument_is_only_text(database: Database, logs: dict[str, UUI
         assert (made.name, is_new) == (text, True)
         with pytest.raises(UserError, match="does not exist"):
             admin.grant(owner, made, text, "write")
-    assert database.as_admin("SELECT payload FROM treadle.events WHERE log_id = %s", log) == [(text,)]
+    assert database.as_admin("SELECT payload FROM treadle.events WHERE log_id = %s", log) == [(payload,)]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -169,11 +171,27 @@ def test_a_role_with_any_name_is_granted_and_revoked(database: Database, logs: d
         database.as_admin(f"DROP ROLE {quoted}")
 
 
-@pytest.mark.parametrize("missing", range(14))
+@pytest.mark.parametrize("missing", range(15))
 def test_an_argument_that_is_null_appends_nothing(database: Database, logs: dict[str, UUID], missing: int) -> None:
     """A comparison with NULL is neither true nor false, so it could let an append through."""
-    values: list[object] = [logs["first"], 0, NO_MARK, 1, 1, uuid4(), ["t:1"], ["t:1"], ["{}"], [], [], [], [], []]
-    types = ["uuid", "bigint", "uuid", "int", "int", "uuid", *["text[]"] * 5, "int[]", "int[]", "text[]"]
+    values: list[object] = [
+        logs["first"],
+        0,
+        NO_MARK,
+        1,
+        1,
+        uuid4(),
+        ["t:1"],
+        ["t:1"],
+        ['{"type":"E"}'],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+    ]
+    types = ["uuid", "bigint", "uuid", "int", "int", "uuid", *["text[]"] * 5, "int[]", "int[]", "text[]", "text[]"]
     call = f"SELECT status FROM treadle.append_v1({', '.join(f'%s::{type}' for type in types)})"
     with database.cluster.connect("ada", database.name) as connection:
         assert connection.execute(call.encode(), values).fetchone() == ("appended",)
@@ -193,13 +211,13 @@ def test_an_argument_that_is_null_appends_nothing(database: Database, logs: dict
 def test_lists_of_different_lengths_and_a_null_among_them_are_refused(
     database: Database, logs: dict[str, UUID]
 ) -> None:
-    lists = "ARRAY['t:1'], ARRAY['t:1'], ARRAY['{}'], '{}', '{}', '{}', '{}', '{}'"
+    lists = "ARRAY['t:1'], ARRAY['t:1'], ARRAY['{\"type\":\"E\"}'], '{}', '{}', '{}', '{}', '{}', '{}'"
     head = f"SELECT treadle.append_v1('{logs['first']}', 0, NULL, 1, 1, gen_random_uuid(), "
     with database.cluster.connect("ada", database.name) as connection:
         for changed in (
             lists.replace("ARRAY['t:1']", "ARRAY['t:1', NULL]", 1),
-            lists.replace("ARRAY['{}']", "ARRAY['{}', '{}']"),
-            lists.replace("'{}', '{}', '{}', '{}', '{}'", "'{a}', '{b,c}', '{1}', '{1}', '{NULL}'"),
+            lists.replace("E\"}']", "E\"}', '{}']"),
+            lists.replace("'{}', '{}', '{}', '{}', '{}', '{}'", "'{a}', '{b,c}', '{1}', '{1}', '{NULL}', '{}'"),
         ):
             assert changed != lists
             with pytest.raises(psycopg.errors.InvalidParameterValue):

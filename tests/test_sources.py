@@ -31,6 +31,7 @@ from support import log_sequence
 from treadle.core.engine import Engine
 from treadle.domain import agent_commands as ac
 from treadle.domain import commands as c
+from treadle.domain.erasing import MARK, without
 from treadle.store.sqlite.store import Store
 from treadle.transfer.sources import claude, codex, copilot, cutter, gemini, opencode, qwen
 from treadle.transfer.sources.thread_writer import NO_END
@@ -429,6 +430,44 @@ async def test_a_thread_that_was_deleted_is_not_imported_again(claude_home: Impo
     await claude_home.take()
     await claude_home.engine.submit([c.DeleteThread(thread_id=SHOP_THREAD)]).future
     write(session_file(claude_home.home), [*claude_shop(), Claude().user("u7", "Still there?")])
+    assert (await claude_home.take()).events == 0
+
+
+@pytest.mark.parametrize("keeps_catalog", [True, False])
+async def test_a_thread_that_was_erased_is_not_imported_again(claude_home: Imports, keeps_catalog: bool) -> None:
+    write(session_file(claude_home.home), claude_shop())
+    await claude_home.take()
+    await claude_home.engine.submit([c.EraseThread(thread_id=SHOP_THREAD)]).future
+    if keeps_catalog:
+        write(session_file(claude_home.home), [*claude_shop(), Claude().user("u7", "Still there?")])
+    assert (await claude_home.take()).events == 0
+
+
+async def test_what_was_redacted_is_not_imported_again(claude_home: Imports) -> None:
+    write(session_file(claude_home.home), claude_shop())
+    await claude_home.take()
+    before = await claude_home.texts(SHOP_THREAD)
+    events = await claude_home.store.read(lambda reads: reads.events(SHOP_THREAD, 0, 100)[0])
+    decoded = [msgspec.json.decode(event) for event in events]
+    changes = without([(one["sequence"], one["event"]) for one in decoded], before[0][1])
+    texts = [c.CleanTexts(*change) for change in changes.items()]
+    await claude_home.engine.submit([c.Redact(thread_id=SHOP_THREAD, events=texts)]).future
+    write(session_file(claude_home.home), [*claude_shop(), Claude().user("u7", "Still there?")])
+    taken = await claude_home.take()
+    assert (await claude_home.texts(SHOP_THREAD))[: len(before)] == [("user", MARK), *before[1:]]
+    assert taken.rejected == {}
+
+
+@pytest.mark.parametrize("gone", [c.DeleteThread(thread_id="t"), c.EraseThread(thread_id="t")])
+async def test_a_session_that_treadle_ran_in_a_thread_that_is_gone_is_not_imported(
+    claude_home: Imports, gone: c.Command
+) -> None:
+    create = c.CreateProject(id="p", name="shop", path="/work/shop")
+    thread = c.CreateThread(thread_id="t", project_id="p", title="Cart")
+    opened = ac.OpenSession(thread_id="t", id="s", agent="claude", session_id=SHOP, how="new")
+    assign = ac.AssignAgent(thread_id="t", agent="claude")
+    await claude_home.engine.submit([create, thread, assign, opened, gone]).future
+    write(session_file(claude_home.home), claude_shop())
     assert (await claude_home.take()).events == 0
 
 

@@ -10,7 +10,9 @@ CREATE TABLE schema_migrations (
 
 -- logId: random, identifies this log · machineId: random, identifies this copy of it · machineFile: the inode of the
 -- database that has this machineId · formerMachineIds: those of the databases that it was copied from ·
--- projectionVersion, projectionChecksum: the projections that filled the tables below
+-- projectionVersion, projectionChecksum: the projections that filled the tables below ·
+-- purge: the sequence of the erasure up to which the bytes are gone, too · eraseAgain: commands for the next start of a database
+-- that was restored, by which it erases what was erased since the backup
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -28,9 +30,50 @@ CREATE TABLE events (
 -- Every index on a rowid table ends with the rowid, here the sequence.
 CREATE INDEX idx_events_thread ON events (thread_id) WHERE thread_id IS NOT NULL;
 
+-- What was taken out of the log. sequence: of the event that says so. whole: the thread was erased, so that all of its events
+-- before are skeletons; 0: only the events that it lists were rewritten, without something that should not be there. searched:
+-- what was found of the texts in the files afterwards, as JSON; NULL until then.
+CREATE TABLE erasures (
+  sequence  INTEGER PRIMARY KEY,
+  thread_id TEXT NOT NULL,
+  whole     INTEGER NOT NULL,
+  searched  TEXT
+) STRICT;
+
+-- Each event without its texts, names and numbers, as it is once its thread is erased: type, ids, time and what is needed to read it stay.
+-- The skeleton of a skeleton is itself.
+CREATE VIEW skeletons (sequence, payload) AS
+  SELECT e.sequence, (
+    SELECT json_set(json_group_object(m.key, json(
+      CASE WHEN m.kept THEN e.payload -> ('$."' || m.key || '"') WHEN m.type = 'text' THEN '""' ELSE '[]' END
+    )), '$.erased', json('true'))
+    FROM (
+      SELECT key, type, type IN ('null', 'true', 'false') OR key IN (
+        'type', 'threadId', 'at', 'id', 'turnId', 'projectId', 'activityId', 'promptId', 'ruleId', 'before', 'runner',
+        'sessionId', 'role', 'status', 'phase', 'how', 'when', 'scope', 'limit', 'position', 'amount', 'spent'
+      ) AS kept
+      FROM json_each(e.payload)
+    ) AS m
+    WHERE m.kept OR m.type = 'text' OR (m.type = 'array' AND m.key <> 'content')
+  )
+  FROM events AS e;
+
 -- RAISE(ABORT) also survives INSERT OR IGNORE and OR REPLACE (SQLite, CREATE TRIGGER, section 6).
-CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN
-  SELECT RAISE(ABORT, 'events are never changed');
+-- An event becomes its skeleton once its thread was erased, or what a later event of its thread says; nothing else.
+CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events
+WHEN NEW.sequence IS NOT OLD.sequence OR NEW.actor IS NOT OLD.actor OR NOT EXISTS (
+  SELECT 1 FROM erasures AS x
+  WHERE x.thread_id = OLD.thread_id AND x.sequence > OLD.sequence AND iif(
+    x.whole, NEW.payload IS (SELECT payload FROM skeletons WHERE sequence = OLD.sequence),
+    NEW.payload ->> '$.type' = OLD.event_type AND NEW.payload ->> '$.threadId' = OLD.thread_id
+      AND NEW.payload ->> '$.at' = OLD.at AND NEW.payload ->> '$.id' IS OLD.payload ->> '$.id' AND EXISTS (
+        SELECT 1 FROM events AS r, json_each(r.payload, '$.events') AS v
+        WHERE r.sequence = x.sequence AND v.value ->> '$.sequence' = OLD.sequence
+          AND NEW.payload = json_set(v.value -> '$.event', '$.redacted', x.sequence)
+      )
+  )
+) BEGIN
+  SELECT RAISE(ABORT, 'events are never changed, but erased');
 END;
 
 CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN
@@ -78,14 +121,76 @@ WHEN NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated'
   VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
 END;
 
+-- Not triggers on events: each of those costs every event time. A rebuild finds the rows and does nothing here.
+CREATE TRIGGER rare_projector_erase INSTEAD OF INSERT ON rare_projector
+WHEN (NEW.event_type = 'ThreadErased' OR NEW.event_type = 'EventsRedacted')
+  AND NOT EXISTS (SELECT 1 FROM erasures WHERE sequence = NEW.sequence) BEGIN
+  INSERT INTO erasures (sequence, thread_id, whole)
+  VALUES (NEW.sequence, NEW.thread_id, NEW.event_type = 'ThreadErased');
+END;
+
+-- Erases a thread, which was deleted before: its events become skeletons, in the transaction of the event that says so.
+-- A digest of a short text can be guessed, so that of the commands goes as well.
+CREATE TRIGGER erasures_erase AFTER INSERT ON erasures WHEN NEW.whole BEGIN
+  UPDATE events SET payload = (SELECT s.payload FROM skeletons AS s WHERE s.sequence = events.sequence)
+  WHERE thread_id = NEW.thread_id AND sequence < NEW.sequence AND payload ->> '$.erased' IS NULL;
+  UPDATE commands SET digest = 'erased'
+  WHERE EXISTS (
+    SELECT 1 FROM events AS e WHERE e.thread_id = NEW.thread_id AND e.sequence < NEW.sequence
+      AND e.sequence BETWEEN commands.first_sequence AND commands.last_sequence
+  );
+END;
+
+-- Events that are projected again, within the trigger of another event. A trigger does not fire while it runs, which is so for
+-- projector_project_rare then: so this does what that does.
+CREATE VIEW projector_again (sequence, payload, event_type, thread_id, at) AS
+  SELECT sequence, payload, event_type, thread_id, at FROM events;
+
+CREATE TRIGGER projector_again_both INSTEAD OF INSERT ON projector_again BEGIN
+  INSERT INTO projector (sequence, payload, event_type, thread_id, at)
+  VALUES (NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at);
+  INSERT INTO rare_projector (sequence, payload, event_type, thread_id, at)
+  SELECT NEW.sequence, NEW.payload, NEW.event_type, NEW.thread_id, NEW.at
+  WHERE NEW.event_type <> 'MessageAppended' AND NEW.event_type <> 'ActivityUpdated';
+END;
+
+-- Rewrites the events that the one at this sequence lists, and projects their thread again: first every table forgets it, with the
+-- words of the old texts. A log that is appended again has the rewritten events already, perhaps by a later event than this one.
+CREATE TRIGGER erasures_redact AFTER INSERT ON erasures WHEN NOT NEW.whole BEGIN
+  INSERT INTO projector_again (sequence, payload, event_type, thread_id, at)
+  SELECT sequence, payload, 'ThreadDeleted', thread_id, at FROM events WHERE sequence = NEW.sequence;
+  DELETE FROM projection_threads WHERE id = NEW.thread_id;
+  UPDATE events
+  SET payload = json_set(v.value -> '$.event', '$.redacted', NEW.sequence)
+  FROM events AS r, json_each(r.payload, '$.events') AS v
+  WHERE r.sequence = NEW.sequence AND events.sequence = v.value ->> '$.sequence'
+    AND events.thread_id = NEW.thread_id AND events.sequence < NEW.sequence
+    AND events.payload ->> '$.erased' IS NULL AND coalesce(events.payload ->> '$.redacted', 0) < NEW.sequence;
+  INSERT INTO projector_again (sequence, payload, event_type, thread_id, at)
+  SELECT sequence, payload, event_type, thread_id, at FROM events
+  WHERE thread_id = NEW.thread_id AND sequence <= NEW.sequence ORDER BY sequence;
+  UPDATE commands SET digest = 'erased'
+  WHERE EXISTS (
+    SELECT 1 FROM events AS r, json_each(r.payload, '$.events') AS v
+    WHERE r.sequence = NEW.sequence
+      AND v.value ->> '$.sequence' BETWEEN commands.first_sequence AND commands.last_sequence
+  );
+END;
+
 -- The answers of commands that had an id. A command without events has last_sequence = first_sequence - 1.
--- parts: for dispatchBatch, the number of events of each command, as a JSON array.
+-- parts: for dispatchBatch, the number of events of each command, as a JSON array. digest: `erased` once one of its events was.
 CREATE TABLE commands (
   command_id     TEXT PRIMARY KEY,
   digest         TEXT NOT NULL,
   first_sequence INTEGER NOT NULL,
   last_sequence  INTEGER NOT NULL,
   parts          TEXT
+) STRICT, WITHOUT ROWID;
+
+-- The folders of this machine for the projects of a shared log. No projection: the log does not have them.
+CREATE TABLE project_folders (
+  project_id TEXT PRIMARY KEY,
+  path       TEXT NOT NULL UNIQUE
 ) STRICT, WITHOUT ROWID;
 
 -- The tables of the projections. `sequence` is that of the event that created the row, the same in every rebuild.
@@ -95,13 +200,14 @@ CREATE TABLE projection_projects (
   sequence   INTEGER PRIMARY KEY,
   id         TEXT NOT NULL UNIQUE,
   name       TEXT NOT NULL,
-  path       TEXT NOT NULL,
+  path       TEXT, -- NULL in a shared log, where the remote identifies the project
   remote     TEXT,
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   deleted    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX idx_projects_path ON projection_projects (path) WHERE deleted = 0;
+CREATE UNIQUE INDEX idx_projects_remote ON projection_projects (remote) WHERE deleted = 0 AND path IS NULL;
 CREATE INDEX idx_projects_live ON projection_projects (sequence) WHERE deleted = 0;
 
 CREATE TABLE projection_threads (
@@ -125,7 +231,9 @@ CREATE TABLE projection_threads (
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   archived_at       TEXT,
-  deleted           INTEGER NOT NULL DEFAULT 0
+  created_by        TEXT, -- the actor of its first event
+  deleted           INTEGER NOT NULL DEFAULT 0,
+  erased            INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX idx_threads_version ON projection_threads (archived_at IS NULL, version) WHERE deleted = 0;
 CREATE INDEX idx_threads_updated ON projection_threads (archived_at IS NULL, updated_at) WHERE deleted = 0;
@@ -223,6 +331,7 @@ CREATE TABLE projection_approvals (
   content     TEXT,
   created_at  TEXT NOT NULL,
   resolved_at TEXT,
+  resolved_by TEXT, -- the actor of that event
   UNIQUE (thread_id, id)
 ) STRICT;
 CREATE INDEX idx_approvals_thread ON projection_approvals (thread_id);
@@ -243,6 +352,7 @@ CREATE TABLE checkpoints (
   created_at  TEXT NOT NULL,
   restored_at TEXT,
   in_project  INTEGER NOT NULL DEFAULT 0,
+  machine     TEXT, -- that has it, in a shared log
   pruned      INTEGER NOT NULL DEFAULT 0, -- the event that says so
   UNIQUE (thread_id, id)
 ) STRICT;
@@ -292,6 +402,13 @@ CREATE TABLE projection_sessions (
 CREATE INDEX idx_sessions_thread ON projection_sessions (thread_id);
 CREATE INDEX idx_sessions_session ON projection_sessions (session_id);
 CREATE INDEX idx_sessions_open ON projection_sessions (thread_id) WHERE ended_at IS NULL;
+
+-- In which thread treadle ran a session of an agent first. Also of deleted threads, which an import must not bring back.
+CREATE TABLE run_sessions (
+  session_id TEXT PRIMARY KEY,
+  sequence   INTEGER NOT NULL,
+  thread_id  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- What each turn used, as far as the agent said, and with turn_id '' the sum of the thread.
 CREATE TABLE projection_usage (

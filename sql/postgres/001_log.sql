@@ -1,4 +1,4 @@
--- Shared logs. All that a daemon may do is in the four functions whose names end in _v1: they run with the rights of the owner,
+-- Shared logs. All that a daemon may do is in the five functions whose names end in _v1: they run with the rights of the owner,
 -- and look in `members` whether the login (session_user, which no SET changes) may use the log. No role gets rights on a table.
 
 CREATE TABLE treadle.logs (
@@ -11,7 +11,7 @@ CREATE TABLE treadle.logs (
 CREATE TABLE treadle.members (
   log_id uuid NOT NULL REFERENCES treadle.logs,
   role name NOT NULL,
-  may text NOT NULL CHECK (may IN ('read', 'write')),
+  may text NOT NULL CHECK (may IN ('read', 'write', 'erase')), -- each includes the one before it
   PRIMARY KEY (log_id, role)
 );
 
@@ -51,10 +51,19 @@ CREATE TABLE treadle.machines (
 
 CREATE FUNCTION treadle.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RAISE EXCEPTION 'events are never changed or deleted';
+  RAISE EXCEPTION 'events are never changed, but erased, or deleted';
 END $$;
-CREATE TRIGGER events_are_permanent BEFORE UPDATE OR DELETE OR TRUNCATE ON treadle.events
+CREATE TRIGGER events_are_permanent BEFORE DELETE OR TRUNCATE ON treadle.events
   FOR EACH STATEMENT EXECUTE FUNCTION treadle.refuse_change();
+-- An erasure changes texts in a payload: not what it is, nor when and for which thread it was.
+CREATE TRIGGER events_are_only_erased BEFORE UPDATE ON treadle.events FOR EACH ROW
+  WHEN (
+    (NEW.log_id, NEW.sequence, NEW.append_id, NEW.actor, NEW.scopes)
+      IS DISTINCT FROM (OLD.log_id, OLD.sequence, OLD.append_id, OLD.actor, OLD.scopes)
+    OR substring(NEW.payload FROM '^\{"type":"[A-Za-z]+","at":"[^"]*"(?:,"threadId":"[^"]*")?')
+      IS DISTINCT FROM substring(OLD.payload FROM '^\{"type":"[A-Za-z]+","at":"[^"]*"(?:,"threadId":"[^"]*")?')
+  )
+  EXECUTE FUNCTION treadle.refuse_change();
 
 -- The next events after a sequence, in order: at most `how_many`, and no more once they have 1 MiB. At least one, if there is one.
 CREATE FUNCTION treadle.events_after(log uuid, known bigint, how_many int)
@@ -79,35 +88,40 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   )
 $$;
 
--- Append events, and the records of their commands, unless what they were decided by has changed since `known`.
+-- Append events, and the records of their commands, for a login that has the right, unless what they were decided by has changed since `known`.
 --
 -- reads: the scopes that the decision has read. scopes_: of each event, separated by spaces. firsts, lasts: of the events of each
--- command, from 1. format_: the newest format that the caller knows. needs: the format of these events.
+-- command, from 1. format_: the newest format that the caller knows. needs: the format of these events. rejected: ids of commands
+-- that were rejected, which another machine may have carried out. `*` among the scopes in `reads` stands for every scope.
 --
 -- status: appended, after the sequence `base`; again: an earlier call with this append_id_ did it, after `base`; conflict: a
 -- read scope has changed; repeated: a command was carried out before (`records`); behind: pull first; older: the log has
 -- events that the caller does not know; diverged: the caller has other events than the log. With appended, conflict and repeated
 -- come the next events after `known` that were there before: sequences, append_ids, actors, missed.
-CREATE FUNCTION treadle.append_v1(
+CREATE FUNCTION treadle.append(
   log uuid, known bigint, mark uuid, format_ int, needs int, append_id_ uuid, reads text[], scopes_ text[], payloads text[],
-  command_ids text[], digests text[], firsts int[], lasts int[], partss text[],
+  command_ids text[], digests text[], firsts int[], lasts int[], partss text[], rejected text[], right_ text,
   OUT status text, OUT base bigint, OUT sequences bigint[], OUT append_ids uuid[], OUT actors text[], OUT missed text[],
   OUT records text[]
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   l treadle.logs;
 BEGIN
-  IF NOT EXISTS (SELECT FROM treadle.members m WHERE m.log_id = log AND m.role = session_user AND m.may = 'write') THEN
+  IF NOT EXISTS (SELECT FROM treadle.members m WHERE m.log_id = log AND m.role = session_user AND m.may IN (right_, 'erase')) THEN
     RAISE insufficient_privilege USING MESSAGE = 'no such log, or this login may not write to it';
   END IF;
   -- With a NULL a comparison would be neither true nor false, and the append would go through.
-  IF num_nulls(known, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss) > 0
+  IF num_nulls(known, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss, rejected) > 0
     OR array_position(reads, NULL) > 0 OR known < 0 OR cardinality(scopes_) <> cardinality(payloads)
     OR cardinality(command_ids) <> ANY (
       ARRAY[cardinality(digests), cardinality(firsts), cardinality(lasts), cardinality(partss)])
   THEN
     RAISE invalid_parameter_value USING MESSAGE = 'an argument is NULL, negative or of another length';
+  END IF;
+  -- The type comes first, as treadle writes it, so that it can be seen without decoding what may be large.
+  IF EXISTS (SELECT FROM unnest(payloads) AS u (payload) WHERE u.payload !~ '^\{"type":"[A-Za-z]+"[,}]') THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'a payload is no event';
   END IF;
   -- The one lock: the order of sequences is that of commits. It writes to the WAL, so that `again` too is answered only when a
   -- synchronous standby has the events.
@@ -136,12 +150,12 @@ BEGIN
       INTO sequences, append_ids, actors, missed FROM treadle.events_after(log, known, 500) e;
   END IF;
   SELECT array_agg(json_build_array(c.command_id, c.digest, c.first_sequence, c.last_sequence, c.parts)::text)
-    INTO records FROM treadle.commands c WHERE c.log_id = log AND c.command_id = ANY (command_ids);
+    INTO records FROM treadle.commands c WHERE c.log_id = log AND c.command_id = ANY (command_ids || rejected);
   IF records IS NOT NULL THEN
     status := 'repeated';
     RETURN;
   END IF;
-  IF EXISTS (SELECT FROM treadle.events e WHERE e.log_id = log AND e.sequence > known AND e.scopes && reads) THEN
+  IF EXISTS (SELECT FROM treadle.events e WHERE e.log_id = log AND e.sequence > known AND (e.scopes && reads OR '*' = ANY (reads))) THEN
     status := 'conflict';
     RETURN;
   END IF;
@@ -156,6 +170,47 @@ BEGIN
     UPDATE treadle.logs SET head = base + cardinality(payloads), format = greatest(l.format, needs) WHERE log_id = log;
   END IF;
   status := 'appended';
+END $$;
+
+-- Append, see `append`. Events that erase are refused: they are of `erase_v1`.
+CREATE FUNCTION treadle.append_v1(
+  log uuid, known bigint, mark uuid, format_ int, needs int, append_id_ uuid, reads text[], scopes_ text[], payloads text[],
+  command_ids text[], digests text[], firsts int[], lasts int[], partss text[], rejected text[],
+  OUT status text, OUT base bigint, OUT sequences bigint[], OUT append_ids uuid[], OUT actors text[], OUT missed text[],
+  OUT records text[]
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (
+    SELECT FROM unnest(payloads) AS u (payload) WHERE u.payload ~ '^\{"type":"(ThreadErased|EventsRedacted)"'
+  ) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'only erase_v1 appends events that erase';
+  END IF;
+  SELECT a.* INTO status, base, sequences, append_ids, actors, missed, records FROM treadle.append(
+    log, known, mark, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss, rejected,
+    'write') AS a;
+END $$;
+
+-- Append events that erase, and put other payloads in the place of older ones, in one transaction. For members who may erase.
+-- erased: the sequences. cleaned: their payloads.
+CREATE FUNCTION treadle.erase_v1(
+  log uuid, known bigint, mark uuid, format_ int, needs int, append_id_ uuid, reads text[], scopes_ text[], payloads text[],
+  command_ids text[], digests text[], firsts int[], lasts int[], partss text[], rejected text[], erased bigint[], cleaned text[],
+  OUT status text, OUT base bigint, OUT sequences bigint[], OUT append_ids uuid[], OUT actors text[], OUT missed text[],
+  OUT records text[]
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  SELECT a.* INTO status, base, sequences, append_ids, actors, missed, records FROM treadle.append(
+    log, known, mark, format_, needs, append_id_, reads, scopes_, payloads, command_ids, digests, firsts, lasts, partss, rejected,
+    'erase') AS a;
+  IF status = 'appended' THEN
+    UPDATE treadle.events e SET payload = u.payload FROM unnest(erased, cleaned) AS u (sequence, payload)
+      WHERE e.log_id = log AND e.sequence = u.sequence AND e.sequence <= base;
+    -- The digest of a short text can be guessed.
+    UPDATE treadle.commands c SET digest = 'erased' WHERE c.log_id = log AND EXISTS (
+      SELECT FROM unnest(erased) AS u (sequence) WHERE u.sequence BETWEEN c.first_sequence AND c.last_sequence);
+  END IF;
 END $$;
 
 -- The next events after `known`: an empty page if there are none. Raises TR001 if the caller has other events than the log.
@@ -175,10 +230,11 @@ BEGIN
   RETURN QUERY SELECT * FROM treadle.events_after(log, known, least(how_many, 5000));
 END $$;
 
--- Say that a machine is there, for the next 60 seconds, and return all machines, and which of them are there.
+-- Say that a machine is there, for the next 60 seconds, and return all machines. away: seconds since the lease of one ended, 0
+-- while it holds.
 -- Raises TR002 if another holder has the lease of this machine: its data directory is a copy of the other one's.
 CREATE FUNCTION treadle.beat_v1(log uuid, machine text, holder_ uuid, applied_ bigint)
-RETURNS TABLE (machine_id text, actor name, applied bigint, seen timestamptz, is_there boolean)
+RETURNS TABLE (machine_id text, actor name, applied bigint, seen timestamptz, away float8)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -194,7 +250,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'another holder has the lease of this machine' USING ERRCODE = 'TR002';
   END IF;
-  RETURN QUERY SELECT m.machine_id, m.actor, m.applied, m.seen, m.until >= now() FROM treadle.machines m
+  RETURN QUERY SELECT m.machine_id, m.actor, m.applied, m.seen, greatest(0, extract(epoch FROM now() - m.until)::float8) FROM treadle.machines m
     WHERE m.log_id = log ORDER BY m.machine_id;
 END $$;
 
@@ -235,7 +291,9 @@ REVOKE ALL ON ALL TABLES IN SCHEMA treadle FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA treadle FROM PUBLIC;
 -- They check the login themselves, and nobody gets at them without USAGE on the schema, which `grant_member` gives.
 GRANT EXECUTE ON FUNCTION
-  treadle.append_v1(uuid, bigint, uuid, int, int, uuid, text[], text[], text[], text[], text[], int[], int[], text[]),
+  treadle.append_v1(uuid, bigint, uuid, int, int, uuid, text[], text[], text[], text[], text[], int[], int[], text[], text[]),
+  treadle.erase_v1(
+    uuid, bigint, uuid, int, int, uuid, text[], text[], text[], text[], text[], int[], int[], text[], text[], bigint[], text[]),
   treadle.pull_v1(uuid, bigint, uuid, int),
   treadle.beat_v1(uuid, text, uuid, bigint),
   treadle.logs_v1()

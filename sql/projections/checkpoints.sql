@@ -3,11 +3,11 @@
 
 CREATE TRIGGER checkpoints_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'CheckpointCreated' BEGIN
-  INSERT INTO checkpoints (sequence, thread_id, id, turn_id, git_ref, message, git_commit, tree, phase, skipped, in_project, created_at)
+  INSERT INTO checkpoints (sequence, thread_id, id, turn_id, git_ref, message, git_commit, tree, phase, skipped, in_project, machine, created_at)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.id', NEW.payload ->> '$.turnId', NEW.payload ->> '$.gitRef',
           NEW.payload ->> '$.message', NEW.payload ->> '$.commit', NEW.payload ->> '$.tree',
           coalesce(NEW.payload ->> '$.phase', 'manual'), NEW.payload -> '$.skipped',
-          coalesce(NEW.payload ->> '$.inProject', 0), NEW.at);
+          coalesce(NEW.payload ->> '$.inProject', 0), NEW.payload ->> '$.machine', NEW.at);
 END;
 
 CREATE TRIGGER checkpoints_restored INSTEAD OF INSERT ON projector
@@ -28,9 +28,10 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
 END;
 
 CREATE VIEW checkpoint_entities AS
-  SELECT sequence, thread_id, id, json_object(
+  SELECT sequence, thread_id, id, iif(machine IS NULL, value, json_set(value, '$.machine', machine)) AS value
+  FROM (SELECT *, json_object(
     'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'gitRef', git_ref, 'message', message,
     'commit', git_commit, 'tree', tree, 'phase', phase,
     'skipped', json(coalesce(skipped, '[]')), 'inProject', json(iif(in_project, 'true', 'false')), 'createdAt', created_at, 'restoredAt', restored_at
   ) AS value
-  FROM checkpoints WHERE pruned = 0;
+  FROM checkpoints WHERE pruned = 0);

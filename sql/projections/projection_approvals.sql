@@ -15,6 +15,7 @@ WHEN NEW.event_type = 'ApprovalResolved' BEGIN
   UPDATE projection_approvals
   SET outcome = NEW.payload ->> '$.outcome', by = NEW.payload ->> '$.by', rule_id = NEW.payload ->> '$.ruleId',
       content = NEW.payload -> '$.content', resolved_at = NEW.at,
+      resolved_by = (SELECT actor FROM events WHERE sequence = NEW.sequence),
       status = iif(NEW.payload ->> '$.outcome' IS NULL, 'cancelled', 'resolved')
   WHERE thread_id = NEW.thread_id AND id = NEW.payload ->> '$.id';
 END;
@@ -25,9 +26,11 @@ WHEN NEW.event_type = 'ThreadDeleted' BEGIN
 END;
 
 CREATE VIEW approval_entities AS
-  SELECT sequence, thread_id, id, turn_id, status, json_object(
+  SELECT sequence, thread_id, id, turn_id, status,
+    iif(resolved_by IS NULL, value, json_set(value, '$.resolvedBy', resolved_by)) AS value
+  FROM (SELECT *, json_object(
     'sequence', sequence, 'id', id, 'threadId', thread_id, 'turnId', turn_id, 'title', title, 'options', json(options),
     'detail', json(detail), 'status', status, 'outcome', outcome, 'activityId', activity_id, 'by', by, 'ruleId', rule_id,
     'content', json(content), 'createdAt', created_at, 'resolvedAt', resolved_at
   ) AS value
-  FROM projection_approvals;
+  FROM projection_approvals);

@@ -81,11 +81,25 @@ CREATE VIEW message_texts AS
   ), (SELECT text FROM message_parts AS t WHERE t.sequence = m.sequence)) AS text
   FROM projection_messages AS m;
 
+-- Whose prompt a message is, if it is one: another login's daemon may have sent it. A turn begins with its prompt.
+CREATE VIEW prompt_authors AS
+  SELECT m.sequence, o.actor
+  FROM projection_messages AS m
+  CROSS JOIN events AS e ON e.sequence = m.sequence
+  LEFT JOIN projection_turns AS u ON u.sequence = m.sequence - 1
+  CROSS JOIN projection_prompts AS q ON q.thread_id = m.thread_id AND q.id = coalesce(e.payload ->> '$.promptId', u.prompt_id)
+  CROSS JOIN events AS o ON o.sequence = q.sequence;
+
 -- value: what lists and snapshots show, with the first 65,536 characters of a complete text. whole: with all of it.
 -- The text of an open message is always whole, since clients append to it. Each expression names the text once, because
 -- SQLite would look it up each time.
 CREATE VIEW message_entities AS
-  SELECT m.sequence, m.thread_id, m.id, m.turn_id, m.status, json_object(
+  SELECT sequence, thread_id, id, turn_id, status,
+    iif(actor IS NULL, value, json_set(value, '$.createdBy', actor)) AS value,
+    iif(actor IS NULL, whole, json_set(whole, '$.createdBy', actor)) AS whole
+  FROM (SELECT m.sequence, m.thread_id, m.id, m.turn_id, m.status,
+    iif(e.actor IS NULL, NULL, coalesce((SELECT a.actor FROM prompt_authors AS a WHERE a.sequence = m.sequence), e.actor)) AS actor,
+    json_object(
     'sequence', m.sequence, 'id', m.id, 'threadId', m.thread_id, 'turnId', m.turn_id, 'role', m.role,
     'text', substr(t.text, 1, iif(m.text_bytes IS NULL, 2147483647, 65536)), 'textBytes', m.text_bytes,
     'content', iif(m.content_bytes <= 65536, json(e.payload -> '$.content'), NULL),
@@ -98,4 +112,4 @@ CREATE VIEW message_entities AS
   ) AS whole
   FROM projection_messages AS m
   CROSS JOIN message_texts AS t ON t.sequence = m.sequence
-  CROSS JOIN events AS e ON e.sequence = m.sequence;
+  CROSS JOIN events AS e ON e.sequence = m.sequence);

@@ -21,8 +21,11 @@ WHEN NEW.event_type = 'ProjectDeleted' BEGIN
   WHERE id = NEW.payload ->> '$.id';
 END;
 
+-- path: in a shared log, the folder of this machine.
 CREATE VIEW project_entities AS
   SELECT sequence, id, json_object(
-    'sequence', sequence, 'id', id, 'name', name, 'path', path, 'remote', remote, 'createdAt', created_at, 'updatedAt', updated_at
+    'sequence', sequence, 'id', id, 'name', name,
+    'path', coalesce(path, (SELECT f.path FROM project_folders AS f WHERE f.project_id = projection_projects.id)),
+    'remote', remote, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
   FROM projection_projects WHERE deleted = 0;

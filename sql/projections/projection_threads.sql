@@ -3,10 +3,11 @@
 
 CREATE TRIGGER projection_threads_created INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadCreated' BEGIN
-  INSERT INTO projection_threads (sequence, id, project_id, title, version, origin, worktree, created_at, updated_at)
+  INSERT INTO projection_threads (sequence, id, project_id, title, version, origin, worktree, created_at, updated_at, created_by)
   VALUES (NEW.sequence, NEW.thread_id, NEW.payload ->> '$.projectId', NEW.payload ->> '$.title',
           NEW.sequence, NEW.payload -> '$.origin',
-          iif(NEW.payload ->> '$.worktree', '{"path":null,"base":null}', NULL), NEW.at, NEW.at);
+          iif(NEW.payload ->> '$.worktree', '{"path":null,"base":null}', NULL), NEW.at, NEW.at,
+          (SELECT actor FROM events WHERE sequence = NEW.sequence));
   INSERT INTO thread_search (rowid, title) VALUES (NEW.sequence, NEW.payload ->> '$.title');
 END;
 
@@ -23,6 +24,15 @@ CREATE TRIGGER projection_threads_deleted INSTEAD OF INSERT ON projector
 WHEN NEW.event_type = 'ThreadDeleted' BEGIN
   INSERT INTO thread_search (thread_search, rowid, title)
   SELECT 'delete', sequence, title FROM projection_threads WHERE id = NEW.thread_id;
+END;
+
+-- What the thread deleted before may still have of its texts. The events of a thread are skeletons after this one.
+CREATE TRIGGER projection_threads_erased INSTEAD OF INSERT ON rare_projector
+WHEN NEW.event_type = 'ThreadErased' BEGIN
+  UPDATE projection_threads
+  SET title = '', origin = NULL, agent = NULL, queue_paused = NULL, auth_required = NULL, erased = 1,
+      worktree = iif(worktree ->> '$.path' IS NULL, NULL, '{"path":"","base":""}') -- it may still have to be removed
+  WHERE id = NEW.thread_id;
 END;
 
 CREATE TRIGGER projection_threads_changed INSTEAD OF INSERT ON projector
@@ -110,8 +120,11 @@ WHEN NEW.event_type = 'WorktreeRemoved' BEGIN
   WHERE id = NEW.thread_id;
 END;
 
+-- A private log has no actors, and its entities no member for them.
 CREATE VIEW thread_entities AS
-  SELECT sequence, id, project_id, version, updated_at, archived_at, origin, origin_tool, origin_session, json_object(
+  SELECT sequence, id, project_id, version, updated_at, archived_at, origin, origin_tool, origin_session,
+    iif(created_by IS NULL, value, json_set(value, '$.createdBy', created_by)) AS value
+  FROM (SELECT *, json_object(
     'sequence', sequence, 'id', id, 'projectId', project_id, 'title', title,
     'status', CASE
       WHEN turn_status = 'running' AND pending_approvals > 0 THEN 'waiting' WHEN turn_status IS NOT NULL THEN turn_status
@@ -122,4 +135,4 @@ CREATE VIEW thread_entities AS
     'worktree', json(worktree),
     'archivedAt', archived_at, 'version', version, 'createdAt', created_at, 'updatedAt', updated_at
   ) AS value
-  FROM projection_threads WHERE deleted = 0;
+  FROM projection_threads WHERE deleted = 0);

@@ -1,6 +1,6 @@
 -- What there is to do for the agents of the threads with these ids, one JSON each; also of deleted threads.
 SELECT t.id, json_object(
-  'threadId', t.id, 'projectId', t.project_id, 'path', coalesce(t.worktree ->> '$.path', p.path), 'project', p.path, 'title', t.title, 'agent', iif(t.deleted, NULL, json(t.agent)),
+  'threadId', t.id, 'projectId', t.project_id, 'folder', coalesce(p.path, f.path), 'remote', p.remote, 'title', t.title, 'agent', iif(t.deleted, NULL, json(t.agent)),
   'archived', t.archived_at IS NOT NULL, 'deleted', t.deleted,
   'queue', (
     SELECT json_group_array(json_object('id', q.id, 'when', q.sent, 'runner', q.runner, 'position', q.position)) FROM (
@@ -45,4 +45,5 @@ SELECT t.id, json_object(
 ) AS work
 FROM json_each(:ids) AS k
 CROSS JOIN projection_threads AS t ON t.id = k.value
-CROSS JOIN projection_projects AS p ON p.id = t.project_id;
+CROSS JOIN projection_projects AS p ON p.id = t.project_id
+LEFT JOIN project_folders AS f ON f.project_id = p.id AND p.path IS NULL;

@@ -34,7 +34,8 @@ def installed() -> Path:
         print("installing the wheel", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         pip: list[str | Path] = [python, "-m", "pip", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--compile", ROOT], check=True)
+        # pytest: tests/postgres.py imports it
+        subprocess.run([*pip, "install", "--compile", f"{ROOT}[postgres]", "pytest"], check=True)
         stamp.write_text(source.hexdigest())
     return python
 

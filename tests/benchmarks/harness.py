@@ -59,6 +59,8 @@ class Sizes:
     subscriptions: int = 50
     idle_seconds: float = 18.0
     imported: float = 100  # MB
+    machines: int = 8
+    shared_seconds: float = 2.0  # of each measurement with 8 machines
 
 
 QUICK = Sizes(
@@ -89,6 +91,8 @@ QUICK = Sizes(
     subscriptions=5,
     idle_seconds=0.5,
     imported=0.5,
+    machines=2,
+    shared_seconds=0.05,
 )
 
 

@@ -5,10 +5,12 @@ from typing import Final
 from benchmarks import rows_agents as agents
 from benchmarks import rows_checkpoints as checkpoints
 from benchmarks import rows_commands as commands
+from benchmarks import rows_erasure as erasure
 from benchmarks import rows_import as imports
 from benchmarks import rows_peers as peers
 from benchmarks import rows_processes as processes
 from benchmarks import rows_reads as reads
+from benchmarks import rows_shared as shared
 from benchmarks.harness import Row
 
 ROWS: Final = (
@@ -39,6 +41,9 @@ ROWS: Final = (
         commands.streaming),
     Row("redaction", "CPU of redacting a delta of 100 characters before it is decided", "≤", 10, 5, commands.redaction,
         "µs"),
+    Row("secure_delete", "events/s in process, 500 at a time ÷ the same without overwriting what is deleted", "≥",
+        0.95, 1, erasure.secure_delete),
+    Row("erase", "EraseThread of 500 events in a log of 1,000,000, p50", "≤", 500, 200, erasure.erase, "ms"),
     Row("live", "commit in one daemon to notification in another, p50", "≤", 30, 10, processes.live, "ms"),
     Row("fan-out", "50 subscriptions: extra CPU a commit ÷ that of one subscription", "≤", 10, 3, processes.fan_out),
     Row("agent: chunk", "an agent's chunk, from its write to the notification, p50 − the same through a bare relay",
@@ -67,4 +72,16 @@ ROWS: Final = (
     Row("import: again", "seconds of a second import, which adds nothing", "≤", 2, 0.5, imports.imports, "s"),
     Row("import: beside", "dispatch p50 of a daemon during the import", "≤", 10, 3, imports.imports, "ms"),
     Row("idle", "CPU of a daemon with subscriptions and nothing to do", "≤", 0.3, 0.1, processes.idle_and_disk, "%"),
+    Row("shared: one machine", "a command on a shared log ÷ a bare `append_v1`, p50, both without a round trip", "≤", 3,
+        2, shared.shared),
+    Row("shared: 8 machines", "8 machines, a round trip of 50 ms: appends/s ÷ those of one bare connection", "≥", 5, 7,
+        shared.shared),
+    Row("shared: p99", "the same: p99 of a command", "≤", 250, 100, shared.shared, "ms"),
+    Row("shared: least", "the same: appends of the machine with the least ÷ with the most", "≥", 0.5, 0.8,
+        shared.shared),
+    Row("shared: batches", "the same, 500 commands at a time: events/s ÷ those of one bare connection", "≥", 1, 2,
+        shared.shared),
+    Row("shared: live", "answered on one machine to notified on another, p50 ÷ a round trip of 50 ms", "≤", 3, 2,
+        shared.shared),
+    Row("shared: start", "spawn to `initialize` answered, with a `log.json` ÷ without", "≤", 1.3, 1.1, shared.shared),
 )  # fmt: skip

@@ -101,22 +101,30 @@ def at_least(sequence: int) -> Callable[[Any], bool]:
 
 
 def live(bench: Bench) -> Mapping[str, Figure | Absent]:
-    """The time starts with the command's answer, which comes right after the commit, and ends in another daemon."""
-    data_dir, taken = bench.folder("live"), []
-    pause = random.Random(0)
-    with bench.serving(data_dir) as writer, bench.serving(data_dir) as reader:
+    data_dir = bench.folder("live")
+    taken = [seconds * 1000 for seconds in live_between(bench, data_dir, data_dir, bench.sizes.live)]
+    return {"live": Figure(taken, f"{bench.sizes.live} commits a round, 20 to 60 ms apart")}
+
+
+def live_between(bench: Bench, writes: Path, reads: Path, commits: int) -> list[float]:
+    """The p50 of each round, in seconds, from a commit on one data directory to the notification on another.
+
+    The time starts with the command's answer, which comes right after the commit, and ends in another daemon.
+    """
+    pause, taken = random.Random(0), []
+    with bench.serving(writes) as writer, bench.serving(reads) as reader:
         with_a_thread(writer)
         reader.result("subscription/open", {"topic": "events"})
         for round in bench.rounds():
             waits = []
-            for n in range(bench.sizes.live):
+            for n in range(commits):
                 time.sleep(pause.uniform(0.02, 0.06))
                 sequence = writer.dispatch("RenameThread", threadId="thread", title=f"{round} {n}")["sequence"]
                 committed = time.perf_counter()
                 reader.notification("event/appended", at_least(sequence))
                 waits.append(time.perf_counter() - committed)
-            taken.append(p50(waits) * 1000)
-    return {"live": Figure(taken, f"{bench.sizes.live} commits a round, 20 to 60 ms apart")}
+            taken.append(p50(waits))
+    return taken
 
 
 def fan_out(bench: Bench) -> Mapping[str, Figure | Absent]:

@@ -1,7 +1,7 @@
 """`make soak`: tests the promises of docs/reliability.md for a given time; prints what was tried and what was lost.
 
-Each part gets a share of the minutes, except the kills of agents and of imports, which are counted. The exit status is
-0 only if nothing was lost.
+Each part gets a share of the minutes, except the kills of agents, imports and purges, which are counted. The exit
+status is 0 only if nothing was lost.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import storms
 from agent_kills import AgentKills
 from benchmarks.history import fill, history
 from crash_driver import Driver, Report
+from erase_driver import ErasureDriver
 from import_kills import kill_imports
 from power import Disk, Variant, lost_in, requests, traced_run
 
@@ -76,6 +77,15 @@ async def import_kills(folder: Path, kills: int, seed: int) -> list[Row]:
     for problem in report.problems[:20]:
         print(f"LOST: {problem}", file=sys.stderr)
     return [("kills of imports", f"{report}; {time.monotonic() - began:.0f} s", len(report.problems))]
+
+
+async def purge_kills(folder: Path, kills: int, seed: int) -> list[Row]:
+    """Kill daemons right after an erasure, and look for what was erased in all files."""
+    began = time.monotonic()
+    report = await ErasureDriver(folder / "purges", seed).run(kills)
+    for problem in report.problems[:20]:
+        print(f"LOST: {problem}", file=sys.stderr)
+    return [("kills of purges", f"{report}; {time.monotonic() - began:.0f} s", len(report.problems))]
 
 
 async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
@@ -178,13 +188,14 @@ FLOOD = 1_000_000
 FULL_STORM = 120.0  # seconds of a storm at full size
 
 
-async def soak(minutes: float, kills_of_agents: int, kills_of_imports: int, seed: int) -> int:
+async def soak(minutes: float, kills_of_agents: int, kills_of_imports: int, kills_of_purges: int, seed: int) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="treadle-soak-") as folder:
         for share, part in PARTS:
             rows += await part(Path(folder), time.monotonic() + minutes * 60 * share, seed)
         rows += await agent_kills(Path(folder), kills_of_agents, seed)
         rows += await import_kills(Path(folder), kills_of_imports, seed)
+        rows += await purge_kills(Path(folder), kills_of_purges, seed)
     print(f"soak of {datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes, seed {seed}\n")
     print("| tried | how often, and what came of it | lost |")
     print("| --- | --- | --- |")
@@ -198,9 +209,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--agent-kills", type=int, default=100)
     parser.add_argument("--import-kills", type=int, default=60)
+    parser.add_argument("--purge-kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    return asyncio.run(soak(options.minutes, options.agent_kills, options.import_kills, options.seed))
+    return asyncio.run(
+        soak(options.minutes, options.agent_kills, options.import_kills, options.purge_kills, options.seed)
+    )
 
 
 if __name__ == "__main__":

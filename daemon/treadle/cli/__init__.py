@@ -15,7 +15,9 @@ COMMANDS = (
     *("diff", "undo", "checkpoints", "blame", "worktree"),
     *("serve", "acp", "call"),
     *("threads", "show", "search", "tail", "events", "stats", "export", "import"),
-    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore", "log", "schema", "completion"),
+    *("erase", "redact", "prune"),
+    *("agents", "host", "verify", "rebuild", "doctor", "backup", "restore"),
+    *("log", "clone", "share", "schema", "completion"),
 )
 """In the order of `--help`. To add one, add its name here and a module of that name."""
 
@@ -44,13 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_logging(options.log_level, log_file)
     except OSError as error:
         parser().error(f"argument --log-file: {log_file} cannot be written: {error.strerror}")
+    from treadle.domain.errors import Rejected
     from treadle.store.errors import StorageError, UserError
 
     try:
         status = int(options.run(options))
         sys.stdout.flush()  # flush here, so that a closed pipe does not end in a traceback
         return status
-    except (StorageError, UserError) as error:
+    except (StorageError, UserError, Rejected) as error:
         print(f"treadle: {error}", file=sys.stderr)
         return 1
     except UnicodeEncodeError as error:  # from an argument: stored text and JSON are always UTF-8

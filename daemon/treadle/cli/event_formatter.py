@@ -160,10 +160,13 @@ class EventFormatter:
             case e.ThreadRenamed():
                 self._name("thread", event.thread_id, "", event.title)
                 return paint("dim", "thread renamed")
-            case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted():
+            case e.EventsRedacted():
+                return paint("dim", f"redacted: {output.count(len(event.events), 'event')}")
+            case e.ThreadArchived() | e.ThreadUnarchived() | e.ThreadDeleted() | e.ThreadErased():
                 return paint("dim", f"thread {type(event).__name__.removeprefix('Thread').lower()}")
             case e.ProjectCreated():
-                return paint("dim", f"project created: {one_line(event.name)} ({one_line(event.path)})")
+                place = str(event.remote) if event.path is None else event.path
+                return paint("dim", f"project created: {one_line(event.name)} ({one_line(place)})")
             case e.ProjectUpdated():
                 return paint(
                     "dim", f"project updated: {one_line(event.name or event.path or event.remote or event.id)}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle.cli.options import Commands, agents_files_of, data_dir_of
+from treadle.cli.options import Commands, agents_files_of, lasting_data_dir_of
 
 if TYPE_CHECKING:
     from treadle.server.host_lock import HostRecord
@@ -57,7 +57,7 @@ def _minutes(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    data_dir = data_dir_of(options)
+    data_dir = lasting_data_dir_of(options)
     if options.stop:
         return _stop(data_dir)
     if options.status:

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from treadle.cli.options import Commands, data_dir_of
+from treadle.cli.options import Commands, data_dir_of, lasting_data_dir_of
 
 MORE = """\
 Without an action: what other tools keep on this machine, what of it they will delete within 7 days, and how much of it
@@ -112,10 +112,10 @@ def run(options: argparse.Namespace) -> int:
     if options.all:
         from treadle.cli.histories import import_tools
 
-        return import_tools(options, data_dir_of(options), [*TOOLS])
+        return import_tools(options, lasting_data_dir_of(options), [*TOOLS])
     from treadle.cli.import_table import show_overview
 
-    return show_overview(options, data_dir_of(options))
+    return show_overview(options, lasting_data_dir_of(options))
 
 
 def run_tool(options: argparse.Namespace) -> int:
@@ -125,7 +125,7 @@ def run_tool(options: argparse.Namespace) -> int:
         return run_hook(options, data_dir_of(options))
     from treadle.cli.histories import import_tools
 
-    return import_tools(options, data_dir_of(options), [options.tool])
+    return import_tools(options, lasting_data_dir_of(options), [options.tool])
 
 
 def run_acp(options: argparse.Namespace) -> int:
@@ -134,7 +134,7 @@ def run_acp(options: argparse.Namespace) -> int:
     from treadle.cli.progress import ProgressLine
     from treadle.transfer.recordings import import_acp
 
-    return asyncio.run(import_acp(options.file, data_dir_of(options), ProgressLine("importing", "frames")))
+    return asyncio.run(import_acp(options.file, lasting_data_dir_of(options), ProgressLine("importing", "frames")))
 
 
 def run_jsonl(options: argparse.Namespace) -> int:
@@ -145,7 +145,7 @@ def run_jsonl(options: argparse.Namespace) -> int:
     from treadle.store.sqlite.store import Store
     from treadle.transfer.jsonl import BadExport, import_log, read_header
 
-    data_dir = data_dir_of(options)
+    data_dir = lasting_data_dir_of(options)
 
     async def make() -> None:
         await (await Store.open(data_dir)).close()

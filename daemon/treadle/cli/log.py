@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from treadle.store.shared.remote import RemoteLog
 
 SERVICE = "a service of ~/.pg_service.conf; never a URL, which would show the password to other users"
+MAY = "what it may do; each includes the one before it (default: write)"
 LOG = "the name of the log; not needed if the database has only one"
+RIGHTS = {"read": "read", "write": "read and write", "erase": "read, write and erase"}
 INIT_MORE = """\
 Creates the schema `treadle` in the database of the service, owned by its login, and a log without events. If the log
-exists already, nothing changes. How to write the service is in docs/teams.md. A shared log can be set up and checked;
-daemons do not use it yet.
+exists already, nothing changes. How to write the service is in docs/teams.md. `treadle clone` makes a data directory
+that uses the log.
 """
 GRANT_MORE = """\
 The role must exist and be able to log in; each person should have one of their own, since every event says which login
@@ -40,7 +42,7 @@ def add(commands: Commands) -> None:
     does = "let a login read a log, or write to it"
     granting = _action(actions, "grant", does, run_grant, more=GRANT_MORE, example="treadle log grant team-owner ada")
     granting.add_argument("role", metavar="ROLE", help="a role of the server")
-    granting.add_argument("--may", choices=["read", "write"], default="write", help="default: write")
+    granting.add_argument("--may", choices=["read", "write", "erase"], default="write", help=MAY)
 
     does = "take away what a login may do with a log"
     revoking = _action(
@@ -84,7 +86,7 @@ def run_grant(options: argparse.Namespace) -> int:
     with _owner(options) as remote:
         log = admin.log_named(remote, options.log)
         admin.grant(remote, log, options.role, options.may)
-    print(f"{clean(options.role)} may {'read' if options.may == 'read' else 'read and write'} log {clean(log.name)}")
+    print(f"{clean(options.role)} may {RIGHTS[options.may]} log {clean(log.name)}")
     return 0
 
 
@@ -191,7 +193,7 @@ def _of_owner(remote: "RemoteLog", log: "OwnedLog") -> dict[str, Any]:
         "machines": [
             {
                 "machineId": one.machine_id,
-                "login": one.actor,
+                "login": one.login,
                 "applied": one.applied,
                 "seen": one.seen,
                 "isThere": one.is_there,

@@ -46,7 +46,7 @@ def thread_here(reads: Reads, folder: str) -> str:
 
     folder: absolute. Archived threads do not count. Raises Unclear.
     """
-    real = {os.path.realpath(project.path): project.id for project in _projects(reads)}
+    real = {os.path.realpath(one.path): one.id for one in _projects(reads) if one.path is not None}
     place = os.path.realpath(folder)
     while place not in real and place != os.path.dirname(place):  # noqa: PTH120
         place = os.path.dirname(place)  # noqa: PTH120

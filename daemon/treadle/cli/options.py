@@ -113,6 +113,19 @@ def data_dir_of(options: argparse.Namespace) -> Path:
     return users_folder(user_data_path)
 
 
+def lasting_data_dir_of(options: argparse.Namespace) -> Path:
+    """The same, for what makes no sense in a folder in memory. Raises Refused if it is that of a `serve --memory`."""
+    from treadle.store.errors import Refused
+    from treadle.store.sqlite.database import MEMORY
+
+    data_dir = data_dir_of(options)
+    if (data_dir / MEMORY).exists():
+        raise Refused(
+            f"{data_dir} is in memory, and gone when its daemon with --memory ends: choose another --data-dir"
+        )
+    return data_dir
+
+
 def agents_files_of(options: argparse.Namespace) -> tuple[Path, Path]:
     """Where agents are configured: for the user, and in the data directory, which takes precedence."""
     from platformdirs import user_config_path

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw
 
+from treadle.contract.receipts import ErasureStatus, Receipt
 from treadle.contract.results import BatchDispatched
 from treadle.domain.commands import Command
 from treadle.domain.events import StoredEvent
@@ -19,6 +20,11 @@ FIRST = frozenset({"initialize", "rpc.discover"})
 
 async def call(data_dir: Path, method: str, params: bytes) -> dict[str, Raw]:
     """Run a daemon in this process for one request; return the members of its answer as JSON text."""
+    return (await call_all(data_dir, [(method, params)]))[-1]
+
+
+async def call_all(data_dir: Path, requests: list[tuple[str, bytes]]) -> list[dict[str, Raw]]:
+    """The same for several requests, one after the other. An error ends them: it is the last answer."""
     messages: asyncio.Queue[bytes] = asyncio.Queue()
     daemon = Daemon(Options(data_dir=data_dir, linger=0.0, runs_agents=False), methods_of, messages.put_nowait)
 
@@ -31,11 +37,16 @@ async def call(data_dir: Path, method: str, params: bytes) -> dict[str, Raw]:
                 return message
 
     try:
-        if method not in FIRST:
+        answers: list[dict[str, Raw]] = []
+        if requests[0][0] not in FIRST:
             hello = await ask(b"0", "initialize", b"{}")
             if "error" in hello:
-                return hello
-        return await ask(b"1", method, params)
+                return [hello]
+        for number, (method, params) in enumerate(requests, 1):
+            answers.append(await ask(b"%d" % number, method, params))
+            if "error" in answers[-1]:
+                break
+        return answers
     finally:
         await daemon.close()
 
@@ -50,15 +61,32 @@ class RequestFailed(UserError):
 
 def result_of(data_dir: Path, method: str, params: object) -> Raw:
     """The result of one request. Raises RequestFailed."""
-    answer = asyncio.run(call(data_dir, method, msgspec.json.encode(params)))
-    if "error" in answer:
-        error = msgspec.json.decode(answer["error"])
+    return results_of(data_dir, (method, params))[0]
+
+
+def results_of(data_dir: Path, *requests: tuple[str, object]) -> list[Raw]:
+    """The results of several requests to one daemon, one after the other. Raises RequestFailed."""
+    encoded = [(method, msgspec.json.encode(params)) for method, params in requests]
+    answers = asyncio.run(call_all(data_dir, encoded))
+    if "error" in answers[-1]:
+        error = msgspec.json.decode(answers[-1]["error"])
         raise RequestFailed(error["message"], (error.get("data") or {}).get("kind", ""))
-    return answer["result"]
+    return [answer["result"] for answer in answers]
 
 
 def dispatch(data_dir: Path, *commands: Command) -> list[StoredEvent]:
     """Execute commands, all or none; return the stored events. Raises RequestFailed."""
-    answer = result_of(data_dir, "command/dispatchBatch", {"commands": commands})
+    return _events(result_of(data_dir, "command/dispatchBatch", {"commands": commands}))
+
+
+def dispatch_and_purge(data_dir: Path, *commands: Command) -> tuple[list[StoredEvent], list[Receipt]]:
+    """The same for commands that erase something; wait until the bytes are gone. The receipts are the newest first."""
+    answer, status = results_of(
+        data_dir, ("command/dispatchBatch", {"commands": commands}), ("erasure/status", {"wait": True})
+    )
+    return _events(answer), msgspec.json.decode(status, type=ErasureStatus).erasures
+
+
+def _events(answer: Raw) -> list[StoredEvent]:
     results = msgspec.json.decode(answer, type=BatchDispatched).results
     return [event for result in results for event in result.events]

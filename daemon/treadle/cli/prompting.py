@@ -23,6 +23,7 @@ from treadle.client.following import is_new
 from treadle.domain import events as e
 from treadle.domain.agent_commands import AddRule, AssignAgent, QueuePrompt, RemovePrompt, ResumeQueue
 from treadle.domain.commands import AnyCommand, CreateThread, DeleteThread, InterruptTurn, ResolveApproval
+from treadle.domain.errors import Rejected
 from treadle.store.ids import new_id
 from treadle.store.sqlite.reader import reading
 
@@ -33,8 +34,9 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
     """What to ask, and how.
 
     folder: whose project gets a new thread. thread: the one to continue, as it was named. worktree: whether the agent
-    of a new one works in a worktree. agents: those that are
-    configured. answers: to what no rule answers. json: print events instead of the answer.
+    of a new one works in a worktree. memory: whether all
+    of it stays in memory. agents: those that are configured. answers: to what no rule answers. json: print events
+    instead of the answer.
     """
 
     data_dir: Path
@@ -43,6 +45,7 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
     thread: str | None
     title: str | None
     worktree: bool
+    memory: bool
     agent: str | None
     agents: list[str]
     answers: Literal["ask", "allow", "deny"]
@@ -62,7 +65,8 @@ async def prompt_agent(wanted: PromptRequest) -> int:
     """Ask the agent, and print what it does; return the exit status."""
     printer = TurnPrinter(prints_answer=not wanted.json)
     # In a session of its own, so that Ctrl-C does not end the daemon before the agent was asked to stop.
-    connecting = connect(wanted.data_dir, "--log-level", wanted.log_level, start_new_session=True)
+    memory = ["--memory"] if wanted.memory else []
+    connecting = connect(wanted.data_dir, "--log-level", wanted.log_level, *memory, start_new_session=True)
     try:
         async with connecting as client:
             outcome = await _Prompting(client, wanted, printer).run()
@@ -137,7 +141,7 @@ class _Prompting:
     async def _created(self) -> list[AnyCommand]:
         wanted = self._wanted
         opened = await self._client.project_open(path=wanted.folder)
-        self._project_id, self._folder = opened.project.id, opened.project.path
+        self._project_id, self._folder = opened.project.id, str(opened.project.path)
         self._thread_id, self._agent = new_id(), wanted.agent or wanted.agents[0]
         title = wanted.title or output.fit(output.one_line(wanted.prompt.strip().splitlines()[0]), TITLE)
         return [
@@ -151,10 +155,15 @@ class _Prompting:
             with reading(self._wanted.data_dir) as reader:
                 self._thread_id = reader.read(lambda reads: thread_named(reads, str(self._wanted.thread)))
                 (work,) = reader.read(lambda reads: reads.work([self._thread_id]))
-        except Unclear as error:
+                if work.folder is None:  # of a shared log: this may be its first prompt in the clone of this machine
+                    with contextlib.suppress(RemoteError):
+                        await self._client.project_open(path=self._wanted.folder)
+                    (work,) = reader.read(lambda reads: reads.work([self._thread_id]))
+                self._folder = work.path
+        except (Unclear, Rejected) as error:
             raise CannotSend(Outcome(USAGE, str(error))) from None
         (thread,) = (await self._client.thread_read(thread_id=self._thread_id, turn_limit=1)).threads
-        self._project_id, self._folder = thread.project_id, work.path
+        self._project_id = thread.project_id
         before = thread.agent.name if thread.agent is not None else None
         only = self._wanted.agents[0] if len(self._wanted.agents) == 1 else None
         agent = self._wanted.agent or before or only

@@ -15,9 +15,16 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    import treadle.cli.output as output
+    from treadle.cli.own_daemon import result_of
     from treadle.cli.progress import ProgressLine
     from treadle.store.sqlite.backup import restore
+    from treadle.store.sqlite.copies import threads_to_erase
 
-    kept = restore(data_dir_of(options), options.file, ProgressLine("copying", "pages"))
+    data_dir = data_dir_of(options)
+    kept = restore(data_dir, options.file, ProgressLine("copying", "pages"))
     print(f"restored {options.file}" + ("" if kept is None else f"; the previous database is kept as {kept}"))
+    if again := threads_to_erase(data_dir):
+        print(f"erasing again what was erased since the backup, in {output.count(len(again), 'thread')}")
+        result_of(data_dir, "erasure/status", {"wait": True})
     return 0

@@ -40,6 +40,11 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="let the agent of the new thread work in a git worktree; see `treadle worktree`",
     )
+    command.add_argument(
+        "--memory",
+        action="store_true",
+        help="keep the new thread in memory: nothing of it is on disk, and it is gone after the answer (Linux)",
+    )
     where.add_argument("--title", help="the title of the new thread (default: the first line of the prompt)")
     answers = command.add_mutually_exclusive_group()
     answers.add_argument(
@@ -97,6 +102,8 @@ def _wanted(options: argparse.Namespace) -> "PromptRequest | str":
         return f"agent {options.agent!r} is not configured: {_names(agents)}"
     if options.worktree and options.thread is not None:
         return "--worktree is for a new thread: a thread has a worktree from its beginning, or none"
+    if options.memory and (options.thread is not None or options.worktree):
+        return "--memory is for a new thread, without a worktree: nothing of it is left when it ends"
     if options.agent is None and options.thread is None and len(agents) > 1:
         return f"--agent is missing: {_names(agents)}"
     return PromptRequest(
@@ -106,6 +113,7 @@ def _wanted(options: argparse.Namespace) -> "PromptRequest | str":
         thread=options.thread,
         title=options.title,
         worktree=options.worktree,
+        memory=options.memory,
         agent=options.agent,
         agents=agents,
         answers=options.answers or ("ask" if is_terminal(sys.stdin) and is_terminal(sys.stderr) else "deny"),

@@ -35,11 +35,18 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--no-agents", action="store_true", help="run no agents: queued prompts wait for another daemon"
     )
-    command.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to this file instead of stderr")
+    kept = command.add_mutually_exclusive_group()
+    kept.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to this file instead of stderr")
+    kept.add_argument(
+        "--memory",
+        action="store_true",
+        help="keep everything in memory: nothing is on disk, and nothing is left when the daemon ends (Linux)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     import asyncio
+    import contextlib
     import gc
     import os
 
@@ -54,12 +61,20 @@ def run(options: argparse.Namespace) -> int:
     # garbage collector took a quarter of the main thread's time.
     gc.set_threshold(10_000)
     return_large_blocks()
-    served = Options(
-        data_dir=data_dir_of(options),
-        durability=options.durability,
-        max_message_bytes=options.max_message_bytes,
-        linger=options.linger_ms / 1000,
-        agents_files=lambda: agents_files_of(options),
-        runs_agents=not options.no_agents,
-    )
-    return asyncio.run(serve(served, methods_of, 0, stdout))
+    with contextlib.ExitStack() as until_the_end:
+        if options.memory:
+            from treadle.server.memory_folder import memory_folder
+
+            data_dir = until_the_end.enter_context(memory_folder())
+        else:
+            data_dir = data_dir_of(options)
+        served = Options(
+            data_dir=data_dir,
+            persistent=not options.memory,
+            durability=options.durability,
+            max_message_bytes=options.max_message_bytes,
+            linger=options.linger_ms / 1000,
+            agents_files=lambda: agents_files_of(options),
+            runs_agents=not options.no_agents,
+        )
+        return asyncio.run(serve(served, methods_of, 0, stdout))

@@ -144,6 +144,17 @@ def day_and_time(at: str) -> str:
     return f"{output.local(at):%Y-%m-%d %H:%M:%S}"
 
 
+def place(project: Entity) -> str:
+    """The folder of a project on this machine, or its remote if it has none."""
+    return output.one_line(str(project["path"] or project["remote"]))
+
+
+def author(value: Entity) -> str:
+    """Who created a thread, or wrote a message, itself or by an agent: `by ada`. Empty in a private log."""
+    by = value.get("createdBy")
+    return "" if by is None else output.one_line(f"by {by}")
+
+
 def took(begin: str, end: str | None) -> str:
     """A readable duration; empty if it is below a tenth of a second or has not ended."""
     if end is None:
@@ -204,11 +215,12 @@ def kept(git_ref: str, commit: str | None) -> str:
 
 
 def answer(approval: Entity) -> str:
-    """The answer to an approval: the name of the chosen option."""
+    """The answer to an approval: the name of the chosen option. In a shared log also whose it is: `Yes (ada)`."""
+    by = f" ({approval['resolvedBy']})" if "resolvedBy" in approval else ""
     if approval["status"] != "resolved":
-        return str(approval["status"])
+        return output.one_line(f"{approval['status']}{by}")
     names = {option["id"]: option["name"] for option in approval["options"]}
-    return output.one_line(str(names.get(approval["outcome"], approval["outcome"])))
+    return output.one_line(f"{names.get(approval['outcome'], approval['outcome'])}{by}")
 
 
 def tokens(usage: Any) -> str:

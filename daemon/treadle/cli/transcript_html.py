@@ -14,12 +14,14 @@ from treadle.cli.transcript import (
     NumberedTurn,
     Transcript,
     answer,
+    author,
     checkpoint,
     clock,
     day_and_time,
     ending,
     kept,
     origin,
+    place,
     resume,
     tokens,
     took,
@@ -48,8 +50,10 @@ def render(transcript: Transcript) -> Iterator[str]:
     yield f"<body><header><h1>{title}</h1>"
     yield '<p class="about">'
     if project is not None:
-        yield f"<span>{escape(one_line(project['name']))} · {escape(one_line(project['path']))}</span>"
+        yield f"<span>{escape(one_line(project['name']))} · {escape(place(project))}</span>"
     yield f"<span>{count(len(transcript.turns), 'turn')}, {thread['status']}</span>"
+    if "createdBy" in thread:
+        yield f"<span>{escape(author(thread))}</span>"
     if thread["origin"]:
         yield f"<span>{escape(origin(thread['origin']))}</span>"
     if transcript.resume is not None:
@@ -115,7 +119,8 @@ def _item(item: Item) -> Iterator[str]:
     match item.entity:
         case "message":
             streaming = ', <span class="kind">streaming</span>' if value["status"] == "streaming" else ""
-            who = f'<div><div class="who">{escape(value["role"].capitalize())}{streaming}</div><div class="text">'
+            role = " · ".join(filter(None, [value["role"].capitalize(), author(value)]))
+            who = f'<div><div class="who">{escape(role)}{streaming}</div><div class="text">'
             written = (line for block in said(value["text"], value["content"]) for line in _prose(block))
             yield from _row(escape(value["role"]), value["createdAt"], who, *written, "</div></div>")
         case "activity" if value["kind"] == "usage":

@@ -11,12 +11,14 @@ from treadle.cli.transcript import (
     Item,
     Transcript,
     answer,
+    author,
     checkpoint,
     clock,
     day_and_time,
     ending,
     kept,
     origin,
+    place,
     resume,
     tokens,
     took,
@@ -33,10 +35,11 @@ def render(transcript: Transcript) -> Iterator[str]:
     thread, project = transcript.thread, transcript.project
     yield f"# {_plain(thread['title'])}"
     yield ""
-    where = _plain(thread["projectId"] if project is None else f"{project['name']} ({project['path']})")
+    where = _plain(thread["projectId"] if project is None else f"{project['name']} ({place(project)})")
     yield f"Thread `{thread['id']}` ({thread['status']}), project {where},"
     made = f", {_plain(origin(thread['origin']))}" if thread["origin"] else ""
-    yield f"created {day_and_time(thread['createdAt'])}, updated {day_and_time(thread['updatedAt'])}{made}."
+    created = f"{day_and_time(thread['createdAt'])} {_plain(author(thread))}".rstrip()
+    yield f"created {created}, updated {day_and_time(thread['updatedAt'])}{made}."
     if transcript.resume is not None:
         yield f"\nContinue it in its own tool: {_plain(resume(transcript.resume))}"
     if transcript.left_out:
@@ -63,7 +66,8 @@ def _item(item: Item) -> Iterator[str]:
     match item.entity:
         case "message":
             streaming = ", streaming" if value["status"] == "streaming" else ""
-            yield f"**{value['role'].capitalize()}** · {clock(value['createdAt'])}{streaming}"
+            parts = [f"**{value['role'].capitalize()}**", _plain(author(value)), clock(value["createdAt"])]
+            yield f"{' · '.join(filter(None, parts))}{streaming}"
             for block in said(value["text"], value["content"]):
                 yield ""
                 lines = [_plain(block.text)] if block.kind == "link" else quoted(block.text)

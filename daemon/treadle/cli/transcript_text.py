@@ -11,12 +11,14 @@ from treadle.cli.transcript import (
     NumberedTurn,
     Transcript,
     answer,
+    author,
     checkpoint,
     clock,
     day_and_time,
     ending,
     kept,
     origin,
+    place,
     resume,
     tokens,
     took,
@@ -32,8 +34,8 @@ def render(transcript: Transcript, paint: Paint, *, full: bool) -> Iterator[str]
     """The lines of a transcript. full: do not truncate tool input and output."""
     thread, project = transcript.thread, transcript.project
     yield paint("bold", one_line(thread["title"]))
-    where = thread["projectId"] if project is None else f"{one_line(project['name'])} ({one_line(project['path'])})"
-    yield paint("dim", f"{thread['id']} · {thread['status']} · {where}")
+    where = thread["projectId"] if project is None else f"{one_line(project['name'])} ({place(project)})"
+    yield paint("dim", " · ".join(filter(None, [thread["id"], thread["status"], where, author(thread)])))
     if thread["origin"]:
         yield paint("dim", origin(thread["origin"]))
     if transcript.resume is not None:
@@ -68,7 +70,8 @@ def _item(item: Item, paint: Paint, full: bool) -> Iterator[str]:
         case "message":
             streaming = paint("yellow", "  streaming") if value["status"] == "streaming" else ""
             yield ""
-            yield f"{paint(WHO[value['role']], value['role'])}  {paint('dim', clock(value['createdAt']))}{streaming}"
+            when = paint("dim", " · ".join(filter(None, [clock(value["createdAt"]), author(value)])))
+            yield f"{paint(WHO[value['role']], value['role'])}  {when}{streaming}"
             for block in said(value["text"], value["content"]):
                 lines = clean(block.text).rstrip().split("\n")
                 yield from (paint("dim", line) for line in lines) if block.kind == "link" else lines

@@ -10,6 +10,7 @@ from msgspec import Struct
 from treadle.cli.lists import checkpoints_of
 from treadle.cli.output import count
 from treadle.domain.entities import Checkpoint
+from treadle.domain.errors import Rejected
 from treadle.store.sqlite.reader import Reader
 from treadle.workspace.diffs import Diff, FileChange, file_of, read_diff
 from treadle.workspace.git import GitError
@@ -63,7 +64,7 @@ class ChangesReader:
             return None
         try:
             diff = asyncio.run(self._read(before.commit or before.git_ref, after.commit or after.git_ref))
-        except GitError as error:
+        except (GitError, Rejected) as error:
             self._failed = str(error) if self._repository is None else None
             return TurnChanges([], 0, 0, 0, str(error))
         return self._changes(diff) if diff.changes else None

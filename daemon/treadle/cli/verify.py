@@ -13,22 +13,20 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import tempfile
-    from pathlib import Path
-
     from treadle.cli.progress import ProgressLine
     from treadle.store.errors import translated
     from treadle.store.sqlite import projections
+    from treadle.store.sqlite.copies import folder_for_copy
     from treadle.store.sqlite.reader import reading
 
     # The reader stays open meanwhile, so that the database cannot be replaced. The copy that the log is replayed into
     # is as private as the data directory.
     with (
         reading(data_dir_of(options)) as reader,
-        tempfile.TemporaryDirectory(prefix="treadle-verify-") as folder,
+        folder_for_copy("treadle-verify-") as folder,
         translated(),
     ):
-        total, differences = projections.verify(reader.path, Path(folder) / "copy.db", ProgressLine("replaying"))
+        total, differences = projections.verify(reader.path, folder / "copy.db", ProgressLine("replaying"))
     for difference in differences:
         print(f"{difference.table}: {difference.side} row {difference.row}")
     if differences:

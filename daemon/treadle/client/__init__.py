@@ -112,6 +112,7 @@ class Client:
     search_query = Call(endpoints.SEARCH)
     subscription_open = Call(endpoints.SUBSCRIPTION_OPEN)
     subscription_close = Call(endpoints.SUBSCRIPTION_CLOSE)
+    erasure_status = Call(endpoints.ERASURE_STATUS)
     daemon_status = Call(endpoints.STATUS)
     rpc_discover = Call(endpoints.DISCOVER)
 

@@ -77,6 +77,31 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REQUEST_FAILED, "The data directory does not exist any more, was replaced, or is not readable"
     ),
     "databaseLocked": Kind(errors.REQUEST_FAILED, "Another program has locked the database. Close it and try again"),
+    "logUnreachable": Kind(
+        errors.REQUEST_FAILED,
+        "The server of the shared log is not reached. Reads still work. Send it again later; with a `commandId` it is "
+        "never carried out twice, even if the answer was lost",
+    ),
+    "logForbidden": Kind(
+        errors.REQUEST_FAILED, "This login may not write to the shared log. Ask its owner for `treadle log grant`"
+    ),
+    "logFull": Kind(errors.REQUEST_FAILED, "The disk of the server is full. Tell the one who runs it"),
+    "logRewound": Kind(
+        errors.REQUEST_FAILED,
+        "The shared log lacks events that this machine has: its server was restored from a backup, or a standby took "
+        "over without them. Start all treadle processes of the data directory again: the replica is kept as "
+        "`rewound-DATE.db`, and a new one is built",
+    ),
+    "logMissing": Kind(
+        errors.REQUEST_FAILED,
+        "The database has no shared log, or its schema is of an older treadle. Its owner runs `treadle log init` or "
+        "`treadle log upgrade`",
+    ),
+    "logInsecure": Kind(
+        errors.REQUEST_FAILED,
+        "The connection to the shared log could be read by others, or a crash of its server would lose events. The "
+        "message says what to change",
+    ),
     "searchTimedOut": Kind(errors.REQUEST_FAILED, "The search timed out after 10 seconds. Narrow the query"),
     "tooBig": Kind(errors.REQUEST_FAILED, "A value is larger than SQLite can store"),
     "storage": Kind(errors.REQUEST_FAILED, "SQLite failed for another reason. The message has it"),
@@ -97,6 +122,11 @@ KINDS: Final[dict[str, Kind]] = {
     "tooMuch": Kind(errors.REQUEST_FAILED, "git printed more than 64 MiB. Name fewer `paths`"),
     "noRepository": Kind(
         errors.REQUEST_FAILED, "The folder of the project does not exist, or is in no git repository: `git init`"
+    ),
+    "onlyInMemory": Kind(
+        errors.REQUEST_FAILED,
+        "The daemon runs with `--memory`, and this would leave something in the user's repository: a checkpoint, or a "
+        "worktree",
     ),
     "bareRepository": Kind(errors.REQUEST_FAILED, "The folder of the project is in a repository without a work tree"),
     "folderTooWide": Kind(
@@ -168,10 +198,42 @@ KINDS: Final[dict[str, Kind]] = {
         errors.REJECTED,
         "The setting `redaction` has another form, or a pattern that cannot be used. The message says why",
     ),
+    "notOnlyTexts": Kind(
+        errors.REJECTED,
+        "The event at `sequence` would be another one: a redaction changes only texts, and each event once",
+        {"sequence": int},
+    ),
     "pathNotAbsolute": Kind(errors.REJECTED, "The path of a project or a worktree must begin with `/`"),
     "pathIsNoFolder": Kind(errors.REJECTED, "The path does not exist, or is not a folder"),
     "pathTaken": Kind(
         errors.REJECTED, "The project `projectId` has this path. Use that project", {"projectId": GivenId}
+    ),
+    "noRemote": Kind(
+        errors.REJECTED,
+        "A project of a shared log is known by its git remote, and the folder has none. Add one: "
+        "`git remote add origin URL`",
+    ),
+    "remoteTaken": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has this remote. Use that project: `project/open` finds it",
+        {"projectId": GivenId},
+    ),
+    "folderTaken": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has another folder on this machine. Use that, or give the project "
+        "this one: UpdateProject with `path`",
+        {"projectId": GivenId},
+    ),
+    "folderMissing": Kind(
+        errors.REJECTED,
+        "The project `projectId` of the shared log has no folder on this machine. Clone its repository, and give the "
+        "folder to `project/open`",
+        {"projectId": GivenId},
+    ),
+    "checkpointElsewhere": Kind(
+        errors.REJECTED,
+        "The checkpoint is in a repository on another machine: on that of `by`, if that is known",
+        {"machine": GivenId, "by": str | None},
     ),
     "projectHasThreads": Kind(
         errors.REJECTED, "The project has threads. Delete them first, or set `cascade`", {"threads": int}
@@ -229,6 +291,11 @@ KINDS: Final[dict[str, Kind]] = {
         errors.CONFLICT,
         "The `commandId` belongs to another command. `expected` and `actual` are the digests of the two",
         {"commandId": GivenId, "expected": str, "actual": str},
+    ),
+    "commandErased": Kind(
+        errors.CONFLICT,
+        "What the command with this `commandId` led to was erased or redacted since then, and with it the answer",
+        {"commandId": GivenId},
     ),
     "cancelled": Kind(errors.CANCELLED, "The request was cancelled with `$/cancelRequest`. It had no effect"),
 }

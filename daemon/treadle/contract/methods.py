@@ -7,7 +7,7 @@ This table is the only source: the daemon's handlers (`server/handlers.py`), the
 from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
-from treadle.contract import errors, params, results
+from treadle.contract import errors, params, receipts, results
 from treadle.contract.results import Page
 from treadle.domain.commands import AnyCommand, Command
 from treadle.domain.entities import (
@@ -231,6 +231,12 @@ SUBSCRIPTION_OPEN = Endpoint(
     PAGE_BYTES,
 )
 SUBSCRIPTION_CLOSE = Endpoint("subscription/close", "Close a subscription.", params.CloseParams, NULL, MAY_NOT_FIND)
+ERASURE_STATUS = Endpoint(
+    "erasure/status",
+    "What became of the bytes of what was erased or redacted.",
+    params.ErasureStatusParams,
+    receipts.ErasureStatus,
+)
 STATUS = Endpoint("daemon/status", "Versions, sizes, queues and running agents.", params.NoParams, results.Status)
 DISCOVER = Endpoint("rpc.discover", "This protocol as an OpenRPC document.", params.NoParams, dict[str, Any])
 

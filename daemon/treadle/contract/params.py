@@ -152,6 +152,11 @@ class DiscardWorktreeParams(Params, frozen=True, kw_only=True):
     dry_run: Annotated[bool, note("Only list these changes")] = False
 
 
+class ErasureStatusParams(Params, frozen=True, kw_only=True):
+    thread_id: Annotated[Id | None, note("Only of this thread")] = None
+    wait: Annotated[bool, note("Answer only once all is purged and searched")] = False
+
+
 class OpenProjectParams(Params, frozen=True, kw_only=True):
     path: Annotated[Path, note("The absolute path of a folder")]
 

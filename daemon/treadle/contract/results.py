@@ -4,6 +4,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from treadle.contract.shared_log import SharedLogStatus
 from treadle.domain.entities import (
     Activity,
     Approval,
@@ -383,6 +384,7 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     sqlite_version: str
     pid: Annotated[int, note("The daemon's process id")]
     data_dir: str
+    persistent: Annotated[bool, note("False with `--memory`: the data directory does not outlive the daemon")]
     durability: Durability
     log_id: str
     machine_id: Annotated[str, note("Identifies the data directory, as opposed to its copies")]
@@ -390,6 +392,7 @@ class Status(Struct, frozen=True, kw_only=True, rename="camel"):
     sequence: Annotated[int, note("The sequence of the last event in the log")]
     sizes: Annotated[Sizes, note("Sizes on disk, in bytes")]
     queues: Annotated[Queues, note("What is waiting")]
+    log: Annotated[SharedLogStatus | None, note("The state of the shared log. Null if the log is not shared")]
     agents: Annotated[list[RunningAgent], note("The agents that this daemon runs, or is about to")]
     host_pid: Annotated[
         int | None, note("The process id of the host, which runs the agents of all daemons. Null if no host runs")

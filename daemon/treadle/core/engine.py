@@ -22,7 +22,7 @@ from treadle.domain.decider import initial_state, names
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.state import ActivityState, Key, State
-from treadle.store.errors import Busy, StorageError
+from treadle.store.errors import Busy, LogUnavailable, StorageError
 from treadle.store.ids import new_id
 from treadle.store.ports import CommandRecord, DataDirectory, Log
 
@@ -225,7 +225,7 @@ class Engine:
             try:
                 if names_us:
                     self.store.runner.acquire()
-                decided = await self.store.write(lambda log: self._decide_and_append(log, group))
+                appended = await self.store.write(lambda log: self._decide_and_append(log, group))
             except StorageError as error:
                 self._forget_state()
                 if isinstance(error, Busy):
@@ -236,8 +236,9 @@ class Engine:
                     for submission in group:
                         submission.fail(Overloaded("other processes keep the database busy"))
                     return
-                if len(group) == 1:
-                    group[0].fail(error)
+                if len(group) == 1 or isinstance(error, LogUnavailable):
+                    for submission in group:
+                        submission.fail(error)
                     return
                 for submission in group:
                     await self._process([submission])
@@ -245,16 +246,21 @@ class Engine:
             finally:
                 self.is_appending = False
             self._waiting(False)
-            if decided is not None:
+            if appended is not None:
                 break
             self._forget_state()
             await self.store.append_queue.lost()
+        base, decided = appended
+        if decided.folders:
+            await self.store.map_folders(decided.folders)
         self._schedule(decided.redacting.changes)
-        decided.answer()
+        decided.answer(base, self.store.actor)
         if decided.payloads:
-            self.published(self._state.sequence, decided.payloads)
+            self.published(base + len(decided.payloads), decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
-        if len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
+        rewrites = any(isinstance(command, c.Redact) for submission in group for command, _ in submission.commands)
+        is_stale = rewrites or base != decided.expected
+        if is_stale or len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
 
     def _schedule(self, changes: dict[Key, HeldText]) -> None:
@@ -287,24 +293,29 @@ class Engine:
         self._state = initial_state()
         self._state_bytes = 0
 
-    def _decide_and_append(self, log: Log, group: list[Submission]) -> Group | None:
-        """Load what the group names, decide it and append the events; None if another process appended meanwhile.
+    def _decide_and_append(self, log: Log, group: list[Submission]) -> tuple[int, Group] | None:
+        """Load what the group names, decide it and append the events; return the sequence before them.
 
-        Runs on the log's thread. No lock is held while the commands are decided: the append compares the sequence.
+        None if others have appended meanwhile what it was decided by. Runs on the log's thread. No lock is held while
+        the commands are decided: the append compares.
         """
         answers = self._load(log, group)
-        decided = Group(self._state, self.store.runner.name, answers, self._max_merged, self._held)
+        store = self.store
+        decided = Group(
+            self._state, store.runner.name, answers, self._max_merged, self._held, is_shared=store.is_shared
+        )
         for submission in group:
             decided.add(submission)
+        base: int | None = decided.expected
         if decided.writes:
-            appended = log.append(decided.expected, decided.payloads, decided.records)
-        else:  # a rejection must not be judged by an old state
-            appended = not decided.judges or log.sequence() == decided.expected
-        if not appended:
+            base = log.append(decided.expected, decided.payloads, decided.records, decided)
+        elif decided.judges and not log.is_current(decided.expected, decided):
+            base = None  # a rejection must not be judged by an old state
+        if base is None:
             return None
         self._state.commit()
         keep(self._held, decided.redacting.changes)
-        return decided
+        return base, decided
 
     def _load(self, log: Log, group: list[Submission]) -> dict[str, tuple[CommandRecord, list[Any]]]:
         """Load the state that the group names; the stored answers of its command ids."""

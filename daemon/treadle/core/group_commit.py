@@ -9,17 +9,21 @@ import msgspec
 from msgspec import Raw
 
 from treadle.contract.results import BatchDispatched, Dispatched
-from treadle.core.redacting import HeldText, Redacting
+from treadle.core.redacting import SETTING, HeldText, Redacting
 from treadle.domain import commands as c
 from treadle.domain import events as e
-from treadle.domain.decider import Stamp, decide, evolve
+from treadle.domain.agent_events import PromptMoved
+from treadle.domain.decider import Stamp, decide, evolve, names
 from treadle.domain.errors import Conflict, Rejected
 from treadle.domain.ids import Timestamp
+from treadle.domain.paths import normalized
+from treadle.domain.scopes import EVERYTHING, read_scopes
 from treadle.domain.state import Key, State
 from treadle.store.pages import stored_event
 from treadle.store.ports import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
+ERASED = "erased"  # instead of the digest of a command whose events were erased or redacted
 AHEAD_SECONDS = 60  # how long after the daemon's clock the time that a command gives may be
 
 
@@ -99,8 +103,10 @@ class Delta:
 class Group:
     """Decides submissions one after the other, each against the state that its predecessors leave.
 
-    expected: the sequence that the append is to follow. payloads: the events as JSON. records: answers to remember.
-    stored: the remembered answers. held: what is held back of texts that stream; `redacting` has what is to follow.
+    expected: the sequence that they are decided at. payloads: the events as JSON. records: answers to remember, as if
+    the events came right after it. stored: the remembered answers. held: what is held back of texts that stream;
+    `redacting` has what is to follow. is_shared: whether several machines share the log. folders: those of this machine
+    for its projects, by their ids.
     """
 
     def __init__(
@@ -110,12 +116,16 @@ class Group:
         stored: dict[str, tuple[CommandRecord, list[Raw]]],
         max_merged: int = MAX_MERGED,
         held: dict[Key, HeldText] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.expected = state.sequence
+        self.folders: dict[str, str] = {}
         self.redacting = Redacting(state, {} if held is None else held)
         self._records: list[tuple[Submission, list[tuple[int, int]]]] = []
         self._state = state
         self._runner = runner
+        self._is_shared = is_shared
         self._stored = stored
         self._max_merged = max_merged
         self._events: list[e.Event] = []
@@ -161,6 +171,33 @@ class Group:
                 records.append(CommandRecord(submission.command_id, submission.digest, first, last, parts))
         return records
 
+    @property
+    def reads(self) -> set[str]:
+        """The scopes that decided it, see domain/scopes.py."""
+        judged = [submission for submission, _ in (*self._accepted, *self._rejected)]
+        commands = [command for submission in judged for command, _ in submission.commands]
+        scopes = read_scopes({SETTING}.union(*map(names, commands)), self._state)
+        # The position of a moved prompt is made of sequences, which those of earlier events of the group only expect.
+        # What a redaction makes of older events has its sequence.
+        needs_all = (PromptMoved, e.EventsRedacted)
+        return scopes | {EVERYTHING} if any(isinstance(event, needs_all) for event in self._events) else scopes
+
+    @property
+    def rejected(self) -> list[str]:
+        """The ids of the commands that were rejected, except where that is because the id has another command."""
+        ids = (submission.command_id for submission, _ in self._rejected)
+        return [id for id in ids if id is not None and id not in self._stored]
+
+    @property
+    def of_own_turn(self) -> bool:
+        """Whether a command is of a thread with a turn that this daemon runs."""
+        threads = [
+            self._state.get(("thread", getattr(command, "thread_id", "")))
+            for submission, _ in self._accepted
+            for command, _ in submission.commands
+        ]
+        return any(thread and thread.turn and thread.turn.runner == self._runner for thread in threads)
+
     def add(self, submission: Submission) -> None:
         """Decide one more."""
         if submission.command_id in self._stored:
@@ -175,7 +212,8 @@ class Group:
                 return
         savepoint, length = self._state.savepoint(), len(self._events)
         gives_time = any(command.at is not None for command in commands)
-        stamp = Stamp(submission.at, self._runner, _latest(submission.at) if gives_time else submission.at)
+        latest = _latest(submission.at) if gives_time else submission.at
+        stamp = Stamp(submission.at, self._runner, latest, self._is_shared)
         ranges: list[tuple[int, int]] = []
         try:
             for command in commands:
@@ -195,6 +233,8 @@ class Group:
             return
         self.redacting.accept()
         self._accepted.append((submission, ranges))
+        if self._is_shared:
+            self._map_folders(commands)
         if len(self._events) > length:
             if delta is not None:
                 event = self._events[-1]
@@ -203,16 +243,21 @@ class Group:
             else:
                 self._open_deltas.clear()
 
-    def answer(self) -> None:
-        """Tell every submission what became of it; the append is on disk."""
-        events: list[Any] = [stored_event(self.expected + 1 + i, payload) for i, payload in enumerate(self.payloads)]
+    def answer(self, base: int, actor: str | None = None) -> None:
+        """Tell every submission what became of it: its events are after the sequence `base`, by this actor."""
+        events: list[Any] = [stored_event(base + 1 + i, payload, actor) for i, payload in enumerate(self.payloads)]
         for submission, ranges in self._accepted:
-            results = [Dispatched(self.expected + end, events[start:end]) for start, end in ranges]
-            submission.answer(BatchDispatched(results[-1].sequence if results else self.expected, results))
+            results = [Dispatched(base + end, events[start:end]) for start, end in ranges]
+            submission.answer(BatchDispatched(results[-1].sequence if results else base, results))
         for submission, error in self._rejected:
             submission.fail(error)
         for submission, answer in self._repeated:
             submission.answer(answer)
+
+    def _map_folders(self, commands: list[c.Command]) -> None:
+        for command in commands:
+            if isinstance(command, c.CreateProject | c.UpdateProject) and command.path is not None:
+                self.folders[str(command.id)] = normalized(command.path)
 
     def _join(self, submission: Submission, delta: c.AppendMessage) -> bool:
         """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""
@@ -229,6 +274,14 @@ class Group:
     def _repeat(self, submission: Submission) -> None:
         assert submission.command_id is not None
         record, stored = self._stored[submission.command_id]
+        if record.digest == ERASED:
+            error = Conflict(
+                "commandErased",
+                f"what commandId {record.command_id!r} led to was erased: the answer is gone",
+                commandId=record.command_id,
+            )
+            self._rejected.append((submission, error))
+            return
         if record.digest != submission.digest:
             self._rejected.append(
                 (

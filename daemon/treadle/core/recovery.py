@@ -65,11 +65,20 @@ class Recovery:
         """Interrupt the turns, end the sessions and pause the queues of every daemon that has exited."""
         runner = self._store.runner
         owned = await self._store.read(_owned)
+        await self._take_over([turn for turn in owned[0] if turn.cancelling and runner.is_away(turn.runner)])
         names = {one.runner for some in owned for one in some} - {runner.name}
         gone = {name for name in names if runner.is_gone(name)} | runner.left_behind()
         await self._end(owned, gone, RUNNER_GONE, "the daemon that was to send it is gone")
         for name in gone:
             runner.forget(name)
+
+    async def _take_over(self, turns: list[TurnOwner]) -> None:
+        """Interrupt turns that somebody asked to stop, and whose machine is not there to do it."""
+        if turns:
+            why = "its machine was away when it was asked to stop"
+            await self._submit(
+                [InterruptTurn(thread_id=turn.thread_id, id=turn.id, reason=why, confirmed=False) for turn in turns]
+            )
 
     async def end_own(self, reason: str) -> None:
         """The same for this daemon, which is about to exit."""

@@ -15,12 +15,19 @@ from treadle.domain.state import ProjectState, State, ThreadState
 class Stamp(msgspec.Struct, frozen=True):
     """What the engine adds to a command. at: when it arrived. runner: the daemon that received it.
 
-    latest: the latest time that the command itself may give.
+    latest: the latest time that the command itself may give. is_shared: whether several machines share the log, so that
+    no event may have a path of one of them.
     """
 
     at: Timestamp
     runner: str
     latest: Timestamp = ""
+    is_shared: bool = False
+
+    @property
+    def machine(self) -> str | None:
+        """The machine of the daemon, if several share the log."""
+        return self.runner.partition(".")[0] if self.is_shared else None
 
 
 Decisions = dict[type[Command], Callable[[State, Any, Stamp], Iterator[Event]]]

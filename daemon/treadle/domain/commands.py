@@ -34,7 +34,7 @@ from treadle.domain.ids import (
 
 
 class CreateProject(Command, frozen=True, kw_only=True):
-    """Create a project for a folder."""
+    """Create a project for a folder. In a shared log, its remote identifies it; the folder is that of this machine."""
 
     NEW_IDS: ClassVar[tuple[str, ...]] = ("id",)
 
@@ -43,12 +43,18 @@ class CreateProject(Command, frozen=True, kw_only=True):
     path: Annotated[Path, note("An absolute path that no other live project has")]
     remote: Annotated[
         Remote | None,
-        note("The git remote of the folder, and the folder within the repository: `example.org/team/app//web`"),
+        note(
+            "The git remote of the folder, and the folder within the repository: `example.org/team/app//web`. In a "
+            "shared log no other live project may have it"
+        ),
     ] = None
 
 
 class UpdateProject(Command, frozen=True, kw_only=True):
-    """Rename a project, or change the path of a folder that was moved. Its threads stay."""
+    """Rename a project, or change the path of a folder that was moved. Its threads stay.
+
+    In a shared log, a path is the folder on this machine: it changes nothing for others, so it leads to no event.
+    """
 
     id: Annotated[Id, note("The project's id")]
     name: Annotated[Name | None, note("The new name")] = None
@@ -118,6 +124,23 @@ class UnarchiveThread(ThreadCommand, frozen=True, kw_only=True):
 
 class DeleteThread(ThreadCommand, frozen=True, kw_only=True):
     """Remove a thread from every read. A running turn is interrupted first. The log keeps its events."""
+
+
+class EraseThread(ThreadCommand, frozen=True, kw_only=True):
+    """Delete a thread, and erase the texts of all its events for good. Also for a thread that was deleted before."""
+
+
+class CleanTexts(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an event of the log is to say."""
+
+    sequence: Annotated[int, Meta(ge=1), note("Of the event")]
+    members: Annotated[dict[str, Json], note("The members that change, each as a whole: the same but for its texts")]
+
+
+class Redact(ThreadCommand, frozen=True, kw_only=True):
+    """Rewrite texts of a thread for good, because they should not be there. A running turn is interrupted first."""
+
+    events: Annotated[list[CleanTexts], Meta(min_length=1, max_length=1000), note("The events to rewrite")]
 
 
 class StartTurn(ThreadCommand, frozen=True, kw_only=True):
@@ -330,6 +353,8 @@ AnyCommand = (
     | ArchiveThread
     | UnarchiveThread
     | DeleteThread
+    | EraseThread
+    | Redact
     | StartTurn
     | CompleteTurn
     | FailTurn

@@ -51,12 +51,12 @@ def names(command: c.Command) -> set[Key]:
 
 def _names(command: c.Command) -> Iterator[Key]:
     match command:
-        case c.CreateProject(id=id, path=path):
-            yield from (("project", str(id)), ("path", path_key(path)))
-        case c.UpdateProject(id=id, path=path):
-            yield ("project", id)
+        case c.CreateProject(id=id, path=path, remote=remote) | c.UpdateProject(id=id, path=path, remote=remote):
+            yield ("project", str(id))
             if path is not None:
                 yield ("path", path_key(path))
+            if remote is not None:  # in a shared log
+                yield ("path", remote)
         case c.DeleteProject(id=id):
             yield from (("project", id), ("members", id))
         case c.CreateThread(thread_id=thread_id, project_id=project_id):
@@ -75,6 +75,8 @@ def _names(command: c.Command) -> Iterator[Key]:
             yield ("thread", thread_id)
             if isinstance(command, agents.ForkThread):
                 yield ("thread", str(command.id))
+            if isinstance(command, c.Redact):
+                yield from (("event", thread_id, str(one.sequence)) for one in command.events)
             entities = {"id": _ENTITY_OF.get(type(command)), **_REFERENCES}
             for field, entity in entities.items():
                 id = getattr(command, field, None)
@@ -120,7 +122,7 @@ _REFERENCES = {
 
 def _expect_version(state: State, command: Any, expected: int) -> None:
     thread_id = command.thread_id
-    if not isinstance(command, c.CreateThread):
+    if not isinstance(command, c.CreateThread | c.EraseThread):
         live_thread(state, thread_id)
     thread = state[("thread", thread_id)]
     actual = 0 if thread is None else thread.version

@@ -1,4 +1,7 @@
-"""The entities, as reads, snapshots and changes contain them. Absent values are null. Times are as in events."""
+"""The entities, as reads, snapshots and changes contain them. Times are as in events.
+
+Absent values are null, except those with a default, which only a shared log has.
+"""
 
 from typing import Annotated, Literal
 
@@ -30,7 +33,10 @@ class Project(Entity, frozen=True, kw_only=True):
 
     id: GivenId
     name: str
-    path: Annotated[str, note("The absolute path on this machine, normalised")]
+    path: Annotated[
+        str | None,
+        note("The absolute path on this machine, normalised; null if a project of a shared log has no folder here"),
+    ]
     remote: Annotated[str | None, note("Its git remote, and the folder in the repository: `example.org/team/app//web`")]
     created_at: Timestamp
     updated_at: Timestamp
@@ -67,7 +73,7 @@ class ThreadWorktree(Struct, frozen=True, kw_only=True, rename="camel"):
     base: Annotated[str | None, note("The commit that it began at; of one that was removed, that of the last one")]
 
 
-class Thread(Entity, frozen=True, kw_only=True):
+class Thread(Entity, frozen=True, kw_only=True, omit_defaults=True):
     """A conversation in a project."""
 
     id: GivenId
@@ -95,6 +101,7 @@ class Thread(Entity, frozen=True, kw_only=True):
     ]
     created_at: Timestamp
     updated_at: Annotated[Timestamp, note("The latest time of its events. Streamed text does not change it")]
+    created_by: Annotated[str | None, note("The login that created it; missing in a private log")] = None
 
 
 class Turn(Entity, frozen=True, kw_only=True):
@@ -117,7 +124,7 @@ class Turn(Entity, frozen=True, kw_only=True):
     ended_at: Timestamp | None
 
 
-class Message(Entity, frozen=True, kw_only=True):
+class Message(Entity, frozen=True, kw_only=True, omit_defaults=True):
     """Text by the user, the assistant or the system in a turn. It may stream."""
 
     id: GivenId
@@ -137,6 +144,9 @@ class Message(Entity, frozen=True, kw_only=True):
     status: Literal["streaming", "complete"]
     created_at: Timestamp
     completed_at: Timestamp | None
+    created_by: Annotated[
+        str | None, note("The login that wrote it, or on whose machine an agent did; missing in a private log")
+    ] = None
 
 
 class Activity(Entity, frozen=True, kw_only=True):
@@ -154,7 +164,7 @@ class Activity(Entity, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
-class Approval(Entity, frozen=True, kw_only=True):
+class Approval(Entity, frozen=True, kw_only=True, omit_defaults=True):
     """A question that the agent waits for, and its answer."""
 
     id: GivenId
@@ -173,9 +183,10 @@ class Approval(Entity, frozen=True, kw_only=True):
     content: Annotated[Json, note("What was filled in, where the approval is a form")]
     created_at: Timestamp
     resolved_at: Timestamp | None
+    resolved_by: Annotated[str | None, note("The login that answered or cancelled it; missing in a private log")] = None
 
 
-class Checkpoint(Entity, frozen=True, kw_only=True):
+class Checkpoint(Entity, frozen=True, kw_only=True, omit_defaults=True):
     """A git ref that holds the state of the workspace at one moment."""
 
     id: GivenId
@@ -190,6 +201,7 @@ class Checkpoint(Entity, frozen=True, kw_only=True):
     in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")]
     created_at: Timestamp
     restored_at: Annotated[Timestamp | None, note("When it was last restored")]
+    machine: Annotated[GivenId | None, note("The machine whose repository has it; missing in a private log")] = None
 
 
 class Setting(Entity, frozen=True, kw_only=True):

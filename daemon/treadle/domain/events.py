@@ -18,7 +18,7 @@ from treadle.domain.ids import ActivityStatus, Content, GivenId, Json, Phase, Ro
 class ProjectCreated(Event, frozen=True, kw_only=True):
     id: GivenId
     name: str
-    path: str
+    path: Annotated[str | None, note("Absent in a shared log, where each machine has a folder of its own")] = None
     remote: str | None = None
 
 
@@ -82,6 +82,26 @@ class ThreadUnarchived(ThreadEvent, frozen=True, kw_only=True):
 
 class ThreadDeleted(ThreadEvent, frozen=True, kw_only=True):
     pass
+
+
+class ThreadErased(ThreadEvent, frozen=True, kw_only=True):
+    """The thread was deleted before, and now its events before are skeletons, without their texts."""
+
+
+class CleanedEvent(Struct, frozen=True):
+    """An event of the log without something that should not be there."""
+
+    sequence: Annotated[int, note("Its place in the log, where it is rewritten")]
+    event: Annotated[dict[str, Json], note("The event as it is from then on")]
+
+
+class EventsRedacted(ThreadEvent, frozen=True, kw_only=True):
+    """Earlier events of the thread were rewritten: the same ones, with other texts.
+
+    `evolve` leaves the texts in the state as they are: the engine loads it again after this event.
+    """
+
+    events: list[CleanedEvent]
 
 
 class TurnStarted(ThreadEvent, frozen=True, kw_only=True):
@@ -202,6 +222,7 @@ class CheckpointCreated(ThreadEvent, frozen=True, kw_only=True):
     in_project: Annotated[bool, note("Whether it is of the project's folder although the thread has a worktree")] = (
         False
     )
+    machine: Annotated[GivenId | None, note("The machine that has it, in a shared log")] = None
 
 
 class CheckpointFailed(ThreadEvent, frozen=True, kw_only=True):
@@ -245,6 +266,8 @@ AnyEvent = (
     | ThreadArchived
     | ThreadUnarchived
     | ThreadDeleted
+    | ThreadErased
+    | EventsRedacted
     | TurnStarted
     | TurnCompleted
     | TurnFailed

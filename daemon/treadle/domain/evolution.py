@@ -9,7 +9,7 @@ from treadle.domain import agent_events as agents
 from treadle.domain import events as e
 from treadle.domain.detail import changed, json_text
 from treadle.domain.ids import UNFINISHED
-from treadle.domain.paths import path_key
+from treadle.domain.paths import project_key
 from treadle.domain.state import (
     ActivityState,
     AgentState,
@@ -36,20 +36,19 @@ def evolve(state: State, event: e.Event) -> None:
 
 def _project_created(state: State, event: e.ProjectCreated) -> None:
     state.put(("project", event.id), ProjectState(event.name, event.path, event.remote))
-    state.put(("path", path_key(event.path)), event.id)
+    state.put(("path", project_key(event.path, event.remote)), event.id)
     state.put(("members", event.id), ())
 
 
 def _project_updated(state: State, event: e.ProjectUpdated) -> None:
     key = ("project", event.id)
-    if event.path is not None:
+    before: ProjectState | None = state.get(key)
+    has_moved = event.path is not None or (event.remote is not None and before is not None and before.path is None)
+    if has_moved:
         _release_path(state, event.id)
-        state.put(("path", path_key(event.path)), event.id)
-        state.change(key, path=event.path)
-    if event.name is not None:
-        state.change(key, name=event.name)
-    if event.remote is not None:
-        state.change(key, remote=event.remote)
+        state.put(("path", project_key(event.path, event.remote)), event.id)
+    given = {"path": event.path, "name": event.name, "remote": event.remote}
+    state.change(key, **{field: value for field, value in given.items() if value is not None})
 
 
 def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
@@ -218,6 +217,7 @@ _EVOLVE: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.ThreadArchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=True),
     e.ThreadUnarchived: lambda s, ev: s.change(("thread", ev.thread_id), archived=False),
     e.ThreadDeleted: _thread_deleted,
+    e.ThreadErased: lambda s, ev: s.change(("thread", ev.thread_id), title="", erased=True),
     e.TurnStarted: _turn_started,
     e.TurnCompleted: _turn_ended("completed"),
     e.TurnFailed: _turn_ended("failed"),

@@ -16,7 +16,7 @@ Key = tuple[str, ...]
 """What is under each key, or None if it does not exist:
 
 - ("project", id): ProjectState, also of a deleted one
-- ("path", path_key(path)): the id of the live project that has it
+- ("path", project_key(path, remote)): the id of the live project that has it
 - ("members", projectId): a tuple of the ids of its threads. Loading it also loads the ("thread", …) of each member,
   since DeleteProject reads both. A thread that is deleted after that stays a member: removing thousands one by one
   would take quadratic time
@@ -28,6 +28,7 @@ Key = tuple[str, ...]
 - ("checkpoint", threadId, id): True, or False once it was pruned
 - ("prompt", threadId, id): PromptState, also of one that was sent or removed: ids are never reused
 - ("session", threadId, id): SessionState, also of an ended one
+- ("event", threadId, sequence): the event as decoded JSON, to rewrite it
 - ("setting", key): its JSON text
 - ("rule", id): True, or False once it was removed
 
@@ -36,8 +37,10 @@ What was in a deleted thread does not exist.
 
 
 class ProjectState(Struct, frozen=True):
+    """A project. path: None in a shared log, where its remote identifies it."""
+
     name: str
-    path: str
+    path: str | None
     remote: str | None = None
     deleted: bool = False
 
@@ -81,7 +84,7 @@ class QueuedState(Struct, frozen=True):
 
 
 class ThreadState(Struct, frozen=True):
-    """A thread. A deleted one has nothing but its project, title, version and `archived`.
+    """A thread. A deleted one has nothing but its project, title, version and `archived`, an erased one no title.
 
     queue: the queued prompts in the order of their positions. paused: why they are not sent, if so; never without a
     queued prompt. auth_required: whether the agent needs a login. session: the id of the open one, if any. worktree:
@@ -100,6 +103,7 @@ class ThreadState(Struct, frozen=True):
     auth_required: bool = False
     session: str | None = None
     worktree: Literal["wanted", "made"] | None = None
+    erased: bool = False
 
 
 class ApprovalState(Struct, frozen=True):

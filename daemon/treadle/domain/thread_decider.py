@@ -7,30 +7,46 @@ from treadle.domain import events as e
 from treadle.domain.agent_decider import pause_queue
 from treadle.domain.checks import Decisions, Stamp, live_project, live_thread, unused
 from treadle.domain.detail import json_text
+from treadle.domain.erasing import differs_only_in_texts
 from treadle.domain.errors import NotFound, Rejected
 from treadle.domain.paths import normalized, path_key
 from treadle.domain.redaction import KEY, BadRedaction, read_setting
-from treadle.domain.state import State
+from treadle.domain.state import State, ThreadState
 from treadle.domain.turn_decider import interrupt
 
 # Projects
 
 
-def _free_path(state: State, path: str) -> str:
+def _absolute(path: str) -> str:
     if not path.startswith("/"):
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
-    path = normalized(path)
+    return normalized(path)
+
+
+def _free_path(state: State, path: str) -> str:
     holder = state[("path", path_key(path))]
     if holder is not None:
         raise Rejected("pathTaken", f"path {path!r} already belongs to project {holder!r}", projectId=holder)
     return path
 
 
+def _free_remote(state: State, remote: str | None) -> str | None:
+    holder = None if remote is None else state[("path", remote)]
+    if holder is not None:
+        raise Rejected("remoteTaken", f"{remote} already is project {holder!r}", projectId=holder)
+    return remote
+
+
 def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Iterator[e.Event]:
     id = str(command.id)
     unused(state, "project", id)
-    path = _free_path(state, command.path)
-    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=command.remote, at=stamp.at)
+    path: str | None = _absolute(command.path)
+    remote = command.remote
+    if stamp.is_shared:
+        path, remote = None, _free_remote(state, remote)
+    else:
+        path = _free_path(state, str(path))
+    yield e.ProjectCreated(id=id, name=command.name, path=path, remote=remote, at=stamp.at)
 
 
 def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Iterator[e.Event]:
@@ -38,8 +54,13 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
     name = None if command.name == project.name else command.name
     path = command.path
     if path is not None:
-        path = None if path_key(path) == path_key(project.path) else _free_path(state, path)
+        is_same = project.path is not None and path_key(path) == path_key(project.path)
+        path = None if is_same else _absolute(path)
     remote = None if command.remote == project.remote else command.remote
+    if stamp.is_shared:
+        path, remote = None, None if remote is None else _free_remote(state, remote)
+    elif path is not None:
+        path = _free_path(state, path)
     if name is not None or path is not None or remote is not None:
         yield e.ProjectUpdated(id=command.id, name=name, path=path, remote=remote, at=stamp.at)
 
@@ -100,6 +121,41 @@ def _delete_thread(state: State, command: c.DeleteThread, stamp: Stamp) -> Itera
     yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
 
 
+def _erase_thread(state: State, command: c.EraseThread, stamp: Stamp) -> Iterator[e.Event]:
+    thread: ThreadState | None = state[("thread", command.thread_id)]
+    if thread is None:
+        raise NotFound("thread", command.thread_id)
+    if not thread.deleted:
+        yield from interrupt(command.thread_id, thread, "thread erased", stamp)
+        yield e.ThreadDeleted(thread_id=command.thread_id, at=stamp.at)
+    if not thread.erased:
+        yield e.ThreadErased(thread_id=command.thread_id, at=stamp.at)
+
+
+def _redact(state: State, command: c.Redact, stamp: Stamp) -> Iterator[e.Event]:
+    thread_id = command.thread_id
+    thread = live_thread(state, thread_id)
+    cleaned: dict[int, e.CleanedEvent | None] = {}
+    for one in command.events:
+        before = state[("event", thread_id, str(one.sequence))]
+        if before is None:
+            raise NotFound("event", str(one.sequence))
+        after = before | one.members
+        if one.sequence in cleaned or not differs_only_in_texts(before, after):
+            raise Rejected(
+                "notOnlyTexts",
+                f"event {one.sequence} would not be the same event with other texts, or is given twice",
+                sequence=one.sequence,
+            )
+        cleaned[one.sequence] = None if after == before else e.CleanedEvent(one.sequence, after)
+    events = [event for event in cleaned.values() if event is not None]
+    if not events:
+        return
+    yield from interrupt(thread_id, thread, "texts of the thread are redacted", stamp)
+    yield from pause_queue(thread_id, thread, "texts of the thread were redacted", stamp)
+    yield e.EventsRedacted(thread_id=thread_id, events=events, at=stamp.at)
+
+
 # Checkpoints, worktrees and settings
 
 
@@ -120,6 +176,7 @@ def _create_checkpoint(state: State, command: c.CreateCheckpoint, stamp: Stamp) 
         phase=command.phase,
         skipped=list[e.SkippedFile](command.skipped),
         in_project=command.in_project,
+        machine=stamp.machine,
         at=stamp.at,
     )
 
@@ -196,6 +253,8 @@ DECIDE: Decisions = {
     c.ArchiveThread: _archive_thread,
     c.UnarchiveThread: _unarchive_thread,
     c.DeleteThread: _delete_thread,
+    c.EraseThread: _erase_thread,
+    c.Redact: _redact,
     c.CreateCheckpoint: _create_checkpoint,
     c.FailCheckpoint: _fail_checkpoint,
     c.RestoreCheckpoint: _restore_checkpoint,

@@ -84,7 +84,15 @@ def touched_after(reads: Reads, after: int, thread_id: str | None, page: int) ->
 
 
 def _page(reads: Reads, after: int, thread_id: str | None, limit: int) -> list[Touched]:
-    return [_touched(*change) for change in reads.changes(after, thread_id, limit)]
+    found = []
+    for change in reads.changes(after, thread_id, limit):
+        touched = _touched(*change)
+        if change[1] == "EventsRedacted":
+            for event_type, id in reads.redacted_events(touched.sequence):
+                if id is not None and event_type in _ENTITY_OF:
+                    touched.entities.append(EntityKey(_ENTITY_OF[event_type], touched.thread_id, id))
+        found.append(touched)
+    return found
 
 
 def _touched(sequence: int, event_type: str, thread_id: str | None, id: str) -> Touched:

@@ -65,7 +65,7 @@ class Automatic:
             self._failures = 0
             return is_wanted
         except (GitError, Rejected, StorageError, OSError) as error:
-            if isinstance(error, GitError) and error.kind == "noRepository":
+            if isinstance(error, GitError) and error.kind in ("noRepository", "onlyInMemory"):
                 return False
             log.warning("no checkpoint of thread %s: %s", self._thread_id, error)
             self._failures += 1

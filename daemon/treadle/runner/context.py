@@ -18,6 +18,7 @@ from treadle.agents.shapes import Agent, Json
 from treadle.contract.results import BatchDispatched
 from treadle.core.access import Read
 from treadle.domain.entities import Rule
+from treadle.domain.errors import Rejected
 from treadle.runner import signals as s
 from treadle.runner.earlier import EarlierSession, earlier_session
 from treadle.runner.machine import RunnerState
@@ -105,10 +106,13 @@ class Context(Struct, eq=False):
     async def find_folder(self, work: ThreadWork) -> None:
         """Find the folder that the agent is to work in. A worktree is made if it is not there. Raises AgentFailed."""
         try:
+            folder = work.project
             worktree = None if work.worktree is None else await self.shared.folders.ready(self.thread_id)
+        except Rejected as error:
+            raise AgentFailed(str(error)) from None
         except GitError as error:
             raise AgentFailed(f"there is no worktree for it: {error}") from None
-        self.folder = work.path if worktree is None else str(worktree.folder)
+        self.folder = folder if worktree is None else str(worktree.folder)
 
     async def earlier(self, work: ThreadWork, config: AgentConfig) -> EarlierSession | None:
         """The session that the agent continues, if there is one."""

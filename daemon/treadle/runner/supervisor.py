@@ -216,7 +216,9 @@ class Supervisor:
             return work.session.runner == self._store.runner.name
         if has_host:
             return False
-        return self._is_host or work.queue_runner == self._store.runner.name or (wanted and not work.queue)
+        if self._is_host and not (self._store.is_shared and self._store.runner.is_elsewhere(work.queue_runner)):
+            return True
+        return work.queue_runner == self._store.runner.name or (wanted and not work.queue)
 
     def _new_runner(self, thread_id: str) -> "ThreadRunner":
         from treadle.agents.orphans import Records

@@ -43,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a daemon. max_message_bytes: limit of a frame. linger: seconds that a delta may wait to be merged.
 
     subscriptions, pages: their bounds. agents_files: returns where agents are configured, the last one takes
-    precedence.
+    precedence. persistent: whether the data directory outlives the daemon.
     """
 
     data_dir: Path
@@ -54,6 +54,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     pages: PageBounds = PAGE_BOUNDS
     agents_files: Callable[[], tuple[Path, ...]] = tuple
     runs_agents: bool = True
+    persistent: bool = True
 
 
 class Daemon:
@@ -137,6 +138,7 @@ class Daemon:
             linger=options.linger,
             agents_files=options.agents_files,
             runs_agents=options.runs_agents,
+            persistent=options.persistent,
             appended=self._appended,
             woken=self._wake,
             waiting=self._waiting or (lambda waits: None),

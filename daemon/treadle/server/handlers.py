@@ -22,6 +22,7 @@ from treadle.contract.params import (
     CreateCheckpointParams,
     DiscardWorktreeParams,
     DispatchBatchParams,
+    ErasureStatusParams,
     EventListParams,
     FindProvenanceParams,
     ListParams,
@@ -36,10 +37,12 @@ from treadle.contract.params import (
     ThreadListParams,
     ThreadReadParams,
 )
+from treadle.contract.receipts import ErasureStatus
 from treadle.core.group_commit import Submission
 from treadle.core.idempotency import digest
-from treadle.domain.commands import Command
+from treadle.domain.commands import Command, CreateThread
 from treadle.server.app import Daemon
+from treadle.server.erased_texts import erasing, taken_before
 from treadle.server.handshake import Handshake, method
 from treadle.server.host_lock import host_of
 from treadle.server.services import Services
@@ -115,14 +118,36 @@ class Methods:
         answer: Callable[[results.BatchDispatched], object],
         *,
         atomic: bool = False,
-    ) -> Submission:
+    ) -> object:
         for i, command in enumerate(commands):
             if command.at is not None or len(raw) > MAX_VALUE_BYTES:
                 require_bounded(command, f"$.params.commands[{i}]" if atomic else "$.params")
+            if isinstance(command, CreateThread) and command.worktree and not self.daemon.options.persistent:
+                raise errors.request_failed(
+                    "onlyInMemory", "a worktree would be lost when this daemon with --memory ends"
+                )
         key = "" if command_id is None else digest(_without_ignored(msgspec.json.decode(raw)))
-        return self._ready.engine.submit(
-            list(commands), command_id=command_id, digest=key, atomic=atomic, present=answer, size=len(raw)
-        )
+
+        def submit() -> Submission:
+            return self._ready.engine.submit(
+                list(commands), command_id=command_id, digest=key, atomic=atomic, present=answer, size=len(raw)
+            )
+
+        return self._erase(commands, submit) if erasing(commands) else submit()
+
+    async def _erase(self, commands: Sequence[Command], submit: Callable[[], Submission]) -> object:
+        """Take samples of what is erased before it is gone, so that it can be searched for afterwards."""
+        services = self._ready
+        await services.engine.settled()
+        before = [await taken_before(services.store.read, command) for command in erasing(commands)]
+        answer = await submit().future
+        # Events are JSON text in an answer, as the engine gives it.
+        told = msgspec.json.decode(msgspec.json.encode(answer))
+        for stored in (stored for one in told.get("results", [told]) for stored in one["events"]):
+            if stored["event"]["type"] in ("ThreadErased", "EventsRedacted"):
+                of_thread = next(one for one in before if one.thread_id == stored["event"]["threadId"])
+                services.purger.expect(stored["sequence"], of_thread)
+        return answer
 
     @handles(endpoints.PROJECT_OPEN)
     async def project_open(self, params: OpenProjectParams) -> object:
@@ -343,13 +368,24 @@ class Methods:
         self.daemon.subscriptions.close(params.subscription_id)
         self.daemon.wake()
 
+    # About what was erased
+
+    @handles(endpoints.ERASURE_STATUS)
+    async def erasure_status(self, params: ErasureStatusParams) -> object:
+        services = self._ready
+        await services.engine.settled()
+        if params.wait:
+            await services.purger.settled()
+        return ErasureStatus(await services.purger.receipts(params.thread_id))
+
     # About the daemon
 
     @handles(endpoints.STATUS)
     async def status(self, params: NoParams) -> object:
         daemon = self._ready
-        await daemon.engine.settled()
         store = daemon.store
+        if not store.is_shared:  # commands may be waiting for the server, which is what one asks about then
+            await daemon.engine.settled()
         sequence = await store.read(lambda reads: reads.sequence())
         host = host_of(store.data_dir)
         return results.Status(
@@ -360,6 +396,7 @@ class Methods:
             sqlite_version=SQLITE_VERSION,
             pid=os.getpid(),
             data_dir=str(store.data_dir),
+            persistent=self.daemon.options.persistent,
             durability=store.durability,
             log_id=store.log_id,
             machine_id=store.runner.machine.id,
@@ -374,6 +411,7 @@ class Methods:
                 output_bytes=0 if self.daemon.output is None else self.daemon.output.pending_bytes,
                 subscriptions=len(self.daemon.subscriptions),
             ),
+            log=None if store.sharing is None else store.sharing.status,
             agents=[
                 results.RunningAgent(one.thread_id, one.agent, one.phase, one.pid) for one in daemon.supervisor.running
             ],

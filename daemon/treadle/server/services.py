@@ -14,6 +14,7 @@ from treadle.domain.ids import Durability
 from treadle.publish.watch import Watch
 from treadle.runner.supervisor import Supervisor
 from treadle.server.host_lock import has_host
+from treadle.server.purger import Purger
 from treadle.store.errors import Refused, StorageError, explained
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.sqlite.store import Store
@@ -33,11 +34,12 @@ RECORDINGS = "recordings"
 
 
 class Services:
-    """store, engine, watch, recovery, supervisor: what they are called.
+    """store, engine, watch, recovery, supervisor, purger: what they are called.
 
     appended: is called after an append of this daemon, with the sequence of the log. woken: when another process may
     have appended. waiting: see Engine. agents_files: returns where agents are configured. runs_agents: whether it runs
-    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host.
+    any. is_host: whether it runs the agents of all daemons, for which it holds the lock of the host. persistent:
+    whether the data directory outlives the daemon: without, no checkpoints are taken.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class Services:
         waiting: Callable[[bool], None] = lambda waits: None,
         runs_agents: bool = True,
         is_host: bool = False,
+        persistent: bool = True,
     ) -> None:
         self.store = store
-        self._data_dir, self._is_host = data_dir, is_host
+        self._data_dir, self._is_host, self._persistent = data_dir, is_host, persistent
         self._appended, self._woken, self._runs_agents = appended, woken, runs_agents
         self.engine = Engine(store, linger=linger, published=self._published, waiting=waiting)
         self.watch = Watch(data_dir, self.wake, lambda: self.engine.is_appending)
@@ -70,6 +73,7 @@ class Services:
             checkpoints=lambda: self.checkpoints,
             folders=lambda: self.folders,
         )
+        self.purger = Purger(store, data_dir, self._submit)
         self._tasks: list[asyncio.Task[None]] = []
         self._importing: asyncio.Task[None] | None = None
 
@@ -85,7 +89,10 @@ class Services:
         """The checkpoints of all threads."""
         from treadle.workspace.checkpoints import Checkpoints
 
-        return Checkpoints(self._data_dir, self.folders, self._submit, self.store.read)
+        machine = self.store.runner.machine.id
+        return Checkpoints(
+            self._data_dir, self.folders, self._submit, self.store.read, machine, persistent=self._persistent
+        )
 
     @cached_property
     def worktrees(self) -> "ThreadWorktrees":
@@ -99,9 +106,18 @@ class Services:
 
     async def start(self) -> "list[asyncio.Task[None]]":
         """Start to work, and end what daemons that have exited left. Returns tasks that never end by themselves."""
+        following = []
+        if self.store.sharing is not None:
+            self.store.sharing.follower.beaten = self.purger.begin  # other machines may have erased something
+            following = [self.store.sharing.follower.start()]
+            self.watch.start()  # the follower tells other machines also what other daemons of this one append
         self.engine.start()
         await self.recovery.look()
-        self._tasks = [asyncio.create_task(self.recovery.run(), name="recovery")]
+        self._tasks = [
+            *following,
+            asyncio.create_task(self.recovery.run(), name="recovery"),
+            asyncio.create_task(self.purger.run(), name="purger"),
+        ]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
             self._importing = self._import_left()
@@ -126,12 +142,15 @@ class Services:
     def wake(self) -> None:
         """Look for changes: this or another process may have appended."""
         self.supervisor.wake()
+        if self.store.sharing is not None:
+            self.store.sharing.follower.wake()
         self._woken()
 
     def _published(self, sequence: int, events: list[bytes]) -> None:
         self.supervisor.appended(sequence, events)
         self._appended(sequence)
         self.watch.appended()
+        self.purger.appended(events)
 
     async def close(self) -> None:
         """End the agents, interrupt the turns of this daemon, and close the data directory."""

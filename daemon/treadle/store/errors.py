@@ -33,6 +33,10 @@ class NewerDatabase(Refused):
     kind = "databaseNewer"
 
 
+class LogUnavailable(StorageError):
+    """The server of a shared log is not reachable or refuses everything, whatever it is asked."""
+
+
 class Busy(StorageError):
     """Another process has locked the database. The append or read can be retried."""
 

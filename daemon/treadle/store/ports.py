@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from treadle.contract.results import EntityName, IndexSnapshot, Page, SettingsSnapshot, ThreadSnapshot
 from treadle.domain.entities import Assigned, Hit, Spent, ThreadWorktree
+from treadle.domain.errors import Rejected
 from treadle.domain.events import GivenOrigin
 from treadle.domain.ids import How, Phase, Syntax, ThreadSort, When
 from treadle.domain.state import Key
@@ -70,16 +71,17 @@ class OpenMessage(NamedTuple):
 
 
 class TurnOwner(NamedTuple):
-    """A running turn. runner: the name of the daemon that runs it."""
+    """A running turn. runner: the name of the daemon that runs it. cancelling: whether it was asked to stop."""
 
     thread_id: str
     id: str
     runner: str
+    cancelling: bool
 
 
 class KeptCheckpoint(NamedTuple):
     """A checkpoint that was not pruned. ref: its git ref. running: whether its turn is running. in_project: whether it
-    is of the project's folder, and not of a worktree."""
+    is of the project's folder, and not of a worktree. elsewhere: whether another machine made it."""
 
     sequence: int
     thread_id: str
@@ -91,6 +93,7 @@ class KeptCheckpoint(NamedTuple):
     created_at: str
     running: bool
     in_project: bool
+    elsewhere: bool = False
 
 
 class TranscriptItem(NamedTuple):
@@ -168,17 +171,17 @@ class RestoredFiles(Struct, frozen=True):
 class ThreadWork(Struct, frozen=True, rename="camel"):
     """What there is to do for the agent of a thread, for the daemon that runs it.
 
-    path: of the folder that its agent works in. project: of the folder of the project. queue: in the order of the
-    positions. paused: why prompts are not sent, if so. queue_runner: the daemon that received the last prompt, or the
-    last command to resume. session: the newest one. restored: since the last turn began. worktree: None if the agent
-    works in the folder of the project. removals: how often a worktree of it was removed. approvals: the ids of the
-    pending ones. A deleted thread has no agent, queue, turn, session or approvals.
+    folder: of the project, on this machine; None if there is none, which happens in a shared log. remote: of the
+    project. queue: in the order of the positions. paused: why prompts are not sent, if so. queue_runner: the daemon
+    that received the last prompt, or the last command to resume. session: the newest one. restored: since the last turn
+    began. worktree: None if the agent works in the folder of the project. removals: how often a worktree of it was
+    removed. approvals: the ids of the pending ones. A deleted thread has no agent, queue, turn, session or approvals.
     """
 
     thread_id: str
     project_id: str
-    path: str
-    project: str
+    folder: str | None
+    remote: str | None
     title: str
     agent: Assigned | None
     archived: bool
@@ -195,6 +198,23 @@ class ThreadWork(Struct, frozen=True, rename="camel"):
     origin: GivenOrigin | None
     approvals: list[str]
     usage: Spent | None
+
+    @property
+    def project(self) -> str:
+        """The folder of the project. Raises Rejected (`folderMissing`) if it has none on this machine."""
+        if self.folder is None:
+            raise Rejected(
+                "folderMissing",
+                f"{self.remote} has no folder on this machine: clone it, and run treadle in the clone",
+                projectId=self.project_id,
+            )
+        return self.folder
+
+    @property
+    def path(self) -> str:
+        """The folder that the agent works in: the worktree if there is one, else that of the project. Raises as it."""
+        worktree = None if self.worktree is None else self.worktree.path
+        return self.project if worktree is None else worktree
 
 
 class LogSpan(NamedTuple):
@@ -316,6 +336,9 @@ class Reads(Protocol):
     def changes(self, after: int, thread_id: str | None, limit: int) -> list[NamedEntity]:
         """The next events after a sequence, of the whole log or of one thread."""
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        """The type and the id of each event that the EventsRedacted at this sequence has rewritten."""
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         """The chunks of a streaming message after the chunk `after`: the sequence and the text of each."""
 
@@ -342,7 +365,7 @@ class Reads(Protocol):
     # What pruning and provenance need
 
     def project_paths(self) -> dict[str, str]:
-        """The folder of each project by its id, deleted ones included."""
+        """The folder of each project that has one on this machine, by its id, deleted ones included."""
 
     def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
         """The checkpoints of the threads of these projects that were not pruned, in the order of the log."""
@@ -364,6 +387,9 @@ class Reads(Protocol):
 
     def thread_of_session(self, session_id: str) -> str | None:
         """The thread in which treadle ran this session of an agent first; None if it did not."""
+
+    def ran_session(self, session_id: str) -> str | None:
+        """The same, also if the thread was deleted since then."""
 
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         """When each turn of a thread began and ended that treadle ran itself or recorded, in their order."""
@@ -392,6 +418,23 @@ class Reads(Protocol):
         """The free bytes inside the database file, which SQLite reuses before the file grows."""
 
 
+class DecidedBy(Protocol):
+    """What events, or a rejection, were decided by. Only a log that other machines append to asks for it.
+
+    reads: the scopes that were read, see domain/scopes.py. rejected: the ids of commands that were rejected, which
+    another machine may have carried out. of_own_turn: whether a turn depends on it that this daemon runs.
+    """
+
+    @property
+    def of_own_turn(self) -> bool: ...
+
+    @property
+    def reads(self) -> set[str]: ...
+
+    @property
+    def rejected(self) -> list[str]: ...
+
+
 class Log(Protocol):
     """The events of a data directory, on the thread that may write. Valid only within the function it was passed to."""
 
@@ -401,13 +444,19 @@ class Log(Protocol):
     def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         """The state under the keys and the stored answers of the commands, in one read transaction. Raises Busy."""
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
-        """Append events after sequence `expected`, and the records of their commands, in one transaction.
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
+        """Append events that were decided at `expected`, and the records of their commands, in one transaction.
 
-        Returns False and appends nothing if another process has appended first, or has stored an answer for one of the
-        command ids. Raises StorageError if the append fails or the file was moved away: Busy while another process has
-        locked it, NewerDatabase if a newer treadle has upgraded it.
+        Returns the sequence before them: `expected`, or a later one if what others have appended does not matter.
+        Returns None and appends nothing if it does, or if one of the command ids has an answer. by: what they were
+        decided by; None: the whole log. Raises StorageError if the append fails or the file was moved away: Busy while
+        another process has locked it, NewerDatabase if a newer treadle has upgraded it.
         """
+
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
+        """Whether what was decided at `expected` would be decided the same way now."""
 
 
 class AppendOrder(Protocol):
@@ -436,7 +485,13 @@ class Presence(Protocol):
         """Mark this runner as alive. Required before it starts an agent, or appends its first event that names it."""
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of that name is dead; False if unknown, as for every runner of another machine."""
+        """Whether the runner of that name is dead, or its machine away for long; False if that is unknown."""
+
+    def is_elsewhere(self, name: str | None) -> bool:
+        """Whether the runner of that name is one of another machine."""
+
+    def is_away(self, name: str) -> bool:
+        """Whether the runner of that name is on another machine, which is not there now."""
 
     def left_behind(self) -> set[str]:
         """Dead runners that have not cleaned up, as after a crash."""
@@ -457,11 +512,25 @@ class DataDirectory(Protocol):
     @property
     def append_queue(self) -> AppendOrder: ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the log is a shared one, of which this is a replica."""
+
+    @property
+    def actor(self) -> str | None:
+        """Who appends here, as the events say; None for the owner of the data directory."""
+
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
 
     async def write(self, function: Callable[[Log], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
+
+    async def map_folders(self, folders: dict[str, str]) -> None:
+        """Map projects of a shared log to folders of this machine. folders: absolute paths by project id.
+
+        A folder that another project had is this one's from now on. Raises StorageError.
+        """
 
     def is_rebuilding(self) -> bool:
         """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""

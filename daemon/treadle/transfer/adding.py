@@ -13,6 +13,10 @@ from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory
 from treadle.transfer.turns import missing
 
+NO_FOLDERS = (
+    "several machines share this log, which has no folders, and what is imported is of a folder: import it into a log "
+    "of your own"
+)
 ATTEMPTS = 10  # to import a turn while other imports add the same
 
 
@@ -69,6 +73,8 @@ class TurnAdder:
         path = ("path", path_key(folder))
         found = (await self._store.read(lambda reads: reads.look_up([path])))[path]
         if found is None:
+            if self._store.is_shared:
+                raise Rejected("noRemote", NO_FOLDERS)
             try:
                 await self._submit([c.CreateProject(name=Path(folder).name or folder, path=folder, at=at)])
             except Rejected as error:

@@ -13,6 +13,7 @@ from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.entities import Checkpoint
 from treadle.domain.errors import NotFound, Rejected
+from treadle.domain.events import StoredEvent
 from treadle.domain.ids import Phase
 from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, encode_cursor
@@ -23,7 +24,7 @@ from treadle.workspace.pruning import Pruner
 from treadle.workspace.repositories import recording
 from treadle.workspace.restore import Restored, plan_restore, restore
 from treadle.workspace.skipping import shown
-from treadle.workspace.snapshots import checkpoint_ref, take_snapshot
+from treadle.workspace.snapshots import checkpoint_ref, read_commit, take_snapshot
 from treadle.workspace.thread_folders import ThreadFolders
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ MAX_PATHS: Final = 1_000
 class Checkpoints:
     """Takes, compares and restores checkpoints. pruner: removes old ones.
 
-    folders: those that agents work in. submit: gives commands to the engine. read: runs a read.
+    folders: those that agents work in. submit: gives commands to the engine. read: runs a read. machine: the id of this
+    one. persistent: whether what is taken outlives the daemon; without, none is taken, since its ref would stay in the
+    user's repository.
     """
 
     def __init__(
@@ -46,8 +49,12 @@ class Checkpoints:
         folders: ThreadFolders,
         submit: Submit,
         read: Read,
+        machine: str = "",
+        *,
+        persistent: bool = True,
     ) -> None:
-        self._folders, self._submit, self._read = folders, submit, read
+        self._folders, self._submit, self._read, self._machine = folders, submit, read, machine
+        self._persistent = persistent
         self.pruner = Pruner(data_dir, submit, read)
 
     async def take(
@@ -57,6 +64,10 @@ class Checkpoints:
 
         Raises GitError, NotFound and Rejected. A failure is recorded too, except that the folder is in no repository.
         """
+        if not self._persistent:
+            raise GitError(
+                "onlyInMemory", "a checkpoint would stay in the repository when this daemon with --memory ends"
+            )
         work = await self._folders.work(thread_id)
         try:
             repository = await self._folders.opened(work)
@@ -105,11 +116,11 @@ class Checkpoints:
         """The files that differ between two checkpoints. before: None for the commit that the thread's worktree began
         at. after: None for the files as they are now. start: the index of the first file. patches: with their diffs.
 
-        Raises GitError, NotFound, and Rejected if there is no worktree.
+        Raises GitError, NotFound, and Rejected if there is no worktree, or the checkpoint is on another machine.
         """
         work = await self._folders.work(thread_id)
-        first = None if before is None else await self._checkpoint(thread_id, before)
-        last = None if after is None else await self._checkpoint(thread_id, after)
+        first = None if before is None else await self._checkpoint(work, before)
+        last = None if after is None else await self._checkpoint(work, after)
         if first is None and (work.worktree is None or work.worktree.base is None):
             raise Rejected("noWorktree", f"thread {thread_id!r} has no worktree: name a checkpoint to compare with")
         begun_at = None if work.worktree is None else work.worktree.base
@@ -137,10 +148,12 @@ class Checkpoints:
         """Put the files of the thread's folder back to a checkpoint, after taking one of what is there now.
 
         A worktree that was discarded is made again for that. dry_run: only say what would be written and removed.
-        Raises GitError, NotFound, and Rejected while a turn runs in the folder.
+        Raises GitError, NotFound, and Rejected while a turn runs in the folder, or if the checkpoint is on another
+        machine.
         """
-        checkpoint = await self._checkpoint(thread_id, id)
-        work, commit = await self._folders.work(thread_id), _commit(checkpoint)
+        work = await self._folders.work(thread_id)
+        checkpoint = await self._checkpoint(work, id)
+        commit = _commit(checkpoint)
         if checkpoint.in_project:
             folder, repository = work.project, await self._folders.project(work)
         elif work.worktree is not None and work.worktree.path is None:
@@ -191,15 +204,37 @@ class Checkpoints:
         removed = [shown(each.old_path) for each in changes if each.status in "DR"]
         return Restoration(written=written, removed=removed, left=[], before=None)
 
-    async def _checkpoint(self, thread_id: str, id: str) -> Checkpoint:
+    async def _checkpoint(self, work: ThreadWork, id: str) -> Checkpoint:
+        thread_id = work.thread_id
         found = await self._read(lambda reads: reads.entities("checkpoint", thread_id, [id]))
         if id in found:
-            return msgspec.json.decode(found[id], type=Checkpoint)
+            checkpoint = msgspec.json.decode(found[id], type=Checkpoint)
+            if checkpoint.machine not in (None, self._machine):
+                await self._require_here(work, checkpoint)
+            return checkpoint
         pruned_at = await self._read(lambda reads: reads.pruned_at(thread_id, id))
         if pruned_at is not None:
             message = f"checkpoint {id!r} was pruned on {pruned_at[:10]}: its files are not kept any more"
             raise Rejected("checkpointPruned", message, prunedAt=pruned_at)
         raise NotFound("checkpoint", id)
+
+    async def _require_here(self, work: ThreadWork, checkpoint: Checkpoint) -> None:
+        """Raise Rejected (`checkpointElsewhere`) if the repository on this machine has not got it."""
+        repository = await self._folders.project(work)
+        try:
+            await read_commit(repository.git, _commit(checkpoint))
+        except GitError as error:
+            if error.kind != "noCommit":
+                raise
+            ((stored,), _) = await self._read(lambda reads: reads.events(work.thread_id, checkpoint.sequence - 1, 1))
+            by = msgspec.json.decode(stored, type=StoredEvent).actor
+            whose = f"machine {checkpoint.machine}" if by is None else f"the machine of {by}"
+            raise Rejected(
+                "checkpointElsewhere",
+                f"checkpoint {checkpoint.id!r} is on {whose}: compare it, or restore it, there",
+                machine=checkpoint.machine,
+                by=by,
+            ) from None
 
 
 def _commit(checkpoint: Checkpoint) -> str:
@@ -237,6 +272,8 @@ def running_turn(reads: Reads, path: str) -> str | None:
     works = reads.work(list(turns)) if turns else []
     folder = Path(os.path.realpath(path))
     for work in works:
+        if work.folder is None:
+            continue
         other = Path(os.path.realpath(work.path))
         if folder.is_relative_to(other) or other.is_relative_to(folder):
             return turns[work.thread_id]

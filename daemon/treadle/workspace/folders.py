@@ -6,6 +6,10 @@ path of a project belongs to that project.
 
 By its git remote, a folder is found whose project has its path on another machine, or was moved without its mark: only
 if that path is no folder here, so that two clones on one machine stay two projects.
+
+In a shared log, a project is found by its remote, or by the folder that this machine has for it. There are no marks: a
+folder that was moved is found by its remote again. A second clone on the same machine is refused, because the threads
+of the project would work in either.
 """
 
 import asyncio
@@ -49,36 +53,42 @@ class Location(Struct, frozen=True):
 async def open_project(store: Store, engine: Engine, path: str) -> ProjectOpened:
     """Find the project of a folder or of its nearest parent that has one; otherwise create a project for the folder.
 
-    Raises Rejected (`pathNotAbsolute`, `pathIsNoFolder`).
+    Raises Rejected (`pathNotAbsolute`, `pathIsNoFolder`; in a shared log `noRemote` and `folderTaken`).
     """
     if not path.startswith("/"):
         raise Rejected("pathNotAbsolute", f"path {path!r} is not absolute")
     while True:
         projects = await _projects(store)
-        asked, place = await asyncio.to_thread(_locate, path, projects, store.log_id)
+        if store.is_shared:
+            asked, place = True, await asyncio.to_thread(_locate_shared, path, projects)
+        else:
+            asked, place = await asyncio.to_thread(_locate, path, projects, store.log_id)
         id = place.project_id
         try:
             if id is None:
-                name = Path(place.folder).name or place.folder
+                named = str(place.remote) if store.is_shared else place.folder
+                name = Path(named).name or named
                 id = await _do(engine, c.CreateProject(name=name, path=place.folder, remote=place.remote))
             elif place.moved or place.remote not in (None, projects[id].remote):
                 moved_to = place.folder if place.moved else None
                 await _do(engine, c.UpdateProject(id=id, path=moved_to, remote=place.remote))
         except Rejected as error:
-            if error.kind == "pathTaken" or isinstance(error, NotFound):
+            if error.kind in ("pathTaken", "remoteTaken") or isinstance(error, NotFound):
                 continue  # another process changed a project first: retry
             raise
-        await asyncio.to_thread(mark, Path(place.folder), store.log_id, id)
+        if not store.is_shared:
+            await asyncio.to_thread(mark, Path(place.folder), store.log_id, id)
         if not asked:
             continue  # the other project has its new path now: retry
         project = (await _projects(store)).get(id)
         if project is not None:
-            return ProjectOpened(project, created=place.project_id is None, moved=place.moved)
+            was_elsewhere = place.moved and projects[id].path is not None
+            return ProjectOpened(project, created=place.project_id is None, moved=was_elsewhere)
 
 
 def _locate(path: str, projects: dict[str, Project], log_id: str) -> tuple[bool, Location]:
     """As `find`, and if that finds no project, by the git remote of the folder, which the location has in any case."""
-    asked, place = find(path, {id: project.path for id, project in projects.items()}, log_id)
+    asked, place = find(path, _paths(projects.values()), log_id)
     remote = remote_of(Path(place.folder))
     if remote is None:
         return asked, place
@@ -94,7 +104,7 @@ def _by_remote(folder: str, remote: str, projects: Collection[Project]) -> Locat
     repository, _, below = remote.partition("//")
     while True:
         remote = f"{repository}//{below}" if below else repository
-        candidates = [one for one in projects if one.remote == remote and _is_folder(Path(one.path)) is False]
+        candidates = [one for one in projects if one.remote == remote and not _may_be_here(one)]
         if candidates:
             project = max(candidates, key=lambda one: (one.updated_at, one.sequence))
             return Location(folder, project.id, moved=True, remote=remote)
@@ -103,21 +113,52 @@ def _by_remote(folder: str, remote: str, projects: Collection[Project]) -> Locat
         folder, below = posixpath.dirname(folder), posixpath.dirname(below)
 
 
+def _locate_shared(path: str, projects: dict[str, Project]) -> Location:
+    """The location of the folder or of its nearest parent that is a project of the shared log. Raises Rejected.
+
+    `moved` is also true for a project that has no folder on this machine yet.
+    """
+    folder = _folder(path)
+    by_path, by_identity = _by_place(_paths(projects.values()))
+    by_remote = {project.remote: project for project in projects.values()}
+    remote = remote_of(folder)
+    if remote is None and not any(path_key(str(above)) in by_path for above in (folder, *folder.parents)):
+        raise Rejected(
+            "noRemote",
+            f"several machines share this log, so its projects are known by their git remote: {folder} has none. Add "
+            "one (git remote add origin URL), or keep this work in a log of your own",
+        )
+    repository, _, below = (remote or "").partition("//")
+    within = remote
+    for above in (folder, *folder.parents):
+        id = by_path.get(path_key(str(above))) or by_identity.get(_identity(above))
+        if id is not None:
+            return Location(str(above), id)
+        project = None if within is None else by_remote.get(within)
+        if project is not None and _may_be_here(project):
+            raise Rejected(
+                "folderTaken",
+                f"{within} has the folder {project.path} on this machine: open that, or give the project this one "
+                f"(UpdateProject with its id {project.id} and the path {above})",
+                projectId=project.id,
+            )
+        if project is not None:
+            return Location(_utf8(above), project.id, moved=True)
+        within = None
+        if below:
+            below = posixpath.dirname(below)
+            within = f"{repository}//{below}" if below else repository
+    return Location(_utf8(folder), remote=remote)
+
+
 def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Location]:
     """Find the location of the folder `path` in the file system. projects: paths by project id. Raises Rejected.
 
     Returns True and the location. Returns False and the new location of another project if that was moved and the
     folder is at its old path: the caller updates that project first and retries.
     """
-    folder = Path(os.path.realpath(path))  # never raises, not even for a loop of symbolic links
-    if not _is_folder(folder):
-        raise Rejected("pathIsNoFolder", f"folder {path!r} does not exist")
-    by_path: dict[str, str] = {}
-    by_identity: dict[tuple[int, int] | None, str] = {}
-    for project_id, at in projects.items():
-        real = Path(os.path.realpath(at))
-        by_path[path_key(str(real))] = by_identity[_identity(real)] = project_id
-    by_identity.pop(None, None)
+    folder = _folder(path)
+    by_path, by_identity = _by_place(projects)
     for above in (folder, *folder.parents):
         marked_id = marked(above, log_id)
         id = by_path.get(path_key(str(above))) or by_identity.get(_identity(above))
@@ -129,6 +170,35 @@ def find(path: str, projects: dict[str, str], log_id: str) -> tuple[bool, Locati
         if marked_id in projects and _has_left(Path(projects[marked_id]), log_id, marked_id):  # if not, it is a copy
             return True, Location(_utf8(above), marked_id, moved=True)
     return True, Location(_utf8(folder))
+
+
+def _folder(path: str) -> Path:
+    """The folder without symbolic links. Raises Rejected if it does not exist."""
+    folder = Path(os.path.realpath(path))  # never raises, not even for a loop of symbolic links
+    if not _is_folder(folder):
+        raise Rejected("pathIsNoFolder", f"folder {path!r} does not exist")
+    return folder
+
+
+def _paths(projects: Collection[Project]) -> dict[str, str]:
+    """The path of each project by its id."""
+    return {project.id: project.path for project in projects if project.path is not None}
+
+
+def _by_place(projects: dict[str, str]) -> tuple[dict[str, str], dict[tuple[int, int] | None, str]]:
+    """The ids of projects by the keys of their paths, and by the identities of their folders."""
+    by_path: dict[str, str] = {}
+    by_identity: dict[tuple[int, int] | None, str] = {}
+    for project_id, at in projects.items():
+        real = Path(os.path.realpath(at))
+        by_path[path_key(str(real))] = by_identity[_identity(real)] = project_id
+    by_identity.pop(None, None)
+    return by_path, by_identity
+
+
+def _may_be_here(project: Project) -> bool:
+    """Whether the folder of the project is on this machine, or that is unknown."""
+    return project.path is not None and _is_folder(Path(project.path)) is not False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -75,8 +75,10 @@ def _real(path: str) -> Path:
 def _around(reads: Reads, file: Path) -> tuple[list[Project], list[KeptCheckpoint]]:
     """The projects whose folder holds the file, the innermost one last, and the checkpoints of it, oldest first."""
     projects = [msgspec.json.decode(one, type=Project) for one in reads.projects()]
-    around = sorted((one for one in projects if Path(one.path) in file.parents), key=lambda one: len(one.path))
-    return around, [one for one in reads.kept_checkpoints([one.id for one in around]) if one.in_project]
+    here = {one.id: one.path for one in projects if one.path is not None and Path(one.path) in file.parents}
+    around = sorted((one for one in projects if one.id in here), key=lambda one: len(here[one.id]))
+    kept = reads.kept_checkpoints(list(here))
+    return around, [one for one in kept if one.in_project and not one.elsewhere]
 
 
 def _spans(taken: Sequence[KeptCheckpoint]) -> list[Span]:

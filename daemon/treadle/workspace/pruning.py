@@ -96,7 +96,7 @@ def survey(refs: Collection[str], kept: list[KeptCheckpoint], threads: dict[str,
     return Survey(
         unrecorded=[ref for ref, deleted in others if deleted is False],
         deleted=[ref for ref, deleted in others if deleted],
-        lost=[one for one in kept if _is_own(one) and one.ref not in refs],
+        lost=[one for one in kept if _is_own(one) and one.ref not in refs and not one.elsewhere],
     )
 
 
@@ -183,7 +183,8 @@ class Pruner:
             refs = await list_refs(repository)
             kept, threads = await self._read(lambda reads: recorded_in(reads, project_ids))
             found = survey(refs, kept, threads)
-            old = beyond((one for one in kept if _is_own(one)), wanted, datetime.now(UTC))
+            own = (one for one in kept if _is_own(one) and (one.ref in refs or not one.elsewhere))
+            old = beyond(own, wanted, datetime.now(UTC))
             lost = [one for one in found.lost if one not in old] if whole else []
             leftover = found.deleted + (found.unrecorded if whole else [])
             if not dry_run:

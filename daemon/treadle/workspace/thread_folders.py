@@ -50,7 +50,7 @@ class ThreadFolders:
         return found[0]
 
     async def project(self, work: ThreadWork) -> Repository:
-        """The repository of the folder of the thread's project. Raises GitError."""
+        """The repository of the folder of the thread's project. Raises GitError, and Rejected (`folderMissing`)."""
         return await open_repository(Path(work.project), self._data_dir)
 
     async def opened(self, work: ThreadWork) -> Repository:
@@ -115,7 +115,7 @@ class ThreadFolders:
         """Remove the worktree, whatever is in it. The log has to say so before. Raises GitError."""
         try:
             project = await self.project(work)
-        except GitError:  # it is gone itself
+        except (GitError, Rejected):  # it is gone itself, or not on this machine
             project = None
         top = None
         if work.worktree is not None and work.worktree.path is not None:

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from treadle.contract.shared_log import MachineLease
 from treadle.store.errors import NewerDatabase, Refused, UserError
-from treadle.store.shared.remote import MachineLease, RemoteLog
+from treadle.store.shared.remote import RemoteLog
 from treadle.store.sqlite.migrations import version_of
 from treadle.store.sqlite.sql import Script, scripts
 
@@ -36,7 +37,8 @@ GRANT = "SELECT treadle.grant_member(%(log)s::uuid, %(role)s::text, %(may)s::tex
 REVOKE = "SELECT treadle.revoke_member(%(log)s::uuid, %(role)s::text)"
 MEMBERS = "SELECT role::text, may FROM treadle.members WHERE log_id = %(log)s ORDER BY role"
 MACHINES = """
-SELECT machine_id, actor::text, applied, seen::text, until >= now() FROM treadle.machines WHERE log_id = %(log)s
+SELECT machine_id, actor::text, applied, seen::text, greatest(0, extract(epoch FROM now() - until)::float8)
+FROM treadle.machines WHERE log_id = %(log)s
 ORDER BY machine_id
 """
 
@@ -65,7 +67,7 @@ class OwnedLog(NamedTuple):
 
 
 class LogMember(NamedTuple):
-    """A login that may use a log. may: `read` or `write`."""
+    """A login that may use a log. may: `read`, `write` or `erase`."""
 
     role: str
     may: str
@@ -152,7 +154,7 @@ def log_named(remote: RemoteLog, name: str | None) -> OwnedLog:
 
 
 def grant(remote: RemoteLog, log: OwnedLog, role: str, may: str) -> None:
-    """Let a role read a log, or write to it. Raises UserError if there is no such role."""
+    """Let a role read a log, write to it, or erase what is in it. Raises UserError if there is no such role."""
     found = remote.execute(IS_ROLE, role=role)
     if not found:
         raise UserError(

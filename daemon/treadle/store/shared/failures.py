@@ -2,7 +2,7 @@
 
 import re
 
-from treadle.store.errors import StorageError
+from treadle.store.errors import LogUnavailable, StorageError
 
 UNREACHABLE = "logUnreachable"
 FORBIDDEN = "logForbidden"
@@ -10,6 +10,7 @@ FULL = "logFull"
 REWOUND = "logRewound"
 LEASED = "logMachineLeased"
 MISSING = "logMissing"
+OF_VALUES = "storage"
 
 # By SQLSTATE (PostgreSQL, appendix A), or its class: its first two characters. TR: ours, in sql/postgres.
 _BY_STATE = {
@@ -68,7 +69,7 @@ def explained(service: str, state: str | None, message: str) -> StorageError:
     """The error for what was said. state: its SQLSTATE, None if it comes from libpq. message: not shown as it is."""
     kind, advice = UNREACHABLE, "the connection failed or was lost"
     if state is not None:
-        kind, advice = "storage", f"the server refused it (SQLSTATE {state})"
+        kind, advice = OF_VALUES, f"the server refused it (SQLSTATE {state})"
         for length in (5, 3, 2):
             if state[:length] in _BY_STATE:
                 kind, advice = _BY_STATE[state[:length]]
@@ -78,4 +79,5 @@ def explained(service: str, state: str | None, message: str) -> StorageError:
             if re.search(pattern, message):
                 advice = meaning
                 break
-    return StorageError(f"shared log {service!r}: {advice}", kind)
+    made = StorageError if kind == OF_VALUES else LogUnavailable
+    return made(f"shared log {service!r}: {advice}", kind)

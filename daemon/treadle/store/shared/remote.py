@@ -1,21 +1,24 @@
 """One connection to a shared log: the calls that its server answers. Blocking, and for one thread at a time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from treadle.store.errors import StorageError, UserError
+from treadle.contract.shared_log import MachineLease
+from treadle.store.errors import LogUnavailable, Refused, StorageError, UserError
 from treadle.store.ports import CommandRecord
 from treadle.store.shared.failures import UNREACHABLE, explained
 from treadle.store.shared.transport import check_service, check_transport
 
 try:
     import psycopg
-    from psycopg import pq
+    from psycopg import pq, sql
 except ImportError as error:
     raise UserError(f"a shared log needs the extra `postgres`: pip install 'treadle[postgres]' ({error})") from None
 
@@ -41,16 +44,22 @@ APPEND = """
 SELECT status, base, sequences, append_ids, actors, missed, records FROM treadle.append_v1(
   %(log)s::uuid, %(known)s::bigint, %(mark)s::uuid, %(format)s::int, %(needs)s::int, %(append_id)s::uuid,
   %(reads)b::text[], %(scopes)b::text[], %(payloads)b::text[],
-  %(ids)b::text[], %(digests)b::text[], %(firsts)s::int[], %(lasts)s::int[], %(parts)s::text[])
+  %(ids)b::text[], %(digests)b::text[], %(firsts)s::int[], %(lasts)s::int[], %(parts)s::text[], %(rejected)b::text[])
 """
+ERASE = APPEND.replace("append_v1", "erase_v1").replace(
+    "%(rejected)b::text[])", "%(rejected)b::text[], %(erased)s::bigint[], %(cleaned)b::text[])"
+)
 PULL = """
 SELECT sequence, append_id, actor::text, payload
 FROM treadle.pull_v1(%(log)s::uuid, %(known)s::bigint, %(mark)s::uuid, %(how_many)s::int)
 """
 BEAT = """
-SELECT machine_id, actor::text, applied, seen::text, is_there
+SELECT machine_id, actor::text, applied, seen::text, away
 FROM treadle.beat_v1(%(log)s::uuid, %(machine)s::text, %(holder)s::uuid, %(applied)s::bigint)
 """
+LISTEN = "LISTEN {}"
+ANNOUNCE = "SELECT pg_notify(%(channel)s::text, %(head)s::text)"
+IS_DURABLE = "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
 LOGS = "SELECT log_id, name, head, format, may, version FROM treadle.logs_v1()"
 
 Status = Literal["appended", "again", "conflict", "repeated", "behind", "older", "diverged"]
@@ -60,7 +69,9 @@ class ScopedAppend(Struct, frozen=True):
     """What is to be appended after the sequence `known`, whose event is of the append `mark`.
 
     append_id: chosen once; the same call again has no second effect. reads: the scopes that the decision has read.
-    scopes: of each event, separated by spaces. records: with sequences as if nothing came after `known`.
+    scopes: of each event, separated by spaces. records: with sequences as if nothing came after `known`. rejected: the
+    ids of commands that were rejected, which another machine may have carried out. cleaned: for an erasure, the
+    payloads that take the place of older ones, by their sequences.
     """
 
     append_id: UUID
@@ -70,6 +81,8 @@ class ScopedAppend(Struct, frozen=True):
     scopes: list[str]
     payloads: list[bytes]
     records: Sequence[CommandRecord] = ()
+    rejected: Sequence[str] = ()
+    cleaned: Mapping[int, str] | None = None
 
 
 class SharedEvent(NamedTuple):
@@ -94,18 +107,8 @@ class AppendAnswer(NamedTuple):
     records: list[CommandRecord]
 
 
-class MachineLease(NamedTuple):
-    """A machine of a log. applied: how far its replica is. is_there: its lease holds, by the clock of the server."""
-
-    machine_id: str
-    actor: str
-    applied: int
-    seen: str
-    is_there: bool
-
-
 class SharedLogInfo(NamedTuple):
-    """A log that this login may use. may: `read` or `write`. version: of the schema on the server."""
+    """A log that this login may use. may: `read`, `write` or `erase`. version: of the schema on the server."""
 
     log_id: UUID
     name: str
@@ -127,6 +130,8 @@ class RemoteLog:
             check_transport(_settings(service))
             self._connection = psycopg.connect(service=service, autocommit=True, prepare_threshold=None, **_OPTIONS)
         self._connection.add_notice_handler(self._notice)
+        # Of its own, so that `cut` never meets a descriptor that was closed and is another file now.
+        self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
 
     def __enter__(self) -> "RemoteLog":
         return self
@@ -136,6 +141,21 @@ class RemoteLog:
 
     def close(self) -> None:
         self._connection.close()
+        self._socket.close()
+
+    def cut(self) -> None:
+        """Cut the connection, from any thread: a call that waits for an answer raises StorageError `logUnreachable`."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when another machine has announced something."""
+        return self._socket.fileno()
+
+    @property
+    def login(self) -> str:
+        """The login that appends what is appended here."""
+        return self._connection.info.user
 
     def execute(self, statement: LiteralString | bytes, **values: Any) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows; without values it may be a script. Raises StorageError."""
@@ -157,8 +177,11 @@ class RemoteLog:
         """
         records = asked.records
         self._warned = False
+        statement, erasing = APPEND, dict[str, Any]()
+        if asked.cleaned is not None:
+            statement, erasing = ERASE, {"erased": [*asked.cleaned], "cleaned": [*asked.cleaned.values()]}
         [(status, base, *columns, answered)] = self.execute(
-            APPEND,
+            statement,
             log=log_id,
             known=asked.known,
             mark=asked.mark,
@@ -173,10 +196,14 @@ class RemoteLog:
             firsts=[record.first_sequence - asked.known for record in records],
             lasts=[record.last_sequence - asked.known for record in records],
             parts=[record.parts for record in records],
+            rejected=[*asked.rejected],
+            **erasing,
         )
         if self._warned:
             # PostgreSQL commits and warns if the wait for a standby is cancelled: only this server has the events.
-            raise StorageError(f"shared log {self.service!r}: the server waits for its standby: try again", UNREACHABLE)
+            raise LogUnavailable(
+                f"shared log {self.service!r}: the server waits for its standby: try again", UNREACHABLE
+            )
         missed = [SharedEvent(*row) for row in zip(*columns, strict=True)] if columns[0] else []
         return AppendAnswer(
             status, base, missed, [msgspec.json.decode(text, type=CommandRecord) for text in answered or ()]
@@ -195,6 +222,39 @@ class RemoteLog:
         rows = self.execute(BEAT, log=log_id, machine=machine_id, holder=holder, applied=applied)
         return [MachineLease(*row) for row in rows]
 
+    def require_durable(self) -> None:
+        """Raises Refused if a crash of the server may lose what it has answered for."""
+        [(is_durable,)] = self.execute(IS_DURABLE)
+        if not is_durable:
+            raise Refused(
+                f"shared log {self.service!r}: a crash of the server would lose events: its fsync is off, or its "
+                "synchronous_commit is `off` or `local`. Change that, or start treadle with --durability normal",
+                "logInsecure",
+            )
+
+    def listen(self, log_id: UUID) -> bool:
+        """Be told when others append; False if the server has no LISTEN, as behind a pool of connections."""
+        try:
+            with self._explaining():
+                self._connection.execute(sql.SQL(LISTEN).format(sql.Identifier(_channel(log_id))))
+        except StorageError as error:
+            if error.kind == UNREACHABLE:
+                raise
+            return False
+        return True
+
+    def announce(self, log_id: UUID, head: int) -> None:
+        """Tell those who listen that the log is at `head`. It may be lost."""
+        self.execute(ANNOUNCE, channel=_channel(log_id), head=str(head))
+
+    def announced(self) -> int:
+        """The highest head that was announced since the last call; 0 if none was."""
+        with self._explaining():
+            heads = [int(one.payload) for one in self._connection.notifies(timeout=0) if one.payload.isdigit()]
+            if self._connection.closed:  # psycopg tells only whoever asks again
+                raise psycopg.OperationalError
+        return max(heads, default=0)
+
     def logs(self) -> list[SharedLogInfo]:
         """The logs that this login may use."""
         return [SharedLogInfo(*row) for row in self.execute(LOGS)]
@@ -211,6 +271,10 @@ class RemoteLog:
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
             self._warned = True
+
+
+def _channel(log_id: UUID) -> str:
+    return f"treadle_{log_id.hex}"
 
 
 def _settings(service: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from treadle.store.errors import Refused, explained
 from treadle.store.sqlite import migrations, projections
+from treadle.store.sqlite.copies import note_erasures
 from treadle.store.sqlite.database import (
     APPLICATION_ID,
     FILE_NAME,
@@ -75,7 +76,8 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
     """Replace the database with a backup; return the path under which the previous database is kept, if there was one.
 
     The log gets a new logId, so that clients which know sequences of the old log start from a snapshot again. The next
-    start gives it a new machineId, and interrupts the turns that were running when the backup was made. Raises Refused
+    start gives it a new machineId, and interrupts the turns that were running when the backup was made. What was erased
+    since then is noted in it (`meta.eraseAgain`), and the next start erases it there. Raises Refused
     and changes nothing if a daemon has the data directory open or the backup is damaged.
     """
     if not source.is_file():
@@ -96,7 +98,8 @@ def restore(data_dir: Path, source: Path, progress: Progress = lambda done, tota
             db.execute(
                 "DELETE FROM meta WHERE key = 'machineFile'"
             )  # a copy, even if it gets the inode of the original
-        kept = _keep(path)
+            note_erasures(db, path)
+        kept = _keep(path, "before-restore-")
         part.rename(path)
         sync(data_dir)
     except sqlite3.Error as error:
@@ -146,7 +149,16 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
     sync(target)
 
 
-def _keep(path: Path) -> Path | None:
+def set_aside(path: Path, prefix: str) -> Path | None:
+    """Move a database that no process has open to another name; return it. Raises Refused and OSError."""
+    kept = _keep(path, prefix)
+    if kept is not None:
+        path.unlink()
+        sync(path.parent)
+    return kept
+
+
+def _keep(path: Path, prefix: str) -> Path | None:
     """Hard-link a database that no process has open to a second name, so that a rename onto the first loses nothing.
 
     The WAL is merged into it first. If that fails because the file is damaged, the WAL is moved to the second name too:
@@ -154,7 +166,7 @@ def _keep(path: Path) -> Path | None:
     """
     if not path.exists():
         return None
-    kept = path.with_name(f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db")
+    kept = path.with_name(f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db")
     try:
         with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = DELETE").fetchone()  # fails while another process has it open

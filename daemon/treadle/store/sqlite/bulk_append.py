@@ -9,7 +9,8 @@ import msgspec
 
 from treadle.store.errors import Refused, said, translated
 from treadle.store.sqlite import reads
-from treadle.store.sqlite.database import FILE_NAME, PRESENT, FileLock, configure_writer, connect
+from treadle.store.sqlite.database import FILE_NAME, PRESENT, SHARED_LOG, FileLock, configure_writer, connect
+from treadle.store.sqlite.log import by_index
 from treadle.store.sqlite.projections import Progress
 from treadle.store.sqlite.runners import note_former
 from treadle.store.sqlite.sql import query
@@ -34,6 +35,8 @@ def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress:
     Nobody runs the running turns of that log here: the next start interrupts them. Raises Refused if the log is not
     empty or another treadle holds a lock, EventRefused, and what `pages` raises.
     """
+    if (data_dir / SHARED_LOG).exists():
+        raise Refused(f"{data_dir} has a shared log, which others append to as well: import into another --data-dir")
     present, rebuilding = FileLock(data_dir / PRESENT), FileLock(data_dir / REBUILDING)
     path = data_dir / FILE_NAME
     done = 0
@@ -48,7 +51,7 @@ def fill_log(data_dir: Path, pages: Iterable[list[Event]], total: int, progress:
                     _append(db, done, events)
                     done += len(events)
                     progress(done, total)
-                note_former(db, {runner for _, _, runner in db.execute(query("running_turns"))})
+                note_former(db, {runner for _, _, runner, _ in db.execute(query("running_turns"))})
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -96,5 +99,5 @@ def _is_of_event(error: sqlite3.DatabaseError) -> bool:
 
 def _insert(db: sqlite3.Connection, after: int, events: list[Event]) -> None:
     batch = msgspec.json.encode([payload for payload, _ in events]).decode()
-    actors = msgspec.json.encode({str(i): actor for i, (_, actor) in enumerate(events) if actor is not None}).decode()
+    actors = by_index([actor for _, actor in events])
     db.execute(query("append_events"), {"expected": after, "batch": batch, "actors": actors})

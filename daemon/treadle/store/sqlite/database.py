@@ -21,8 +21,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_NAME = "treadle.db"
+SHARED_LOG = "log.json"  # says which shared log the database is a replica of, if it is one
 OPENING = "opening.lock"  # held while the database is opened, migrated or replaced
 PRESENT = "present.lock"  # shared by processes that have the database open; exclusive for an upgrade or a restore
+MEMORY = "memory.lock"  # held by a daemon with --memory, whose data directory is a folder in memory
 APPLICATION_ID = 0x7472_6C65  # "trle", in the header of the file (sqlite.org/fileformat2.html, 1.3.14)
 SQLITE_VERSION = sqlite3.sqlite_version
 MINIMUM_SQLITE = (3, 38, 0)  # the -> and ->> operators
@@ -131,6 +133,8 @@ def configure_writer(connection: sqlite3.Connection, path: Path, durability: Dur
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
         raise Refused(f"{path} belongs to another program: choose another --data-dir")
+    # Deleted content is overwritten, not only forgotten. Always: a completed message deletes the rows of its pieces.
+    connection.execute("PRAGMA secure_delete = ON").fetchone()
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}")
     connection.execute("PRAGMA synchronous = FULL" if durability == "full" else "PRAGMA synchronous = NORMAL")

@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from treadle.domain.events import decode
-from treadle.store.errors import NewerDatabase, StorageError, explained, said
+from treadle.store.errors import NewerDatabase, StorageError, UserError, explained, said
 from treadle.store.sqlite import environment as surroundings
 from treadle.store.sqlite import migrations, projections
-from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, PRESENT, FileLock
+from treadle.store.sqlite.copies import folder_for_copy
+from treadle.store.sqlite.database import APPLICATION_ID, FILE_NAME, PRESENT, SHARED_LOG, FileLock
 from treadle.store.sqlite.environment import Finding
 from treadle.store.sqlite.runners import Runner, machine_of
 from treadle.store.sqlite.sql import query
@@ -59,6 +59,8 @@ def _examine(data_dir: Path, quick: bool) -> Iterator[Finding]:
         ("event log", _log),
         ("running turns", _turns),
     ]
+    if (data_dir / SHARED_LOG).exists():
+        checks.append(("shared log", _shared))
     if not quick:
         checks += [("events", _events), ("projections", _projections)]
     for name, check in checks:
@@ -213,6 +215,23 @@ def _turns(data_dir: Path) -> Finding:
     return Finding("running turns", "ok", here + others)
 
 
+def _shared(data_dir: Path) -> Finding:
+    """What the process that follows the log has said last, and what a log that was rewound has lost."""
+    from treadle.store.shared.config import read_config
+    from treadle.store.shared.status import read_status
+
+    status = read_status(data_dir, read_config(data_dir))
+    try:
+        from treadle.store.shared.rewound import lost_events
+    except UserError as error:
+        return Finding("shared log", "problem", str(error))
+    lost = lost_events(data_dir)
+    if lost or status.problem:
+        return Finding("shared log", "warning", "; ".join([*map(str, lost), *filter(None, [status.problem])]))
+    there = sum(machine.is_there for machine in status.machines)
+    return Finding("shared log", "ok", f"of service {status.service!r}; {there} machines are there")
+
+
 def _events(data_dir: Path) -> Finding:
     count = 0
     with closing(_connect(data_dir)) as db:
@@ -231,8 +250,8 @@ def _projections(data_dir: Path) -> Finding:
     with closing(_connect(data_dir)) as db:
         if migrations.pending(db) or not projections.is_current(db):
             return Finding("projections", "warning", "not compared: the next start rebuilds them")
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix="doctor-") as folder:
-        total, differences = projections.verify(data_dir / FILE_NAME, Path(folder) / "copy.db")
+    with folder_for_copy("doctor-", data_dir) as folder:
+        total, differences = projections.verify(data_dir / FILE_NAME, folder / "copy.db")
     if differences:
         first = differences[0]
         # Only its keys: people share the output of `treadle doctor`.

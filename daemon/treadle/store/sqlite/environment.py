@@ -60,7 +60,7 @@ def directory(data_dir: Path) -> Finding:
 
 
 def file_system(data_dir: Path) -> Finding:
-    kind = _mounted_as(data_dir)
+    kind = mounted_as(data_dir)
     if kind in NETWORK_FILE_SYSTEMS:
         return Finding(
             "file system",
@@ -70,7 +70,7 @@ def file_system(data_dir: Path) -> Finding:
     return Finding("file system", "ok", kind or "unknown")
 
 
-def _mounted_as(path: Path) -> str | None:
+def mounted_as(path: Path) -> str | None:
     """The type of the file system, from Linux's mountinfo (proc(5)); None on other systems."""
     try:
         lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()

@@ -1,7 +1,7 @@
 """The event log: compare-and-append, and the state that commands are decided against."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -10,7 +10,7 @@ from treadle.domain.events import EVENT_TYPES
 from treadle.domain.state import Key
 from treadle.store.errors import NewerDatabase
 from treadle.store.pages import stored_event
-from treadle.store.ports import CommandRecord, Loaded
+from treadle.store.ports import CommandRecord, DecidedBy, Loaded
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.sql import query, scripts
@@ -26,7 +26,9 @@ class SqliteLog:
     def sequence(self) -> int:
         return position(self._db)[0]
 
-    def append(self, expected: int, payloads: list[bytes], records: list[CommandRecord]) -> bool:
+    def append(
+        self, expected: int, payloads: list[bytes], records: list[CommandRecord], by: DecidedBy | None = None
+    ) -> int | None:
         db, count = self._db, len(payloads)
         batch = msgspec.json.encode([payload.decode() for payload in payloads]).decode()
         db.execute("BEGIN IMMEDIATE")
@@ -48,7 +50,10 @@ class SqliteLog:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        return appended
+        return expected if appended else None
+
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
+        return self.sequence() == expected
 
     def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         db = self._db
@@ -67,6 +72,12 @@ class SqliteLog:
         finally:
             db.execute("ROLLBACK")
         return Loaded(sequence, found, answers)
+
+
+def by_index(actors: Sequence[str | None] | None) -> str | None:
+    """The actors as the statement that appends events takes them; None if there are none, which costs it nothing."""
+    found = {str(index): actor for index, actor in enumerate(actors or ()) if actor is not None}
+    return msgspec.json.encode(found).decode() if found else None
 
 
 def position(connection: sqlite3.Connection) -> tuple[int, str | None]:

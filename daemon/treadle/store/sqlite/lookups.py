@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.domain.detail import json_text
 from treadle.domain.ids import ActivityStatus
-from treadle.domain.paths import path_key
+from treadle.domain.paths import project_key
 from treadle.domain.state import (
     ActivityState,
     AgentState,
@@ -39,8 +39,8 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
         by_kind["thread"] += [("thread", id) for (id,) in rows]
     if paths := set(by_kind.pop("path", [])):
         # Compared in Python: SQLite has no Unicode normalisation, and there are few live projects.
-        for path, project_id in connection.execute(query("lookup_paths")).fetchall():
-            key = ("path", path_key(path))
+        for path, remote, project_id in connection.execute(query("lookup_paths")).fetchall():
+            key = ("path", project_key(path, remote))
             if key in paths and found[key] is None:
                 found[key] = project_id
     for kind, wanted in by_kind.items():
@@ -52,9 +52,11 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
 
 def _thread(connection: sqlite3.Connection, row: tuple[Any, ...]) -> tuple[Key, ThreadState]:
     id, project_id, title, version, archived, deleted, turn_status, agent, queued, paused, auth_required, *last = row
-    session, worktree = last
+    session, worktree, erased = last
     if deleted:
-        return ("thread", id), ThreadState(project_id, title, version, bool(archived), deleted=True)
+        return ("thread", id), ThreadState(
+            project_id, title, version, bool(archived), deleted=True, erased=bool(erased)
+        )
     queue = connection.execute(query("lookup_queue"), {"thread": id}).fetchall() if queued else []
     return ("thread", id), ThreadState(
         project_id,
@@ -128,6 +130,7 @@ _READERS: dict[str, tuple[str, Callable[[sqlite3.Connection, tuple[Any, ...]], t
         "lookup_sessions",
         lambda _, row: (("session", *row[:2]), SessionState(msgspec.json.decode(row[2]), bool(row[3]))),
     ),
+    "event": ("lookup_events", lambda _, row: (("event", row[0], str(row[1])), msgspec.json.decode(row[2]))),
     "rule": ("lookup_rules", lambda _, row: (("rule", row[0]), not row[1])),
     "setting": ("lookup_settings", lambda _, row: (("setting", row[0]), json_text(msgspec.json.decode(row[1])))),
 }

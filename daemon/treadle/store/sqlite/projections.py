@@ -28,6 +28,7 @@ TABLES = (
     "restores",
     "projection_prompts",
     "projection_sessions",
+    "run_sessions",
     "projection_usage",
     "projection_rules",
     "settings",
@@ -92,11 +93,12 @@ def rebuild(connection: sqlite3.Connection, progress: Progress = lambda done, to
 
 
 def _apply(connection: sqlite3.Connection) -> None:
-    # The two views that have triggers are kept, and what connects them: that is the schema's.
+    # The views that have triggers are kept, what connects them, and the skeletons: they are the schema's.
     for kind, name in connection.execute(
-        "SELECT type, name FROM sqlite_schema WHERE type = 'trigger' AND name <> 'projector_project_rare' "
+        "SELECT type, name FROM sqlite_schema "
+        "WHERE type = 'trigger' AND name NOT IN ('projector_project_rare', 'rare_projector_erase') "
         "AND tbl_name IN ('projector', 'rare_projector') "
-        "OR type = 'view' AND name NOT IN ('projector', 'rare_projector')"
+        "OR type = 'view' AND name NOT IN ('projector', 'rare_projector', 'projector_again', 'skeletons')"
     ).fetchall():
         connection.execute('DROP {} "{}"'.format(kind, name.replace('"', '""')))
     for script in scripts("projections"):

@@ -1,7 +1,8 @@
 """Runners: daemons that run turns. Each holds a lock file for as long as its process lives.
 
 A runner is named `machineId.name`. A lock file says whether a runner of this data directory is alive, and nothing about
-the runners of another one, whose events are in this log because it is shared or copied.
+the runners of another one, whose events are in this log because it is shared or copied. Of a machine that shares the
+log, only its lease tells whether it is there.
 """
 
 import contextlib
@@ -22,6 +23,10 @@ from treadle.store.sqlite.database import FileLock
 
 _NAME = re.compile(r"([0-9a-f]{16})\.[A-Za-z0-9-]{1,64}")
 """Names are read from the log, which may be imported: only a name that matches is used in a path."""
+
+
+GONE_AFTER = 600.0
+"""Seconds after the end of its lease in which a machine may come back: a laptop that slept, a network that failed."""
 
 
 class Machine(Struct, frozen=True):
@@ -56,10 +61,21 @@ def identify(connection: sqlite3.Connection, file: int, alone: Callable[[], bool
     return machine_of(connection)
 
 
+def identify_anew(connection: sqlite3.Connection) -> None:
+    """Let the next start give the database another machine id, since it is a copy of one that is in use."""
+    _store(connection, machineFile="")
+
+
 def note_former(connection: sqlite3.Connection, runners: set[str]) -> None:
     """Note the machines of these runners as former ones of this database."""
     machines = {match[1] for match in map(_NAME.fullmatch, runners) if match}
     _store(connection, formerMachineIds=_json(machine_of(connection).former | machines))
+
+
+def note_machine(connection: sqlite3.Connection, machine: Machine) -> None:
+    """Note a machine, with its former ones, as a former one of this database."""
+    ids = machine_of(connection).former | machine.former | {machine.id}
+    _store(connection, formerMachineIds=_json(ids - {""}))
 
 
 def _meta(connection: sqlite3.Connection) -> dict[str, str]:
@@ -88,6 +104,8 @@ class Runner:
 
     The kernel releases a flock when the process ends. So a reused process id, a stopped process or a wrong clock cannot
     make a live runner look dead. Names are never reused, so a missing lock file means that the runner is dead.
+
+    away: the seconds since the end of the lease of another machine, by its id; 0 while it holds or if that is unknown.
     """
 
     def __init__(self, data_dir: Path, machine: Machine) -> None:
@@ -95,6 +113,7 @@ class Runner:
         self.name = self._new_name()
         self._folder = data_dir / "runners"
         self._lock: FileLock | None = None
+        self.away: Callable[[str], float] = lambda machine_id: 0.0
 
     def acquire(self) -> None:
         """Acquire the lock file. Required before the first event that names it is appended. Raises StorageError."""
@@ -120,14 +139,14 @@ class Runner:
             self._lock = None
 
     def is_gone(self, name: str) -> bool:
-        """Whether the runner of this name is dead; False if unknown, as for every runner of another machine."""
+        """Whether the runner of this name is dead, or its machine away for long; False if that is unknown."""
         if name == self.name:
             return self._lock is None
         match = _NAME.fullmatch(name)
         if not match or match[1] in self.machine.former:
             return True
         if match[1] != self.machine.id:
-            return False
+            return self.away(match[1]) > GONE_AFTER
         try:
             descriptor = os.open(self._path(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -142,6 +161,15 @@ class Runner:
         finally:
             os.close(descriptor)
         return True
+
+    def is_elsewhere(self, name: str | None) -> bool:
+        """Whether the runner of this name is one of another machine."""
+        match = _NAME.fullmatch(name or "")
+        return match is not None and match[1] != self.machine.id and match[1] not in self.machine.former
+
+    def is_away(self, name: str) -> bool:
+        """Whether the runner of this name is on another machine, which is not there now."""
+        return self.is_elsewhere(name) and self.away(name.partition(".")[0]) > 0
 
     def left_behind(self) -> set[str]:
         """Dead runners that did not remove their lock file, whether they ran a turn or not."""

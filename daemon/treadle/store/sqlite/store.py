@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from treadle.domain.ids import Durability
-from treadle.store.errors import Refused, StorageError, explained, is_busy, translated
+from treadle.store.errors import Refused, StorageError, UserError, explained, is_busy, translated
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
 from treadle.store.ports import Log, Reads
 from treadle.store.sqlite import migrations, projections
@@ -21,6 +23,7 @@ from treadle.store.sqlite.database import (
     FILE_NAME,
     OPENING,
     PRESENT,
+    SHARED_LOG,
     FileLock,
     SqliteConnection,
     make_private_folder,
@@ -28,8 +31,12 @@ from treadle.store.sqlite.database import (
     open_reader,
 )
 from treadle.store.sqlite.log import SqliteLog, position
-from treadle.store.sqlite.runners import Machine, Runner, identify
+from treadle.store.sqlite.runners import Machine, Runner, identify, note_machine
+from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.transaction import SqliteReads
+
+if TYPE_CHECKING:
+    from treadle.store.shared.sharing import Sharing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,8 +49,9 @@ class Store:
     """Implements DataDirectory.
 
     reads: the queue of reads. runner: this daemon as a runner. append_queue: fairness between processes that append.
-    log_id: identifies the log. pages: bounds of pages. rebuilt: the number of events that the projections were rebuilt
-    from when the store was opened; None if they were current.
+    log_id: identifies the log. pages: bounds of pages. sharing: None if the log is not shared with other machines.
+    rebuilt: the number of events that the projections were rebuilt from when the store was opened; None if they were
+    current.
     """
 
     def __init__(
@@ -56,12 +64,17 @@ class Store:
         log_id: str,
         machine: Machine,
         pages: PageBounds,
+        sharing: "Sharing | None" = None,
     ) -> None:
         self.data_dir = data_dir
+        self.sharing = sharing
+        self.is_shared = sharing is not None
         self.path = data_dir / FILE_NAME
         self.durability = durability
         self.writer = writer
         self.runner = Runner(data_dir, machine)
+        if sharing is not None:
+            self.runner.away = sharing.follower.away
         self.append_queue = AppendQueue(data_dir)
         self.log_id = log_id
         self.pages = pages
@@ -103,20 +116,37 @@ class Store:
         cls, data_dir: Path, durability: Durability, progress: projections.Progress, pages: PageBounds
     ) -> "Store":
         present = FileLock(data_dir / PRESENT)
-        writer = await open_or_create_db(data_dir, durability=durability)
+        is_shared = (data_dir / SHARED_LOG).exists()
+        try:
+            set_aside = _set_aside_if_rewound(data_dir, present) if is_shared else None
+            writer = await open_or_create_db(data_dir, durability=durability)
+        except BaseException:
+            present.release()
+            raise
         try:
             rebuilt = await _bring_up_to_date(writer, data_dir, present, progress)
+            if set_aside is not None:
+                await writer.call(note_machine, set_aside)
             log_id = await writer.call(_log_id)
             machine = await writer.call(identify, writer.inode[1], present.acquire)
+            sharing = None
+            if is_shared:  # psycopg takes a quarter of a second to import
+                from treadle.store.shared.sharing import Sharing
+
+                sharing = Sharing(data_dir, durability, writer, machine.id)
             present.acquire(shared=True)
             reader = await open_reader(data_dir)
         except BaseException:
             await writer.close()
             present.release()
             raise
-        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages)
+        store = cls(data_dir, durability, writer, reader, present, log_id, machine, pages, sharing)
         store.rebuilt = rebuilt
         return store
+
+    @property
+    def actor(self) -> str | None:
+        return None if self.sharing is None else self.sharing.login
 
     def read(self, function: Callable[[Reads], T]) -> "asyncio.Future[T]":
         """Run `function` in a read transaction, shared by all reads that are queued; return its future result."""
@@ -124,9 +154,16 @@ class Store:
 
     async def write(self, function: Callable[[Log], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
+        if self.sharing is not None:
+            return await self.sharing.write(function)
         in_place = self.writer.require_in_place
         with translated():
             return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
+
+    async def map_folders(self, folders: dict[str, str]) -> None:
+        """Map projects of a shared log to folders of this machine. folders: absolute paths by project id."""
+        with translated():
+            await self.writer.call(_map_folders, folders)
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Rebuild the projections from the log while other daemons wait; return the number of events."""
@@ -180,6 +217,8 @@ class Store:
         """Close the connections and release the locks."""
         self._closing = True
         try:
+            if self.sharing is not None:
+                await self.sharing.close()
             if self._searches is not None:
                 for opened in await asyncio.gather(self._searches, return_exceptions=True):
                     if isinstance(opened, ReadQueue):
@@ -290,6 +329,15 @@ def on_loop(progress: projections.Progress) -> projections.Progress:
     return call
 
 
+def _set_aside_if_rewound(data_dir: Path, present: FileLock) -> Machine | None:
+    """The machine of a replica that was set aside, because the shared log lacks events that it has."""
+    try:
+        from treadle.store.shared.rewound import set_aside_if_rewound
+    except UserError as error:  # without psycopg
+        raise Refused(str(error)) from None
+    return set_aside_if_rewound(data_dir, present.acquire)
+
+
 def _has_events(connection: sqlite3.Connection) -> bool:
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'").fetchone():
         return False
@@ -303,6 +351,11 @@ def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
     copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
     copy_whole(data_dir / FILE_NAME, copy)
     return copy
+
+
+def _map_folders(connection: sqlite3.Connection, folders: dict[str, str]) -> None:
+    rows = msgspec.json.encode(folders).decode()
+    connection.execute(query("map_folders"), {"folders": rows})
 
 
 def _log_id(connection: sqlite3.Connection) -> str:

@@ -194,6 +194,9 @@ class SqliteReads:
         name = "change_list" if thread_id is None else "change_list_of_thread"
         return [NamedEntity(*row) for row in self._rows(name, after=after, thread=thread_id, limit=limit)]
 
+    def redacted_events(self, sequence: int) -> list[tuple[str, str | None]]:
+        return self._rows("redacted_events", sequence=sequence)
+
     def chunks(self, row: int, after: int) -> list[tuple[int, str]]:
         return self._rows("chunks_after", message=row, after=after)
 
@@ -208,7 +211,8 @@ class SqliteReads:
         return sorted((PendingApproval(*row) for row in rows), key=lambda approval: approval.sequence)
 
     def running_turns(self) -> list[TurnOwner]:
-        return [TurnOwner(*row) for row in self._rows("running_turns")]
+        rows = self._rows("running_turns")
+        return [TurnOwner(thread_id, id, runner, bool(cancelling)) for thread_id, id, runner, cancelling in rows]
 
     def open_sessions(self) -> list[SessionOwner]:
         return [SessionOwner(*row) for row in self._rows("open_sessions")]
@@ -224,11 +228,11 @@ class SqliteReads:
         return [_decode_work(work) for _, work in rows]
 
     def project_paths(self) -> dict[str, str]:
-        return dict(self._rows("project_paths"))
+        return {id: path for id, path in self._rows("project_paths") if path is not None}
 
     def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
         rows = self._rows("kept_checkpoints", projects=msgspec.json.encode(sorted(project_ids)).decode())
-        return sorted(KeptCheckpoint._make((*row[:8], bool(row[8]), bool(row[9]))) for row in rows)
+        return sorted(KeptCheckpoint._make((*row[:8], *map(bool, row[8:]))) for row in rows)
 
     def threads_with_refs(self, project_ids: Collection[str]) -> dict[str, bool]:
         rows = self._rows("threads_with_refs", projects=msgspec.json.encode(sorted(project_ids)).decode())
@@ -249,6 +253,9 @@ class SqliteReads:
 
     def thread_of_session(self, session_id: str) -> str | None:
         return next((id for (id,) in self._rows("thread_of_session", session=session_id)), None)
+
+    def ran_session(self, session_id: str) -> str | None:
+        return next((id for (id,) in self._rows("ran_session", session=session_id)), None)
 
     def own_turns(self, thread_id: str) -> list[tuple[str, str | None]]:
         return [row[:2] for row in self._rows("own_turns", thread=thread_id)]

@@ -23,6 +23,7 @@ from treadle.domain.errors import Rejected
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized, path_key
 from treadle.store.ports import DataDirectory, Reads
+from treadle.transfer.adding import NO_FOLDERS
 from treadle.transfer.sessions import thread_with
 from treadle.transfer.sources.own_turns import OwnTurns
 from treadle.transfer.sources.source import Source, SourceReport, ToolSession
@@ -184,7 +185,8 @@ class Importer:
                     completed.add(_turn_of(command))
             elif answer.kind in _ENDED.get(type(command), ()):
                 again.append(command)
-            elif answer.kind != "idTaken":  # else it is there, in the turn that it had when the file had other records
+            # Else it is there: in the turn that it had when the file had other records, or without what was redacted.
+            elif answer.kind not in ("idTaken", "commandErased"):
                 self.imported.rejected[answer.kind] += 1
         for command in again:
             await self._continue(command)
@@ -295,13 +297,15 @@ class Importer:
         return state is not None and bool(state.deleted)
 
     async def _project(self, folder: str, at: Any) -> str:
-        """The project of a folder, which is created if there is none."""
+        """The project of a folder, which is created if there is none. Raises Rejected (`noRemote`) in a shared log."""
         folder = normalized(folder)
         key = ("path", path_key(folder))
         if key[1] in self._projects:
             return self._projects[key[1]]
         found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
         if found is None:
+            if self._store.is_shared:
+                raise Rejected("noRemote", NO_FOLDERS)
             name = (Path(folder).name or folder)[:1024]
             await self._dispatch([c.CreateProject(name=name, path=folder, at=at)])
             found = (await self._store.read(lambda reads: reads.look_up([key])))[key]
@@ -309,8 +313,12 @@ class Importer:
 
 
 def is_recorded(reads: Reads, session: ToolSession) -> bool:
-    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it."""
-    return session.parent is None and thread_with(reads, session.id) not in (None, session.thread_id)
+    """Whether treadle ran the session in another thread, or recorded what an editor and its agent said in it.
+
+    Also if that thread was deleted since then: what was deleted or erased does not come back by an import.
+    """
+    held = thread_with(reads, session.id) or reads.ran_session(session.id)
+    return session.parent is None and held not in (None, session.thread_id)
 
 
 _ENTITY: dict[type[c.Command], EntityName] = {

@@ -1,0 +1,2 @@
+-- It was erased.
+DELETE FROM meta WHERE key = 'eraseAgain';
