@@ -41,7 +41,7 @@ async def test_two_editors_on_two_machines_talk_to_the_agent_of_one_of_them(data
         neovim.tell("send", "From ada")
         await neovim.until("You said: From ada\n-- completed (end_turn)")
         async with asyncio.timeout(PATIENCE):
-            while [one["status"] for one in (await emacs.request("thread/list"))["items"]] != ["idle"]:
+            while [one["status"] for one in (await emacs.request("thread/list"))["items"]] != ["idle"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         emacs.choose("pick", "Retry [idle]")
         await emacs.until("You said: From ada\n-- completed (end_turn)")
