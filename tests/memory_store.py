@@ -183,7 +183,9 @@ class Contents:
                 self.worktrees[thread] = msgspec.structs.replace(self.worktrees[thread], path=None)
                 self.removals[thread] = self.removals.get(thread, 0) + 1
             case e.ThreadErased():
-                self.worktrees.pop(thread, None)
+                worktree = self.worktrees.pop(thread, None)
+                if worktree is not None and worktree.path is not None:  # it may still have to be removed
+                    self.worktrees[thread] = ThreadWorktree(path="", base="")
             case (
                 e.EventsRedacted()
                 | e.CheckpointFailed()

@@ -258,11 +258,11 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def create_log(name: str = "main") -> UUID:
-    """A log that ada and bob may write to, in the database that libpq finds."""
+    """A log that ada and bob may do everything with, in the database that libpq finds."""
     with RemoteLog("owner") as owner:
         log, _ = admin.initialize(owner, name)
-        admin.grant(owner, log, "ada", "write")
-        admin.grant(owner, log, "bob", "write")
+        admin.grant(owner, log, "ada", "erase")
+        admin.grant(owner, log, "bob", "erase")
     return log.log_id
 
 

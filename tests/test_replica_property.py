@@ -48,7 +48,7 @@ from treadle.store.sqlite.transaction import SqliteReads
 
 T = TypeVar("T")
 
-SEQUENCES = 75  # with each of four seeds
+SEQUENCES = 50
 STEPS = 50
 
 IN_MEMORY = Path("/dev/shm")

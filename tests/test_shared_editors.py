@@ -1,5 +1,6 @@
 """Two people with an editor each, on two machines that share a log."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import wire
 from postgres import Database, create_log, needs_postgres
 from scripted import scripted
-from support import needs
+from support import PATIENCE, needs
 from test_editors import running
 from treadle.store.shared.config import SharedLogConfig, write_config
 
@@ -39,6 +40,9 @@ async def test_two_editors_on_two_machines_talk_to_the_agent_of_one_of_them(data
         await neovim.until("# Retry (scripted) [idle]")
         neovim.tell("send", "From ada")
         await neovim.until("You said: From ada\n-- completed (end_turn)")
+        async with asyncio.timeout(PATIENCE):
+            while [one["status"] for one in (await emacs.request("thread/list"))["items"]] != ["idle"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         emacs.choose("pick", "Retry [idle]")
         await emacs.until("You said: From ada\n-- completed (end_turn)")
         emacs.tell("send", "From bob")

@@ -43,7 +43,7 @@ def relay(cluster: Cluster) -> Iterator[Relay]:
 
 
 def an_append(known: int = 0, mark: UUID = NO_MARK, scope: str = "t:1") -> ScopedAppend:
-    return ScopedAppend(uuid4(), known, mark, [scope], [scope], [b"{}"])
+    return ScopedAppend(uuid4(), known, mark, [scope], [scope], [b'{"type":"E"}'])
 
 
 # The checks. Each raises AssertionError for its fault, and only for that one.
@@ -101,7 +101,7 @@ def test_sequences_from_a_counter_of_their_own_instead_of_the_locked_row_would_b
     database.as_admin("CREATE SEQUENCE treadle.serial")
     database.as_admin("ALTER SEQUENCE treadle.serial OWNER TO owner")
     rewrite(
-        "append_v1",
+        "append",
         ("WHERE log_id = log FOR UPDATE", "WHERE log_id = log"),
         ("base := l.head;", "base := nextval('treadle.serial') - 1;"),
         ("IF cardinality(payloads) > 0 THEN", "IF false THEN"),
@@ -119,6 +119,6 @@ def test_a_log_without_marks_would_be_found(database: Database, log: UUID, rewri
 def test_an_append_id_that_is_not_looked_for_would_be_found(
     database: Database, relay: Relay, log: UUID, rewrite: Rewrite
 ) -> None:
-    rewrite("append_v1", ("AND e.append_id = append_id_", "AND false"))
+    rewrite("append", ("AND e.append_id = append_id_", "AND false"))
     with pytest.raises(AssertionError):
         check_again(database, relay, log)

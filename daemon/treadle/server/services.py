@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FIRST_RETENTION = 60.0  # seconds after its start in which a daemon erases nothing by itself
 ENDING = 2.0  # seconds until a step of the shutdown times out once no client waits for answers
 RECORDS = "agents"
 RECORDINGS = "recordings"
@@ -117,11 +118,19 @@ class Services:
             *following,
             asyncio.create_task(self.recovery.run(), name="recovery"),
             asyncio.create_task(self.purger.run(), name="purger"),
+            asyncio.create_task(self._retain(), name="retention"),
         ]
         if self._runs_agents:
             self._tasks.append(asyncio.create_task(self.supervisor.run(), name="agents"))
             self._importing = self._import_left()
         return self._tasks
+
+    async def _retain(self) -> None:
+        """Erase what is over, if the setting says so. It is imported later, since an editor waits for the start."""
+        await asyncio.sleep(FIRST_RETENTION)
+        from treadle.server.retention import Retaining
+
+        await Retaining(self.store, self._submit, self.purger).run()
 
     def _import_left(self) -> "asyncio.Task[None] | None":
         """Import what `treadle acp` has recorded and could not put into the log."""

@@ -230,14 +230,23 @@ class Follower:
         def settle(error: BaseException | None, *result: T) -> None:
             if not future.done():
                 future.set_result(*result) if error is None else future.set_exception(error)
+            else:
+                close(*result)
+
+        def close(*result: T) -> None:
+            for one in result:
+                if isinstance(one, RemoteLog):  # it has connected too late
+                    one.close()
 
         def run() -> None:
             try:
                 outcome: tuple[BaseException | None, *tuple[T, ...]] = (None, function(*args, **kwargs))
             except Exception as error:
                 outcome = (error,)
-            with contextlib.suppress(RuntimeError):  # the loop has ended
+            try:
                 loop.call_soon_threadsafe(settle, *outcome)
+            except RuntimeError:  # the loop has ended
+                close(*outcome[1:])
 
         threading.Thread(target=run, daemon=True, name="follower").start()  # not joined: connecting cannot be cut
         timer = loop.call_later(ANSWER, self._cut)

@@ -6,6 +6,7 @@ the database for long, so it can run beside daemons that write, and be killed at
 
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,11 @@ MERGED: Final = 64
 """Pages of a search index that one step writes."""
 WAIT_MS: Final = 50
 """Milliseconds that a step waits for other connections, while others may wait for it."""
+DAY: Final = timedelta(days=1)
+BEGIN_RETENTION: Final = (
+    "INSERT INTO meta (key, value) VALUES ('retainedAt', :now) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE value <= :before OR value > :now"
+)
 MOST_LISTED: Final = 100
 """Erasures that are listed at once."""
 
@@ -138,3 +144,12 @@ def truncate_wal(connection: sqlite3.Connection) -> bool:
     """Move the WAL into the database and empty it; False if a reader or a writer prevents it now."""
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy
+
+
+def begin_retention(connection: sqlite3.Connection, now: datetime) -> bool:
+    """Whether a day is over since threads were last erased by a setting; if so, the next day begins now.
+
+    In one statement, because several daemons may ask. A clock that was set back counts as a day.
+    """
+    values = {"now": now.isoformat(timespec="seconds"), "before": (now - DAY).isoformat(timespec="seconds")}
+    return connection.execute(BEGIN_RETENTION, values).rowcount == 1
