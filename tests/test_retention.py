@@ -8,6 +8,7 @@ from typing import Any
 
 import wire
 from support import Wire, serving
+from treadle.domain.commands import StartTurn
 from treadle.server.retention import Retaining
 
 NOW = datetime.now(UTC)
@@ -65,6 +66,20 @@ async def test_what_runs_or_waits_stays_and_so_does_everything_if_the_setting_is
         await retention(client, {"olderThanDays": 1})
         assert await retaining.look(NOW + timedelta(days=2)) == ["idle"]
         assert await titles(client) == {"running"}
+
+
+async def test_a_thread_in_which_somebody_works_meanwhile_is_not_erased(data_dir: Path) -> None:
+    async with serving(data_dir) as (client, daemon):
+        services = daemon.services
+
+        def after_a_prompt(commands: list[Any]) -> Any:
+            services._submit([StartTurn(thread_id="old", id="now")])
+            return services._submit(commands)
+
+        await begin(client, thread("old", day(1)))
+        await retention(client, {"olderThanDays": 365})
+        assert await Retaining(services.store, after_a_prompt, services.purger).look(NOW) == []
+        assert await titles(client) == {"old"}
 
 
 def test_prune_erases_the_oldest_threads_until_the_database_has_the_size(data_dir: Path) -> None:

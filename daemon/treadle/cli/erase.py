@@ -7,6 +7,7 @@ from treadle.cli.options import THREAD, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Mapping
     from pathlib import Path
 
     from treadle.contract.receipts import Receipt
@@ -95,9 +96,12 @@ def _counts(reads: "Reads", thread_id: str) -> "Counter[str]":
     return counts
 
 
-def erase(data_dir: "Path", thread_ids: list[str]) -> tuple[list[bytes], "list[Receipt]"]:
+def erase(
+    data_dir: "Path", thread_ids: list[str], versions: "Mapping[str, int] | None" = None
+) -> tuple[list[bytes], "list[Receipt]"]:
     """Erase threads, with their checkpoints and worktrees, and wait until their bytes are gone.
 
+    versions: of the threads, which must not have changed since; None: whatever has happened in them.
     Returns the stored events as JSON, and the receipts. Raises RequestFailed.
     """
     import msgspec
@@ -106,7 +110,9 @@ def erase(data_dir: "Path", thread_ids: list[str]) -> tuple[list[bytes], "list[R
     from treadle.domain.commands import EraseThread
     from treadle.workspace.erasing import remove_files
 
-    events, receipts = dispatch_and_purge(data_dir, *(EraseThread(thread_id=id) for id in thread_ids))
+    events, receipts = dispatch_and_purge(
+        data_dir, *(EraseThread(thread_id=id, expected_version=(versions or {}).get(id)) for id in thread_ids)
+    )
     remove_files(data_dir, thread_ids)
     mine = [receipt for receipt in receipts if receipt.thread_id in thread_ids]
     return [msgspec.json.encode(event) for event in events], mine

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         print("treadle prune: --vacuum does not go with --json or --dry-run", file=sys.stderr)
         return 2
     status = _erase_old(options) if chooses else 0
-    if status == 0 and (options.stop or (options.keep_doing and not options.dry_run)):
+    if status == 0 and (options.stop or options.keep_doing) and not options.dry_run:
         _set_retention(options)
     if status == 0 and (chooses or options.vacuum) and not options.json:
         _give_back(data_dir_of(options), vacuum=options.vacuum)
@@ -143,9 +143,10 @@ def _erase_old(options: argparse.Namespace) -> int:
             return 2
         if not confirmed("Erase them for good?"):
             return 1
-    ids, hits = [thread["id"] for thread in threads], 0
+    versions = {thread["id"]: thread["version"] for thread in threads}  # somebody may work in one of them by now
+    ids, hits = [*versions], 0
     for start in range(0, len(ids), AT_ONCE):
-        for receipt in erase(data_dir, ids[start : start + AT_ONCE])[1]:
+        for receipt in erase(data_dir, ids[start : start + AT_ONCE], versions)[1]:
             hits += receipt.hits or 0
             if not options.json:
                 print_receipt(receipt)

@@ -110,7 +110,7 @@ class Retaining:
                 return []
             free, size = await self._store.writer.call(free_bytes)
         threads = await self._store.read(lambda reads: to_erase(reads, wanted, now, size - free))
-        erased = [id for id in [thread["id"] for thread in threads] if await self._erase(id)]
+        erased = [thread["id"] for thread in threads if await self._erase(thread["id"], thread["version"])]
         if erased:
             log.warning("erased %d threads, as the setting `%s` says", len(erased), KEY)
             from treadle.workspace.erasing import remove_files
@@ -118,12 +118,13 @@ class Retaining:
             await asyncio.to_thread(remove_files, self._store.data_dir, erased)
         return erased
 
-    async def _erase(self, thread_id: str) -> bool:
-        command = EraseThread(thread_id=thread_id)
+    async def _erase(self, thread_id: str, version: int) -> bool:
+        """Erase a thread, unless something has happened in it since it had this version."""
+        command = EraseThread(thread_id=thread_id, expected_version=version)
         before = await taken_before(self._store.read, command)
         try:
             done = await self._submit([command])
-        except Rejected:  # it is not idle any more, or gone
+        except Rejected:
             return False
         self._purger.expect(done.sequence, before)
         return True

@@ -1,6 +1,5 @@
 """The local database as a replica of a shared log: the same events in the same order, with the same numbers."""
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
@@ -14,8 +13,6 @@ from treadle.store.ports import CommandRecord
 from treadle.store.shared.remote import NO_MARK, SharedEvent
 from treadle.store.sqlite.log import by_index, position
 from treadle.store.sqlite.sql import query
-
-log = logging.getLogger(__name__)
 
 MARK = "mark"
 """In `meta`: the id of the append that the last event came with."""

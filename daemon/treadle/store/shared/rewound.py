@@ -15,7 +15,7 @@ from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.runners import Machine, machine_of
 
 KEPT = "rewound-"
-AT = "SELECT payload FROM events WHERE sequence = ?"
+AT = "SELECT event_type, thread_id, at FROM events WHERE sequence = ?"  # what an erasure leaves as it is
 LAST = "SELECT coalesce(max(sequence), 0) FROM events"
 LOST = """
 SELECT count(*), count(DISTINCT thread_id), min(at), max(at) FROM events WHERE sequence > ?
