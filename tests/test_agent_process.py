@@ -1,11 +1,15 @@
 """The process of an agent: it waits while nothing is read, and ends with all that it has started."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,6 +86,30 @@ async def test_what_an_agent_wrote_before_it_exited_is_read_after_a_pause(monkey
         assert numbers.seen == list(range(5_000))
     finally:
         await agent.end()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # an error here, where it keeps asyncio from going on
+def test_an_agent_that_exits_after_the_end_of_the_event_loop_leads_to_no_complaint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    async def start() -> tuple[int, int]:
+        agent = await AgentProcess.start(config("stay"), lambda connection, message: None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await agent.end()
+        return agent.pid, agent._reaper.pid
+
+    started = asyncio.run(start())
+    watching = [thread for thread in threading.enumerate() if thread.name.startswith("asyncio-waitpid")]
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
+    for thread in watching:
+        thread.join()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_an_agent_that_asks_and_never_reads_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

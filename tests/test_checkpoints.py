@@ -1,6 +1,8 @@
 """Checkpoints from outside: a daemon, real git, and an agent that edits a file."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,24 @@ def test_the_checkpoints_around_a_turn_differ_by_what_the_agent_did(runs: Runs) 
     assert (found["total"], found["added"], found["removed"]) == (1, 1, 0)
     assert found["files"][0]["patch"].endswith("+a line of the agent\n")
     assert work.checkout.git("rev-parse", "--verify", "--quiet", checkpoint_ref("around", after))
+
+
+def test_a_daemon_that_ends_right_after_a_turn_takes_its_checkpoint_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 0.1\nexec {shutil.which("git")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    with running(tmp_path) as runs:
+        work = Work(runs, "last")
+        turn = work.thread.answer("script=edit file=edited.txt")
+        runs.finish()
+        assert "checkpoint" not in runs.daemon.stderr
+    with running(tmp_path) as again:
+        checkpoints = again.daemon.result("thread/read", {"threadId": "last"})["checkpoints"]
+        assert [(one["turnId"], one["phase"]) for one in checkpoints] == [(turn["id"], "before"), (turn["id"], "after")]
 
 
 def test_a_checkpoint_on_request_is_compared_with_the_files_as_they_are_now(runs: Runs) -> None:

@@ -103,7 +103,11 @@ class AgentProcess(asyncio.SubprocessProtocol):
         self._stdin.close()
         assert self._reaper.stdin is not None
         self._reaper.stdin.close()
-        is_done = await self._reaper.wait() == 0
+        try:
+            is_done = await self._reaper.wait() == 0
+        except asyncio.CancelledError:
+            self._stop_reading()
+            raise
         if not is_done:  # it was killed, or could not end all
             is_done = await reap(self.mark, self._transport.get_pid(), self.started, TERMINATED)
         await self._close()
@@ -125,6 +129,13 @@ class AgentProcess(asyncio.SubprocessProtocol):
             self._transport.kill()
             await self._exited.wait()
         self._transport.close()
+
+    def _stop_reading(self) -> None:
+        """Close what asyncio would close once the process has exited; if its loop has ended by then, it complains."""
+        for number in (1, 2):
+            pipe = self._transport.get_pipe_transport(number)
+            assert pipe is not None
+            pipe.close()
 
     async def exited(self) -> int:
         """Wait until the agent itself has exited; return its status, negative for a signal. Its tools may live on."""

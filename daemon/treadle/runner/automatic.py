@@ -50,6 +50,12 @@ class Automatic:
             await asyncio.wait([self._running])
             self._running = None
 
+    async def close(self) -> None:
+        """Give up the one that is being taken."""
+        if self._running is not None:
+            self._running.cancel()
+            await self.finished()
+
     async def _after(self, turn_id: str, project_id: str) -> None:
         if await self._take(turn_id, project_id, "after"):
             self._checkpoints.pruner.begin_daily(project_id)

@@ -13,6 +13,7 @@ from typing import Any
 from treadle.agents.codec import AgentMessage
 from treadle.contract.results import AgentPhase
 from treadle.runner import signals as s
+from treadle.runner.automatic import Automatic
 from treadle.runner.context import Context, Item, Shared
 from treadle.runner.failures import answer_to, exit_of
 from treadle.runner.hearing import Hearing
@@ -31,7 +32,7 @@ from treadle.store.ports import ThreadWork
 log = logging.getLogger(__name__)
 
 FAREWELL = 2.0
-"""Seconds that the end of the daemon waits for an agent; its reaper waits longer."""
+"""Seconds that the end of the daemon waits for an agent and its last checkpoint; the agent's reaper waits longer."""
 
 
 class ThreadRunner:
@@ -48,7 +49,8 @@ class ThreadRunner:
         limits = TurnLimits(context, recorder, timers)
         questions = AgentQuestions(context, tasks, recorder)
         sessions = ThreadSessions(context, tasks, recorder, limits)
-        turns = ThreadTurns(context, tasks, recorder, questions, limits)
+        self._automatic = Automatic(thread_id, shared.checkpoints, shared.read)
+        turns = ThreadTurns(context, tasks, recorder, questions, limits, self._automatic)
         self._lifetime = ProcessLifetime(context, tasks, timers, questions)
         self._hearing = Hearing(context, sessions, questions, limits)
         self._do: dict[type[s.Output], Callable[[Any], None]] = {
@@ -108,12 +110,13 @@ class ThreadRunner:
         if self._context.state.phase in ("starting", "opening", "applying"):
             self._tasks.cancel_talks()
             self._lifetime.end()
-        if self._context.state.phase != "absent":
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                if self._context.state.phase != "absent":
                     await self._lifetime.gone.wait()
+                await self._automatic.finished()
         self._main.cancel()
-        await asyncio.gather(self._main, self._tasks.cancel(), return_exceptions=True)
+        await asyncio.gather(self._main, self._tasks.cancel(), self._automatic.close(), return_exceptions=True)
         self._timers.stop_all()
 
     async def _run(self) -> None:

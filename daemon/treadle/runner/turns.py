@@ -36,10 +36,10 @@ class ThreadTurns:
         recorder: ThreadRecorder,
         questions: AgentQuestions,
         limits: TurnLimits,
+        automatic: Automatic,
     ) -> None:
         self._context, self._tasks, self._recorder = context, tasks, recorder
-        self._questions, self._limits = questions, limits
-        self._automatic = Automatic(context.thread_id, context.shared.checkpoints, context.shared.read)
+        self._questions, self._limits, self._automatic = questions, limits, automatic
         self._prompt: list[Json] = []
         self._answer: Json = {}
 
