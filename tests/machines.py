@@ -1,23 +1,22 @@
-"""Machines that share a log: each has a data directory of its own, and gets the events of the other."""
+"""Machines that share a log: each has a data directory of its own, and gets the events of others when it is told to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
-from support import log_sequence, opened, replayed
+from support import opened
 from treadle.contract.results import BatchDispatched, ProjectOpened
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.entities import Checkpoint, Project
-from treadle.domain.events import AnyEvent, StoredEvent, encode
+from treadle.domain.events import AnyEvent, StoredEvent
 from treadle.store.ports import Reads, ThreadWork
-from treadle.store.shared.remote import SharedEvent
-from treadle.store.shared.replica import apply
+from treadle.store.shared.config import read_config
+from treadle.store.shared.remote import RemoteLog
 from treadle.store.sqlite.store import Store
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.folders import open_project
@@ -25,10 +24,8 @@ from treadle.workspace.thread_folders import ThreadFolders
 
 
 class Machine:
-    """login: whose machine it is."""
-
-    def __init__(self, store: Store, engine: Engine, login: str) -> None:
-        self.store, self.engine, self.login = store, engine, login
+    def __init__(self, store: Store, engine: Engine) -> None:
+        self.store, self.engine = store, engine
         submit = self.submit
         folders = ThreadFolders(store.data_dir, submit, store.read)
         self.checkpoints = Checkpoints(store.data_dir, folders, submit, store.read, store.runner.machine.id)
@@ -60,23 +57,19 @@ class Machine:
         found = await self.read(lambda reads: reads.entities("checkpoint", thread_id, [id]))
         return msgspec.json.decode(found[id], type=Checkpoint)
 
-    async def follow(self, other: "Machine") -> None:
-        """Append what the other one has more, with its login as the author of what has none."""
-        after = await log_sequence(self.store)
-        new = await replayed(other.store, after)
-        events = [
-            SharedEvent(one.sequence, uuid4(), one.actor or other.login, encode(one.event).decode()) for one in new
-        ]
-        await self.store.writer.call(apply, self.store.writer.require_in_place, events)
+    async def follow(self) -> None:
+        """Apply what the log has more."""
+        assert self.store.sharing is not None
+        with closing(RemoteLog(read_config(self.store.data_dir).service)) as remote:
+            await self.store.sharing.pull_all(remote, lambda sequence: None)
 
 
 @asynccontextmanager
-async def machine(data_dir: Path, login: str) -> AsyncIterator[Machine]:
+async def machine(data_dir: Path) -> AsyncIterator[Machine]:
     async with opened(data_dir) as store:
-        store.is_shared = True
         engine = Engine(store, linger=0.0)
         engine.start()
         try:
-            yield Machine(store, engine, login)
+            yield Machine(store, engine)
         finally:
             await engine.stop()

@@ -928,9 +928,6 @@ class MemoryStore:
     async def write(self, function: Callable[[MemoryLog], T]) -> T:
         return function(self._log)
 
-    async def map_folders(self, folders: dict[str, str]) -> None:
-        raise NotImplementedError("no log in memory is shared")
-
     def _run(self, function: Callable[[MemoryReads], T], future: "asyncio.Future[T]") -> None:
         if not future.done():  # it was not cancelled
             try:

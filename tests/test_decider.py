@@ -944,7 +944,11 @@ SHARED_ACCEPTED: dict[str, tuple[list[c.Command], c.Command, list[e.Event]]] = {
         msgspec.structs.replace(OF_WEB, remote=APP),
         [e.ProjectCreated(id="p2", name="Web", remote=APP, at=AT)],
     ),
-    "a project is given a folder": ([OF_APP], c.UpdateProject(id="p", path="/moved", remote=APP), []),
+    "a project is given a folder": (
+        [OF_APP],
+        c.UpdateProject(id="p", path="/moved", remote=APP),
+        [e.ProjectUpdated(id="p", at=AT)],
+    ),
     "a project is renamed and given a folder": (
         [OF_APP],
         c.UpdateProject(id="p", path="/moved", name="N"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from checkouts import Checkout, with_git
 from histories import SHOP, Imports, claude_shop, write
 from machines import Machine, machine
+from postgres import needs_postgres
 from runs import Thread, configure, running
 from scripted import scripted
-from support import append_all, log_sequence, opened, replayed
+from support import append_all, log_sequence, opened, plain, replayed
 from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain import events as e
@@ -23,24 +24,31 @@ from treadle.domain.checks import Stamp
 from treadle.domain.decider import decide, evolve, initial_state, names
 from treadle.domain.errors import Rejected
 from treadle.domain.state import State
+from treadle.store.shared.config import SharedLogConfig, read_config, write_config
+from treadle.store.shared.shared_log import SharedLog
 from treadle.store.sqlite import projections
 from treadle.transfer.sources import claude
 from treadle.workspace.folders import open_project
 from wire import run
+
+pytestmark = needs_postgres
 
 APP = "example.org/team/app"
 AT = "2026-01-31T12:00:00.000Z"
 
 
 @pytest.fixture
-async def ada(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path / "of-ada", "ada") as found:
+async def ada(share_log: Callable[..., None], tmp_path: Path) -> AsyncIterator[Machine]:
+    share_log(tmp_path / "of-ada")
+    async with machine(tmp_path / "of-ada") as found:
         yield found
 
 
 @pytest.fixture
-async def bob(tmp_path: Path) -> AsyncIterator[Machine]:
-    async with machine(tmp_path / "of-bob", "bob") as found:
+async def bob(ada: Machine, tmp_path: Path) -> AsyncIterator[Machine]:
+    (tmp_path / "of-bob").mkdir(mode=0o700)
+    write_config(tmp_path / "of-bob", SharedLogConfig("bob", read_config(ada.store.data_dir).log_id))
+    async with machine(tmp_path / "of-bob") as found:
         yield found
 
 
@@ -76,13 +84,14 @@ async def test_a_clone_on_another_machine_is_the_same_project_in_a_folder_of_its
     second = clone(tmp_path / "bob" / "code", "https://example.org/team/app")
     made = await ada.open(first.folder)
     assert (made.created, made.project.path, made.project.remote) == (True, str(first.folder), APP)
-    await bob.follow(ada)
+    await bob.follow()
     assert (await bob.project(made.project.id)).path is None
     before = await log_sequence(bob.store)
     found = await bob.open(second.folder)
     assert (found.created, found.moved) == (False, False)
     assert (found.project.id, found.project.path) == (made.project.id, str(second.folder))
-    assert await log_sequence(bob.store) == before  # others learn nothing of it
+    (told,) = (await replayed(bob.store))[before:]
+    assert told.event == e.ProjectUpdated(id=made.project.id, at=told.event.at)  # others learn nothing of the folder
     assert await bob.open(second.folder) == found
     assert await ada.open(first.folder) == msgspec.structs.replace(made, created=False)
 
@@ -96,15 +105,15 @@ async def test_no_event_has_a_path_of_a_machine(ada: Machine, tmp_path: Path) ->
     assert (moved.project.id, moved.moved) == (opened_first.project.id, True)
     await ada.do(c.UpdateProject(id=moved.project.id, path="/some/where", name="app"))
     payloads = [e.encode(stored.event).decode() for stored in await replayed(ada.store)]
-    assert len(payloads) == 1
-    assert not any(word in payloads[0] for word in ("path", str(tmp_path), "/some/where"))
+    assert len(payloads) == 3
+    assert not any(word in payload for payload in payloads for word in ("path", str(tmp_path), "/some/where"))
 
 
 async def test_machines_may_have_different_projects_at_the_same_path(ada: Machine, bob: Machine) -> None:
     await ada.do(create("app"))
-    await bob.follow(ada)
+    await bob.follow()
     await bob.do(create("web", remote="example.org/team/web"))
-    await ada.follow(bob)
+    await ada.follow()
     assert [(await ada.project(id)).path for id in ("app", "web")] == ["/work/app", None]
     assert [(await bob.project(id)).path for id in ("app", "web")] == [None, "/work/app"]
 
@@ -115,9 +124,32 @@ async def test_a_folder_belongs_to_the_project_that_it_was_given_to_last(ada: Ma
     assert [(await ada.project(id)).path for id in ("app", "web")] == [None, "/work/app"]
 
 
+async def test_an_event_without_content_says_that_the_folder_of_a_project_has_changed(ada: Machine) -> None:
+    await ada.do(create("app"), create("web", "/work/web", "example.org/team/web"))
+    await ada.do(c.UpdateProject(id="web", path="/work/app"), c.UpdateProject(id="web", path="/work/app/"))
+    events = [stored.event for stored in await replayed(ada.store)][2:]
+    assert events == [e.ProjectUpdated(id=id, at=event.at) for id, event in zip(["app", "web"], events, strict=True)]
+    await ada.do(c.UpdateProject(id="app", path="/work/web"), c.UpdateProject(id="web", path="/work/app"))
+    assert await log_sequence(ada.store) == 5
+    assert [(await ada.project(id)).path for id in ("app", "web")] == ["/work/web", "/work/app"]
+
+
+async def test_a_project_gets_its_folder_with_its_event_whichever_process_applies_that(
+    ada: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:  # the process that appends, once the server has it
+        killed.setattr(SharedLog, "_apply_own", lambda *arguments: None)
+        await ada.do(create("app"))
+    assert await log_sequence(ada.store) == 0
+    await ada.follow()
+    assert (await ada.project("app")).path == "/work/app"
+    with plain(ada.store.data_dir) as db:
+        assert db.execute("SELECT * FROM meta WHERE key GLOB 'folders.*'").fetchall() == []
+
+
 async def test_the_second_machine_that_creates_a_project_is_told_which_one_there_is(ada: Machine, bob: Machine) -> None:
     await ada.do(create("app"))
-    await bob.follow(ada)
+    await bob.follow()
     error = await rejection(bob.do(create("other", "/elsewhere/app")))
     assert (error.kind, error.details) == ("remoteTaken", {"projectId": "app"})
     assert (await bob.project("app")).path is None
@@ -130,7 +162,7 @@ async def test_a_subfolder_is_the_project_of_the_nearest_folder_that_is_one(
     ada: Machine, bob: Machine, tmp_path: Path
 ) -> None:
     await ada.do(create("all"), create("web", "/work/app/web", f"{APP}//web"))
-    await bob.follow(ada)
+    await bob.follow()
     theirs = clone(tmp_path / "bob" / "app", below="web/src/deep")
     (theirs.top / "api").mkdir()
     web = await bob.open(theirs.folder)
@@ -155,7 +187,7 @@ async def test_a_folder_without_a_remote_is_refused(ada: Machine, tmp_path: Path
 
 async def test_a_project_without_a_remote_can_be_created_by_its_command(ada: Machine, bob: Machine) -> None:
     await ada.do(create("p", remote=None))
-    await bob.follow(ada)
+    await bob.follow()
     assert (await bob.project("p")).path is None
     await bob.do(c.UpdateProject(id="p", path="/home/bob/notes"))
     assert [(await one.project("p")).remote for one in (ada, bob)] == [None, None]
@@ -200,7 +232,7 @@ async def test_the_folders_of_a_machine_survive_a_rebuild_and_are_in_no_export(a
 async def test_a_project_without_a_folder_here_can_be_read_and_not_worked_in(ada: Machine, bob: Machine) -> None:
     await ada.do(create("app"), c.CreateThread(thread_id="t", project_id="app", title="T"))
     await ada.do(c.CreateCheckpoint(thread_id="t", id="k", git_ref="refs/x", message=""))
-    await bob.follow(ada)
+    await bob.follow()
     assert (await bob.work("t")).folder is None
     error = await rejection(bob.checkpoints.take("t"))
     assert (error.kind, error.details) == ("folderMissing", {"projectId": "app"})
@@ -310,7 +342,7 @@ async def test_a_checkpoint_of_another_machine_is_said_to_be_there(ada: Machine,
     hers.write("b.txt")
     id = await ada.checkpoints.take("t")
     assert (await ada.checkpoint("t", id)).machine == ada.store.runner.machine.id
-    await bob.follow(ada)
+    await bob.follow()
     await bob.open(his.folder)
     for attempt in (
         bob.checkpoints.compare("t", id, None, start=0, limit=10),
@@ -334,12 +366,12 @@ async def test_a_machine_prunes_only_the_checkpoints_that_it_has(ada: Machine, b
     project = (await ada.open(hers.folder)).project.id
     await ada.do(c.CreateThread(thread_id="t", project_id=project, title="T"))
     theirs = [await ada.checkpoints.take("t") for _ in range(3)]
-    await bob.follow(ada)
+    await bob.follow()
     await bob.open(his.folder)
     (own,) = [await bob.checkpoints.take("t")]
     (done,) = await bob.checkpoints.pruner.prune(keep=1)
     assert (done.checkpoints, done.lost, done.refs) == ([], [], 0)
-    await ada.follow(bob)
+    await ada.follow()
     (done,) = await ada.checkpoints.pruner.prune(keep=1)
     assert {one.id for one in done.checkpoints} == set(theirs[:2])
     assert (done.lost, done.refs) == ([], 0)
@@ -348,8 +380,7 @@ async def test_a_machine_prunes_only_the_checkpoints_that_it_has(ada: Machine, b
 
 
 async def test_checkpoints_of_a_private_log_name_no_machine(tmp_path: Path) -> None:
-    async with machine(tmp_path / "mine", "ada") as mine:
-        mine.store.is_shared = False
+    async with machine(tmp_path / "mine") as mine:
         await mine.do(create("p"), c.CreateThread(thread_id="t", project_id="p", title="T"))
         await mine.do(c.CreateCheckpoint(thread_id="t", id="k", git_ref="refs/x", message=""))
         assert (await mine.checkpoint("t", "k")).machine is None

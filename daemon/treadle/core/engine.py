@@ -251,8 +251,6 @@ class Engine:
             self._forget_state()
             await self.store.append_queue.lost()
         base, decided = appended
-        if decided.folders:
-            await self.store.map_folders(decided.folders)
         self._schedule(decided.redacting.changes)
         decided.answer(base, self.store.actor)
         if decided.payloads:

@@ -15,6 +15,7 @@ from treadle.domain import events as e
 from treadle.domain.agent_events import PromptMoved
 from treadle.domain.decider import Stamp, decide, evolve, names
 from treadle.domain.errors import Conflict, Rejected
+from treadle.domain.evolution import give_folder
 from treadle.domain.ids import Timestamp
 from treadle.domain.paths import normalized
 from treadle.domain.scopes import EVERYTHING, read_scopes
@@ -98,6 +99,13 @@ class Delta:
         self.index = index
         self.texts = [event.text]
         self.length = len(event.text)
+
+
+def _folder_given(command: c.Command) -> tuple[str, str] | None:
+    """The project that a command gives a folder to, and the folder."""
+    if isinstance(command, c.CreateProject | c.UpdateProject) and command.path is not None:
+        return str(command.id), normalized(command.path)
+    return None
 
 
 class Group:
@@ -224,6 +232,8 @@ class Group:
                 for event in self.redacting.events(decide(self._state, command, stamp)):
                     evolve(self._state, event)
                     self._events.append(event)
+                if self._is_shared and (folder := _folder_given(command)):
+                    give_folder(self._state, *folder)
                 ranges.append((start, len(self._events)))
         except Rejected as error:
             self._state.rollback(savepoint)
@@ -234,7 +244,9 @@ class Group:
         self.redacting.accept()
         self._accepted.append((submission, ranges))
         if self._is_shared:
-            self._map_folders(commands)
+            for id, path in filter(None, map(_folder_given, commands)):
+                self.folders.pop(id, None)  # the order counts: a folder is the project's that it was given to last
+                self.folders[id] = path
         if len(self._events) > length:
             if delta is not None:
                 event = self._events[-1]
@@ -253,11 +265,6 @@ class Group:
             submission.fail(error)
         for submission, answer in self._repeated:
             submission.answer(answer)
-
-    def _map_folders(self, commands: list[c.Command]) -> None:
-        for command in commands:
-            if isinstance(command, c.CreateProject | c.UpdateProject) and command.path is not None:
-                self.folders[str(command.id)] = normalized(command.path)
 
     def _join(self, submission: Submission, delta: c.AppendMessage) -> bool:
         """Add a delta's text to the event before it in its thread, where that is a delta of the same message."""

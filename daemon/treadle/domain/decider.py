@@ -54,7 +54,7 @@ def _names(command: c.Command) -> Iterator[Key]:
         case c.CreateProject(id=id, path=path, remote=remote) | c.UpdateProject(id=id, path=path, remote=remote):
             yield ("project", str(id))
             if path is not None:
-                yield ("path", path_key(path))
+                yield from (("path", path_key(path)), ("folder", path_key(path)))
             if remote is not None:  # in a shared log
                 yield ("path", remote)
         case c.DeleteProject(id=id):

@@ -9,7 +9,7 @@ from treadle.domain import agent_events as agents
 from treadle.domain import events as e
 from treadle.domain.detail import changed, json_text
 from treadle.domain.ids import UNFINISHED
-from treadle.domain.paths import project_key
+from treadle.domain.paths import path_key, project_key
 from treadle.domain.state import (
     ActivityState,
     AgentState,
@@ -45,21 +45,28 @@ def _project_updated(state: State, event: e.ProjectUpdated) -> None:
     before: ProjectState | None = state.get(key)
     has_moved = event.path is not None or (event.remote is not None and before is not None and before.path is None)
     if has_moved:
-        _release_path(state, event.id)
+        _release(state, "path", event.id)
         state.put(("path", project_key(event.path, event.remote)), event.id)
     given = {"path": event.path, "name": event.name, "remote": event.remote}
     state.change(key, **{field: value for field, value in given.items() if value is not None})
 
 
 def _project_deleted(state: State, event: e.ProjectDeleted) -> None:
-    _release_path(state, event.id)
+    _release(state, "path", event.id)
+    _release(state, "folder", event.id)
     state.change(("project", event.id), deleted=True)
 
 
-def _release_path(state: State, project_id: str) -> None:
+def give_folder(state: State, project_id: str, path: str) -> None:
+    """Note that a project of a shared log has this folder on this machine, which no event says."""
+    _release(state, "folder", project_id)
+    state.put(("folder", path_key(path)), project_id)
+
+
+def _release(state: State, kind: str, project_id: str) -> None:
     # Scans all keys, because a path may be loaded without its project.
     for key, holder in state.items():
-        if key[0] == "path" and holder == project_id:
+        if key[0] == kind and holder == project_id:
             state.put(key, None)
 
 

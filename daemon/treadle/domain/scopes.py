@@ -29,7 +29,7 @@ def read_scopes(keys: Iterable[Key], state: State) -> set[str]:
                 scopes.add(_of_setting(name))
             case ("rule", id):
                 scopes.add(f"r:{id}")
-            case ("path", _):
+            case ("path" | "folder", _):
                 scopes.add("paths")
             case (_, thread_id, *_):
                 scopes.add(f"t:{thread_id}")

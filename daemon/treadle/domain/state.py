@@ -17,6 +17,7 @@ Key = tuple[str, ...]
 
 - ("project", id): ProjectState, also of a deleted one
 - ("path", project_key(path, remote)): the id of the live project that has it
+- ("folder", path_key(path)): the id of the live project of a shared log that has this folder on this machine
 - ("members", projectId): a tuple of the ids of its threads. Loading it also loads the ("thread", …) of each member,
   since DeleteProject reads both. A thread that is deleted after that stays a member: removing thousands one by one
   would take quadratic time

@@ -37,12 +37,22 @@ def _free_remote(state: State, remote: str | None) -> str | None:
     return remote
 
 
+def _left_without_folder(
+    state: State, command: c.CreateProject | c.UpdateProject, stamp: Stamp
+) -> Iterator[e.ProjectUpdated]:
+    """In a shared log, no event has the folder of a project on a machine. One without content says that it changed."""
+    holder = None if command.path is None else state[("folder", path_key(command.path))]
+    if holder not in (None, command.id):
+        yield e.ProjectUpdated(id=holder, at=stamp.at)
+
+
 def _create_project(state: State, command: c.CreateProject, stamp: Stamp) -> Iterator[e.Event]:
     id = str(command.id)
     unused(state, "project", id)
     path: str | None = _absolute(command.path)
     remote = command.remote
     if stamp.is_shared:
+        yield from _left_without_folder(state, command, stamp)
         path, remote = None, _free_remote(state, remote)
     else:
         path = _free_path(state, str(path))
@@ -57,11 +67,14 @@ def _update_project(state: State, command: c.UpdateProject, stamp: Stamp) -> Ite
         is_same = project.path is not None and path_key(path) == path_key(project.path)
         path = None if is_same else _absolute(path)
     remote = None if command.remote == project.remote else command.remote
+    has_new_folder = False
     if stamp.is_shared:
+        has_new_folder = path is not None and state[("folder", path_key(path))] != command.id
         path, remote = None, None if remote is None else _free_remote(state, remote)
+        yield from _left_without_folder(state, command, stamp)
     elif path is not None:
         path = _free_path(state, path)
-    if name is not None or path is not None or remote is not None:
+    if name is not None or path is not None or remote is not None or has_new_folder:
         yield e.ProjectUpdated(id=command.id, name=name, path=path, remote=remote, at=stamp.at)
 
 

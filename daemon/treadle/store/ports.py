@@ -422,8 +422,12 @@ class DecidedBy(Protocol):
     """What events, or a rejection, were decided by. Only a log that other machines append to asks for it.
 
     reads: the scopes that were read, see domain/scopes.py. rejected: the ids of commands that were rejected, which
-    another machine may have carried out. of_own_turn: whether a turn depends on it that this daemon runs.
+    another machine may have carried out. of_own_turn: whether a turn depends on it that this daemon runs. folders: what
+    projects get on this machine with the append, by their ids; of two with the same folder, the last one has it.
     """
+
+    @property
+    def folders(self) -> dict[str, str]: ...
 
     @property
     def of_own_turn(self) -> bool: ...
@@ -525,12 +529,6 @@ class DataDirectory(Protocol):
 
     async def write(self, function: Callable[[Log], T]) -> T:
         """Run `function` on the one thread that may write; return its result."""
-
-    async def map_folders(self, folders: dict[str, str]) -> None:
-        """Map projects of a shared log to folders of this machine. folders: absolute paths by project id.
-
-        A folder that another project had is this one's from now on. Raises StorageError.
-        """
 
     def is_rebuilding(self) -> bool:
         """Whether a process is rebuilding the projections, so that a busy database is worth waiting for."""

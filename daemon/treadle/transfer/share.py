@@ -59,6 +59,7 @@ class Copied(NamedTuple):
 
     reads: set[str]
     rejected: list[str]
+    folders: dict[str, str]
     of_own_turn: bool = False
 
 
@@ -91,7 +92,7 @@ async def share(events: list[Any], project: Project, target: Store, engine: Engi
             raise Rejected("idTaken", "the shared log has the thread already")
         state = State(loaded.sequence)
         state.load(loaded.state)
-        return log.append(loaded.sequence, payloads, [], Copied(read_scopes(keys, state), []))
+        return log.append(loaded.sequence, payloads, [], Copied(read_scopes(keys, state), [], {}))
 
     base = None
     while base is None:  # others have changed the project

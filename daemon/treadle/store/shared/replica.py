@@ -20,6 +20,9 @@ MARK = "mark"
 REWOUND = "rewound"
 """In `meta`: when it was noticed that the shared log lacks events of this replica."""
 
+FOLDERS = "folders."
+"""In `meta`, with the id of an append: the folders of this machine that projects get with it, as JSON."""
+
 PUT = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 PLACE = """
 SELECT (SELECT coalesce(max(sequence), 0) FROM events), (SELECT value FROM meta WHERE key = 'mark'),
@@ -72,6 +75,7 @@ def apply(
             db.execute(query("append_events"), values)
             place = ReplicaPlace(missing[-1].sequence, missing[-1].append_id, place.rewound)
             db.execute(PUT, (MARK, str(place.mark)))
+            _give_folders(db, {event.append_id for event in missing})
         rows = {"sequence": place.sequence, "batch": msgspec.json.encode([*records]).decode()}
         db.execute(query("append_commands"), rows)
         db.execute("COMMIT")
@@ -85,6 +89,24 @@ def apply(
             "them can be read"
         )
     return place
+
+
+def announce_folders(db: sqlite3.Connection, append_id: UUID, folders: dict[str, str]) -> None:
+    """Note the folders that projects get on this machine with an append, whichever process applies its events."""
+    db.execute(PUT, (f"{FOLDERS}{append_id}", msgspec.json.encode(folders).decode()))
+
+
+def forget_folders(db: sqlite3.Connection, append_id: UUID) -> None:
+    """Undo `announce_folders`: the append was refused."""
+    db.execute("DELETE FROM meta WHERE key = ?", (f"{FOLDERS}{append_id}",))
+
+
+def _give_folders(db: sqlite3.Connection, applied: set[UUID]) -> None:
+    for key, folders in db.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{FOLDERS}*",)).fetchall():
+        append_id = UUID(key.removeprefix(FOLDERS))
+        if append_id in applied:
+            db.execute(query("map_folders"), {"folders": folders})
+            forget_folders(db, append_id)
 
 
 def note_rewound(db: sqlite3.Connection, at: str) -> None:

@@ -17,7 +17,7 @@ from treadle.store.ports import CommandRecord, DecidedBy
 from treadle.store.shared.failures import REWOUND
 from treadle.store.shared.link import Link
 from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent
-from treadle.store.shared.replica import ReplicaPlace, apply, note_rewound, place_of
+from treadle.store.shared.replica import ReplicaPlace, announce_folders, apply, forget_folders, note_rewound, place_of
 from treadle.store.sqlite.log import SqliteLog
 from treadle.store.sqlite.runners import identify_anew
 from treadle.store.sqlite.sql import query
@@ -55,8 +55,13 @@ class SharedLog(SqliteLog):
         )
         if any(isinstance(event, ThreadErased | EventsRedacted) for event in decoded):
             asked = msgspec.structs.replace(asked, **self._erased(expected, decoded, payloads))
+        folders = {} if by is None else by.folders
+        if folders:
+            announce_folders(self._db, asked.append_id, folders)
         answer = self._link.append(asked, patient=by is not None and by.of_own_turn)
         if answer.base is None:
+            if folders:
+                forget_folders(self._db, asked.append_id)
             self._catch_up(answer, place)
             return None
         self._link.won()

@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.domain.detail import json_text
 from treadle.domain.ids import ActivityStatus
-from treadle.domain.paths import project_key
+from treadle.domain.paths import path_key, project_key
 from treadle.domain.state import (
     ActivityState,
     AgentState,
@@ -42,6 +42,11 @@ def look_up(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, An
         for path, remote, project_id in connection.execute(query("lookup_paths")).fetchall():
             key = ("path", project_key(path, remote))
             if key in paths and found[key] is None:
+                found[key] = project_id
+    if folders := set(by_kind.pop("folder", [])):
+        for path, project_id in connection.execute(query("lookup_folders")).fetchall():
+            key = ("folder", path_key(path))
+            if key in folders:
                 found[key] = project_id
     for kind, wanted in by_kind.items():
         name, read = _READERS[kind]

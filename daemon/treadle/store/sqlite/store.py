@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from treadle.domain.ids import Durability
 from treadle.store.errors import Refused, StorageError, UserError, explained, is_busy, translated
 from treadle.store.pages import PAGE_BOUNDS, PageBounds
@@ -32,7 +30,6 @@ from treadle.store.sqlite.database import (
 )
 from treadle.store.sqlite.log import SqliteLog, position
 from treadle.store.sqlite.runners import Machine, Runner, identify, note_machine
-from treadle.store.sqlite.sql import query
 from treadle.store.sqlite.transaction import SqliteReads
 
 if TYPE_CHECKING:
@@ -159,11 +156,6 @@ class Store:
         in_place = self.writer.require_in_place
         with translated():
             return await self.writer.call(lambda connection: function(SqliteLog(connection, in_place)))
-
-    async def map_folders(self, folders: dict[str, str]) -> None:
-        """Map projects of a shared log to folders of this machine. folders: absolute paths by project id."""
-        with translated():
-            await self.writer.call(_map_folders, folders)
 
     async def rebuild(self, progress: projections.Progress = lambda done, total: None) -> int:
         """Rebuild the projections from the log while other daemons wait; return the number of events."""
@@ -351,11 +343,6 @@ def _keep_copy(connection: sqlite3.Connection, data_dir: Path) -> Path:
     copy = data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db"
     copy_whole(data_dir / FILE_NAME, copy)
     return copy
-
-
-def _map_folders(connection: sqlite3.Connection, folders: dict[str, str]) -> None:
-    rows = msgspec.json.encode(folders).decode()
-    connection.execute(query("map_folders"), {"folders": rows})
 
 
 def _log_id(connection: sqlite3.Connection) -> str:
