@@ -53,7 +53,7 @@ class CreateProject(Command, frozen=True, kw_only=True):
 class UpdateProject(Command, frozen=True, kw_only=True):
     """Rename a project, or change the path of a folder that was moved. Its threads stay.
 
-    In a shared log, a path is the folder on this machine: it changes nothing for others, so it leads to no event.
+    In a shared log, a path is the folder on this machine: its event does not have it, since it is nothing to others.
     """
 
     id: Annotated[Id, note("The project's id")]
