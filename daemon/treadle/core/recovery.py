@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import cache
 
 from treadle.core.engine import Engine, Overloaded
 from treadle.domain.agent_commands import EndSession, PauseQueue
@@ -66,9 +67,9 @@ class Recovery:
         runner = self._store.runner
         owned = await self._store.read(_owned)
         await self._take_over([turn for turn in owned[0] if turn.cancelling and runner.is_away(turn.runner)])
-        names = {one.runner for some in owned for one in some} - {runner.name}
-        gone = {name for name in names if runner.is_gone(name)} | runner.left_behind()
-        await self._end(owned, gone, RUNNER_GONE, "the daemon that was to send it is gone")
+        is_gone = cache(lambda name: name != runner.name and runner.is_gone(name))
+        gone = {one.runner for some in owned for one in some if is_gone(one.runner)} | runner.left_behind()
+        await self._end(owned, is_gone, RUNNER_GONE, "the daemon that was to send it is gone")
         for name in gone:
             runner.forget(name)
 
@@ -82,19 +83,21 @@ class Recovery:
 
     async def end_own(self, reason: str) -> None:
         """The same for this daemon, which is about to exit."""
-        await self._end(await self._store.read(_owned), {self._store.runner.name}, reason, reason)
+        own = self._store.runner.name
+        await self._end(await self._store.read(_owned), lambda name: name == own, reason, reason)
 
-    async def _end(self, owned: Owned, runners: Collection[str], reason: str, why_paused: str) -> None:
+    async def _end(self, owned: Owned, ends: Callable[[str], bool], reason: str, why_paused: str) -> None:
+        """End what the runners have for which `ends` is true. The end of a session may leave a queue of another one."""
         turns, sessions, queues = owned
         ending: list[Command] = [
             InterruptTurn(thread_id=turn.thread_id, id=turn.id, reason=reason, confirmed=False)
             for turn in turns
-            if turn.runner in runners
+            if ends(turn.runner)
         ]
         ending += [
             EndSession(thread_id=session.thread_id, id=session.id, reason=reason)
             for session in sessions
-            if session.runner in runners
+            if ends(session.runner)
         ]
         if ending:
             await self._submit(ending)
@@ -103,7 +106,7 @@ class Recovery:
         pausing: list[Command] = [
             PauseQueue(thread_id=queue.thread_id, expected_version=queue.version, reason=why_paused)
             for queue in queues
-            if queue.runner in runners
+            if ends(queue.runner)
         ]
         if pausing and not self._has_host():
             await self._submit(pausing)
