@@ -22,7 +22,7 @@ demo: $(SETUP)
 	@$(BIN)/python tests/tools/demo.py
 
 test: $(SETUP)
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") # they often wait for a daemon
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(2 * os.cpu_count())") # they often wait for a daemon
 
 check: $(SETUP)
 	$(BIN)/ruff check daemon tests

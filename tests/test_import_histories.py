@@ -249,7 +249,7 @@ def test_a_file_that_is_cut_at_any_byte_and_completed_is_as_one_that_was_importe
     expected = events_of(user.data_dir)
     last = len(b"".join(whole.splitlines(keepends=True)[:-3]))
     (user.home / name).unlink()
-    for cut in range(last, len(whole), (len(whole) - last) // 12):
+    for cut in range(last, len(whole), (len(whole) - last) // 6):
         folder = user.home.parent / f"{cut}"
         folder.mkdir()
         other = User(folder)

@@ -48,7 +48,7 @@ from treadle.store.sqlite.transaction import SqliteReads
 
 T = TypeVar("T")
 
-SEQUENCES = 50
+SEQUENCES = 20
 STEPS = 50
 
 IN_MEMORY = Path("/dev/shm")
@@ -498,7 +498,7 @@ def test_every_replica_equals_a_fresh_read(
 
 @needs_postgres
 def test_every_replica_on_a_shared_log_equals_a_fresh_read(share_log: Callable[..., None]) -> None:
-    converse(5, {"prepare": staticmethod(share_log), "by": {"actor": "ada"}}, SEQUENCES // 10)
+    converse(5, {"prepare": staticmethod(share_log), "by": {"actor": "ada"}}, SEQUENCES // 4)
 
 
 def converse(number: int, members: dict[str, Any], sequences: int) -> None:

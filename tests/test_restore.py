@@ -308,7 +308,7 @@ def edit(app: Checkout, edits: list[tuple[str, str, int]]) -> None:
             app.commit()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.tuples(EDITS, EDITS, EDITS), seed=st.integers(0, 2**32))
 async def test_any_folder_comes_back(home: Path, edits: tuple[list[tuple[str, str, int]], ...], seed: int) -> None:
     shutil.rmtree(home)
