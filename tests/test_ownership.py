@@ -140,16 +140,20 @@ def test_a_queue_of_a_killed_daemon_is_left_to_the_one_that_runs_the_agent(data_
 
 
 def test_the_next_daemon_pauses_a_queue_that_another_left_to_the_session_of_a_killed_one(data_dir: Path) -> None:
-    with wire.spawn(data_dir, "--no-agents") as runs, wire.spawn(data_dir, "--no-agents") as asks:
-        runs.initialize()
+    with wire.spawn(data_dir, "--no-agents") as asks, wire.spawn(data_dir, "--no-agents") as runs:
         asks.initialize()
-        begin_agent(runs)
-        runs.dispatch("CompleteTurn", threadId="t", id="u", stopReason="end_turn")
-        asks.dispatch("QueuePrompt", threadId="t", id="third", text="And again")
+        asks.dispatch("CreateProject", id="p", name="p", path="/p")
+        asks.dispatch("CreateThread", threadId="t", projectId="p", title="t")
+        asks.dispatch("AssignAgent", threadId="t", agent="a")
+        asks.dispatch("QueuePrompt", threadId="t", id="first", text="Do it")
+        runs.initialize()
+        runs.dispatch("OpenSession", threadId="t", id="s", agent="a", sessionId="x", how="new")
         assert asks.finish() == 0
         wire.kill(runs)
     with wire.serving(data_dir, "--no-agents") as other:
-        assert state_of(other)[2:] == ("the daemon that ran it is gone", "the daemon that was to send it is gone")
+        read = other.result("thread/read", {"threadId": "t"})
+        assert read["sessions"][0]["reason"] == "the daemon that ran it is gone"
+        assert read["threads"][0]["queuePaused"] == "the daemon that was to send it is gone"
 
 
 def test_a_daemon_that_ends_ends_its_session_and_pauses_its_queue(data_dir: Path) -> None:
