@@ -110,7 +110,8 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 
 @with_git
-def test_erase_removes_the_worktree_and_the_refs_of_checkpoints(runs: Runs) -> None:
+@pytest.mark.parametrize("by", ["the command line", "a client"])
+def test_erasing_removes_the_worktree_and_the_refs_of_checkpoints(runs: Runs, by: str) -> None:
     project = Project(runs, "erased")
     thread, other = project.thread("t"), project.thread("other", worktree=False)
     edit(thread)
@@ -120,9 +121,13 @@ def test_erase_removes_the_worktree_and_the_refs_of_checkpoints(runs: Runs) -> N
     assert own
     place = worktree_folder(runs.daemon.data_dir, thread.id)
     assert place.exists()
-    words = [*TREADLE, "erase", thread.id, "--yes", "--data-dir", str(runs.daemon.data_dir)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    if by == "a client":
+        runs.daemon.dispatch("EraseThread", threadId=thread.id)
+        runs.daemon.result("erasure/status", {"wait": True})
+    else:
+        words = [*TREADLE, "erase", thread.id, "--yes", "--data-dir", str(runs.daemon.data_dir)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
     assert not place.exists()
     assert project.listed() == []
     left = project.checkout.git("for-each-ref", "--format=%(refname)", "refs/treadle/").splitlines()

@@ -53,6 +53,7 @@ ALLOWED = {
     ("threads_with_worktree", "SCAN projection_threads USING INDEX idx_threads_worktree"),
     # One row for each erasure: read when something was erased, not while the log is written.
     ("erased_threads", "SCAN erasures"),
+    ("purge_threads", "SCAN erasures"),
     ("erasing_commands", "SCAN x"),
     ("erasing_commands", "SCAN v VIRTUAL TABLE INDEX 3:"),
     ("erasing_commands", "SCAN o"),

@@ -108,12 +108,10 @@ def erase(
 
     from treadle.cli.own_daemon import dispatch_and_purge
     from treadle.domain.commands import EraseThread
-    from treadle.workspace.erasing import remove_files
 
     events, receipts = dispatch_and_purge(
         data_dir, *(EraseThread(thread_id=id, expected_version=(versions or {}).get(id)) for id in thread_ids)
     )
-    remove_files(data_dir, thread_ids)
     mine = [receipt for receipt in receipts if receipt.thread_id in thread_ids]
     return [msgspec.json.encode(event) for event in events], mine
 

@@ -154,15 +154,19 @@ class Purger:
             await connection.close()
         if self._ending:
             return
-        import tempfile  # this and the copies are imported when they are needed: the start of a daemon waits for none
+        import tempfile  # this and more is imported when it is needed: the start of a daemon waits for none
 
         from treadle.store.sqlite.copies import erased_in, old_copies, remove_copy
+        from treadle.workspace.erasing import remove_files
 
         erased = await self._store.writer.call(erased_in)
         for copy in await asyncio.to_thread(old_copies, self._data_dir, erased, Path(tempfile.gettempdir())):
             await asyncio.to_thread(remove_copy, copy)
             log.info("removed %s, which may have what was erased", copy)
             self._removed.append(str(copy))
+        threads = await self._store.writer.call(purge.threads_to_purge)
+        if threads:
+            await asyncio.to_thread(remove_files, self._data_dir, threads)
         await self._store.writer.call(purge.finish, sequence)
 
     async def _search(self, sequence: int, before: Before) -> None:

@@ -113,9 +113,6 @@ class Retaining:
         erased = [thread["id"] for thread in threads if await self._erase(thread["id"], thread["version"])]
         if erased:
             log.warning("erased %d threads, as the setting `%s` says", len(erased), KEY)
-            from treadle.workspace.erasing import remove_files
-
-            await asyncio.to_thread(remove_files, self._store.data_dir, erased)
         return erased
 
     async def _erase(self, thread_id: str, version: int) -> bool:

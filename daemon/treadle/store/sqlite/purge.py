@@ -62,6 +62,11 @@ def pending(connection: sqlite3.Connection) -> int | None:
     return None if last is None or purged >= last else int(last)
 
 
+def threads_to_purge(connection: sqlite3.Connection) -> list[str]:
+    """The threads that were erased since the last purge."""
+    return [id for (id,) in connection.execute(query("purge_threads")).fetchall()]
+
+
 def finish(connection: sqlite3.Connection, sequence: int) -> None:
     """Note that all bytes up to the erasure at this sequence are gone."""
     connection.execute(query("purge_finish"), {"sequence": sequence})
