@@ -57,6 +57,7 @@ class Cluster:
             shutil.chown(self.folder, self._user, pwd.getpwnam(self._user).pw_gid)
         self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PGPASSWORD": PASSWORD}
         self._keeper: subprocess.Popen[str] | None = None
+        self.port = PORT
 
     def create(self) -> None:
         """Make the files of an empty cluster, start it, and create the roles."""
@@ -135,7 +136,7 @@ class Cluster:
     def connect(self, role: str = "postgres", database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         """A plain connection, to look at what treadle did, and to get in its way."""
         return psycopg.connect(
-            host=str(self.folder), port=PORT, user=role, password=PASSWORD, dbname=database, autocommit=True
+            host=str(self.folder), port=self.port, user=role, password=PASSWORD, dbname=database, autocommit=True
         )
 
     def _run(self, program: str, *arguments: str) -> None:
