@@ -156,8 +156,7 @@ def logs_database(cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def share_log(logs_database: "Database") -> Iterator[Callable[..., None]]:
     """Makes data directories replicas of a new log, which `ada` and `bob` may write to."""
-    from postgres import create_log
-    from treadle.store.shared.config import SharedLogConfig, write_config
+    from postgres import create_log, make_replica
 
     with pytest.MonkeyPatch.context() as environment:  # of its own: a test may undo what it has patched
         for name, value in logs_database.environment.items():
@@ -166,8 +165,7 @@ def share_log(logs_database: "Database") -> Iterator[Callable[..., None]]:
         def share(*data_dirs: Path, login: str = "ada") -> None:
             log_id = create_log(uuid4().hex)
             for data_dir in data_dirs:
-                data_dir.mkdir(mode=0o700, exist_ok=True)
-                write_config(data_dir, SharedLogConfig(login, log_id))
+                make_replica(data_dir, login, log_id)
 
         yield share
 

@@ -19,6 +19,7 @@ import pytest
 
 from support import PATIENCE
 from treadle.store.shared import admin
+from treadle.store.shared.config import SharedLogConfig, write_config
 from treadle.store.shared.remote import RemoteLog
 
 FOLDERS = (
@@ -265,6 +266,13 @@ def create_log(name: str = "main") -> UUID:
         admin.grant(owner, log, "ada", "erase")
         admin.grant(owner, log, "bob", "erase")
     return log.log_id
+
+
+def make_replica(data_dir: Path, login: str, log: UUID) -> Path:
+    """Make the data directory of a machine that has nothing of the log yet; login: its service and its role."""
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    write_config(data_dir, SharedLogConfig(login, log))
+    return data_dir
 
 
 def join(threads: list[threading.Thread]) -> None:

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import wire
-from postgres import Database, create_log, needs_postgres
+from postgres import Database, create_log, make_replica, needs_postgres
 from scripted import scripted
 from support import PATIENCE, needs
 from test_editors import running
-from treadle.store.shared.config import SharedLogConfig, write_config
 
 pytestmark = [needs_postgres, needs("nvim"), needs("emacs")]
 
 
 def machine(folder: Path, login: str, log_id: Any) -> list[str]:
     """A data directory with an agent; the command that an editor starts for it."""
-    data_dir = folder / login
-    data_dir.mkdir(mode=0o700)
-    write_config(data_dir, SharedLogConfig(login, log_id))
+    data_dir = make_replica(folder / login, login, log_id)
     agent = scripted("steering", SCRIPTED_SESSIONS=str(data_dir / "sessions"), SCRIPTED_LOG=str(data_dir / "heard"))
     (data_dir / "agents.json").write_text(json.dumps({"agents": {"scripted": agent}}))
     return [sys.executable, "-m", "treadle", "serve", "--data-dir", str(data_dir)]

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from postgres import Cluster, Database, Relay, create_log, needs_postgres
+from postgres import Cluster, Database, Relay, create_log, make_replica, needs_postgres
 from support import PATIENCE, needs, opened, plain, replayed, spawned
 from treadle.core.engine import Engine, Overloaded
 from treadle.domain import commands as c
 from treadle.store.errors import LogUnavailable
 from treadle.store.shared import admin, link, remote, sharing
-from treadle.store.shared.config import SharedLogConfig, write_config
 from treadle.store.shared.remote import RemoteLog
 
 pytestmark = needs_postgres
@@ -28,13 +27,7 @@ def machine(database: Database, tmp_path: Path) -> Callable[[str], Path]:
     """Makes the data directory of a machine of one log, with the login as its name."""
     log_id = create_log()
 
-    def make(login: str) -> Path:
-        folder = tmp_path / login
-        folder.mkdir(mode=0o700)
-        write_config(folder, SharedLogConfig(login, log_id))
-        return folder
-
-    return make
+    return lambda login: make_replica(tmp_path / login, login, log_id)
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ import psycopg
 import pytest
 
 import wire
-from postgres import Cluster, Database, needs_postgres
+from postgres import Cluster, Database, make_replica, needs_postgres
 from runs import configure
 from scripted import scripted
 from support import PATIENCE, Wire, plain, refused, spawned
 from treadle.store.errors import StorageError
 from treadle.store.shared import admin
-from treadle.store.shared.config import SharedLogConfig, write_config
 from treadle.store.shared.remote import NO_MARK, RemoteLog, ScopedAppend
 
 pytestmark = needs_postgres
@@ -41,13 +40,7 @@ def log(database: Database) -> UUID:
 def machine(log: UUID, tmp_path: Path) -> Callable[[str], Path]:
     """Makes the data directory of a machine, with the login as its name."""
 
-    def make(login: str) -> Path:
-        folder = tmp_path / login
-        folder.mkdir(mode=0o700)
-        write_config(folder, SharedLogConfig(login, log))
-        return folder
-
-    return make
+    return lambda login: make_replica(tmp_path / login, login, log)
 
 
 async def change(wire: Wire, key: str, value: object, **more: Any) -> dict[str, Any]:

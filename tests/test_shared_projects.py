@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from checkouts import Checkout, with_git
 from histories import SHOP, Imports, claude_shop, write
 from machines import Machine, machine
-from postgres import needs_postgres
+from postgres import make_replica, needs_postgres
 from runs import Thread, configure, running
 from scripted import scripted
 from support import append_all, log_sequence, opened, plain, replayed
@@ -24,7 +24,7 @@ from treadle.domain.checks import Stamp
 from treadle.domain.decider import decide, evolve, initial_state, names
 from treadle.domain.errors import Rejected
 from treadle.domain.state import State
-from treadle.store.shared.config import SharedLogConfig, read_config, write_config
+from treadle.store.shared.config import read_config
 from treadle.store.shared.shared_log import SharedLog
 from treadle.store.sqlite import projections
 from treadle.transfer.sources import claude
@@ -46,9 +46,8 @@ async def ada(share_log: Callable[..., None], tmp_path: Path) -> AsyncIterator[M
 
 @pytest.fixture
 async def bob(ada: Machine, tmp_path: Path) -> AsyncIterator[Machine]:
-    (tmp_path / "of-bob").mkdir(mode=0o700)
-    write_config(tmp_path / "of-bob", SharedLogConfig("bob", read_config(ada.store.data_dir).log_id))
-    async with machine(tmp_path / "of-bob") as found:
+    data_dir = make_replica(tmp_path / "of-bob", "bob", read_config(ada.store.data_dir).log_id)
+    async with machine(data_dir) as found:
         yield found
 
 

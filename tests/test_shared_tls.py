@@ -9,10 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from postgres import ROLES, Cluster, Database, create_log, needs_postgres, running_cluster
+from postgres import ROLES, Cluster, Database, create_log, make_replica, needs_postgres, running_cluster
 from support import spawned
 from treadle.store.errors import StorageError
-from treadle.store.shared.config import SharedLogConfig, write_config
 from treadle.store.shared.remote import RemoteLog
 
 pytestmark = needs_postgres
@@ -64,10 +63,8 @@ def name_server(database: Database, name: str) -> None:
 
 async def test_two_machines_see_each_other_through_a_verified_connection(over_tls: Database, tmp_path: Path) -> None:
     log = create_log()
-    for login in ("ada", "bob"):
-        (tmp_path / login).mkdir(mode=0o700)
-        write_config(tmp_path / login, SharedLogConfig(login, log))
-    async with spawned(tmp_path / "ada") as (ada, _), spawned(tmp_path / "bob") as (bob, _):
+    machines = [make_replica(tmp_path / login, login, log) for login in ("ada", "bob")]
+    async with spawned(machines[0]) as (ada, _), spawned(machines[1]) as (bob, _):
         await bob.call("subscription/open", {"topic": "events"})
         for n in range(20):
             await ada.call("command/dispatch", {"type": "ChangeSetting", "key": f"k{n}", "value": "x" * 20_000})
