@@ -68,6 +68,18 @@ async def test_what_runs_or_waits_stays_and_so_does_everything_if_the_setting_is
         assert await titles(client) == {"running"}
 
 
+async def test_a_pinned_thread_stays_until_it_is_not_pinned_any_more(data_dir: Path) -> None:
+    async with serving(data_dir) as (client, daemon):
+        services = daemon.services
+        retaining = Retaining(services.store, services._submit, services.purger)
+        await begin(client, thread("pinned", day(1)), thread("was", day(1)), thread("old", day(1)))
+        for id, value in (("pinned", True), ("was", True), ("was", None), ("old", False)):
+            await client.call("command/dispatch", {"type": "ChangeSetting", "key": f"pinned.{id}", "value": value})
+        await retention(client, {"olderThanDays": 365, "maxBytes": 1})
+        assert {*await retaining.look(NOW)} == {"was", "old"}
+        assert await titles(client) == {"pinned"}
+
+
 async def test_a_thread_in_which_somebody_works_meanwhile_is_not_erased(data_dir: Path) -> None:
     async with serving(data_dir) as (client, daemon):
         services = daemon.services

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 MORE = """\
 The age of a thread is that of its last event, not of a file; an import keeps the times of the history. Threads that
-run, wait for an answer or a login, or have queued prompts stay, whatever their age. Each thread is erased as by
-`treadle erase`. --max-size erases the oldest ones until the database is about that small, without what is free in it.
+run, wait for an answer or a login, have queued prompts, or are pinned (the setting `pinned.THREAD` is true) stay,
+whatever their age. Each thread is erased as by `treadle erase`. --max-size erases the oldest ones until the database
+is about that small, without what is free in it.
 
 Nothing is erased unless you run this: there is no default age. --keep-doing writes the same as the setting `retention`,
 and a daemon then does it once a day; --stop takes that back.

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KEY: Final = "retention"
 """The setting by which a daemon erases threads by itself."""
+PINNED: Final = "pinned"
+"""The setting that keeps a thread from being erased because it is old: `true` under this with a dot and its id."""
 LOOK: Final = 3_600.0
 """Seconds between two looks at the setting."""
 SKELETON: Final = 120
@@ -67,13 +69,19 @@ def _fitting(reads: Reads, idle: list[dict[str, Any]], excess: int, used: int) -
 
 
 def _idle(reads: Reads, *, archived: bool | None) -> list[dict[str, Any]]:
-    """Threads that neither run, nor wait for anything, nor have a queued prompt, by their last event."""
+    """Threads that neither run, nor wait for anything, have no queued prompt, nor are pinned, by their last event."""
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
         page = reads.thread_list(sort="updatedAt", archived=archived, limit=PAGE, cursor=cursor)
-        threads = map(msgspec.json.decode, page.items)
-        found += [thread for thread in threads if thread["status"] == "idle" and not thread["queued"]]
+        threads = [msgspec.json.decode(item) for item in page.items]
+        pinned = reads.entities("setting", None, [f"{PINNED}.{thread['id']}" for thread in threads])
+        kept = {key for key, setting in pinned.items() if msgspec.json.decode(setting)["value"] is not False}
+        found += [
+            thread
+            for thread in threads
+            if thread["status"] == "idle" and not thread["queued"] and f"{PINNED}.{thread['id']}" not in kept
+        ]
         cursor = page.next_cursor
         if cursor is None:
             return found[::-1]
