@@ -175,10 +175,10 @@ async def running(name: str, command: list[str], folder: Path) -> AsyncIterator[
             await process.communicate()
 
 
-@pytest.fixture(params=["checkout", "wheel"])
+@pytest.fixture
 def daemon(request: pytest.FixtureRequest, data_dir: Path) -> list[str]:
-    """What an editor spawns: of this checkout, and installed."""
-    if request.param == "checkout":
+    """What an editor spawns: of this checkout, or, with the parameter `wheel`, installed."""
+    if getattr(request, "param", "checkout") == "checkout":
         command = [sys.executable, "-m", "treadle", "serve"]
     else:
         command = [str(request.getfixturevalue("installed") / "treadle"), "serve"]
@@ -254,6 +254,7 @@ def nobody_has_it_open(data_dir: Path) -> bool:
     return True
 
 
+@pytest.mark.parametrize("daemon", ["checkout", "wheel"], indirect=True)
 async def test_a_turn_of_an_agent_streams_into_two_windows_and_either_answers_it(
     name: str, daemon: list[str], data_dir: Path, tmp_path: Path
 ) -> None:

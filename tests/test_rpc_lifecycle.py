@@ -15,8 +15,6 @@ import pytest
 from treadle.core.linger import Linger
 from wire import PATIENCE, TREADLE, Daemon, kill, serving, spawn
 
-pytestmark = pytest.mark.both_logs
-
 EDITOR = {
     "processId": None,
     "clientInfo": {"name": "Neovim", "version": "0.11.0"},
@@ -238,7 +236,6 @@ def newer_event(data_dir: Path) -> None:
         (newer_event, "databaseNewer"),
     ],
 )
-@pytest.mark.only_local("the data directory exists already")
 def test_a_refused_database_gives_one_error_and_is_left_unchanged(data_dir: Path, spoil: Any, kind: str) -> None:
     data_dir.mkdir()
     spoil(data_dir)
@@ -255,7 +252,6 @@ def test_a_refused_database_gives_one_error_and_is_left_unchanged(data_dir: Path
     assert (data_dir / "treadle.db").read_bytes() == before
 
 
-@pytest.mark.only_local("the data directory exists already")
 def test_initialize_can_be_retried_after_the_database_was_refused(data_dir: Path) -> None:
     data_dir.mkdir()
     foreign_text(data_dir)
@@ -267,7 +263,6 @@ def test_initialize_can_be_retried_after_the_database_was_refused(data_dir: Path
         assert daemon.finish() == 0
 
 
-@pytest.mark.only_local("the data directory exists already")
 def test_a_daemon_creates_no_files_before_initialize(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         assert daemon.result("rpc.discover")
@@ -276,7 +271,6 @@ def test_a_daemon_creates_no_files_before_initialize(data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-@pytest.mark.only_local("the data directory exists already")
 def test_a_file_in_place_of_the_data_directory_is_refused(data_dir: Path) -> None:
     data_dir.write_text("")
     with spawn(data_dir) as daemon:
@@ -289,6 +283,7 @@ def test_a_file_in_place_of_the_data_directory_is_refused(data_dir: Path) -> Non
 # Rebuilds at startup
 
 
+@pytest.mark.both_logs
 def test_a_rebuild_at_startup_reports_progress(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         for _ in range(16):
@@ -371,6 +366,7 @@ def test_a_whole_session_can_be_sent_in_one_write(data_dir: Path) -> None:
     assert log(data_dir) == ["SettingChanged"]
 
 
+@pytest.mark.both_logs
 def test_at_end_of_input_all_requests_are_answered_before_exit(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -412,6 +408,7 @@ def test_a_slow_reader_gets_every_answer_after_end_of_input(data_dir: Path) -> N
         assert daemon.stderr == "dropped in a while: 0\n"
 
 
+@pytest.mark.both_logs
 @pytest.mark.parametrize("how", ["end of input", "exit", "SIGTERM", "SIGINT", "SIGHUP", "stdout closed"])
 def test_no_turn_keeps_running_however_the_daemon_ends(data_dir: Path, how: str) -> None:
     with spawn(data_dir) as daemon:
@@ -447,6 +444,7 @@ def test_a_daemon_under_nohup_ignores_sighup(data_dir: Path) -> None:
         assert daemon.finish() == 0
 
 
+@pytest.mark.both_logs
 def test_the_turn_of_a_killed_daemon_is_interrupted_by_the_next_daemon(data_dir: Path) -> None:
     with spawn(data_dir) as daemon:
         daemon.initialize()
@@ -562,6 +560,7 @@ def test_cancelling_a_finished_command_has_no_effect(data_dir: Path) -> None:
         assert daemon.answers == {}
 
 
+@pytest.mark.both_logs
 def test_each_command_is_either_cancelled_or_in_the_log(data_dir: Path) -> None:
     with serving(data_dir) as daemon:
         asked = {}

@@ -166,7 +166,7 @@ class Purger:
             self._removed.append(str(copy))
         threads = await self._store.writer.call(purge.threads_to_purge)
         if threads:
-            await asyncio.to_thread(remove_files, self._data_dir, threads)
+            await remove_files(self._data_dir, self._store.read, threads)
         await self._store.writer.call(purge.finish, sequence)
 
     async def _search(self, sequence: int, before: Before) -> None:
