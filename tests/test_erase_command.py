@@ -1,6 +1,7 @@
 """`treadle erase` and `treadle redact` as commands, with real git, a daemon that runs, and the history of a tool."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -57,6 +58,14 @@ def test_redact_takes_a_text_out_of_every_thread_and_says_in_which_it_was(line: 
     assert "About [redacted]" in shown
     assert line.do("redact", "--stdin", stdin=SECRET).stdout == "found in 0 threads\n"
     line.do("verify")
+
+
+def test_a_thread_that_was_redacted_before_is_erased_with_a_receipt_that_finds_nothing(line: CommandLine) -> None:
+    line.do("redact", "--stdin", stdin=f"{SECRET}\n")
+    done = line.do("erase", "t", "--yes")
+    assert ": 0 found" in done.stdout
+    receipts = line.do("erase", "--receipt", "t").stdout
+    assert re.findall("^t: .*", receipts, re.M) == ["t: 10 events erased", "t: redacted, and erased since"]
 
 
 def test_redact_reaches_what_a_running_daemon_has_in_its_state(line: CommandLine) -> None:

@@ -140,8 +140,11 @@ def print_receipt(receipt: "Receipt") -> None:
     import treadle.cli.output as output
 
     one_line = output.one_line
-    verb = "erased" if receipt.whole else "redacted"
-    print(f"{one_line(receipt.thread_id)}: {output.count(receipt.events, 'event')} {verb}")
+    if receipt.events or receipt.whole:
+        what = f"{output.count(receipt.events, 'event')} {'erased' if receipt.whole else 'redacted'}"
+    else:
+        what = "redacted, and erased since"
+    print(f"{one_line(receipt.thread_id)}: {what}")
     if not receipt.purged:
         print("  the bytes are not gone yet: the next daemon continues")
     elif receipt.hits is None:

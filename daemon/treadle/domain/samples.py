@@ -19,8 +19,12 @@ _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
 
 
 def samples_of(events: Iterable[dict[str, Any]]) -> list[bytes]:
-    """A sample of each text, at most MOST of them, evenly from the first to the last."""
-    return _spread([sample for event in events for text in _texts(event) if (sample := _sample(text))])
+    """A sample of each text, at most MOST of them, evenly from the first to the last.
+
+    EventsRedacted has whole events, with what stays of them: their texts are in the events themselves as well.
+    """
+    own = [event for event in events if event["type"] != "EventsRedacted"]
+    return _spread([sample for event in own for text in _texts(event) if (sample := _sample(text))])
 
 
 def samples_of_removed(before: dict[str, Any], after: dict[str, Any]) -> list[bytes]:
