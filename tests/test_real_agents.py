@@ -175,6 +175,10 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "model.log"
 
 
+QUICK = sorted({*PACKAGES} - {"opencode"})
+"""Agents that start within a second of a processor: opencode takes eight, and is in the tests that differ by agent."""
+
+
 @pytest.fixture(params=PACKAGES)
 def place(
     request: pytest.FixtureRequest, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +198,7 @@ def prompts(log: Path) -> list[str]:
     return [asked.prompt for asked in model_server.asked(log)]
 
 
+@pytest.mark.parametrize("place", QUICK, indirect=True)
 def test_queued_prompts_are_sent_one_a_turn_and_each_reaches_the_model_once(place: Place, log: Path) -> None:
     texts = ["script=hello", "script=many", "script=hello again"]
     with place.first_conversation() as client:
@@ -242,6 +247,7 @@ def test_a_tool_does_nothing_until_it_is_allowed(place: Place) -> None:
         assert client.texts("assistant")[-1] == model_server.DONE
 
 
+@pytest.mark.parametrize("place", QUICK, indirect=True)
 def test_a_turn_is_cancelled_in_the_middle_of_its_answer_and_the_next_prompt_is_answered(
     place: Place, log: Path
 ) -> None:
@@ -258,6 +264,7 @@ def test_a_turn_is_cancelled_in_the_middle_of_its_answer_and_the_next_prompt_is_
     assert prompts(log) == ["script=slow", "script=hello"]
 
 
+@pytest.mark.parametrize("place", QUICK, indirect=True)
 def test_a_killed_agent_fails_its_turn_and_a_new_process_resumes_its_session(place: Place, log: Path) -> None:
     with place.first_conversation() as client:
         client.prompt("script=hello one")
@@ -331,6 +338,7 @@ def test_a_session_of_the_tool_is_imported_continued_in_its_agent_and_imported_a
         assert client.texts("user") == ["script=hello one", "script=many two", "script=hello three"]
 
 
+@pytest.mark.parametrize("place", QUICK, indirect=True)
 def test_a_session_that_treadle_ran_is_not_imported(place: Place) -> None:
     with place.first_conversation() as client:
         client.prompt("script=hello one")
