@@ -25,7 +25,7 @@ PROMPTLY = 5.0  # seconds until no process is left; told, and asserted with pati
 async def test_a_client_that_stops_reading_uses_bounded_memory_and_catches_up(
     data_dir: Path, by: Literal["another", "itself"], record_property: Any
 ) -> None:
-    done = await storms.stall(data_dir, appends=10_000, size=8_000, by=by)
+    done = await storms.stall(data_dir, appends=10_000, size=16_000, by=by)
     record_property("MiB", done.peak - done.before)
     print(f"{done.before} MiB before, {done.peak} at most; {done.taken:.0%} taken unread; {done.seconds:.0f} s")
     assert done.problems == []

@@ -223,6 +223,7 @@ class Group:
         latest = _latest(submission.at) if gives_time else submission.at
         stamp = Stamp(submission.at, self._runner, latest, self._is_shared)
         ranges: list[tuple[int, int]] = []
+        folders: list[tuple[str, str]] = []
         try:
             for command in commands:
                 start = len(self._events)
@@ -234,6 +235,7 @@ class Group:
                     self._events.append(event)
                 if self._is_shared and (folder := _folder_given(command)):
                     give_folder(self._state, *folder)
+                    folders.append(folder)
                 ranges.append((start, len(self._events)))
         except Rejected as error:
             self._state.rollback(savepoint)
@@ -243,10 +245,9 @@ class Group:
             return
         self.redacting.accept()
         self._accepted.append((submission, ranges))
-        if self._is_shared:
-            for id, path in filter(None, map(_folder_given, commands)):
-                self.folders.pop(id, None)  # the order counts: a folder is the project's that it was given to last
-                self.folders[id] = path
+        for id, path in folders:
+            self.folders.pop(id, None)  # the order counts: a folder is the project's that it was given to last
+            self.folders[id] = path
         if len(self._events) > length:
             if delta is not None:
                 event = self._events[-1]
