@@ -34,7 +34,7 @@ MAX_QUEUE = 20_000  # queued commands
 STATE_LIMIT = 5_000  # entities kept between appends
 STATE_BYTES = 4 * 1024 * 1024  # of their details when they were loaded, and of events since then
 BUSY_PATIENCE = 30.0  # seconds in total that an append waits for other processes
-NAMING = (c.StartTurn, ac.QueuePrompt, ac.ResumeQueue, ac.OpenSession)
+NAMING = {c.StartTurn, ac.QueuePrompt, ac.ResumeQueue, ac.OpenSession}
 """Commands whose events name this daemon: it must be known to be alive before they are appended."""
 
 
@@ -219,11 +219,11 @@ class Engine:
     async def _process(self, group: list[Submission]) -> None:
         """Answer every submission of the group."""
         busy_until = asyncio.get_running_loop().time() + self._busy_patience
-        names_us = any(isinstance(command, NAMING) for submission in group for command, _ in submission.commands)
+        kinds = {type(command) for submission in group for command, _ in submission.commands}
         while True:
             self.is_appending = True
             try:
-                if names_us:
+                if kinds & NAMING:
                     self.store.runner.acquire()
                 appended = await self.store.write(lambda log: self._decide_and_append(log, group))
             except StorageError as error:
@@ -256,8 +256,7 @@ class Engine:
         if decided.payloads:
             self.published(base + len(decided.payloads), decided.payloads)
         self._state_bytes += sum(map(len, decided.payloads))
-        rewrites = any(isinstance(command, c.Redact) for submission in group for command, _ in submission.commands)
-        is_stale = rewrites or base != decided.expected
+        is_stale = c.Redact in kinds or base != decided.expected  # a redaction rewrites events
         if is_stale or len(self._state) > self._state_limit or self._state_bytes > self._state_bytes_limit:
             self._forget_state()
 

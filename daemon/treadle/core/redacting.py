@@ -1,7 +1,7 @@
 """Redacts commands before they are decided. The end of a text that streams may be the beginning of a secret: it is held
 back until more of the text shows whether it is one, or the text ends. No I/O, no clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,8 @@ class HeldText(Struct, frozen=True):
 
 
 _NOTHING: Final = HeldText()
+_ENDS: Final = {e.MessageCompleted, e.ActivityUpdated, e.ActivityRecorded}
+"""The events that may end a text of which something is held back."""
 
 
 class Redacting:
@@ -84,8 +86,11 @@ class Redacting:
                 return self._activity(command, redactor, holds)
         return command if redactor is None else redacted(command, redactor)
 
-    def events(self, events: list[e.Event]) -> Iterator[e.Event]:
+    def events(self, events: list[e.Event]) -> Iterable[e.Event]:
         """The events of a command. Where a text ends, what was held back of it comes first."""
+        return events if _ENDS.isdisjoint(map(type, events)) else self._with_rests(events)
+
+    def _with_rests(self, events: list[e.Event]) -> Iterator[e.Event]:
         for event in events:
             if isinstance(event, e.MessageCompleted):
                 key = ("message", event.thread_id, event.id)
@@ -120,10 +125,11 @@ class Redacting:
         if redactor is None:
             self._forget(key)
             return text
-        ready, rest = redactor.split(stored + text, len(stored))
+        whole = stored + text
+        ready, rest = redactor.split(whole, len(stored))
         if len(rest) > MAX_UNFINISHED:
-            ready, rest = redactor.finish(stored + text, len(stored)), ""
-        self._put(key, HeldText((stored + text)[: len(stored) + len(text) - len(rest)][-CONTEXT:], rest))
+            ready, rest = redactor.finish(whole, len(stored)), ""
+        self._put(key, HeldText(whole[: len(whole) - len(rest)][-CONTEXT:], rest))
         return ready
 
     # Activities

@@ -5,6 +5,7 @@ leads to is in thread_decider.py, turn_decider.py and agent_decider.py.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -77,11 +78,17 @@ def _names(command: c.Command) -> Iterator[Key]:
                 yield ("thread", str(command.id))
             if isinstance(command, c.Redact):
                 yield from (("event", thread_id, str(one.sequence)) for one in command.events)
-            entities = {"id": _ENTITY_OF.get(type(command)), **_REFERENCES}
-            for field, entity in entities.items():
-                id = getattr(command, field, None)
-                if entity is not None and id is not None:
+            for field, entity in _named(type(command)):
+                id = getattr(command, field)
+                if id is not None:
                     yield (entity, thread_id, id)
+
+
+@cache
+def _named(kind: type[c.Command]) -> list[tuple[str, str]]:
+    """The fields of a kind of command that name an entity of its thread, and what they name."""
+    entities = {"id": _ENTITY_OF.get(kind), **_REFERENCES}
+    return [(field, entity) for field, entity in entities.items() if entity and field in kind.__struct_fields__]
 
 
 _ENTITY_OF: dict[type[c.Command], str] = {
@@ -122,7 +129,7 @@ _REFERENCES = {
 
 def _expect_version(state: State, command: Any, expected: int) -> None:
     thread_id = command.thread_id
-    if not isinstance(command, c.CreateThread | c.EraseThread):
+    if type(command) not in (c.CreateThread, c.EraseThread):
         live_thread(state, thread_id)
     thread = state[("thread", thread_id)]
     actual = 0 if thread is None else thread.version

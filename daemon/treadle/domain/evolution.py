@@ -27,7 +27,7 @@ from treadle.domain.state import (
 def evolve(state: State, event: e.Event) -> None:
     """Apply the event that follows `state.sequence` in the log."""
     state.sequence += 1
-    if isinstance(event, e.ThreadEvent) and not isinstance(event, e.ThreadCreated | e.MessageAppended):
+    if isinstance(event, e.ThreadEvent) and type(event) not in (e.ThreadCreated, e.MessageAppended):
         state.change(("thread", event.thread_id), version=state.sequence)
     apply = _EVOLVE.get(type(event))
     if apply is not None:

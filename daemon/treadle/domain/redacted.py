@@ -56,8 +56,7 @@ def with_texts(command: c.Command, change: Callable[[str], str]) -> c.Command:
     changes = {}
     for name in TEXTS.get(type(command), ()):
         before = getattr(command, name)
-        after = changed_texts(before, change)
-        if after is not before:
+        if before is not None and (after := changed_texts(before, change)) is not before:
             changes[name] = after
     return msgspec.structs.replace(command, **changes) if changes else command
 

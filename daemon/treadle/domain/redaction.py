@@ -22,10 +22,8 @@ MAX_UNFINISHED: Final = 8 * 1024  # characters at the end of a text that are loo
 
 _WORDS: Final = [start for rule in RULES for start in rule.starts if rule.kind not in ("private-key", "url-password")]
 _STARTS: Final = {
-    sign: tuple(
-        (start, rule) for rule in RULES for start in rule.starts if next(filter(start.count, "_-."), "") == sign
-    )
-    for sign in ("", "_", "-", ".")
+    sign: tuple((start, rule) for rule in RULES for start in rule.starts if next(filter(start.count, "_-./IJ")) == sign)
+    for sign in "_-./IJ"
 }
 """The words that secrets begin with, by a character that a text without any of them often does not have."""
 
@@ -42,8 +40,9 @@ class Redactor:
         self._own = [SecretForm("pattern", (), pattern, "") for pattern in patterns]
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
-        return self._replaced(text, _rules_for(text))
+        """The text without secrets; the same one if it has none."""
+        rules = _rules_for(text)
+        return self._replaced(text, rules) if rules or self._own else text
 
     def split(self, text: str, after: int) -> tuple[str, str]:
         """What can be stored of a text that goes on, without secrets, and the end of it that has begun like a secret.
@@ -52,6 +51,8 @@ class Redactor:
         secrets begin with, which is no secret itself.
         """
         rules = _rules_for(text)
+        if not rules and not self._own:
+            return text[after:], ""
         where = _begun(text, rules)
         if where < len(text):  # not within a secret: the last dashes of a private key may begin another
             found = (match for rule in rules for match in compiled(rule.pattern).finditer(text))
