@@ -269,6 +269,37 @@ def test_pages_are_bounded_by_bytes_and_hold_one_event_at_least(replicas: Callab
     assert [len(bob.pull()) for _ in range(4)] == [1, 2, 1, 0]
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["of its own", "of another log"])
+def test_an_append_does_not_read_a_long_past(
+    database: Database, log: UUID, replicas: Callable[..., Replica], beside: bool
+) -> None:
+    """The planner must not prefer to read the whole table, whatever the statistics say that the server collects."""
+    past = [SharedEvent(n, uuid4(), "ada", '{"type":"E"}') for n in range(1, 20_001)]
+    database.as_admin(
+        "INSERT INTO treadle.events SELECT %s, place, append_id, 'ada', '{t:0}', %s "
+        "FROM unnest(%s::uuid[]) WITH ORDINALITY AS u (append_id, place)",
+        create_log("long") if beside else log,
+        past[0].payload,
+        [event.append_id for event in past],
+    )
+    machine, other = replicas(), replicas()
+    if not beside:
+        database.as_admin("UPDATE treadle.logs SET head = %s WHERE log_id = %s", len(past), log)
+        machine.apply(past)
+        other.apply(past)
+    database.as_admin("ANALYZE treadle.events")
+    for n in range(12):  # a plan that is made once for any arguments is tried from the sixth on
+        assert other.append(["t:1"], ["t:1"]).status == "appended"
+        other.pull_all()
+        with machine.remote.transaction():
+            assert machine.append(["t:2"], []).status == "appended"
+            machine.remote.pull(log, machine.known, machine.mark)
+            [(whole, by_index)] = machine.remote.execute(
+                "SELECT seq_scan, idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'events'"
+            )
+        assert (whole, by_index > 0) == (0, True), n
+
+
 def test_lists_of_texts_are_sent_as_binary() -> None:
     """As text, 500 events take psycopg 14 ms instead of 0.6."""
     casts = re.findall(r"%\((\w+)\)(\w)::text\[\]", APPEND)

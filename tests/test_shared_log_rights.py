@@ -99,7 +99,7 @@ def test_members_may_call_the_functions_for_them_and_no_other(database: Database
     )
     assert {name for name, may, *_ in rights if may} == CALLABLE
     assert {name for name, _, is_definer, _ in rights if is_definer} == CALLABLE
-    assert {tuple(config) for *_, config in rights} == {("search_path=pg_catalog, pg_temp",)}
+    assert {config[0] for *_, config in rights} == {"search_path=pg_catalog, pg_temp"}
     tables = database.as_admin("SELECT tablename::text FROM pg_tables WHERE schemaname = 'treadle'")
     assert {name for (name,) in tables} == set(TABLES)
 
