@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from treadle.core.engine import Engine, Overloaded
 from treadle.domain import commands as c
 from treadle.store.errors import LogUnavailable
 from treadle.store.shared import admin, link, remote, sharing
+from treadle.store.shared.config import read_config
 from treadle.store.shared.remote import RemoteLog
 
 pytestmark = needs_postgres
@@ -155,6 +157,34 @@ async def test_an_append_over_a_connection_that_swallows_everything_fails_and_is
         relay.swallows = False
         await insist(ada, "swallowed")
         assert await keys(ada) == ["before", "swallowed"]
+
+
+async def test_what_is_announced_while_the_replica_is_busy_waits_without_using_the_cpu(
+    machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, calls = asyncio.get_running_loop(), [0]
+    add_reader = loop.add_reader
+
+    def counted(descriptor: int, callback: Callable[[], None]) -> None:
+        def call() -> None:
+            calls[0] += 1
+            callback()
+
+        add_reader(descriptor, call)
+
+    monkeypatch.setattr(loop, "add_reader", counted)
+    folder, busy = machine("ada"), threading.Event()
+    async with working(folder) as ada:
+        await change(ada, "first")
+        log = read_config(folder).log_id
+        writing = asyncio.ensure_future(ada.store.write(lambda log: busy.wait(PATIENCE)))
+        with RemoteLog("bob") as bob:
+            for head in range(2, 12):
+                await asyncio.to_thread(bob.announce, log, head)
+                await asyncio.to_thread(bob.execute, b"SELECT pg_sleep(0.01)")
+        busy.set()
+        await writing
+    assert calls[0] < 50  # in turn with what is announced, not as often as the loop can
 
 
 async def test_a_revoked_right_is_told_and_what_is_here_can_be_read(machine: Callable[[str], Path]) -> None:

@@ -141,33 +141,34 @@ class Follower:
         place = await self._write(SharedLog.place)
         told, beaten, looked = place.sequence, 0.0, 0.0
         loop = asyncio.get_running_loop()
-        loop.add_reader(remote.fileno(), self._woken.set)
-        try:
-            while True:
-                self._woken.clear()
-                heard = await self._in_thread(remote.announced)
-                place = await self._write(SharedLog.place)
-                if place.sequence > told:
-                    await asyncio.sleep(self._announced + ANNOUNCE - loop.time())
-                    await self._in_thread(remote.announce, self._config.log_id, place.sequence)
-                    self._announced = loop.time()
-                    self._woken.set()  # an announcement may have come with an answer, which makes nothing readable
-                every = POLL if listens else POLL_DEAF
-                if heard > place.sequence or loop.time() - looked >= every:
-                    place = await self._pull(remote, place)
-                    await self._tell_what_was_lost()
-                    looked = loop.time()
-                    self._woken.set()
-                told = max(told, heard, place.sequence)
-                if loop.time() - beaten >= BEAT:
-                    await self._beat(remote, place.sequence)
-                    beaten = loop.time()
-                    self._woken.set()
+        while True:
+            self._woken.clear()
+            heard = await self._in_thread(remote.announced)
+            place = await self._write(SharedLog.place)
+            if place.sequence > told:
+                await asyncio.sleep(self._announced + ANNOUNCE - loop.time())
+                await self._in_thread(remote.announce, self._config.log_id, place.sequence)
+                self._announced = loop.time()
+                self._woken.set()  # an announcement may have come with an answer, which makes nothing readable
+            every = POLL if listens else POLL_DEAF
+            if heard > place.sequence or loop.time() - looked >= every:
+                place = await self._pull(remote, place)
+                await self._tell_what_was_lost()
+                looked = loop.time()
+                self._woken.set()
+            told = max(told, heard, place.sequence)
+            if loop.time() - beaten >= BEAT:
+                await self._beat(remote, place.sequence)
+                beaten = loop.time()
+                self._woken.set()
+            # Only now: while something else is done here, what can be read would call it again and again.
+            loop.add_reader(remote.fileno(), self._woken.set)
+            try:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(every):
                         await self._woken.wait()
-        finally:
-            loop.remove_reader(remote.fileno())
+            finally:
+                loop.remove_reader(remote.fileno())
 
     async def _pull(self, remote: RemoteLog, place: ReplicaPlace) -> ReplicaPlace:
         """Pull and apply all that there is."""
