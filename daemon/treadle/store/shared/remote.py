@@ -57,6 +57,7 @@ BEAT = """
 SELECT machine_id, actor::text, applied, seen::text, away
 FROM treadle.beat_v1(%(log)s::uuid, %(machine)s::text, %(holder)s::uuid, %(applied)s::bigint)
 """
+ANSWERS = "SELECT pg_backend_pid()"
 LISTEN = "LISTEN {}"
 ANNOUNCE = "SELECT pg_notify(%(channel)s::text, %(head)s::text)"
 IS_DURABLE = "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
@@ -233,8 +234,12 @@ class RemoteLog:
             )
 
     def listen(self, log_id: UUID) -> bool:
-        """Be told when others append; False if the server has no LISTEN, as behind a pool of connections."""
+        """Be told when others append; False if that does not work, as behind a pool of connections."""
         try:
+            # A pool names another process than the one that answers. LISTEN would tell whoever uses that one next.
+            [(answers,)] = self.execute(ANSWERS)
+            if answers != self._connection.info.backend_pid:
+                return False
             with self._explaining():
                 self._connection.execute(sql.SQL(LISTEN).format(sql.Identifier(_channel(log_id))))
         except StorageError as error:
