@@ -327,7 +327,7 @@ def test_an_append_whose_answer_was_cut_anywhere_is_found_again(
         ada.pull_all()
         asked = ada.asks(["t:1"], ["t:1", "t:1"], CommandRecord(f"{direction} {at}", "digest", 1, 2))
         with RemoteLog("ada") as through:
-            relay.arm(**{direction: at})
+            relay.arm(request=at) if direction == "request" else relay.arm(answer=at)
             with pytest.raises(StorageError, match="connection") as raised:
                 through.append(ada.log, asked)
             assert kind_of(raised) == "logUnreachable"

@@ -140,6 +140,34 @@ async def test_reads_go_on_without_the_server_and_writes_are_refused(
         assert (await change(ada, "two", 2))["result"]["sequence"] == 2
 
 
+async def test_a_command_that_reads_brings_a_replica_up_to_date_that_no_daemon_follows(
+    cluster: Cluster, machine: Callable[[str], Path], tmp_path: Path
+) -> None:
+    assert wire.run("clone", "bob", str(tmp_path / "bob")).returncode == 0
+    async with spawned(machine("ada")) as (ada, _):
+        for command in BEGUN[:2]:
+            await ada.call("command/dispatch", command)
+    shown = wire.run("threads", "--json", "--data-dir", str(tmp_path / "bob"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert msgspec.json.decode(shown.stdout)["id"] == "t"
+    cluster.stop()
+    try:
+        again = wire.run("threads", "--json", "--data-dir", str(tmp_path / "bob"))
+        assert (again.returncode, again.stdout) == (0, shown.stdout)
+        assert "what other machines wrote lately may be missing: shared log 'bob': no server is there" in again.stderr
+    finally:
+        cluster.start()
+
+
+async def test_a_command_that_reads_leaves_a_replica_to_the_daemon_that_follows(machine: Callable[[str], Path]) -> None:
+    folder = machine("ada")
+    async with spawned(folder) as (ada, _):
+        await until(lambda: is_up(ada))
+        (folder / "log.json").rename(folder / "kept.json")
+        (folder / "log.json").write_text("{}")  # what would be read to connect
+        assert wire.run("threads", "--data-dir", str(folder)).stderr == ""
+
+
 async def is_down(wire: Wire) -> bool:
     return "no server is there" in ((await status(wire))["problem"] or "")
 

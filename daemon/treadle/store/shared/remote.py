@@ -122,14 +122,15 @@ class SharedLogInfo(NamedTuple):
 class RemoteLog:
     """A connection. Close it, or use it as a context manager."""
 
-    def __init__(self, service: str) -> None:
-        """Connect to a service of ~/.pg_service.conf. Raises UserError and StorageError."""
+    def __init__(self, service: str, **options: Any) -> None:
+        """Connect to a service of ~/.pg_service.conf. options: of libpq. Raises UserError and StorageError."""
         check_service(service)
         self.service = service
         self._warned = False
         with self._explaining():
             check_transport(_settings(service))
-            self._connection = psycopg.connect(service=service, autocommit=True, prepare_threshold=None, **_OPTIONS)
+            settings = {**_OPTIONS, **options}
+            self._connection = psycopg.connect(service=service, autocommit=True, prepare_threshold=None, **settings)
         self._connection.add_notice_handler(self._notice)
         # Of its own, so that `cut` never meets a descriptor that was closed and is another file now.
         self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))

@@ -15,6 +15,7 @@ from treadle.store.sqlite.database import (
     FILE_NAME,
     OPENING,
     PRESENT,
+    SHARED_LOG,
     FileLock,
     configure_reader,
     connect,
@@ -95,8 +96,9 @@ def _interruptible() -> Iterator[None]:
 def reading(data_dir: Path) -> Iterator[Reader]:
     """Open the database of a data directory for reading within the block; like a daemon, prevent its replacement.
 
-    Does not create or upgrade a database. Raises Refused, with a sentence that says what to do, if there is no database
-    or it is not one of this version of treadle.
+    The replica of a shared log is brought up to date first, if no daemon does that. Does not create or upgrade a
+    database. Raises Refused, with a sentence that says what to do, if there is no database or it is not one of this
+    version of treadle.
     """
     require_sqlite()
     require_database(data_dir)
@@ -119,6 +121,10 @@ def reading(data_dir: Path) -> Iterator[Reader]:
             raise explained(error) from error
         finally:
             opening.release()
+        if (data_dir / SHARED_LOG).exists():
+            from treadle.store.shared.catching_up import catch_up
+
+            catch_up(data_dir)
         yield reader
     finally:
         if connection is not None:
