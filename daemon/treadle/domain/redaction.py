@@ -25,7 +25,7 @@ _STARTS: Final = {
     sign: tuple((start, rule) for rule in RULES for start in rule.starts if next(filter(start.count, "_-./IJ")) == sign)
     for sign in "_-./IJ"
 }
-"""The words that secrets begin with, by a character that a text without any of them often does not have."""
+"""The words that secrets begin with, by a character of theirs that many texts do not have. Each has one of these."""
 
 _IN_WORD: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+/=-"
 _BEGUN_WORD: Final = rf"{BEGIN}(?:{'|'.join(map(re.escape, _WORDS))})"

@@ -32,7 +32,7 @@ class Before(Struct, frozen=True):
 
 def erasing(commands: Sequence[Command]) -> list[EraseThread | Redact]:
     """Those of the commands that erase something."""
-    return [command for command in commands if isinstance(command, (EraseThread, Redact))]
+    return [command for command in commands if isinstance(command, EraseThread | Redact)]
 
 
 async def taken_before(read: Read, command: EraseThread | Redact) -> Before:

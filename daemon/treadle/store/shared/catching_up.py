@@ -13,7 +13,6 @@ from treadle.store.sqlite.database import FILE_NAME, FileLock, configure_writer,
 log = logging.getLogger(__name__)
 
 CONNECT = 2  # seconds in which the server has to answer: somebody waits, and may be on a train
-PAGE = 5_000  # events
 
 
 def catch_up(data_dir: Path) -> None:
@@ -29,17 +28,18 @@ def catch_up(data_dir: Path) -> None:
 
 
 def _pull_all(data_dir: Path) -> None:
-    from treadle.store.shared.remote import RemoteLog  # psycopg takes a quarter of a second to import
+    from treadle.store.shared.remote import RemoteLog  # here, where a missing psycopg is one more reason
 
     path, config = data_dir / FILE_NAME, read_config(data_dir)
-    file = inode(path)
+    file, pages = inode(path), 0
     with (
         RemoteLog(config.service, connect_timeout=CONNECT) as remote,
         translated(),
         contextlib.closing(connect(path, lambda db: configure_writer(db, path))) as db,
     ):
         place = place_of(db)
-        while place.rewound is None and (page := remote.pull(config.log_id, place.sequence, place.mark, PAGE)):
-            if len(page) == PAGE:
-                log.warning("pulling what other machines wrote: %d events are here", place.sequence)
+        while place.rewound is None and (page := remote.pull(config.log_id, place.sequence, place.mark)):
+            pages += 1
+            if pages == 2:
+                log.warning("pulling what other machines wrote: it is much")
             place = apply(db, lambda: require_in_place(path, file), page)
