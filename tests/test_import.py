@@ -74,11 +74,17 @@ async def version_2(store: Store, engine: Engine) -> Importing:
     return Importing(store, engine, "codex-greeting-acp-v2.jsonl")
 
 
+def lengths(importing: Importing) -> list[int]:
+    """Of the beginnings of a recording that are tried: some 60 of a long one."""
+    whole = len(importing.frames("x"))
+    return [*range(0, whole, max(1, whole // 60)), whole]
+
+
 async def test_the_first_lines_and_then_the_whole_are_the_same_as_one_import(importing: Importing) -> None:
     await importing.take(importing.frames("session-whole"))
     once = await importing.rows("session-whole")
     assert [turn["status"] for turn in once["turns"]].count("running") == 0
-    for length in range(len(importing.frames("x")) + 1):
+    for length in lengths(importing):
         frames = importing.frames(f"session-{length:04}")
         first = await importing.take(frames[:length])
         second = await importing.take(frames)
@@ -92,7 +98,7 @@ async def test_nothing_is_lost_of_a_recording_that_grew_after_it_was_old(importi
     old = time.time() - 2 * STILL_GOING
     await importing.take(importing.frames("session-whole"), old)
     once = contents(await importing.rows("session-whole"))
-    for length in range(0, len(importing.frames("x")) + 1, 3):
+    for length in lengths(importing)[::2]:
         frames = importing.frames(f"session-{length:04}")
         await importing.take(frames[:length], old)
         await importing.take(frames, old)

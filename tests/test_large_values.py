@@ -98,7 +98,7 @@ def test_a_large_value_does_not_keep_memory_in_use(daemon: wire.Daemon, detail: 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc here")
 def test_details_of_many_activities_that_change_do_not_stay_in_memory(daemon: wire.Daemon) -> None:
     running: dict[str, Any] = {**ACTIVITY, "status": "running", "detail": {"output": "x" * (MAX_VALUE_BYTES - 100)}}
-    ids = [f"a{n}" for n in range(24)]
+    ids = [f"a{n}" for n in range(12)]
     for id in ids:
         daemon.dispatch(**running, id=id)
     daemon.dispatch("UpdateActivity", threadId="t", id=ids[0], title="another")

@@ -29,10 +29,10 @@ def report(record_property: Any, **figures: object) -> None:
 async def test_eight_daemons_share_one_log_and_every_client_sees_all_changes(
     data_dir: Path, window: int, record_property: Any
 ) -> None:
-    done = await storms.write_at_once(data_dir, daemons=8, commands=40, window=window, durability="full")
+    done = await storms.write_at_once(data_dir, daemons=8, commands=25, window=window, durability="full")
     report(record_property, waits=storms.spread(done.waits), told=storms.spread(done.told))
     assert done.problems == []
-    assert done.acknowledged == 8 * 40
+    assert done.acknowledged == 8 * 25
 
 
 async def test_daemons_keep_writing_while_projections_are_rebuilt(data_dir: Path) -> None:

@@ -89,12 +89,13 @@ async def purge_kills(folder: Path, kills: int, seed: int) -> list[Row]:
 
 
 async def power_cuts(folder: Path, until: float, seed: int) -> list[Row]:
-    """Check images of the disk as a power cut may leave it."""
+    """Check images of the disk as a power cut may leave it. In a short soak of fewer requests."""
     images = runs = 0
+    count = 120 if until - time.monotonic() > FULL_POWER_CUTS else 20
     problems: list[str] = []
     while time.monotonic() < until or runs == 0:
         data_dir = folder / f"power-{runs}"
-        events = await traced_run(data_dir, requests(120), folder / "strace.log")
+        events = await traced_run(data_dir, requests(count), folder / "strace.log")
         chance = random.Random(seed + runs)
         disk = Disk(data_dir)
         for event in events:
@@ -118,6 +119,7 @@ async def storm(folder: Path, until: float, seed: int) -> list[Row]:
     """
     scale = min(1.0, (until - time.monotonic()) / FULL_STORM)
     appends, flood = max(2_000, int(40_000 * scale)), max(20_000, int(FLOOD * scale))
+    commands = max(25, int(250 * scale))
     rows: list[Row] = []
 
     def tell(name: str, outcome: str, problems: list[str]) -> None:
@@ -144,7 +146,12 @@ async def storm(folder: Path, until: float, seed: int) -> list[Row]:
     while time.monotonic() < until or rounds == 0:
         data_dir = folder / f"writing-{rounds}"
         done = await storms.write_at_once(
-            data_dir, daemons=8, commands=250, window=1 + rounds % 3 * 5, rebuilds=rounds % 2 * 3, durability="full"
+            data_dir,
+            daemons=8,
+            commands=commands,
+            window=1 + rounds % 3 * 5,
+            rebuilds=rounds % 2 * 3,
+            durability="full",
         )
         shutil.rmtree(data_dir)
         total.acknowledged += done.acknowledged
@@ -163,7 +170,7 @@ async def storm(folder: Path, until: float, seed: int) -> list[Row]:
 
 async def fuzz(folder: Path, until: float, seed: int) -> list[Row]:
     """Fuzz framing and codec, guided by coverage."""
-    said, failures = await asyncio.to_thread(fuzz_frames.fuzz, max(10, int(until - time.monotonic())))
+    said, failures = await asyncio.to_thread(fuzz_frames.fuzz, max(2, int(until - time.monotonic())))
     if failures:
         print(said, file=sys.stderr)
     return [("fuzz of framing and codec (atheris)", said.splitlines()[-1], failures)]
@@ -186,6 +193,7 @@ PARTS: list[tuple[float, Callable[[Path, float, int], Awaitable[list[Row]]]]] = 
 ]
 FLOOD = 1_000_000
 FULL_STORM = 120.0  # seconds of a storm at full size
+FULL_POWER_CUTS = 10.0  # seconds
 
 
 async def soak(minutes: float, kills_of_agents: int, kills_of_imports: int, kills_of_purges: int, seed: int) -> int:
