@@ -24,7 +24,7 @@ demo: $(SETUP)
 
 # Many workers, which often wait for a daemon. CHECKED=yes: without what `make check` has run.
 test: $(SETUP)
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(2 * os.cpu_count())") $(if $(CHECKED),$(DOCUMENTED:%=--ignore=%))
+	$(BIN)/python -m pytest --dist worksteal -n $$($(BIN)/python -c "import os; print(2 * os.cpu_count())") $(if $(CHECKED),$(DOCUMENTED:%=--ignore=%))
 
 check: style types documented
 
