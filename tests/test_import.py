@@ -24,26 +24,27 @@ SESSIONS = {
     "codex-greeting-acp-v2.jsonl": "01a21725-2a57-7d11-bf2a-2e5253606da6",
     "opencode-retry-helper.jsonl": "ses_df927a4e3ffeIAcdtHqOk4sjKV",
 }
-BEGAN = round(time.time()) - 60.0
-"""When the recordings of these tests began: a minute ago, so that a turn without an end is still going."""
-
 Rows = dict[str, Any]
 
 
 class Importing:
-    """Imports recordings into one log. Each case has a session of its own, so that one log is enough for all."""
+    """Imports recordings into one log. Each case has a session of its own, so that one log is enough for all.
+
+    began: when they began, a minute ago, so that a turn without an end is still going.
+    """
 
     def __init__(self, store: Store, engine: Engine, name: str) -> None:
         self.store, self.engine = store, engine
         self.name, self.session = name, SESSIONS[name]
         self.text = (FOLDER / name).read_text()
+        self.began = round(time.time()) - 60.0
 
     def frames(self, session: str) -> list[Frame]:
         return list(read_frames(line.encode() for line in self.text.replace(self.session, session).splitlines()))
 
     async def take(self, frames: list[Frame], ended: float | None = None) -> Report:
         """Import a recording that consists of these frames and was last written when the last one was."""
-        ended = BEGAN + (frames[-1].t if frames else 0) if ended is None else ended
+        ended = self.began + (frames[-1].t if frames else 0) if ended is None else ended
         recording = Recording(Path("/recordings/session.jsonl"), frames, ended, [])
         return await Import(self.store, self.engine, recording).run(lambda done, total: None)
 
@@ -157,7 +158,7 @@ def lines_of(session: str) -> list[bytes]:
 async def take_file(importing: Importing, file: Path, content: bytes) -> tuple[Recording, Report]:
     file.write_bytes(content)
     recording = read_recording(file)
-    recording.changed = BEGAN + (recording.frames[-1].t if recording.frames else 0)
+    recording.changed = importing.began + (recording.frames[-1].t if recording.frames else 0)
     return recording, await Import(importing.store, importing.engine, recording).run(lambda done, total: None)
 
 
@@ -192,9 +193,10 @@ async def test_a_line_that_is_no_frame_is_skipped_and_named(version_2: Importing
 async def test_times_are_those_of_the_recording(version_2: Importing, tmp_path: Path, began: float) -> None:
     """Relative to when the file was last written, or since 1970."""
     frames = [msgspec.structs.replace(frame, t=frame.t + began) for frame in read_frames(lines_of("session-whole"))]
-    await version_2.take(frames, BEGAN + 5)
+    await version_2.take(frames, version_2.began + 5)
     rows = await version_2.rows("session-whole")
-    times = [f"{datetime.fromtimestamp((began or BEGAN) + t, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z" for t in range(6)]
+    first = began or version_2.began
+    times = [f"{datetime.fromtimestamp(first + t, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z" for t in range(6)]
     (thread,), (turn,), (activity,) = rows["threads"], rows["turns"], rows["activities"]
     assert (thread["createdAt"], thread["updatedAt"]) == (times[0], times[5])
     assert (turn["startedAt"], turn["endedAt"]) == (times[0], times[5])
@@ -212,10 +214,10 @@ async def test_a_file_that_was_copied_keeps_the_times_of_its_first_import(versio
     frames = version_2.frames("session-whole")
     second = [n for n, frame in enumerate(frames) if frame.msg.get("method") == "session/prompt"][1]
     await version_2.take(frames[:second])
-    await version_2.take(frames, BEGAN + 50)
+    await version_2.take(frames, version_2.began + 50)
     times = [turn["startedAt"] for turn in (await version_2.rows("session-whole"))["turns"]]
     began = datetime.fromisoformat(times[1]).timestamp() - frames[second].t
-    assert abs(began - BEGAN) < 0.002
+    assert abs(began - version_2.began) < 0.002
 
 
 async def test_a_clock_that_is_ahead_does_not_prevent_an_import(version_2: Importing) -> None:
