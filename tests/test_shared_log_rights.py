@@ -99,7 +99,9 @@ def test_members_may_call_the_functions_for_them_and_no_other(database: Database
     )
     assert {name for name, may, *_ in rights if may} == CALLABLE
     assert {name for name, _, is_definer, _ in rights if is_definer} == CALLABLE
-    assert {config[0] for *_, config in rights} == {"search_path=pg_catalog, pg_temp"}
+    path, by_index = "search_path=pg_catalog, pg_temp", "enable_seqscan=off"
+    assert {name for name, *_, config in rights if config == [path, by_index]} == {"append", "events_after"}
+    assert {tuple(config) for *_, config in rights} == {(path,), (path, by_index)}
     tables = database.as_admin("SELECT tablename::text FROM pg_tables WHERE schemaname = 'treadle'")
     assert {name for (name,) in tables} == set(TABLES)
 

@@ -155,6 +155,7 @@ async def test_a_command_that_reads_brings_a_replica_up_to_date_that_no_daemon_f
         again = wire.run("threads", "--json", "--data-dir", str(tmp_path / "bob"))
         assert (again.returncode, again.stdout) == (0, shown.stdout)
         assert "what other machines wrote lately may be missing: shared log 'bob': no server is there" in again.stderr
+        assert wire.run("doctor", "--data-dir", str(tmp_path / "bob")).stderr.count("may be missing") == 1
     finally:
         cluster.start()
 

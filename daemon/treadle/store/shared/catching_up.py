@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from functools import cache
 from pathlib import Path
 
 from treadle.store.errors import StorageError, UserError, translated
@@ -12,11 +13,15 @@ from treadle.store.sqlite.database import FILE_NAME, FileLock, configure_writer,
 
 log = logging.getLogger(__name__)
 
-CONNECT = 2  # seconds in which the server has to answer: somebody waits, and may be on a train
+CONNECT = 2  # seconds until there has to be a connection: somebody waits, and may be on a train
 
 
+@cache
 def catch_up(data_dir: Path) -> None:
-    """Pull what other machines have appended. Where that fails, a warning says why what is here may be old."""
+    """Pull what other machines have appended, once in a process: a command may open the database several times.
+
+    Where that fails, a warning says why what is here may be old.
+    """
     following = FileLock(data_dir / FOLLOWING)
     try:
         if following.acquire():
@@ -41,5 +46,5 @@ def _pull_all(data_dir: Path) -> None:
         while place.rewound is None and (page := remote.pull(config.log_id, place.sequence, place.mark)):
             pages += 1
             if pages == 2:
-                log.warning("pulling what other machines wrote: it is much")
+                log.warning("pulling what other machines wrote: this may take a while")
             place = apply(db, lambda: require_in_place(path, file), page)
