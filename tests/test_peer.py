@@ -1,13 +1,16 @@
 """Requests from the daemon to its client: dialogs for approvals, and progress. The client is pygls or a raw pipe."""
 
 import asyncio
+import gc
 import itertools
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,12 +18,25 @@ from lsprotocol import types as lsp
 from pygls.lsp.client import LanguageClient
 
 from docs_exchanges import rebuilding
-from support import PATIENCE
+from support import PATIENCE, opened
 from test_rpc_golden import APART
+from treadle.core.engine import Engine
+from treadle.domain import commands as c
+from treadle.server.approvals import Approvals
+from treadle.server.codec import Response
+from treadle.server.peer import Peer
 from wire import TREADLE, Daemon, serving, spawn
 
 SHOWS: dict[str, Any] = {"window": {"showMessage": {"messageActionItem": {}}}}
 OPTIONS = [{"id": "o1", "name": "Allow", "kind": "allow_once"}, {"id": "o2", "name": "Reject", "kind": "reject_once"}]
+SETUP: list[c.Command] = [
+    c.CreateProject(id="p", name="p", path="/p"),
+    c.CreateThread(thread_id="t", project_id="p", title="T"),
+    c.StartTurn(thread_id="t", id="u"),
+    c.RequestApproval(
+        thread_id="t", turn_id="u", id="a", title="Run?", options=msgspec.convert(OPTIONS, list[c.ApprovalOption])
+    ),
+]
 
 
 def approval(daemon: Daemon, id: str, thread: str = "t", options: Any = OPTIONS) -> None:
@@ -159,6 +175,30 @@ def test_an_approval_that_ends_elsewhere_closes_its_dialog(data_dir: Path, how: 
         if how in ("resolved", "unfollowed"):
             assert outcome(agent, "a") == (("resolved", "o1") if how == "resolved" else ("pending", None))
         assert requests(editor) == []
+
+
+async def test_an_answer_that_comes_too_late_is_no_error_once_its_dialog_is_closed(data_dir: Path) -> None:
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context["message"]))
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+    peer = Peer(asked.put_nowait)
+    async with opened(data_dir) as store:
+        engine, slow = Engine(store, linger=0), Engine(store, linger=0)
+        engine.start()
+        await engine.submit(SETUP, atomic=True).future
+        dialogs = asyncio.create_task(Approvals(store, slow, peer, lambda: None).run())
+        request = msgspec.Raw(msgspec.json.encode(json.loads(await asked.get())["id"]))
+        peer.take_answer(Response(request, msgspec.Raw(b'{"title":"Reject"}'), None))
+        while slow.queued == 0:  # noqa: ASYNC110  # nothing tells when it is submitted
+            await asyncio.sleep(0)
+        await engine.submit([c.ResolveApproval(thread_id="t", id="a", outcome="o1")]).future
+        dialogs.cancel()
+        await asyncio.gather(dialogs, return_exceptions=True)
+        slow.start()
+        for one in (slow, engine):
+            await one.stop()
+    gc.collect()
+    assert unhandled == []
 
 
 def test_approvals_all_shows_dialogs_without_a_subscription(data_dir: Path) -> None:

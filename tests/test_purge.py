@@ -1,5 +1,7 @@
 """Bytes: what is erased is in no file of the data directory, whatever happens meanwhile."""
 
+import asyncio
+import gc
 import json
 import random
 import re
@@ -17,6 +19,9 @@ import pytest
 import wire
 from erase_driver import ErasureDriver, Marked
 from support import opened
+from treadle.server.purger import Purger
+from treadle.store.errors import StorageError
+from treadle.store.sqlite.sql import query
 from wire import Daemon, serving
 
 KILLS = 5
@@ -172,6 +177,38 @@ def test_a_daemon_that_ends_during_a_purge_ends_well_and_the_next_one_continues(
     with serving(data_dir) as daemon:
         assert receipt(daemon)["purged"] is True
     assert marked.left(data_dir) == []
+
+
+async def test_a_purge_that_fails_while_its_daemon_ends_is_left_to_the_next_one(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context["message"]))
+    async with opened(data_dir) as store:
+        noted = json.dumps([{"type": "EraseThread", "threadId": "t"}])
+        await store.writer.call(
+            lambda connection: connection.execute(query("purge_note_commands"), {"commands": noted})
+        )
+        submitted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        begun = asyncio.Event()
+
+        def submit(commands: object) -> "asyncio.Future[Any]":
+            begun.set()
+            return submitted
+
+        running = asyncio.create_task(Purger(store, data_dir, submit).run())
+        await begun.wait()
+        running.cancel()
+        await asyncio.sleep(0)  # it waits for the purge now
+        submitted.set_exception(StorageError("the disk is full"))
+        (ended,) = await asyncio.gather(running, return_exceptions=True)
+        assert isinstance(ended, asyncio.CancelledError)
+    del running
+    gc.collect()
+    assert unhandled == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "what was erased could not be purged, the next daemon will retry: the disk is full"
+    ]
 
 
 # Copies

@@ -130,4 +130,7 @@ class Approvals:
         if chosen.title not in actions:
             raise PeerError("the client chose an action that it was not offered")
         command = ResolveApproval(thread_id=question.thread_id, id=question.id, outcome=actions[chosen.title])
-        await asyncio.shield(self._engine.submit([command]).future)
+        answered = self._engine.submit([command]).future
+        # Nobody waits for it any more if the dialog is closed meanwhile.
+        answered.add_done_callback(lambda future: future.cancelled() or future.exception())
+        await asyncio.shield(answered)

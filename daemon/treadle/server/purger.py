@@ -88,9 +88,7 @@ class Purger:
                 if not self._wanted.is_set():
                     self._idle.set()
             except (StorageError, OSError) as error:
-                if str(error) != self._failure:
-                    log.warning("what was erased could not be purged, will retry: %s", error)
-                self._failure = str(error)
+                self._log_failure(error, "will retry")
                 await asyncio.sleep(5 * RETRY)
                 self._wanted.set()
 
@@ -103,7 +101,17 @@ class Purger:
             if self._searching is not None:
                 self._searching.kill()
             await asyncio.wait([purging])
+            try:
+                purging.result()
+            except (StorageError, OSError) as error:
+                self._log_failure(error, "the next daemon will retry")
             raise
+
+    def _log_failure(self, error: Exception, what_follows: str) -> None:
+        """Log why a purge failed, unless it has failed for this before."""
+        if str(error) != self._failure:
+            log.warning("what was erased could not be purged, %s: %s", what_follows, error)
+        self._failure = str(error)
 
     async def _erase_again(self) -> None:
         """Erase what was erased since the backup that this database was restored from."""

@@ -100,13 +100,13 @@ class Store:
         async with opening.held(on_wait=lambda: log.info("waiting for another treadle process to open %s", data_dir)):
             opening.require_that_it_locks()
             opened = asyncio.ensure_future(cls._open(data_dir, durability, progress, pages))
-            try:
-                with translated():
+            with translated():
+                try:
                     return await asyncio.shield(opened)
-            except asyncio.CancelledError:
-                # A connection's thread must not outlive the event loop that it sends results to.
-                await (await opened).close()
-                raise
+                except asyncio.CancelledError:
+                    # A connection's thread must not outlive the event loop that it sends results to.
+                    await (await opened).close()
+                    raise
 
     @classmethod
     async def _open(
