@@ -14,7 +14,8 @@ from treadle.core.engine import Engine
 from treadle.domain import commands as c
 from treadle.domain.entities import Checkpoint, Project
 from treadle.domain.events import AnyEvent, StoredEvent
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 from treadle.store.shared.config import read_config
 from treadle.store.shared.remote import RemoteLog
 from treadle.store.sqlite.store import Store

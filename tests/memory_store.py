@@ -38,10 +38,28 @@ from treadle.domain.evolution import evolve
 from treadle.domain.ids import UNFINISHED, Syntax, ThreadSort
 from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key, State, ThreadState
-from treadle.store import ports
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds, Position, decode_cursor, encode_cursor, stored_event
+from treadle.store.ports import DecidedBy
+from treadle.store.records import (
+    CommandRecord,
+    KeptCheckpoint,
+    Loaded,
+    LogSpan,
+    NamedEntity,
+    OpenMessage,
+    PendingApproval,
+    QueuedPrompt,
+    QueueOwner,
+    RestoredFiles,
+    SessionOwner,
+    SessionWork,
+    ThreadWork,
+    TranscriptItem,
+    TurnOwner,
+    TurnWork,
+)
 
 T = TypeVar("T")
 CUT = 65_536  # code points of a text, or bytes of the JSON of content or a detail, in lists and snapshots
@@ -130,7 +148,7 @@ class Contents:
 
     def __init__(self) -> None:
         self.log: list[Stored] = []
-        self.records: dict[str, ports.CommandRecord] = {}
+        self.records: dict[str, CommandRecord] = {}
         self.state = WholeState()
         self.rows: dict[Key, Row] = {}
         self.auth: dict[str, NeededAuth] = {}
@@ -384,9 +402,9 @@ class MemoryReads:
     def sequence(self) -> int:
         return self._contents.state.sequence
 
-    def log_span(self) -> ports.LogSpan:
+    def log_span(self) -> LogSpan:
         log = self._contents.log
-        return ports.LogSpan(self._log_id, log[0].event.at if log else None, log[-1].event.at if log else None)
+        return LogSpan(self._log_id, log[0].event.at if log else None, log[-1].event.at if log else None)
 
     def project_list(self, limit: int, before: int) -> Page[Raw]:
         return self._list("project", limit, before)
@@ -540,11 +558,11 @@ class MemoryReads:
     def threads_with_prefix(self, prefix: str, limit: int) -> list[str]:
         return sorted(thread.id for thread in self._threads() if thread.id.startswith(prefix))[:limit]
 
-    def changes(self, after: int, thread_id: str | None, limit: int) -> list[ports.NamedEntity]:
-        def named(stored: Stored) -> ports.NamedEntity:
+    def changes(self, after: int, thread_id: str | None, limit: int) -> list[NamedEntity]:
+        def named(stored: Stored) -> NamedEntity:
             event: Any = stored.event
             id: Any = getattr(event, "id", getattr(event, "key", None))
-            return ports.NamedEntity(stored.sequence, type(event).__name__, getattr(event, "thread_id", None), id)
+            return NamedEntity(stored.sequence, type(event).__name__, getattr(event, "thread_id", None), id)
 
         return [named(stored) for stored in self._log(thread_id, after)[:limit]]
 
@@ -557,37 +575,35 @@ class MemoryReads:
             chunk for one in self._rows("message") if one.sequence == row for chunk in one.chunks if chunk[0] > after
         ]
 
-    def open_messages(self, thread_id: str) -> list[ports.OpenMessage]:
+    def open_messages(self, thread_id: str) -> list[OpenMessage]:
         rows = [row for row in self._rows("message", thread_id) if row.entity.status == "streaming"]
-        return [ports.OpenMessage(r.entity.id, r.sequence, r.chunks[-1][0], r.entity.text) for r in rows]
+        return [OpenMessage(r.entity.id, r.sequence, r.chunks[-1][0], r.entity.text) for r in rows]
 
-    def pending_approvals(self, thread_ids: Collection[str] | None) -> list[ports.PendingApproval]:
-        def pending(row: Row) -> ports.PendingApproval:
+    def pending_approvals(self, thread_ids: Collection[str] | None) -> list[PendingApproval]:
+        def pending(row: Row) -> PendingApproval:
             asked, thread = row.entity, self._one("thread", row.entity.thread_id)
             options = msgspec.json.encode(asked.options).decode()
-            return ports.PendingApproval(
-                row.sequence, thread.id, asked.id, asked.title[:1000], thread.title[:200], options
-            )
+            return PendingApproval(row.sequence, thread.id, asked.id, asked.title[:1000], thread.title[:200], options)
 
         rows = [row for row in self._rows("approval") if row.entity.status == "pending"]
         return [pending(row) for row in rows if thread_ids is None or row.entity.thread_id in thread_ids]
 
-    def running_turns(self) -> list[ports.TurnOwner]:
+    def running_turns(self) -> list[TurnOwner]:
         turns = {thread.id: self._contents.state["thread", thread.id].turn for thread in self._threads()}
         return [
-            ports.TurnOwner(thread, turn.id, turn.runner, turn.cancelling)
+            TurnOwner(thread, turn.id, turn.runner, turn.cancelling)
             for thread, turn in turns.items()
             if turn is not None
         ]
 
-    def open_sessions(self) -> list[ports.SessionOwner]:
+    def open_sessions(self) -> list[SessionOwner]:
         rows = [row.entity for row in self._rows("session") if row.entity.ended_at is None]
-        return [ports.SessionOwner(one.thread_id, one.id, one.runner) for one in rows]
+        return [SessionOwner(one.thread_id, one.id, one.runner) for one in rows]
 
-    def open_queues(self) -> list[ports.QueueOwner]:
+    def open_queues(self) -> list[QueueOwner]:
         found = [(thread, self._contents.state["thread", thread.id]) for thread in self._threads()]
         return [
-            ports.QueueOwner(thread.id, thread.version, self._contents.queue_runners[thread.id])
+            QueueOwner(thread.id, thread.version, self._contents.queue_runners[thread.id])
             for thread, state in found
             if state.queue and state.paused is None and state.session is None
         ]
@@ -596,7 +612,7 @@ class MemoryReads:
         live = {thread.id: self._contents.state["thread", thread.id] for thread in self._threads()}
         return sorted(id for id, one in live.items() if one.queue or one.session or (one.turn and one.turn.prompt))
 
-    def work(self, thread_ids: Collection[str]) -> list[ports.ThreadWork]:
+    def work(self, thread_ids: Collection[str]) -> list[ThreadWork]:
         state = self._contents.state
         return [self._work(id) for id in sorted(thread_ids) if state.get(("thread", id)) is not None]
 
@@ -607,13 +623,13 @@ class MemoryReads:
                 paths[stored.event.id] = stored.event.path
         return paths
 
-    def kept_checkpoints(self, project_ids: Collection[str]) -> list[ports.KeptCheckpoint]:
+    def kept_checkpoints(self, project_ids: Collection[str]) -> list[KeptCheckpoint]:
         running = {(turn.thread_id, turn.id) for turn in self.running_turns()}
         threads = [thread.id for thread in self._threads() if thread.project_id in project_ids]
         kept = [row.entity for id in threads for row in self._rows("checkpoint", id)]
         worktrees = {thread.id for thread in self._threads() if thread.worktree is not None}
         return sorted(
-            ports.KeptCheckpoint(
+            KeptCheckpoint(
                 *(one.sequence, one.thread_id, one.id, one.git_ref, one.commit, one.turn_id, one.phase, one.created_at),
                 running=(one.thread_id, one.turn_id) in running,
                 in_project=one.in_project or one.thread_id not in worktrees,
@@ -646,9 +662,9 @@ class MemoryReads:
             found[thread, id] = (title, turn.started_at, agents[-1] if agents else None, texts[0] if texts else None)
         return found
 
-    def _restored(self, thread_id: str) -> list[ports.RestoredFiles]:
+    def _restored(self, thread_id: str) -> list[RestoredFiles]:
         """The restores since the last turn began."""
-        found = list[ports.RestoredFiles]()
+        found = list[RestoredFiles]()
         in_project = set[str]()
         for stored in self._log(thread_id, 0):
             match stored.event:
@@ -657,10 +673,10 @@ class MemoryReads:
                 case e.CheckpointCreated(id=id, in_project=True):
                     in_project.add(id)
                 case e.CheckpointRestored(id=id, written=written, removed=removed) if id not in in_project:
-                    found.append(ports.RestoredFiles(written, removed))
+                    found.append(RestoredFiles(written, removed))
         return found
 
-    def _work(self, thread_id: str) -> ports.ThreadWork:
+    def _work(self, thread_id: str) -> ThreadWork:
         state, runners = self._contents.state["thread", thread_id], self._contents.queue_runners
         created: Any = next(s for s in self._log(thread_id, 0) if isinstance(s.event, e.ThreadCreated)).event
         prompts = self._queue(thread_id)
@@ -669,7 +685,7 @@ class MemoryReads:
         turn, header = state.turn, self._contents.rows.get(("thread", thread_id))
         project = self._contents.state["project", state.project_id]
         worktree = self._contents.worktrees.get(thread_id)
-        return ports.ThreadWork(
+        return ThreadWork(
             thread_id=thread_id,
             project_id=state.project_id,
             folder=project.path,
@@ -678,13 +694,13 @@ class MemoryReads:
             agent=None if header is None else header.entity.agent,
             archived=state.archived,
             deleted=state.deleted,
-            queue=[ports.QueuedPrompt(one.id, one.when, received[one.id], one.position) for one in prompts],
+            queue=[QueuedPrompt(one.id, one.when, received[one.id], one.position) for one in prompts],
             paused=state.paused,
             queue_runner=runners.get(thread_id),
             auth_required=state.auth_required,
             turn=None
             if turn is None
-            else ports.TurnWork(
+            else TurnWork(
                 turn.id,
                 turn.runner,
                 turn.prompt,
@@ -693,7 +709,7 @@ class MemoryReads:
             ),
             session=None
             if not newest
-            else ports.SessionWork(
+            else SessionWork(
                 newest[0].id,
                 newest[0].agent,
                 newest[0].session_id,
@@ -728,9 +744,9 @@ class MemoryReads:
         rows = [row for row in self._rows("turn", thread_id) if row.sequence > after]
         return [(row.sequence, json_of(row.entity)) for row in rows[:limit]]
 
-    def transcript(self, thread_id: str, after: int, before: int) -> list[ports.TranscriptItem]:
+    def transcript(self, thread_id: str, after: int, before: int) -> list[TranscriptItem]:
         rows = [(row.sequence, kind, json_of(row.entity)) for kind in ITEMS for row in self._rows(kind, thread_id)]
-        return [ports.TranscriptItem(*row) for row in sorted(rows) if after < row[0] < before]
+        return [TranscriptItem(*row) for row in sorted(rows) if after < row[0] < before]
 
     def entity_counts(self) -> dict[str, int]:
         return {
@@ -825,8 +841,8 @@ class MemoryLog:
         self,
         expected: int,
         payloads: list[bytes],
-        records: list[ports.CommandRecord],
-        by: ports.DecidedBy | None = None,
+        records: list[CommandRecord],
+        by: DecidedBy | None = None,
     ) -> int | None:
         known = self._contents.records
         if expected != self.sequence() or any(record.command_id in known for record in records):
@@ -847,7 +863,7 @@ class MemoryLog:
                 self._rewrite({sequence: msgspec.json.encode(event) for sequence, event in cleaned.items()})
         return expected
 
-    def is_current(self, expected: int, by: ports.DecidedBy) -> bool:
+    def is_current(self, expected: int, by: DecidedBy) -> bool:
         return self.sequence() == expected
 
     def _rewrite(self, payloads: dict[int, bytes]) -> None:
@@ -861,12 +877,12 @@ class MemoryLog:
             is_gone = any(record.first_sequence <= sequence <= record.last_sequence for sequence in payloads)
             self._contents.records[id] = msgspec.structs.replace(record, digest="erased") if is_gone else record
 
-    def load(self, keys: list[Key], command_ids: list[str]) -> ports.Loaded:
+    def load(self, keys: list[Key], command_ids: list[str]) -> Loaded:
         answers = {}
         for record in [self._contents.records[id] for id in command_ids if id in self._contents.records]:
             stored = self._contents.log[record.first_sequence - 1 : record.last_sequence]
             answers[record.command_id] = record, [stored_event(s.sequence, s.payload, s.actor) for s in stored]
-        return ports.Loaded(self.sequence(), self._contents.look_up(keys), answers)
+        return Loaded(self.sequence(), self._contents.look_up(keys), answers)
 
     def sequence(self) -> int:
         return self._contents.state.sequence

@@ -27,7 +27,8 @@ from treadle.domain.agent_commands import AddRule, RuleMatch
 from treadle.domain.errors import Conflict, NotFound, Rejected
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST
-from treadle.store.ports import CommandRecord, DataDirectory, DecidedBy, Log
+from treadle.store.ports import DataDirectory, DecidedBy, Log
+from treadle.store.records import CommandRecord
 from treadle.store.sqlite.runners import Machine, Runner
 from treadle.store.sqlite.store import Store
 

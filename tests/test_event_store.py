@@ -14,7 +14,7 @@ import pytest
 from support import append_all, log_sequence, opened, plain, refused, replayed
 from treadle.domain.events import AnyEvent, ProjectCreated, SettingChanged, StoredEvent, encode
 from treadle.store.errors import NewerDatabase, StorageError
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.database import FILE_NAME
 from treadle.store.sqlite.sql import Script, scripts

@@ -18,7 +18,7 @@ from runs import Json, Runs, running
 from test_checkpoints import Work
 from treadle.server.checkpoint_checks import examine_checkpoints
 from treadle.server.services import Services, open_store
-from treadle.store.ports import KeptCheckpoint
+from treadle.store.records import KeptCheckpoint
 from treadle.workspace.checkpoint_settings import Retention
 from treadle.workspace.pruning import beyond
 from treadle.workspace.repositories import recording

@@ -14,7 +14,7 @@ import pytest
 from postgres import Cluster, Database, Relay, create_log, join, needs_postgres
 from support import output_of
 from treadle.store.errors import StorageError
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 from treadle.store.shared.remote import APPEND, NO_MARK, AppendAnswer, RemoteLog, ScopedAppend, SharedEvent
 
 pytestmark = needs_postgres

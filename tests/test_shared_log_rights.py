@@ -7,7 +7,7 @@ import pytest
 
 from postgres import PASSWORD, Database, needs_postgres
 from treadle.store.errors import Refused, StorageError, UserError
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 from treadle.store.shared import admin
 from treadle.store.shared.failures import explained
 from treadle.store.shared.remote import NO_MARK, RemoteLog, ScopedAppend

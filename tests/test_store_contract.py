@@ -41,17 +41,15 @@ from treadle.domain.state import (
 )
 from treadle.store.errors import StorageError
 from treadle.store.pages import LATEST, PAGE_BOUNDS, BadCursor, PageBounds, decode_cursor, stored_event
-from treadle.store.ports import (
+from treadle.store.ports import DataDirectory, Log, Reads
+from treadle.store.records import (
     CommandRecord,
-    DataDirectory,
     Loaded,
-    Log,
     NamedEntity,
     OpenMessage,
     PendingApproval,
     QueuedPrompt,
     QueueOwner,
-    Reads,
     RestoredFiles,
     SessionOwner,
     SessionWork,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from treadle.cli.turn_checkpoints import TurnCheckpoints
-    from treadle.store.ports import ThreadWork
+    from treadle.store.records import ThreadWork
     from treadle.workspace.diffs import Diff
 
 MORE = """\

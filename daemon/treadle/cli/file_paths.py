@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from treadle.store.errors import UserError
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 from treadle.workspace.repositories import Repository
 
 _ESCAPES = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}

@@ -11,7 +11,7 @@ from treadle.cli.options import Commands, agents_files_of, lasting_data_dir_of
 
 if TYPE_CHECKING:
     from treadle.server.host_lock import HostRecord
-    from treadle.store.ports import ThreadWork
+    from treadle.store.records import ThreadWork
 
 MORE = """\
 An editor's daemon ends with the editor, and its agents with it. While a host runs, daemons leave new work to it: it

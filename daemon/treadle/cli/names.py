@@ -8,7 +8,8 @@ import msgspec
 from treadle.domain.entities import Project
 from treadle.domain.paths import path_key
 from treadle.store.errors import UserError
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 
 SHOWN = 5  # how many threads are listed if a prefix is ambiguous
 IDS = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # domain/ids.py

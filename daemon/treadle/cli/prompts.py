@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from treadle.domain.commands import Command
     from treadle.domain.entities import Prompt
-    from treadle.store.ports import Reads, ThreadWork
+    from treadle.store.ports import Reads
+    from treadle.store.records import ThreadWork
 
 MORE = """\
 A prompt waits until the turn before it has ended, or while its queue is paused. Each action names a prompt by its id or

@@ -13,7 +13,8 @@ from treadle.cli.names import Unclear
 from treadle.contract.results import ResumeCommand
 from treadle.domain.errors import NotFound
 from treadle.store.pages import LATEST, encode_cursor
-from treadle.store.ports import Reads, TranscriptItem
+from treadle.store.ports import Reads
+from treadle.store.records import TranscriptItem
 from treadle.store.sqlite.reader import Reader
 from treadle.transfer.resuming import resume_command
 

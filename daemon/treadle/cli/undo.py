@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from treadle.cli.turn_checkpoints import TurnCheckpoints
     from treadle.contract.results import Restoration
     from treadle.domain.entities import Checkpoint
-    from treadle.store.ports import ThreadWork
+    from treadle.store.records import ThreadWork
 
 MORE = """\
 It says first which files it would write and remove, and then asks. Without a terminal it asks nothing: give --yes, or

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.cli.options import THREAD, Commands, add_json, data_dir_of
 
 if TYPE_CHECKING:
-    from treadle.store.ports import ThreadWork
+    from treadle.store.records import ThreadWork
 
 DELETED = "; a deleted one by its whole id"
 APPLY_MORE = """\

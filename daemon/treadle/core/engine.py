@@ -24,7 +24,8 @@ from treadle.domain.ids import Timestamp
 from treadle.domain.state import ActivityState, Key, State
 from treadle.store.errors import Busy, LogUnavailable, StorageError
 from treadle.store.ids import new_id
-from treadle.store.ports import CommandRecord, DataDirectory, Log
+from treadle.store.ports import DataDirectory, Log
+from treadle.store.records import CommandRecord
 
 log = logging.getLogger(__name__)
 

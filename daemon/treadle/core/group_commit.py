@@ -21,7 +21,7 @@ from treadle.domain.paths import normalized
 from treadle.domain.scopes import EVERYTHING, read_scopes
 from treadle.domain.state import Key, State
 from treadle.store.pages import stored_event
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 
 MAX_MERGED = 256 * 1024  # code points of text in one MessageAppended that was several
 ERASED = "erased"  # instead of the digest of a command whose events were erased or redacted

@@ -10,7 +10,8 @@ from treadle.domain.agent_commands import EndSession, PauseQueue
 from treadle.domain.commands import Command, InterruptTurn
 from treadle.domain.errors import Rejected
 from treadle.store.errors import StorageError
-from treadle.store.ports import DataDirectory, QueueOwner, Reads, SessionOwner, TurnOwner
+from treadle.store.ports import DataDirectory, Reads
+from treadle.store.records import QueueOwner, SessionOwner, TurnOwner
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from treadle.core.access import Read
 from treadle.domain.errors import Rejected
 from treadle.domain.ids import Phase
 from treadle.store.errors import StorageError
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 from treadle.workspace.checkpoint_settings import are_off
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError

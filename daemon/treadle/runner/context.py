@@ -24,7 +24,8 @@ from treadle.runner.earlier import EarlierSession, earlier_session
 from treadle.runner.machine import RunnerState
 from treadle.runner.places import Places
 from treadle.runner.views import view_of
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 from treadle.workspace.checkpoints import Checkpoints
 from treadle.workspace.git import GitError
 from treadle.workspace.thread_folders import ThreadFolders

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from treadle.agents.config import AgentConfig
 from treadle.agents.known import known_name
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 
 
 class EarlierSession(NamedTuple):

@@ -21,7 +21,7 @@ from treadle.runner.transcripts import transcript_of
 from treadle.runner.usage import TurnUsage
 from treadle.store.errors import StorageError
 from treadle.store.ids import new_id
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 
 
 class ThreadSessions:

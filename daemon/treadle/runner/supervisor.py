@@ -19,7 +19,8 @@ from treadle.core.engine import Engine
 from treadle.domain.entities import Rule
 from treadle.store.errors import StorageError, translated
 from treadle.store.pages import LATEST
-from treadle.store.ports import DataDirectory, Reads, ThreadWork
+from treadle.store.ports import DataDirectory, Reads
+from treadle.store.records import ThreadWork
 
 if TYPE_CHECKING:  # imported when the first agent runs: most daemons have none
     from treadle.runner.context import Shared
@@ -248,13 +249,13 @@ class Supervisor:
     async def _end_orphans(self) -> None:
         """End what daemons that were killed have left, if their reapers were killed too."""
         while True:
-            if self._records.is_dir() and any(self._records.iterdir()):
-                from treadle.agents.orphans import end_orphans
+            try:
+                if self._records.is_dir() and any(self._records.iterdir()):
+                    from treadle.agents.orphans import end_orphans
 
-                try:
                     await end_orphans(self._records, self._store.runner.is_gone)
-                except Exception:
-                    log.exception("failed to end agents that are left, will retry")
+            except Exception:
+                log.exception("failed to end agents that are left, will retry")
             await asyncio.sleep(LOOK_FOR_ORPHANS)
 
 

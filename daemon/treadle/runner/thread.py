@@ -27,7 +27,7 @@ from treadle.runner.steering import Steering
 from treadle.runner.tasks import RunnerTasks
 from treadle.runner.timers import RunnerTimers
 from treadle.runner.turns import ThreadTurns
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 
 log = logging.getLogger(__name__)
 

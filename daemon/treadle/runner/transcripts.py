@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from treadle.store.pages import LATEST
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 
 MAX_CHARACTERS = 200_000
 """Of a transcript; what is older is left out."""

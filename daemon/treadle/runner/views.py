@@ -3,7 +3,7 @@
 from treadle.agents.config import AgentConfig
 from treadle.domain.entities import Assigned
 from treadle.runner.signals import Options, View
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 
 
 def view_of(work: ThreadWork | None, sequence: int, claimed: bool, config: AgentConfig | None) -> View:

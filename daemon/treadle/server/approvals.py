@@ -15,7 +15,8 @@ from treadle.domain.errors import NotFound, Rejected
 from treadle.server.answers import PeerError
 from treadle.server.peer import Peer
 from treadle.store.errors import StorageError
-from treadle.store.ports import DataDirectory, PendingApproval
+from treadle.store.ports import DataDirectory
+from treadle.store.records import PendingApproval
 
 log = logging.getLogger(__name__)
 

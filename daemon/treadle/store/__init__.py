@@ -1,6 +1,7 @@
-"""A data directory: `ports` defines its interface to the rest of treadle; `sqlite` implements it.
+"""A data directory: `ports` defines its interface to the rest of treadle, `records` what goes through that.
 
-`shared` is for a log that several machines share, on PostgreSQL, which nothing implements `ports` with yet.
+`sqlite` implements it. With `shared`, the log is one that several machines share, on PostgreSQL, and the data directory
+a replica of it.
 
 Imports `domain` and `contract`. SQL and sqlite3 belong only in a subpackage; rules about commands do not belong here.
 """

@@ -17,7 +17,8 @@ from treadle.domain.events import StoredEvent
 from treadle.domain.ids import Phase
 from treadle.store.ids import new_id
 from treadle.store.pages import LATEST, encode_cursor
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 from treadle.workspace.diffs import FileChange, compare, read_diff, read_patches
 from treadle.workspace.git import GitError
 from treadle.workspace.pruning import Pruner

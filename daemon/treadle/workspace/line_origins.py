@@ -17,7 +17,8 @@ from treadle.contract.results import LineOrigin, Provenance, TurnOrigin
 from treadle.core.access import Read
 from treadle.domain.entities import Project
 from treadle.domain.errors import NotFound
-from treadle.store.ports import KeptCheckpoint, Reads
+from treadle.store.ports import Reads
+from treadle.store.records import KeptCheckpoint
 from treadle.workspace.provenance import MAX_VERSIONS, first_versions
 from treadle.workspace.repositories import open_repository
 

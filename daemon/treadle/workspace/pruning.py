@@ -20,7 +20,8 @@ from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.store.errors import StorageError
-from treadle.store.ports import KeptCheckpoint, Reads
+from treadle.store.ports import Reads
+from treadle.store.records import KeptCheckpoint
 from treadle.workspace.checkpoint_settings import Retention, retention
 from treadle.workspace.git import GitError, within
 from treadle.workspace.repositories import Repository, open_repository, recording

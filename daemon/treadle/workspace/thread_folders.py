@@ -16,7 +16,7 @@ from typing import Final
 from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.errors import NotFound, Rejected
-from treadle.store.ports import ThreadWork
+from treadle.store.records import ThreadWork
 from treadle.store.sqlite.database import FileLock
 from treadle.workspace.git import GitError
 from treadle.workspace.repositories import Repository, locked, open_repository

@@ -8,7 +8,8 @@ from treadle.core.access import Read, Submit
 from treadle.domain import commands as c
 from treadle.domain.errors import Rejected
 from treadle.store.ids import new_id
-from treadle.store.ports import Reads, ThreadWork
+from treadle.store.ports import Reads
+from treadle.store.records import ThreadWork
 from treadle.workspace.checkpoints import Checkpoints, restoration, running_turn
 from treadle.workspace.diffs import compare
 from treadle.workspace.git import GitError

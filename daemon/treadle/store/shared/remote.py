@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from treadle.contract.shared_log import MachineLease
 from treadle.store.errors import LogUnavailable, Refused, StorageError, UserError
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 from treadle.store.shared.failures import UNREACHABLE, explained
 from treadle.store.shared.transport import check_service, check_transport
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from treadle.domain.events import EVENT_TYPES
 from treadle.store.errors import NewerDatabase
-from treadle.store.ports import CommandRecord
+from treadle.store.records import CommandRecord
 from treadle.store.shared.remote import NO_MARK, SharedEvent
 from treadle.store.sqlite.log import by_index, position
 from treadle.store.sqlite.sql import query

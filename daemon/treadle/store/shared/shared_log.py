@@ -13,7 +13,8 @@ from treadle.domain.events import AnyEvent, EventsRedacted, ThreadErased, decode
 from treadle.domain.scopes import EVERYTHING, changed_scopes
 from treadle.store.errors import Busy, LogUnavailable, NewerDatabase, StorageError, explained
 from treadle.store.ids import new_id
-from treadle.store.ports import CommandRecord, DecidedBy
+from treadle.store.ports import DecidedBy
+from treadle.store.records import CommandRecord
 from treadle.store.shared.failures import REWOUND
 from treadle.store.shared.link import Link
 from treadle.store.shared.remote import AppendAnswer, ScopedAppend, SharedEvent

@@ -10,7 +10,8 @@ from treadle.domain.events import EVENT_TYPES
 from treadle.domain.state import Key
 from treadle.store.errors import NewerDatabase
 from treadle.store.pages import stored_event
-from treadle.store.ports import CommandRecord, DecidedBy, Loaded
+from treadle.store.ports import DecidedBy
+from treadle.store.records import CommandRecord, Loaded
 from treadle.store.sqlite import migrations, projections
 from treadle.store.sqlite.lookups import look_up
 from treadle.store.sqlite.sql import query, scripts

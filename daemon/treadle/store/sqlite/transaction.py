@@ -15,7 +15,7 @@ from treadle.domain.ids import Syntax, ThreadSort
 from treadle.domain.redaction import MARKER
 from treadle.domain.state import Key
 from treadle.store.pages import LATEST, PAGE_BOUNDS, PageBounds
-from treadle.store.ports import (
+from treadle.store.records import (
     KeptCheckpoint,
     LogSpan,
     NamedEntity,
