@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
     import treadle.cli.output as output
     from treadle.cli.own_daemon import call
-    from treadle.store.sqlite.reader import require_database
+    from treadle.store.sqlite.reader import bring_up_to_date, require_database
 
     params = sys.stdin.buffer.read() if options.params == "-" else os.fsencode(options.params)
     why = _is_no_object(params)
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     data_dir = data_dir_of(options)
     if options.method not in MAKES:
         require_database(data_dir)
+        bring_up_to_date(data_dir)
     answer = asyncio.run(call(data_dir, options.method, params))
     if "error" in answer:
         error = msgspec.json.decode(answer["error"])

@@ -132,6 +132,13 @@ def reading(data_dir: Path) -> Iterator[Reader]:
         present.release()
 
 
+def bring_up_to_date(data_dir: Path) -> None:
+    """What `reading` does first with the replica of a shared log. A database that is to be upgraded stays as it is."""
+    if (data_dir / SHARED_LOG).exists():
+        with contextlib.suppress(Refused), reading(data_dir):
+            pass
+
+
 def _wait_for(opening: FileLock, data_dir: Path) -> None:
     """Wait until no process is creating or upgrading the database.
 
