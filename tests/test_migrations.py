@@ -245,6 +245,17 @@ async def test_an_upgrade_is_refused_while_an_older_daemon_has_the_database_open
 # Concurrent opens
 
 
+async def test_a_failure_to_open_says_what_to_do_even_if_the_opening_was_cancelled(data_dir: Path) -> None:
+    await filled(data_dir)
+    with plain(data_dir) as db:
+        db.execute("DROP TABLE meta")
+    opening = asyncio.create_task(Store.open(data_dir))
+    await asyncio.sleep(0)  # it has begun
+    opening.cancel()
+    with pytest.raises(StorageError, match="treadle doctor"):
+        await opening
+
+
 async def test_four_stores_can_open_one_empty_directory_at_once(data_dir: Path) -> None:
     stores = await asyncio.gather(*(Store.open(data_dir, durability="normal") for _ in range(4)))
     try:

@@ -150,7 +150,8 @@ async def test_a_command_that_reads_brings_a_replica_up_to_date_that_no_daemon_f
             await ada.call("command/dispatch", command)
     shown = wire.run(*read, "--data-dir", str(tmp_path / "bob"))
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert '"id":"t"' in shown.stdout
+    printed = msgspec.json.decode(shown.stdout)
+    assert [thread["id"] for thread in printed.get("items", [printed])] == ["t"]
     cluster.stop()
     try:
         again = wire.run(*read, "--data-dir", str(tmp_path / "bob"))
